@@ -1,0 +1,150 @@
+"""Training batches of the demo model: fresh scenes, several questions on each, laid out as token rows.
+
+The questions about one image share its tokens: a row is `prefix | segment | segment | …` where every segment sees the
+prefix and itself alone, at the positions it would have if it stood there by itself. One row of six questions costs
+about half of six rows of one question, and the model cannot tell the difference (a test compares the logits).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trajkit.demo.digits import Split
+from trajkit.demo.model import IMAGE_TOKENS, PATCH_PX
+from trajkit.demo.reasoning import Transcript, write_reasoning
+from trajkit.demo.scene import CELL_PX, COLOURS, GRID, IMAGE_PX, Scene, draw_scene
+from trajkit.demo.tasks import Task, draw_task
+
+_SIDE = IMAGE_PX // PATCH_PX
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """What a training stage draws from: the range of scene difficulty and the freedom of its reasoning, in [0, 1]."""
+
+    low: float
+    high: float
+    freedom: float
+
+
+def patches(images: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) uint8 → (B·IMAGE_TOKENS, 3·PATCH_PX²) float32, as the demo's image processor lays them out."""
+    x = torch.from_numpy(images).float().div_(127.5).sub_(1.0)  # (B, H, W, 3)
+    x = x.reshape(-1, _SIDE, PATCH_PX, _SIDE, PATCH_PX, 3)  # (B, gh, ph, gw, pw, C)
+    return x.permute(0, 1, 3, 5, 2, 4).reshape(-1, 3 * PATCH_PX * PATCH_PX)
+
+
+def cell_targets(scenes: list[Scene]) -> dict[str, Tensor]:
+    """Per image token, what its cell holds: `digit` (10 = empty), `colour` (4 = empty), `row`, `col`; (B·IMAGE_TOKENS,)."""
+    digit = np.array([[[10 if (x := s.at(r, c)) is None else x[1] for c in range(GRID)] for r in range(GRID)] for s in scenes])
+    colour = np.array(
+        [[[4 if (x := s.at(r, c)) is None else COLOURS.index(x[0]) for c in range(GRID)] for r in range(GRID)] for s in scenes]
+    )
+    row, col = np.broadcast_to(np.indices((GRID, GRID))[:, None], (2, len(scenes), GRID, GRID))
+    per = CELL_PX // PATCH_PX
+    return {
+        name: torch.from_numpy(np.repeat(np.repeat(v, per, 1), per, 2).reshape(-1).astype(np.int64))
+        for name, v in {"digit": digit, "colour": colour, "row": row, "col": col}.items()
+    }
+
+
+def draw_scenes(
+    rng: np.random.Generator, split: Split, n: int, difficulty: Difficulty
+) -> tuple[list[Scene], NDArray[np.uint8]]:
+    """`n` fresh scenes and their pictures (n, H, W, 3)."""
+    drawn = [draw_scene(rng, split, float(rng.uniform(difficulty.low, difficulty.high))) for _ in range(n)]
+    return [scene for scene, _ in drawn], np.stack([image for _, image in drawn])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one training step and the loss weight of each next-token target, (B, S)."""
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    weights: Tensor
+
+
+class BatchMaker:
+    """Turns questions and transcripts into token rows for one tokenizer."""
+
+    def __init__(self, tokenizer: Any, config: Any) -> None:
+        self.vocab: dict[str, int] = tokenizer.get_vocab()
+        word = self.vocab.__getitem__
+        image = config.image_token_id
+        self.prefix = [word("<|im_start|>"), word("user"), word("<|vision_start|>"), *[image] * IMAGE_TOKENS, word("<|vision_end|>")]
+        self.to_think = [word("<|im_end|>"), word("<|im_start|>"), word("assistant"), word("<think>")]
+        self.end_think, self.end = word("</think>"), word("<|im_end|>")
+        self.pad = word("<|endoftext|>")
+        grid = torch.arange(IMAGE_TOKENS)
+        start = 3
+        positions = torch.arange(start)[None].expand(3, -1)
+        image_positions = torch.stack([torch.zeros_like(grid), grid // _SIDE, grid % _SIDE]) + start
+        after = torch.full((3, 1), start + _SIDE)
+        self.prefix_positions = torch.cat([positions, image_positions, after], 1)  # (3, prefix)
+        self.first_position = start + _SIDE + 1
+
+    def words(self, text: str) -> list[int]:
+        return [self.vocab[w] for w in _WORD.findall(text)]
+
+    def segment(self, task: Task, transcript: Transcript) -> tuple[list[int], list[float]]:
+        """Token ids of question, thinking and answer, and the weight of predicting each of them."""
+        ids = [*self.words(task.question), *self.to_think]
+        weights = [0.0] * len(ids)
+        for number, sentence in enumerate(transcript.sentences):
+            for position, chunk in enumerate(sentence.split()):
+                words = self.words(chunk)
+                ids += words
+                slipped = (number, position) in transcript.slips
+                weights += [0.0 if slipped else 1.0] + [1.0] * (len(words) - 1)
+        tail = [self.end_think, *self.words(transcript.answer), self.end]
+        return ids + tail, weights + [1.0] * len(tail)
+
+    def batch(self, images: NDArray[np.uint8], rows: list[list[tuple[list[int], list[float]]]]) -> Batch:
+        """One row per image, of the prefix and the given segments."""
+        n_prefix = len(self.prefix)
+        length = max(n_prefix + sum(len(ids) for ids, _ in row) for row in rows)
+        ids = torch.full((len(rows), length), self.pad)
+        weights = torch.zeros(len(rows), length)
+        owner = torch.full((len(rows), length), -1)  # 0 = prefix, s = segment, -1 = padding
+        positions = torch.zeros(3, len(rows), length, dtype=torch.long)
+        ids[:, :n_prefix] = torch.tensor(self.prefix)
+        owner[:, :n_prefix] = 0
+        positions[:, :, :n_prefix] = self.prefix_positions[:, None]
+        for b, row in enumerate(rows):
+            at = n_prefix
+            for s, (segment, weight) in enumerate(row, start=1):
+                end = at + len(segment)
+                ids[b, at:end] = torch.tensor(segment)
+                weights[b, at:end] = torch.tensor(weight)
+                owner[b, at:end] = s
+                positions[:, b, at:end] = torch.arange(self.first_position, self.first_position + len(segment))
+                at = end
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        sees = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == 0)
+        mask = (sees & causal)[:, None]  # (B, 1, S, S)
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "position_ids": positions,
+            "pixel_values": patches(images),
+            "image_grid_thw": torch.tensor([[1, _SIDE, _SIDE]] * len(rows)),
+        }
+        return Batch(inputs, ids[:, 1:], weights[:, 1:])
+
+    def draw(self, rng: np.random.Generator, split: Split, images: int, questions: int, difficulty: Difficulty) -> Batch:
+        """A fresh batch: `images` scenes with `questions` each."""
+        scenes, pictures = draw_scenes(rng, split, images, difficulty)
+        rows = []
+        for scene in scenes:
+            tasks = [draw_task(rng, scene) for _ in range(questions)]
+            rows.append([self.segment(t, write_reasoning(t, scene, rng, difficulty.freedom)) for t in tasks])
+        return self.batch(pictures, rows)

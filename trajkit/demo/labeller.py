@@ -1,0 +1,70 @@
+"""Checks a run's reasoning against its scene, sentence by sentence, and labels its outcome."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from trajkit.demo.scene import COLOURS, GRID, Cell, Scene
+from trajkit.demo.tasks import Position, Task
+
+Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
+
+_PERCEPT = re.compile(rf"row (\d+) col (\d+) is (?:(empty)|({'|'.join(COLOURS)}) (\d+))(?=\s*\.|\s|$)")
+_ARITHMETIC = re.compile(r"(\d+) (plus|minus) (\d+) is (minus )?(\d+)")
+
+
+@dataclass(frozen=True)
+class Label:
+    """The verdict on a run.
+
+    outcome: `success` when the answer is right. Otherwise `hallucination` when a false reading of the image stands
+    uncorrected and the answer is the one that the readings imply; `reasoning_failure` when every standing reading is
+    right; `unknown` when a false reading stands and the answer does not follow from it either (both went wrong).
+    first_wrong: 0-based sentence that went wrong first and was never put right; the number of sentences when it was
+    the answer itself; None on success.
+    false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.
+    """
+
+    outcome: Outcome
+    first_wrong: int | None
+    false_readings: int
+    corrections: int
+
+
+def normalise(text: str) -> str:
+    """Lower case, single spaces, no space before punctuation, no final stop."""
+    return re.sub(r"\s+([.,;?])", r"\1", " ".join(text.lower().split())).rstrip(". ")
+
+
+def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | None) -> Label:
+    """Label a run from its thinking `sentences` and its `answer` (None when the run never answered)."""
+    readings: dict[Position, tuple[Cell, int]] = {}
+    corrections, broken = 0, []
+    for number, sentence in enumerate(sentences):
+        text = normalise(sentence)
+        for row, col, empty, colour, digit in _PERCEPT.findall(text):
+            at = (int(row) - 1, int(col) - 1)
+            if not (0 <= at[0] < GRID and 0 <= at[1] < GRID):
+                broken.append(number)
+                continue
+            cell: Cell = None if empty else (colour, int(digit))
+            previous = readings.get(at)
+            corrections += previous is not None and previous[0] != scene.at(*at) and cell == scene.at(*at)
+            first = previous[1] if previous is not None and previous[0] == cell else number
+            readings[at] = (cell, first)
+        for a, sign, b, negative, c in _ARITHMETIC.findall(text):
+            if int(a) + (int(b) if sign == "plus" else -int(b)) != (-int(c) if negative else int(c)):
+                broken.append(number)
+    false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
+    if answer is not None and normalise(answer) == normalise(task.truth(scene)):
+        return Label("success", None, len(false), corrections)
+    follows = answer is not None and normalise(answer) == normalise(
+        task.answer({at: cell for at, (cell, _) in readings.items()})
+    )
+    first_wrong = min([*false.values(), *broken], default=len(sentences))
+    if not false:
+        return Label("reasoning_failure", first_wrong, 0, corrections)
+    return Label("hallucination" if follows else "unknown", first_wrong, len(false), corrections)

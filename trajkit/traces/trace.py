@@ -1,0 +1,99 @@
+"""The Trace: the record of one run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.errors import TraceFormatError
+
+StepKind = Literal["thinking", "answer"]
+EffectsKind = Literal["estimated", "measured"]
+Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One sentence of the thinking span, or the answer.
+
+    token_start, token_end: [start, end) in the generated tokens, 0 being the first. logprob: mean log-probability of
+    its tokens, nats, ≤ 0. entropy: mean entropy of the next-token distribution, nats, ≥ 0. seconds: time from the
+    end of the step before to the end of this one, 0 when unknown.
+    """
+
+    text: str
+    kind: StepKind
+    token_start: int
+    token_end: int
+    logprob: float
+    entropy: float
+    seconds: float = 0.0
+
+    @property
+    def n_tokens(self) -> int:
+        return self.token_end - self.token_start
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One generation of a model for one image and question.
+
+    effects: (T, K) float32, nats; row t is the effect vector of `steps[t]`. effects_kind: how they were come by, or
+    None when the source had none (then effects is (T, 0)). regions: (H, W) label map, 0..K-1. image: encoded PNG or
+    JPEG. group_id: runs of one group (image or question) are never split across train, calibration and test.
+    Raises TraceFormatError when the parts do not fit together.
+    """
+
+    transcript_id: str
+    model: str
+    question: str
+    steps: tuple[Step, ...]
+    effects: NDArray[np.float32]
+    effects_kind: EffectsKind | None
+    regions: NDArray[np.integer[Any]]
+    group_id: str
+    task_set: str = ""
+    task_id: str = ""
+    task_repeat: int = 0
+    score: float | None = None
+    success: bool | None = None
+    answer: str = ""
+    target: str = ""
+    outcome: Outcome = "unknown"
+    image: bytes | None = None
+    image_sha256: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.effects.ndim != 2 or len(self.effects) != len(self.steps):
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: effects must have one row per step; "
+                f"got shape {self.effects.shape} for {len(self.steps)} steps."
+            )
+        if not np.isfinite(self.effects).all():
+            raise TraceFormatError(f"run {self.transcript_id!r}: effects hold NaN or infinite values; measure it again.")
+        if self.outcome not in OUTCOMES:
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: outcome must be one of {', '.join(OUTCOMES)}; got {self.outcome!r}."
+            )
+        if self.image is not None and not self.image_sha256:
+            object.__setattr__(self, "image_sha256", hashlib.sha256(self.image).hexdigest())
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.steps)
+
+    @property
+    def n_regions(self) -> int:
+        return self.effects.shape[1]
+
+    @property
+    def thinking(self) -> NDArray[np.bool_]:
+        """(T,) which steps belong to the thinking span."""
+        return np.array([step.kind == "thinking" for step in self.steps], dtype=bool)
