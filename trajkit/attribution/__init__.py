@@ -1,0 +1,1 @@
+"""Which image regions ground a reasoning step: regions, attention tap, features, ablation, estimator, stream."""

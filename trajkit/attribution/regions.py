@@ -1,12 +1,28 @@
-"""Regions: a partition of an image into connected sets of pixels."""
+"""Regions: a partition of an image into connected sets of pixels.
+
+Semantic regions come from Ward linkage over patch features with 4-neighbour connectivity; how many is read off the
+merge distances (DESIGN.md, "Regions").
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from trajkit.vlm.model import VLM
+
+Method = Literal["vision", "blocks", "voronoi"]
+_DEMO_MODEL = Path(__file__).parents[2] / "data" / "demo" / "model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,8 +30,127 @@ class Regions:
     """A partition of an image.
 
     labels: (H, W) integers in 0..k-1, each value in use. k: how many regions. method: how they were made.
+    Raises InputError when a label is negative, missing or not below k.
     """
 
     labels: NDArray[np.integer[Any]]
     k: int
     method: str = ""
+
+    def __post_init__(self) -> None:
+        used = np.unique(self.labels)
+        if self.labels.ndim != 2 or not np.array_equal(used, np.arange(self.k)):
+            raise InputError(
+                f"a label map must be (H, W) and use every label 0..{self.k - 1}; got shape {self.labels.shape} "
+                f"with {len(used)} labels from {used.min(initial=0)} to {used.max(initial=0)}."
+            )
+
+
+def segment(
+    image: Image.Image,
+    method: Method = "vision",
+    k: tuple[int, int] = (16, 128),
+    *,
+    vlm: VLM | None = None,
+    seed: int = 0,
+) -> Regions:
+    """Partition an image into regions.
+
+    method: `vision` clusters the features of `vlm`'s own vision tower (the demo model's when no `vlm` is given);
+    `blocks` is a regular grid, `voronoi` the cells of random points (`seed`), both at the most regions that `k`
+    allows. k: the fewest and the most regions; clipped to the number of patches.
+    Raises InputError for an unknown method or k.
+    """
+    if method not in get_args(Method):
+        raise InputError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    if not 1 <= k[0] <= k[1]:
+        raise InputError(f"k must be (fewest, most) with 1 ≤ fewest ≤ most; got {k}.")
+    size = (image.height, image.width)
+    if method == "vision":
+        features, grid = _tower_features(vlm or _demo_vlm(), image)
+        labels = _upsample(cluster(features, grid, k), size)
+        return Regions(labels, int(labels.max()) + 1, method)
+    count = min(k[1], image.height * image.width)
+    make = _blocks if method == "blocks" else _voronoi
+    labels = _compact(make(size, count, seed))
+    return Regions(labels, int(labels.max()) + 1, method)
+
+
+def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, int]) -> NDArray[np.int64]:
+    """Ward clusters of (N, D) patch features on a (rows, cols) grid: (rows, cols) labels.
+
+    The number of clusters within `k` is where merging one more pair costs the largest jump in Ward distance relative
+    to the merge before.
+    """
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.feature_extraction.image import grid_to_graph
+
+    low, high = min(k[0], len(features)), min(k[1], len(features))
+    if high == len(features) == low:
+        return np.arange(len(features)).reshape(grid)
+    standard = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    ward = AgglomerativeClustering(
+        n_clusters=low, linkage="ward", connectivity=grid_to_graph(*grid), compute_distances=True
+    ).fit(standard)
+    chosen = _choose_k(np.maximum.accumulate(ward.distances_), len(features), low, high)
+    if chosen != low:
+        ward = AgglomerativeClustering(
+            n_clusters=chosen, linkage="ward", connectivity=grid_to_graph(*grid)
+        ).fit(standard)
+    return _in_reading_order(ward.labels_.reshape(grid))
+
+
+def _choose_k(distances: NDArray[np.float64], n: int, low: int, high: int) -> int:
+    """The count in [low, high] with the largest relative jump from the merge that leads to it to the next one."""
+    counts = np.arange(low, min(high, n - 1) + 1)
+    into, beyond = distances[np.maximum(n - counts - 1, 0)], distances[np.minimum(n - counts, n - 2)]
+    return int(counts[np.argmax((beyond - into) / (into + 1e-9))])
+
+
+def _in_reading_order(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Renumber so that labels appear in increasing order when read row by row."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].reshape(labels.shape)
+
+
+def _compact(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
+def _upsample(labels: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+    rows = ((np.arange(size[0]) + 0.5) * labels.shape[0] / size[0]).astype(int)
+    cols = ((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(int)
+    return _compact(labels[rows[:, None], cols])
+
+
+def _blocks(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
+    rows = max(1, round((count * size[0] / size[1]) ** 0.5))
+    cols = max(1, count // rows)
+    return _upsample(np.arange(rows * cols).reshape(rows, cols), size)
+
+
+def _voronoi(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
+    from scipy.spatial import cKDTree
+
+    rng = np.random.default_rng(seed)
+    pixels = np.stack(np.indices(size), -1).reshape(-1, 2)
+    points = pixels[rng.choice(len(pixels), count, replace=False)]
+    return cKDTree(points).query(pixels)[1].reshape(size)
+
+
+def _tower_features(vlm: VLM, image: Image.Image) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    import torch
+
+    prompt = vlm.prepare(image, "look")
+    with torch.inference_mode():
+        features = vlm.adapter.image_features(vlm.model, prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"])
+    return features.float().cpu().numpy(), prompt.grid
+
+
+@cache
+def _demo_vlm() -> VLM:
+    from trajkit.vlm.load import load_vlm
+
+    if not _DEMO_MODEL.exists():
+        raise InputError("segment(method='vision') needs a model here: pass vlm=tk.load_vlm(...).")
+    return load_vlm(_DEMO_MODEL)

@@ -31,7 +31,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 
 def build_tokenizer() -> Any:
     """A `PreTrainedTokenizerFast` over the demo's words; punctuation is split off and joined again when decoding."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     words = [*SPECIAL, *vocabulary()]
@@ -39,13 +39,13 @@ def build_tokenizer() -> Any:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.decoder = decoders.Sequence([decoders.WordPiece(prefix="##", cleanup=True), decoders.Replace(" ;", ";")])
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in ("<think>", "</think>")])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>",
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
-        additional_special_tokens=[t for t in SPECIAL if t.startswith("<|") and t not in ("<|endoftext|>", "<|im_end|>")],
-        extra_special_tokens={},
+        extra_special_tokens=[t for t in SPECIAL if t.startswith("<|") and t not in ("<|endoftext|>", "<|im_end|>")],
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
         chat_template=CHAT_TEMPLATE,

@@ -1,0 +1,138 @@
+"""Ablation: the measured effect of hiding regions, by running the model again without them.
+
+effect Δ_k(S) = Σ_{t∈S} [log p(y_t | x, y_<t) − log p(y_t | ablate(x, R_k), y_<t)], nats; positive: the region
+supports the step (DESIGN.md, "Words").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from trajkit.attribution.features import token_weights
+from trajkit.attribution.regions import Regions
+from trajkit.errors import InputError
+from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.sentences import Span
+
+Ablation = Literal["mean", "blur", "gray", "tokens"]
+
+
+def fill(image: Image.Image, ablation: Ablation) -> NDArray[np.uint8]:
+    """(H, W, 3): what hidden pixels are replaced by: the image's mean colour, a blurred copy, or mid grey."""
+    pixels = np.asarray(image)
+    if ablation == "blur":
+        return np.asarray(image.filter(ImageFilter.GaussianBlur(max(image.size) / 16)))
+    value = pixels.reshape(-1, 3).mean(0).round() if ablation == "mean" else np.full(3, 128)
+    return np.broadcast_to(value.astype(np.uint8), pixels.shape)
+
+
+def full_inputs(vlm: VLM, prompt: Prompt, tokens: Tensor) -> dict[str, Tensor]:
+    """Inputs of one pass over prompt and generated tokens, (1, S), without padding."""
+    inputs = dict(prompt.inputs)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    for name, text in vlm.adapter.position_inputs.items():
+        grown = inputs[name].new_full((1, len(tokens)), text)
+        inputs[name] = torch.cat([inputs[name], grown], 1)
+    return inputs
+
+
+def step_logprobs(token_logprobs: Tensor, spans: Sequence[Span]) -> NDArray[np.float64]:
+    """(B, n) log-probabilities of the generated tokens → (B, T) sums over each step."""
+    running = torch.nn.functional.pad(token_logprobs.double().cumsum(-1), (1, 0))
+    starts = torch.tensor([s.start for s in spans], device=running.device)
+    ends = torch.tensor([s.end for s in spans], device=running.device)
+    return (running[:, ends] - running[:, starts]).cpu().numpy()
+
+
+@torch.inference_mode()
+def measure_effects(
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Tensor,
+    spans: Sequence[Span],
+    regions: Regions,
+    masks: NDArray[np.bool_],
+    ablation: Ablation = "mean",
+    batch_size: int = 64,
+    advance: Callable[[int], None] = lambda n: None,
+) -> NDArray[np.float64]:
+    """Measured effect of each mask on each step, (M, T), nats.
+
+    tokens: (n,) generated ids. masks: (M, K), True where a region is hidden; `np.eye(K, dtype=bool)` measures each
+    region by itself. One teacher-forced pass a mask, `batch_size` at a time; `advance` is told how many are done.
+    Raises InputError for an unknown ablation or masks of another K.
+    """
+    if ablation not in get_args(Ablation):
+        raise InputError(f"ablation must be one of {', '.join(get_args(Ablation))}; got {ablation!r}.")
+    if masks.ndim != 2 or masks.shape[1] != regions.k:
+        raise InputError(f"masks must be (M, {regions.k}), one column a region; got shape {masks.shape}.")
+    inputs = full_inputs(vlm, prompt, tokens)
+    hide = _hide_tokens if ablation == "tokens" else _hide_pixels
+    intact = np.zeros((1, regions.k), dtype=bool)
+    measured = []
+    for start in range(0, len(masks) + 1, batch_size):
+        chunk = np.concatenate([intact, masks])[start : start + batch_size]
+        batch = hide(vlm, prompt, inputs, regions, chunk, ablation)
+        logits = vlm.model(**batch, use_cache=False, logits_to_keep=len(tokens) + 1).logits[:, :-1]
+        chosen = torch.log_softmax(logits.float(), -1).gather(-1, tokens.expand(len(chunk), -1)[..., None])[..., 0]
+        measured.append(step_logprobs(chosen, spans))
+        advance(len(chunk))
+    logprobs = np.concatenate(measured)  # (1 + M, T)
+    return logprobs[0] - logprobs[1:]
+
+
+def _repeat(inputs: dict[str, Tensor], n: int) -> dict[str, Tensor]:
+    return {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in inputs.items()}
+
+
+def _hide_pixels(
+    vlm: VLM, prompt: Prompt, inputs: dict[str, Tensor], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
+) -> dict[str, Tensor]:
+    hidden = masks[:, regions.labels][..., None]  # (B, H, W, 1)
+    pixels = np.where(hidden, fill(prompt.image, ablation), np.asarray(prompt.image))
+    batch = _repeat({k: v for k, v in inputs.items() if k != "pixel_values"}, len(masks))
+    batch["pixel_values"] = vlm.pixel_values([Image.fromarray(p) for p in pixels])
+    return batch
+
+
+def _hide_tokens(
+    vlm: VLM, prompt: Prompt, inputs: dict[str, Tensor], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
+) -> dict[str, Tensor]:
+    """Block all attention to the image tokens that lie mostly in a hidden region; positions stay as they are."""
+    device = inputs["input_ids"].device
+    hidden = masks @ token_weights(regions, prompt.grid).T > 0.5  # (B, N)
+    length = inputs["input_ids"].shape[1]
+    blocked = torch.zeros(len(masks), length, dtype=torch.bool, device=device)
+    blocked[:, prompt.image_tokens] = torch.from_numpy(hidden).to(device)
+    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=device)
+    mask = (causal & ~blocked[:, None]) | itself  # (B, S, S); a token always sees itself
+    position_ids = vlm.model.model.compute_3d_position_ids(
+        input_ids=inputs["input_ids"],
+        inputs_embeds=None,
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=inputs["attention_mask"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+    )
+    batch = _repeat({k: v for k, v in inputs.items() if k != "attention_mask"}, len(masks))
+    batch["position_ids"] = position_ids.repeat(1, len(masks), 1)
+    batch["attention_mask"] = mask[:, None]
+    return batch
+
+
+def random_masks(rng: np.random.Generator, n: int, k: int) -> NDArray[np.bool_]:
+    """(n, k) Bernoulli(0.5) masks, as in AT2 and vSTREAM."""
+    return rng.random((n, k)) < 0.5
+
+
+def single_region_masks(k: int) -> NDArray[Any]:
+    """(k, k): each region hidden by itself."""
+    return np.eye(k, dtype=bool)

@@ -1,0 +1,171 @@
+"""EffectEstimator: predicts the effect of hiding regions from attention alone, Δ̂(S, v) = Σ_k v_k · w·f_{S,k}.
+
+The linear map of vSTREAM (arXiv 2604.16587) and AT2 (arXiv 2504.13752): one weight for each attention head, no bias,
+trained to maximise, within each step, the Pearson correlation between predicted and measured effects of random masks;
+then one factor puts predictions in nats.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.errors import EstimatorMismatchError, InputError
+
+FORMAT = 1
+_CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class StepExample:
+    """One training step: features (K, L·H), masks (M, K) and the measured effect of each mask, (M,) nats."""
+
+    features: NDArray[np.float32]
+    masks: NDArray[np.bool_]
+    effects: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What an estimator was made for; used on anything else its numbers mean nothing."""
+
+    fingerprint: str
+    model: str
+    revision: str | None
+    region_method: str
+    pooling: str
+    ablation: str
+
+
+@dataclass(frozen=True, eq=False)
+class EffectEstimator:
+    """A fitted linear estimator: `weights` (L·H,), in nats per unit of pooled attention."""
+
+    weights: NDArray[np.float32]
+    binding: Binding
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., K, L·H) features → (..., K) estimated single-region effects, nats.
+
+        Raises InputError when the last axis is not L·H.
+        """
+        if features.shape[-1] != len(self.weights):
+            raise InputError(
+                f"features must end in L·H = {len(self.weights)} attention heads; got shape {features.shape}."
+            )
+        return (features @ self.weights).astype(np.float32)
+
+    def check(self, fingerprint: str, name: str) -> None:
+        """Raise EstimatorMismatchError unless the model with this fingerprint is the one it was made for."""
+        if fingerprint != self.binding.fingerprint:
+            raise EstimatorMismatchError(
+                f"this estimator was trained on {self.binding.model} ({self.binding.fingerprint}) and does not fit "
+                f"{name} ({fingerprint}). Train one with: python -m pipelines.train_estimator --model {name}"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        examples: Sequence[StepExample],
+        binding: Binding,
+        *,
+        steps: int = 1000,
+        batch_size: int = 512,
+        rate: float = 1e-3,
+        seed: int = 0,
+        advance: Callable[[float], None] = lambda loss: None,
+    ) -> EffectEstimator:
+        """Fit on measured steps; Adam at `rate` with cosine decay, weights start at 1/(L·H), gradient clipped at 1.
+
+        Steps whose measured effects do not vary over the masks say nothing about correlation and are left out.
+        Raises InputError when no example is left.
+        """
+        import torch
+
+        usable = [e for e in examples if np.ptp(e.effects) > 1e-6]
+        if not usable:
+            raise InputError(
+                f"none of the {len(examples)} steps has effects that vary over its masks; "
+                "does the model look at the image at all?"
+            )
+        torch.manual_seed(seed)
+        count = {len(e.effects) for e in usable}
+        if len(count) > 1:
+            raise InputError(f"every example must have the same number of masks; got {sorted(count)}.")
+        design = torch.from_numpy(np.stack([e.masks.astype(np.float32) @ e.features for e in usable]))  # (n, M, F)
+        effects = torch.from_numpy(np.stack([e.effects for e in usable])).float()  # (n, M)
+        weights = torch.full((design.shape[-1],), 1 / design.shape[-1], requires_grad=True)
+        optimiser = torch.optim.Adam([weights], lr=rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for _ in range(steps):
+            rows = torch.randint(len(design), (min(batch_size, len(design)),))
+            loss = -_pearson(design[rows] @ weights, effects[rows]).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([weights], 1.0)
+            optimiser.step()
+            schedule.step()
+            advance(float(loss.detach()))
+        with torch.no_grad():
+            predicted = _centred(design @ weights)
+            scale = float((predicted * _centred(effects)).sum() / (predicted**2).sum())
+        return cls((weights.detach().numpy() * scale).astype(np.float32), binding)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and card (JSON) to `folder`, each atomically."""
+        from safetensors.numpy import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        card = {"format": FORMAT, "kind": "linear", "binding": asdict(self.binding), "card": self.card}
+        _write(folder / _WEIGHTS, save({"weights": np.ascontiguousarray(self.weights)}))
+        _write(folder / _CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> EffectEstimator:
+        """Read an estimator saved by `save`. Raises InputError when files are missing or do not fit each other."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = Path(folder)
+        for name in (_CARD, _WEIGHTS):
+            if not (folder / name).is_file():
+                raise InputError(f"no estimator in {folder}: {name} is missing. Train one: python -m pipelines.train_estimator")
+        try:
+            card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+            weights = load_file(folder / _WEIGHTS)["weights"]
+            binding = Binding(**card["binding"])
+            version = card["format"]
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise InputError(f"the estimator in {folder} is damaged: {error}. Train it again or restore the files.") from error
+        if version != FORMAT:
+            raise InputError(f"the estimator in {folder} has format {version}, this trajkit reads {FORMAT}; train it again.")
+        if weights.ndim != 1 or weights.dtype != np.float32 or not np.isfinite(weights).all():
+            raise InputError(
+                f"the estimator in {folder} must hold finite float32 weights of one axis; "
+                f"got {weights.dtype} {weights.shape}."
+            )
+        return cls(weights, binding, card.get("card", {}))
+
+
+def _centred(x: Any) -> Any:
+    return x - x.mean(-1, keepdim=True)
+
+
+def _pearson(x: Any, y: Any) -> Any:
+    x, y = _centred(x), _centred(y)
+    return (x * y).sum(-1) / ((x**2).sum(-1) * (y**2).sum(-1)).sqrt().clamp_min(1e-12)
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)

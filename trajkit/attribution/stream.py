@@ -1,0 +1,269 @@
+"""Stream: effects of every reasoning step while the model is still generating.
+
+A producer thread runs `generate()`; a worker thread turns each finished step into effects. The producer hands steps
+over through a queue that holds as many as a run can have, so it never waits; an error in the worker stops the
+generation and is raised at the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import Queue
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria
+
+from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.features import image_attention, pool, token_weights
+from trajkit.attribution.regions import Regions, segment
+from trajkit.attribution.tap import AttentionTap
+from trajkit.errors import StreamError
+from trajkit.traces.trace import Step
+from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.sentences import Span, StepSplitter
+
+if TYPE_CHECKING:
+    from trajkit.detection.monitor import Monitor, Verdict
+
+DEFAULT_NEW_TOKENS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class LiveStep(Step):
+    """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict."""
+
+    index: int = 0
+    effects: NDArray[np.float32] = None  # type: ignore[assignment]
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """A step that the producer has seen end, with what the worker needs to explain it."""
+
+    span: Span
+    text: str
+    queries: list[Tensor]  # L × (1, H, n, D)
+    keys: list[Tensor]  # L × (1, H_kv, S, D)
+    logprob: list[Tensor]
+    entropy: list[Tensor]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to generate. temperature: None for the model's own setting, 0 for greedy. seed: None for no seeding."""
+
+    temperature: float | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+
+    def arguments(self, vlm: VLM) -> dict[str, Any]:
+        """Keyword arguments for `generate`."""
+        own = vlm.model.generation_config.max_new_tokens
+        chosen: dict[str, Any] = {"max_new_tokens": self.max_new_tokens or own or DEFAULT_NEW_TOKENS}
+        if self.temperature is not None:
+            greedy = self.temperature == 0
+            chosen |= {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature}
+        return chosen
+
+
+class Stream(Iterator[LiveStep]):
+    """A running generation, to be iterated once. Made by `stream`.
+
+    prompt, regions: what is being reasoned about. tokens: the generated ids, complete once iteration has ended.
+    closed: whether the thinking span was closed. max_backlog: most steps that ever waited for the worker; when it
+    grows, attribution is slower than generation (lagging), which delays verdicts but never generation.
+    """
+
+    def __init__(
+        self, vlm: VLM, prompt: Prompt, regions: Regions, estimator: EffectEstimator, monitor: Monitor | None,
+        sampling: Sampling,
+    ) -> None:  # fmt: skip
+        self.prompt, self.regions = prompt, regions
+        self.tokens: list[int] = []
+        self.closed = False
+        self.max_backlog = 0
+        self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
+        self._watch = monitor.start() if monitor else None
+        self._weights = torch.from_numpy(token_weights(regions, prompt.grid)).to(vlm.model.device)
+        limit = sampling.arguments(vlm)["max_new_tokens"] + 2
+        self._finished: Queue[_Finished | None] = Queue(limit)
+        self._out: Queue[LiveStep | BaseException | None] = Queue()
+        self._stop = Event()
+        self._threads = [Thread(target=work, daemon=True) for work in (self._produce, self._explain)]
+        for thread in self._threads:
+            thread.start()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> LiveStep:
+        item = self._out.get()
+        if isinstance(item, LiveStep):
+            return item
+        self.close()
+        self._out.put(None)
+        if item is None:
+            raise StopIteration
+        if not isinstance(item, Exception):
+            raise item
+        raise StreamError(f"attribution stopped the run: {type(item).__name__}: {item}") from item
+
+    def close(self) -> None:
+        """Stop generating. Safe to call at any time; steps already finished can still be read."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def __del__(self) -> None:
+        self._stop.set()
+
+    @torch.inference_mode()
+    def _produce(self) -> None:
+        try:
+            with AttentionTap(self._vlm) as tap, torch.random.fork_rng(enabled=self._sampling.seed is not None):
+                if self._sampling.seed is not None:
+                    torch.manual_seed(self._sampling.seed)
+                recorder = _Recorder(self._vlm, tap, self.prompt.length, self._finished)
+                output = self._vlm.model.generate(
+                    **self.prompt.inputs,
+                    **self._sampling.arguments(self._vlm),
+                    logits_processor=[recorder],
+                    stopping_criteria=[_StopOn(self._stop)],
+                )
+                self.tokens = output[0, self.prompt.length :].tolist()
+                recorder.finish(self.tokens)
+                self.closed = recorder.splitter.closed
+        except BaseException as error:
+            self._out.put(error)
+        finally:
+            self._finished.put(None)
+
+    @torch.inference_mode()
+    def _explain(self) -> None:
+        index = 0
+        try:
+            while (item := self._finished.get()) is not None:
+                self.max_backlog = max(self.max_backlog, self._finished.qsize())
+                self._out.put(self._live_step(index, item))
+                index += 1
+        except BaseException as error:
+            self._stop.set()
+            self._out.put(error)
+        self._out.put(None)
+
+    def _live_step(self, index: int, item: _Finished) -> LiveStep:
+        span = item.span
+        device = self.prompt.image_tokens.device
+        rows = torch.arange(span.start, span.end, device=device) + self.prompt.length - 1
+        attention = image_attention(
+            [q[0] for q in item.queries], [k[0] for k in item.keys], rows, self.prompt.image_tokens,
+            self._vlm.model.model.language_model.layers[0].self_attn.scaling,
+        )  # fmt: skip
+        features = pool(attention, self._weights, self._estimator.binding.pooling).cpu().numpy()  # type: ignore[arg-type]
+        live = LiveStep(
+            text=item.text,
+            kind=span.kind,
+            token_start=span.start,
+            token_end=span.end,
+            logprob=float(torch.stack(item.logprob).mean()),
+            entropy=float(torch.stack(item.entropy).mean()),
+            seconds=item.seconds,
+            index=index,
+            effects=self._estimator.predict(features),
+        )
+        if self._watch is not None:
+            object.__setattr__(live, "verdict", self._watch.update(live))
+        return live
+
+
+class _Recorder(LogitsProcessor):
+    """Sees every next-token distribution before sampling, and cuts the tokens into steps as they come."""
+
+    def __init__(self, vlm: VLM, tap: AttentionTap, prompt_length: int, out: Queue[_Finished | None]) -> None:
+        self.splitter = StepSplitter.of(vlm)
+        self._vlm, self._tap, self._prompt_length, self._out = vlm, tap, prompt_length, out
+        self._logp: Tensor | None = None
+        self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
+        self._entropy: list[Tensor] = []
+        self._dropped = 0
+        self._pushed = 0
+        self._clock = time.perf_counter()
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if input_ids.shape[1] > self._prompt_length:
+            self._push(int(input_ids[0, -1]))
+        self._logp = torch.log_softmax(scores[0].float(), -1)
+        return scores
+
+    def finish(self, tokens: list[int]) -> None:
+        """Take what came after the last call, and close the last step."""
+        for token in tokens[self._pushed :]:
+            self._push(token)
+        end = len(tokens) - (len(tokens) > 0 and tokens[-1] in self._vlm.end_tokens)
+        self._hand_over(self.splitter.finish(end))
+
+    def _push(self, token: int) -> None:
+        assert self._logp is not None
+        self._logprob.append(self._logp[token])
+        self._entropy.append(-(self._logp.exp() * self._logp.nan_to_num(neginf=0)).sum())
+        self._pushed += 1
+        self._hand_over(self.splitter.push(token))
+
+    def _hand_over(self, span: Span | None) -> None:
+        if span is None:
+            return
+        now = time.perf_counter()
+        first, last = span.start - self._dropped, span.end - self._dropped
+        queries, keys = self._tap.take(first, last)
+        item = _Finished(
+            span, self.splitter.text(span), queries, keys, self._logprob[first:last], self._entropy[first:last],
+            now - self._clock,
+        )  # fmt: skip
+        self._out.put_nowait(item)
+        self._clock = now
+        self._tap.drop(last)
+        del self._logprob[:last], self._entropy[:last]
+        self._dropped = span.end
+
+
+class _StopOn(StoppingCriteria):
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        return torch.full((len(input_ids),), self._event.is_set(), device=input_ids.device)
+
+
+def stream(
+    vlm: VLM,
+    image: Image.Image,
+    question: str,
+    *,
+    estimator: EffectEstimator,
+    monitor: Monitor | None = None,
+    regions: Regions | None = None,
+    temperature: float | None = None,
+    max_new_tokens: int | None = None,
+    seed: int | None = None,
+) -> Stream:
+    """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
+
+    regions: as from `segment`, which is called when none are given. temperature: None for the model's own setting,
+    0 for greedy. Breaking out of the loop and calling `.close()` stops the generation.
+    Raises EstimatorMismatchError when the estimator (or monitor) was made for another model, StreamError when
+    attribution fails while the model generates.
+    """
+    estimator.check(vlm.fingerprint, vlm.name)
+    prompt = vlm.prepare(image, question)
+    regions = regions or segment(prompt.image, vlm=vlm)
+    return Stream(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed))

@@ -1,0 +1,91 @@
+"""The attention tap: keeps what is needed to recompute attention to the image, and changes nothing.
+
+Asking a model for its attention weights switches it to slow kernels that can change its output. The tap instead wraps
+the kernel in use, hands its result through untouched, and keeps the queries and keys that it was given (after norm and
+rotary embedding). Attention is recomputed from them later, off the generation's path, for the few rows that matter
+(`features.region_attention`; tests compare it with eager attention and the tokens with and without the tap).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trajkit.errors import InputError
+from trajkit.vlm.model import VLM
+
+_names = count()
+
+
+class AttentionTap:
+    """Context manager that records queries and keys of a model's text stack while it runs.
+
+    queries[layer]: list of (B, H, n, D), one per forward pass. keys[layer]: (B, H_kv, S, D), those of the latest pass:
+    a cache hands over all keys so far, so the latest hold the earlier ones too. last_only: keep only the last query
+    of each pass, which is the one that predicts a new token (for generation; off for teacher-forced passes).
+    Taps nest, on one model or several; leaving one restores what it found.
+    """
+
+    def __init__(self, vlm: VLM, last_only: bool = True) -> None:
+        self._vlm, self._last_only = vlm, last_only
+        self._name = f"trajkit_tap_{next(_names)}"
+        self._previous = ""
+        self.scaling = 1.0
+        layers = vlm.text_config.num_hidden_layers
+        self.queries: list[list[Tensor]] = [[] for _ in range(layers)]
+        self.keys: list[Tensor | None] = [None] * layers
+
+    def __enter__(self) -> AttentionTap:
+        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+        self._previous = self._vlm.text_config._attn_implementation
+        if self._previous not in ALL_ATTENTION_FUNCTIONS:
+            raise InputError(
+                f"the attention tap needs a model on a fast kernel (sdpa or flash attention); this one is on "
+                f"{self._previous!r}. Load it with tk.load_vlm."
+            )
+        kernel = ALL_ATTENTION_FUNCTIONS[self._previous]
+
+        def tapped(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+            layer = module.layer_idx
+            self.scaling = module.scaling
+            self.queries[layer].append(query[:, :, -1:] if self._last_only else query)
+            self.keys[layer] = key
+            return kernel(module, query, key, value, *args, **kwargs)
+
+        ALL_ATTENTION_FUNCTIONS.register(self._name, tapped)
+        # without a mask function of the same name the model would get no mask at all, silently
+        ALL_MASK_ATTENTION_FUNCTIONS.register(self._name, ALL_MASK_ATTENTION_FUNCTIONS[self._previous])
+        self._set(self._name)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+        self._set(self._previous)
+        for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
+            type(registry)._global_mapping.pop(self._name, None)
+
+    def _set(self, name: str) -> None:
+        self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
+
+    @property
+    def n_passes(self) -> int:
+        """Forward passes seen and not yet dropped."""
+        return len(self.queries[-1])
+
+    def take(self, start: int, end: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Queries of passes [start, end), (B, H, end − start, D) per layer, and the keys, (B, H_kv, S, D) per layer."""
+        keys = [key for key in self.keys if key is not None]
+        return [torch.cat(layer[start:end], dim=2) for layer in self.queries], keys
+
+    def drop(self, n: int) -> None:
+        """Forget the queries of the first `n` passes."""
+        for layer in self.queries:
+            del layer[:n]

@@ -1,0 +1,244 @@
+"""Prefix features → a finite design matrix, standardised step by step on the training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.errors import EstimatorMismatchError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+FEATURE_SETS: dict[str, tuple[str, ...]] = {
+    "trajectory": ("path_length", "net_displacement", "tortuosity", "straightness", "mean_step", "switch_rate"),
+    "concentration": ("concentration", "concentration_mean", "concentration_slope", "concentration_sd"),
+    "uncertainty": ("logprob_mean", "entropy_mean"),
+    "length": ("n_tokens",),  # and the step itself, as s and s²
+    "task": (),  # the one-hot of task_set, and its product with every other feature
+}
+DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
+TORTUOSITY_CAP = 1e3
+Z_CAP = 5.0
+_LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
+
+
+def parse_features(features: str, owner: str) -> tuple[str, ...]:
+    """'length+task' → ('length', 'task'), in the order of FEATURE_SETS. Raises InputError on any other name."""
+    wanted = [name.strip() for name in features.split("+")] if isinstance(features, str) else []
+    if not wanted or any(name not in FEATURE_SETS for name in wanted):
+        raise InputError(
+            f"The 'features' parameter of {owner} must be one or more of {', '.join(FEATURE_SETS)}, joined by '+'. "
+            f"Got {features!r} instead."
+        )
+    return tuple(name for name in FEATURE_SETS if name in wanted)
+
+
+def columns_of(sets: tuple[str, ...]) -> tuple[str, ...]:
+    """The prefix features that those sets read."""
+    return tuple(column for name in sets for column in FEATURE_SETS[name])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prefix features without their frame. values: (n, F) in the order of `columns_of`; steps: (n,), 1-based."""
+
+    values: Floats
+    steps: Floats
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, sets: tuple[str, ...]) -> Rows:
+        """Raises InputError where a column is missing or a step is no number ≥ 1."""
+        columns = columns_of(sets)
+        needed = ["step", *columns, *(["task_set"] if "task" in sets else [])]
+        absent = [column for column in needed if column not in getattr(frame, "columns", ())]
+        if absent:
+            raise InputError(
+                "Prefix features must be a DataFrame as `trajkit.features(traces)` gives; "
+                f"its missing columns: {', '.join(absent)}."
+            )
+        steps = frame["step"].to_numpy(float)
+        if not (np.isfinite(steps).all() and (steps >= 1).all()):
+            raise InputError("The column 'step' must hold numbers from 1 on; found NaN, infinite or smaller values.")
+        tasks = tuple(frame["task_set"].astype(str)) if "task" in sets else ()
+        return cls(frame[list(columns)].to_numpy(float).reshape(len(frame), len(columns)), steps, tasks)
+
+    @classmethod
+    def of_step(cls, row: Mapping[str, float], columns: tuple[str, ...], task_set: str = "") -> Rows:
+        """The one row of a running generation."""
+        return cls(np.array([[row[column] for column in columns]], float), np.array([row["step"]], float), (task_set,))
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """What the training runs taught about the scale of each feature at each step.
+
+    Steps fall into B bins of at least `min_runs` training rows; the last bin takes every later step, so the horizon is
+    capped. In a bin a feature is made finite (log1p of lengths, tokens and of tortuosity capped at 1,000, whose +inf
+    becomes the cap), standardised by the bin's mean and sd, and clipped to ±5; what is still not finite becomes 0, and
+    where missing values vary inside a bin of the training rows, a centred indicator column says so. Every feature also
+    enters multiplied by the standardised step s, and by the one-hot of the task where that set is asked for.
+
+    first_steps: (B,) first step of each bin. mean, sd, missing: (B, F). flagged: (F,) has an indicator.
+    """
+
+    sets: tuple[str, ...]
+    first_steps: Floats
+    mean: Floats
+    sd: Floats
+    missing: Floats
+    flagged: NDArray[np.bool_]
+    step_mean: float
+    step_sd: float
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def learn(cls, sets: tuple[str, ...], rows: Rows, min_runs: int) -> FeatureMap:
+        """Bins, means and deviations of these training rows."""
+        first_steps = _bins(rows.steps, min_runs)
+        x = _finite_scale(rows.values, columns_of(sets))
+        known = np.isfinite(x)
+        bins = _bin_of(first_steps, rows.steps)
+        shape = (len(first_steps), x.shape[1])
+        mean, sd, missing = np.zeros(shape), np.ones(shape), np.zeros(shape)
+        for b in range(len(first_steps)):
+            for j in range(x.shape[1]):
+                column, here = x[bins == b, j], known[bins == b, j]
+                missing[b, j] = 1 - here.mean()
+                if here.any():
+                    mean[b, j], spread = column[here].mean(), column[here].std()
+                    sd[b, j] = spread if spread > 1e-9 * abs(mean[b, j]) else 1.0
+        capped = np.minimum(rows.steps, first_steps[-1])
+        flagged = np.asarray(((missing > 0) & (missing < 1)).any(axis=0), dtype=bool)
+        tasks = tuple(sorted(set(rows.tasks))) if "task" in sets else ()
+        step_sd = float(capped.std()) or 1.0
+        return cls(sets, first_steps, mean, sd, missing, flagged, float(capped.mean()), step_sd, tasks)
+
+    @property
+    def width(self) -> int:
+        """P, the number of design columns."""
+        features = self.mean.shape[1]
+        return 2 * features + int(self.flagged.sum()) + 2 * ("length" in self.sets) + len(self.tasks) * (1 + features)
+
+    def matrix(self, rows: Rows) -> Floats:
+        """(n, P) design matrix, always finite."""
+        x = _finite_scale(rows.values, columns_of(self.sets))
+        known = np.isfinite(x)
+        bins = _bin_of(self.first_steps, rows.steps)
+        scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
+        z = np.where(known, np.clip(scaled, -Z_CAP, Z_CAP), 0.0)  # (n, F)
+        flags = (~known - self.missing[bins])[:, self.flagged]
+        s = ((np.minimum(rows.steps, self.first_steps[-1]) - self.step_mean) / self.step_sd)[:, None]
+        parts = [z, z * s, flags]
+        if "length" in self.sets:
+            parts += [s, s * s]
+        if "task" in self.sets:
+            hot = np.array([[task == known_task for known_task in self.tasks] for task in rows.tasks], float)
+            hot = hot.reshape(len(z), len(self.tasks))
+            parts += [hot, (hot[:, :, None] * z[:, None, :]).reshape(len(z), len(self.tasks) * z.shape[1])]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def to_state(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "sets": list(self.sets),
+            "columns": list(columns_of(self.sets)),
+            "first_steps": self.first_steps.tolist(),
+            "mean": self.mean.tolist(),
+            "sd": self.sd.tolist(),
+            "missing": self.missing.tolist(),
+            "flagged": self.flagged.tolist(),
+            "step_mean": self.step_mean,
+            "step_sd": self.step_sd,
+            "tasks": list(self.tasks),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> FeatureMap:
+        """Raises InputError on a missing or misshapen part, EstimatorMismatchError on other features than ours."""
+        sets = tuple(str(name) for name in read(state, "sets", list))
+        columns = read(state, "columns", list)
+        if any(name not in FEATURE_SETS for name in sets) or columns != list(columns_of(sets)):
+            raise EstimatorMismatchError(
+                f"the saved detector reads the features {columns} (sets {list(sets)}), which this version of trajkit "
+                "does not compute in that form; fit the detectors again."
+            )
+        first_steps = read_array(state, "first_steps", (None,))
+        shape = (len(first_steps), len(columns))
+        sd, step_sd = read_array(state, "sd", shape), float(read(state, "step_sd", (int, float)))
+        if not ((sd > 0).all() and step_sd > 0):
+            raise InputError("a saved detector must hold positive standard deviations. Fit the detectors again.")
+        return cls(
+            sets=sets,
+            first_steps=first_steps,
+            mean=read_array(state, "mean", shape),
+            sd=sd,
+            missing=read_array(state, "missing", shape),
+            flagged=read_array(state, "flagged", shape[1:]).astype(bool),
+            step_mean=float(read(state, "step_mean", (int, float))),
+            step_sd=step_sd,
+            tasks=tuple(read(state, "tasks", list)),
+        )
+
+
+def read(state: Mapping[str, Any], key: str, kind: type | tuple[type, ...]) -> Any:
+    """state[key], of the type it must have. Raises InputError."""
+    if key not in state or not isinstance(state[key], kind):
+        found = f"{type(state[key]).__name__}" if key in state else "nothing"
+        raise InputError(f"a saved detector must hold {key!r} as {kind}; found {found}. Fit the detectors again.")
+    return state[key]
+
+
+def read_array(state: Mapping[str, Any], key: str, shape: tuple[int | None, ...]) -> Floats:
+    """state[key] as finite numbers of that shape (None: any length ≥ 1). Raises InputError."""
+    try:
+        array = np.asarray(read(state, key, list), dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a saved detector must hold numbers in {key!r}: {error}. Fit the detectors again.") from error
+    if 0 in shape and array.size == 0:
+        array = array.reshape([size or 0 for size in shape])
+    fits = array.ndim == len(shape) and all(
+        got == want if want is not None else got > 0 for got, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits or not np.isfinite(array).all():
+        raise InputError(
+            f"a saved detector must hold {key!r} as finite numbers of shape {shape}; found shape {array.shape}. "
+            "Fit the detectors again."
+        )
+    return array
+
+
+def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
+    """(n, F) tamed: only a missing value (NaN, or an infinity that means nothing) is left not finite."""
+    x = values.copy()
+    for j, column in enumerate(columns):
+        if column == "tortuosity":
+            x[:, j] = np.minimum(x[:, j], TORTUOSITY_CAP)
+        if column in _LOGARITHMIC:
+            x[:, j] = np.log1p(np.maximum(x[:, j], 0.0))  # NaN stays NaN, a stray +inf stays +inf
+    return x
+
+
+def _bins(steps: Floats, min_runs: int) -> Floats:
+    """First step of each bin: steps are joined until a bin holds `min_runs` rows; a short rest joins the last."""
+    values, counts = np.unique(steps, return_counts=True)
+    starts, held = [1.0], 0
+    for value, count in zip(values, counts, strict=True):
+        if held >= min_runs:
+            starts.append(float(value))
+            held = 0
+        held += int(count)
+    if held < min_runs and len(starts) > 1:
+        starts.pop()
+    return np.array(starts)
+
+
+def _bin_of(first_steps: Floats, steps: Floats) -> NDArray[np.int64]:
+    return np.maximum(np.searchsorted(first_steps, steps, side="right") - 1, 0)

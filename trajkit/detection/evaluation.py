@@ -1,0 +1,165 @@
+"""How well failure is told early, and outcomes apart: AUCs on held-out runs, always beside baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trajkit.detection.resampling import Floats, group_draws, interval, weighted_auc
+from trajkit.detection.splits import failures
+from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASELINES = ("length", "task", "uncertainty", "length+task")
+ATTENTION = "attention_concentration"
+
+
+def plain_scores(frame: pd.DataFrame, seed: int = 0) -> dict[str, Floats]:
+    """Scores that need no fitting, one per row: `random`; `tortuosity alone`, higher meaning riskier as in the paper;
+    `raw attention`, where the frame has a column attention_concentration."""
+    scores = {
+        "random": np.random.default_rng(seed).random(len(frame)),
+        "tortuosity alone": frame["tortuosity"].to_numpy(float),
+    }
+    if ATTENTION in frame:
+        scores["raw attention"] = frame[ATTENTION].to_numpy(float)
+    return scores
+
+
+def auc_by_step(
+    frame: pd.DataFrame,
+    scores: Mapping[str, ArrayLike],
+    steps: Sequence[int] | None = None,
+    min_runs: int = 20,
+    n_boot: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUC of failure at absolute steps: among the runs still thinking at step t, by what was known then.
+
+    frame: prefix features of held-out runs. scores: method → (n,) score per row, higher riskier. steps: by default all
+    with at least `min_runs` runs still at risk. Runs of unknown outcome are left out; so are NaN scores (a tortuosity
+    at step 1), which `n_scored` shows.
+    Returns columns method, step, n_runs (at risk), n_failures, n_scored, auc, low, high (95 %, group bootstrap).
+    """
+    at = frame["step"].to_numpy(int)
+    if steps is None:
+        values, counts = np.unique(at[~np.isnan(failures(frame))], return_counts=True)
+        steps = values[counts >= min_runs].tolist()
+    selected = [({"step": int(step)}, np.flatnonzero(at == step)) for step in steps]
+    return _auc_table(frame, scores, selected, n_boot, seed)
+
+
+def auc_by_fraction(
+    frame: pd.DataFrame,
+    scores: Mapping[str, ArrayLike],
+    fractions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+    within: str | None = None,
+    n_boot: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUC of failure at fractions of each run's final length: an ORACLE, since that length is not known online.
+
+    On random walks that differ in nothing but length, path length has AUC 0.80 at a fraction and 0.5 at a fixed step.
+    A run of T steps is read at step max(1, ⌈f·T⌉). within: a column (task_set) whose values get a table row each.
+    Returns the columns of `auc_by_step` with `fraction` for `step`, and `oracle` = True (and `within`'s column).
+    """
+    at = frame["step"].to_numpy(float)
+    final = frame.groupby("transcript_id")["step"].transform("max").to_numpy(float)
+    kinds = [None] if within is None else sorted(frame[within].astype(str).unique())
+    selected: list[tuple[dict[str, Any], NDArray[np.int64]]] = []
+    for kind in kinds:
+        mine = np.ones(len(frame), bool) if kind is None else (frame[within].astype(str) == kind).to_numpy()
+        label = {} if kind is None else {str(within): kind}
+        for fraction in fractions:
+            here = np.maximum(1, np.ceil(fraction * final - 1e-9)) == at
+            selected.append(({**label, "fraction": fraction, "oracle": True}, np.flatnonzero(mine & here)))
+    return _auc_table(frame, scores, selected, n_boot, seed)
+
+
+def outcome_auc(
+    outcomes: ArrayLike,
+    probabilities: Mapping[str, Floats],
+    classes: Sequence[str],
+    groups: ArrayLike,
+    n_boot: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One-vs-rest AUC of each outcome, and `macro`, their unweighted mean, with group-bootstrap 95 % intervals.
+
+    outcomes: (n,) of held-out runs; those not in `classes` are dropped. probabilities: method → (n, C).
+    Returns columns method, outcome, n_runs, auc, low, high.
+    """
+    import pandas as pd
+
+    labels = np.asarray(outcomes, dtype=str)
+    keep = np.isin(labels, list(classes))
+    labels, weights = labels[keep], group_draws(np.asarray(groups)[keep], n_boot, seed)
+    table = []
+    for method, values in probabilities.items():
+        proba = np.asarray(values, dtype=float)[keep]
+        if proba.shape != (len(labels), len(classes)):
+            raise InputError(f"the probabilities of {method!r} must be (n, {len(classes)}); got {np.shape(values)}.")
+        draws = np.stack([weighted_auc(labels == name, proba[:, i], weights) for i, name in enumerate(classes)])
+        for name, area in [("macro", draws.mean(axis=0)), *zip(classes, draws, strict=True)]:
+            value, low, high = interval(area)
+            n = len(labels) if name == "macro" else int((labels == name).sum())
+            table.append({"method": method, "outcome": name, "n_runs": n, "auc": value, "low": low, "high": high})
+    return pd.DataFrame(table)
+
+
+def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
+    """What the classifier answered on held-out runs, for `all` and by outcome: columns outcome n_runs answered error.
+
+    answered: share not abstained on. error: share wrong among the answered; NaN where none was.
+    """
+    import pandas as pd
+
+    labels, said = np.asarray(outcomes, dtype=str), np.asarray(decisions, dtype=str)
+    table = []
+    for name in ["all", *sorted(set(labels) - {"unknown"})]:
+        mine = labels != "unknown" if name == "all" else labels == name
+        answered = mine & (said != "abstain")
+        table.append(
+            {
+                "outcome": name,
+                "n_runs": int(mine.sum()),
+                "answered": float(answered.sum() / mine.sum()) if mine.any() else math.nan,
+                "error": float((said[answered] != labels[answered]).mean()) if answered.any() else math.nan,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _auc_table(
+    frame: pd.DataFrame,
+    scores: Mapping[str, ArrayLike],
+    selected: list[tuple[dict[str, Any], NDArray[np.int64]]],
+    n_boot: int,
+    seed: int,
+) -> pd.DataFrame:
+    """A row per method and selection of rows (one row per run each)."""
+    import pandas as pd
+
+    failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    columns = {method: np.asarray(score, dtype=float) for method, score in scores.items()}
+    for method, score in columns.items():
+        if score.shape != (len(frame),):
+            raise InputError(f"the scores of {method!r} must be one per row, {len(frame)}; got shape {score.shape}.")
+    table = []
+    for label, rows in selected:
+        rows = rows[~np.isnan(failed[rows])]
+        weights = group_draws(groups[rows], n_boot, seed)
+        for method, score in columns.items():
+            known = ~np.isnan(score[rows])
+            y = failed[rows][known]
+            value, low, high = interval(weighted_auc(y, score[rows][known], weights[:, known]))
+            counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
+            table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
+    empty = ["method", "n_runs", "n_failures", "n_scored", "auc", "low", "high"]
+    return pd.DataFrame(table, columns=None if table else empty).sort_values("method", kind="stable", ignore_index=True)

@@ -1,0 +1,138 @@
+"""From traces to detectors: split by group, fit, calibrate, and evaluate on the runs held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from trajkit.detection.design import DEFAULT_FEATURES
+from trajkit.detection.early_failure import EarlyFailurePredictor
+from trajkit.detection.evaluation import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
+from trajkit.detection.monitor import Monitor, frame_of, model_of
+from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
+from trajkit.detection.outcome import OutcomeClassifier, last_steps
+from trajkit.detection.splits import Split, failures, split_by_group
+from trajkit.detection.store import Detectors
+from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trajkit.traces.trace import Trace
+
+COMPARED = (
+    *BASELINES,
+    "trajectory",
+    "concentration",
+    "trajectory+concentration",
+    "trajectory+concentration+task",
+    "uncertainty+length",
+    "trajectory+concentration+uncertainty+length",
+    "trajectory+concentration+uncertainty+length+task",
+)
+
+
+class FitResult(NamedTuple):
+    """Detectors, and tables of how they did on the test part.
+
+    tables: split, auc_by_step, auc_by_fraction (oracle), tortuosity_by_task (oracle), outcome_auc, abstention,
+    runs (the monitor on each test run), false_alarms, false_alarms_by_length, power, tokens_saved.
+    """
+
+    detectors: Detectors
+    tables: dict[str, pd.DataFrame]
+
+
+def fit_detectors(
+    traces: Sequence[Trace] | pd.DataFrame,
+    alpha: float = 0.1,
+    seed: int = 0,
+    features: str = DEFAULT_FEATURES,
+    compared: Sequence[str] = COMPARED,
+    model: str | None = None,
+    n_boot: int = 500,
+) -> FitResult:
+    """Fit on half of the groups, calibrate the monitor on a quarter, evaluate everything on the last quarter.
+
+    traces: or their feature frame (then give `model`, the name they come from). features: the set that the shipped
+    predictor and classifier read; compared: the sets evaluated beside it, fitted on the same runs. Raises InputError
+    where there is too little to split.
+    """
+    frame = frame_of(traces)
+    name = model if model is not None else model_of(traces)
+    frame = frame[~np.isnan(failures(frame))].reset_index(drop=True)
+    split = split_by_group(frame, seed=seed)
+    parts = {part: split.rows(frame, part) for part in ("fit", "calibration", "test")}
+    fit, test = parts["fit"], parts["test"]
+
+    predictors = {
+        sets: EarlyFailurePredictor(sets).fit(fit, failures(fit)) for sets in dict.fromkeys((*compared, features))
+    }
+    monitor = Monitor.calibrate(predictors[features], parts["calibration"], alpha=alpha, seed=seed, model=name)
+    scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
+    runs = monitor_runs(monitor, test)
+    tables = {
+        "split": _split_table(frame, split),
+        "auc_by_step": auc_by_step(test, scores, n_boot=n_boot, seed=seed),
+        "auc_by_fraction": auc_by_fraction(test, scores, n_boot=n_boot, seed=seed),
+        "tortuosity_by_task": auc_by_fraction(
+            test, {"tortuosity alone": scores["tortuosity alone"]}, (0.3,), within="task_set", n_boot=n_boot, seed=seed
+        ),
+        "runs": runs,
+        "false_alarms": false_alarms(runs, alpha, n_boot, seed),
+        "false_alarms_by_length": false_alarms_by_length(runs, n_boot=n_boot, seed=seed),
+        "power": power(runs, n_boot, seed),
+        "tokens_saved": tokens_saved(runs, n_boot, seed),
+    }
+    outcome, outcome_tables = _fit_outcome(fit, test, features, compared, n_boot, seed)
+    tables |= outcome_tables
+    card = {
+        "model": name,
+        "features": features,
+        "alpha": alpha,
+        "seed": seed,
+        "runs": {part: int(rows["transcript_id"].nunique()) for part, rows in parts.items()},
+        "groups": {part: len(getattr(split, part)) for part in parts},
+        "test_groups": list(split.test),
+        "monitor": monitor.message,
+    }
+    return FitResult(Detectors(predictors[features], outcome, monitor, card), tables)
+
+
+def _fit_outcome(
+    fit: pd.DataFrame, test: pd.DataFrame, features: str, compared: Sequence[str], n_boot: int, seed: int
+) -> tuple[OutcomeClassifier | None, Mapping[str, Any]]:
+    """The classifier and its tables; None and nothing where the fit runs are too few to hold any out."""
+    train, held_out = last_steps(fit), last_steps(test)
+    outcomes, groups = held_out["outcome"].to_numpy(str), held_out["group_id"].to_numpy(str)
+    try:
+        models = {
+            sets: OutcomeClassifier(sets, random_state=seed).fit(train, train["outcome"].to_numpy(str))
+            for sets in dict.fromkeys((*compared, features))
+        }
+    except InputError:
+        return None, {}
+    classifier = models[features]
+    classes = [str(name) for name in classifier.classes_]
+    probabilities = {sets: model.predict_proba(held_out) for sets, model in models.items()}
+    probabilities["random"] = np.random.default_rng(seed).random((len(held_out), len(classes)))
+    return classifier, {
+        "outcome_auc": outcome_auc(outcomes, probabilities, classes, groups, n_boot, seed),
+        "abstention": abstention(outcomes, classifier.predict(held_out)),
+    }
+
+
+def _split_table(frame: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Columns part, groups, runs, and the number of runs of each outcome."""
+    import pandas as pd
+
+    table = []
+    for part in ("fit", "calibration", "test"):
+        runs = split.rows(frame, part).drop_duplicates("transcript_id")
+        table.append(
+            {"part": part, "groups": len(getattr(split, part)), "runs": len(runs)}
+            | dict(runs["outcome"].value_counts())
+        )
+    return pd.DataFrame(table).fillna(0).astype({"groups": int, "runs": int})

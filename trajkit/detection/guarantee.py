@@ -1,0 +1,75 @@
+"""The alarm threshold, and what it promises.
+
+A monitor alarms when the largest score so far exceeds a threshold τ, so a run raises a false alarm exactly when its
+maximum over the whole run exceeds τ. That makes the *maximum* the quantity to calibrate. A quantile of the scores of
+each step bounds the false alarms of that step only; over a run they add up (tests/detection/test_guarantee.py).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trajkit.errors import InputError
+
+_SLACK = 1e-9  # (n + 1)(1 - α) may come out as 9.000000000000002 where 9 is meant
+
+
+def max_score_threshold(max_scores: ArrayLike, alpha: float) -> float:
+    """The ⌈(n+1)(1−α)⌉-th smallest of n maxima: P(maximum of a new successful run > τ) ≤ α.
+
+    max_scores: (n,) maximum over the run, on n successful runs exchangeable with the new one (one per group). The
+    probability is over the draw of the calibration runs *and* the new run (split conformal prediction, Vovk 2005).
+    Returns +inf when the rank exceeds n (fewer than `runs_needed(alpha)` runs, an empty set included), never the
+    maximum. Raises InputError on NaN or an alpha outside (0, 1).
+    """
+    scores = _checked(max_scores, alpha)
+    n = len(scores)
+    rank = math.ceil((n + 1) * (1 - alpha) - _SLACK)
+    return _order_statistic(scores, rank)
+
+
+def confident_threshold(max_scores: ArrayLike, alpha: float, delta: float) -> float:
+    """The smallest order statistic whose false-alarm rate is ≤ α with probability ≥ 1−δ over the calibration set.
+
+    The rate above the k-th smallest of n is (stochastically at most) 1 − Beta(k, n+1−k), so k is the smallest with
+    P(Binomial(n, 1−α) ≤ k−1) ≥ 1−δ. Returns +inf when no k ≤ n will do (n = 22 is the least at α = δ = 0.1).
+    """
+    from scipy.stats import binom
+
+    if not 0 < delta < 1:
+        raise InputError(
+            f"The 'delta' parameter of confident_threshold must be between 0 and 1. Got {delta!r} instead."
+        )
+    scores = _checked(max_scores, alpha)
+    n = len(scores)
+    enough = np.flatnonzero(binom.cdf(np.arange(n), n, 1 - alpha) >= 1 - delta - _SLACK)
+    return _order_statistic(scores, int(enough[0]) + 1 if len(enough) else n + 1)
+
+
+def runs_needed(alpha: float, delta: float | None = None) -> int:
+    """The least number of calibration runs with a finite threshold: 9 at α = 0.1, 19 at α = 0.05.
+
+    With `delta`, of `confident_threshold`: the least n with (1−α)^n ≤ δ.
+    """
+    if delta is None:
+        return math.ceil(1 / alpha - 1 - _SLACK)
+    return math.ceil(math.log(delta) / math.log1p(-alpha) - _SLACK)
+
+
+def _order_statistic(scores: NDArray[np.float64], rank: int) -> float:
+    return math.inf if rank > len(scores) else float(np.sort(scores)[rank - 1])
+
+
+def _checked(max_scores: ArrayLike, alpha: float) -> NDArray[np.float64]:
+    if not 0 < alpha < 1:
+        raise InputError(f"The 'alpha' parameter must be between 0 and 1, both excluded. Got {alpha!r} instead.")
+    scores = np.asarray(max_scores, dtype=float)
+    if scores.ndim != 1 or np.isnan(scores).any():
+        raise InputError(
+            f"max_scores must be a 1-D array without NaN, one maximum per run; got shape {scores.shape} "
+            f"with {int(np.isnan(scores).sum())} NaN."
+        )
+    return scores

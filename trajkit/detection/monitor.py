@@ -1,0 +1,272 @@
+"""The monitor: watches a running generation and raises an alarm, at most on α of the successful runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.detection.design import read
+from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed
+from trajkit.errors import EstimatorMismatchError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trajkit.detection.early_failure import EarlyFailurePredictor
+    from trajkit.traces.trace import Trace
+
+
+class MonitoredStep(Protocol):
+    """What a MonitorRun reads of a step; `LiveStep` and anything alike will do. effects: (K,) nats."""
+
+    @property
+    def effects(self) -> NDArray[Any]: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def entropy(self) -> float: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def kind(self) -> Literal["thinking", "answer"]: ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The monitor's word after one step.
+
+    step: thinking steps seen so far. risk: probability of failure now; max_risk: its largest so far; both 0 before the
+    first thinking step. alarm: True on the one step where max_risk first exceeds the threshold.
+    """
+
+    step: int
+    risk: float
+    max_risk: float
+    threshold: float
+    alarm: bool
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether the alarm has been raised, on this step or before."""
+        return self.max_risk > self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: an infinite threshold is null."""
+        return {
+            "step": self.step,
+            "risk": self.risk,
+            "max_risk": self.max_risk,
+            "threshold": None if math.isinf(self.threshold) else self.threshold,
+            "alarm": self.alarm,
+            "alarmed": self.alarmed,
+        }
+
+
+class MonitorRun:
+    """One generation under watch. Made by `Monitor.start`; not shared between generations."""
+
+    def __init__(self, monitor: Monitor, task_set: str = "") -> None:
+        from trajkit.trajectory.features import PrefixFeatures
+
+        self._monitor, self._task_set = monitor, task_set
+        self._prefix = PrefixFeatures()
+        self._n_tokens = 0
+        self._last = Verdict(step=0, risk=0.0, max_risk=0.0, threshold=monitor.threshold, alarm=False)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The last verdict."""
+        return self._last
+
+    def update(self, step: MonitoredStep) -> Verdict:
+        """The verdict after `step`. An answer step changes nothing: the last verdict, without a new alarm.
+
+        Raises InputError when the effects are not a finite (K,) vector.
+        """
+        if step.kind == "answer":
+            self._last = replace(self._last, alarm=False)
+            return self._last
+        effects = np.asarray(step.effects, dtype=float)
+        if effects.ndim != 1 or not np.isfinite(effects).all():
+            raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
+        self._n_tokens += step.n_tokens
+        row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=step.logprob, entropy=step.entropy)
+        risk = self._monitor.predictor.risk(row, self._task_set)
+        max_risk = max(self._last.max_risk, risk)
+        self._last = Verdict(
+            step=self._last.step + 1,
+            risk=risk,
+            max_risk=max_risk,
+            threshold=self._monitor.threshold,
+            alarm=max_risk > self._monitor.threshold and not self._last.alarmed,
+        )
+        return self._last
+
+
+@dataclass(frozen=True, eq=False)
+class Monitor:
+    """A fitted predictor with a calibrated threshold on the maximum over the run.
+
+    Guarantee: with `delta` None, P(any alarm on a successful run) ≤ alpha, over the draw of the calibration runs and
+    of a new run from a new group of the same population. With `delta`, the false-alarm rate of this very monitor is
+    ≤ alpha with probability ≥ 1 − delta over the draw of the calibration runs. Neither holds for another model, other
+    tasks or other generation settings than those it was calibrated on.
+
+    n: successful groups it was calibrated on. score_min, score_max: range of their maxima (NaN when there were none).
+    model: name of the model whose runs they were, "" when unknown.
+    """
+
+    predictor: EarlyFailurePredictor
+    threshold: float
+    alpha: float
+    n: int
+    score_min: float
+    score_max: float
+    model: str = ""
+    delta: float | None = None
+
+    @classmethod
+    def calibrate(
+        cls,
+        predictor: EarlyFailurePredictor,
+        traces: Sequence[Trace] | pd.DataFrame,
+        alpha: float = 0.1,
+        seed: int = 0,
+        delta: float | None = None,
+        model: str | None = None,
+    ) -> Monitor:
+        """Calibrate on the successful runs of `traces` (or of their feature frame), one run per group drawn by `seed`.
+
+        The runs must be none that the predictor was fitted on. model: for a frame, which does not know it.
+        Raises InputError when the traces come from several models.
+        """
+        frame = frame_of(traces)
+        name = model if model is not None else model_of(traces)
+        if delta is not None and not 0 < delta < 1:
+            raise InputError(
+                f"The 'delta' parameter of Monitor.calibrate must be between 0 and 1. Got {delta!r} instead."
+            )
+        maxima = _one_per_group(run_maxima(predictor, frame), seed)
+        threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
+        low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
+        return cls(predictor, threshold, alpha, len(maxima), low, high, name, delta)
+
+    @property
+    def can_alarm(self) -> bool:
+        """False when calibration had too few successful groups for the promise asked for."""
+        return math.isfinite(self.threshold)
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person: what the monitor promises, or why it cannot alarm."""
+        if not self.can_alarm:
+            needed = runs_needed(self.alpha, self.delta)
+            return (
+                f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {needed} groups (images or questions) "
+                f"with a successful run for calibration, and there were {self.n}. Collect more runs or raise alpha."
+            )
+        sure = "" if self.delta is None else f", with confidence {1 - self.delta:g}"
+        return (
+            f"Alarms when the risk first exceeds {self.threshold:.3f}: at most {self.alpha:g} of successful runs{sure} "
+            f"(calibrated on {self.n} successful groups)."
+        )
+
+    def check(self, model: str) -> None:
+        """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model."""
+        if self.model != model:
+            raise EstimatorMismatchError(
+                f"this monitor was calibrated on runs of {self.model!r} and is used on {model!r}; its promise does not "
+                "hold there. Fit detectors on runs of that model (`trajkit fit`)."
+            )
+
+    def start(self, task_set: str = "") -> MonitorRun:
+        """Watch a new generation. task_set is read only by a predictor with the feature set `task`."""
+        return MonitorRun(self, task_set)
+
+    def to_state(self) -> dict[str, Any]:
+        """JSON-ready, without the predictor."""
+
+        def number(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        return {
+            "threshold": number(self.threshold),
+            "alpha": self.alpha,
+            "n": self.n,
+            "score_min": number(self.score_min),
+            "score_max": number(self.score_max),
+            "model": self.model,
+            "delta": self.delta,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], predictor: EarlyFailurePredictor) -> Monitor:
+        """The monitor that `to_state` described. Raises InputError."""
+
+        def number(key: str, missing: float) -> float:
+            value = read(state, key, (int, float, type(None)))
+            return missing if value is None else float(value)
+
+        return cls(
+            predictor=predictor,
+            threshold=number("threshold", math.inf),
+            alpha=float(read(state, "alpha", float)),
+            n=int(read(state, "n", int)),
+            score_min=number("score_min", math.nan),
+            score_max=number("score_max", math.nan),
+            model=str(read(state, "model", str)),
+            delta=read(state, "delta", (float, type(None))),
+        )
+
+
+def frame_of(traces: Sequence[Trace] | pd.DataFrame) -> pd.DataFrame:
+    """The feature frame of those traces; a frame is returned as it is."""
+    import pandas as pd
+
+    if isinstance(traces, pd.DataFrame):
+        return traces
+    from trajkit.traces.frame import features
+
+    return features(traces)
+
+
+def model_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
+    """The one model that made those traces; "" for a frame or no traces. Raises InputError on several."""
+    import pandas as pd
+
+    if isinstance(traces, pd.DataFrame):
+        return ""
+    names = sorted({trace.model for trace in traces})
+    if len(names) > 1:
+        raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
+    return names[0] if names else ""
+
+
+def run_maxima(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per run, sorted by transcript_id: group_id, failure (1, 0, NaN) and max_risk over its thinking steps."""
+    import pandas as pd
+
+    from trajkit.detection.splits import failures
+
+    rows = pd.DataFrame(
+        {
+            "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
+            "group_id": frame["group_id"].astype(str).to_numpy(),
+            "failure": failures(frame),
+            "max_risk": predictor.risks(frame),
+        }
+    )
+    kept = {"group_id": "first", "failure": "first", "max_risk": "max"}
+    return rows.groupby("transcript_id").agg(kept).reset_index()
+
+
+def _one_per_group(runs: pd.DataFrame, seed: int) -> NDArray[np.float64]:
+    """(n,) max_risk of one successful run per group, drawn at random: several runs of a group are not exchangeable."""
+    good = runs[runs["failure"] == 0]
+    shuffled = good.iloc[np.random.default_rng(seed).permutation(len(good))]
+    return shuffled.drop_duplicates("group_id")["max_risk"].to_numpy(float)

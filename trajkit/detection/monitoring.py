@@ -1,0 +1,143 @@
+"""What a monitor did on held-out runs: false alarms, power, tokens saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trajkit.detection.monitor import Monitor
+from trajkit.detection.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
+from trajkit.detection.splits import failures
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
+    """The monitor over every run of a feature frame; a row per run, sorted by transcript_id.
+
+    Columns: transcript_id group_id task_set outcome failure (1, 0, NaN) n_steps n_tokens (of the thinking span)
+    max_risk alarmed alarm_step (0: no alarm) saved (share of the thinking tokens after the alarm; 0: no alarm).
+    """
+    import pandas as pd
+
+    data = pd.DataFrame(
+        {
+            "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
+            "group_id": frame["group_id"].astype(str).to_numpy(),
+            "task_set": frame["task_set"].astype(str).to_numpy() if "task_set" in frame else "",
+            "outcome": frame["outcome"].astype(str).to_numpy(),
+            "failure": failures(frame),
+            "step": frame["step"].to_numpy(int),
+            "n_tokens": frame["n_tokens"].to_numpy(float),
+            "risk": monitor.predictor.risks(frame),
+        }
+    ).sort_values(["transcript_id", "step"], ignore_index=True)
+    runs = data.groupby("transcript_id").agg(
+        group_id=("group_id", "first"),
+        task_set=("task_set", "first"),
+        outcome=("outcome", "first"),
+        failure=("failure", "first"),
+        n_steps=("step", "max"),
+        n_tokens=("n_tokens", "max"),
+        max_risk=("risk", "max"),
+    )
+    first = data[data["risk"] > monitor.threshold].drop_duplicates("transcript_id").set_index("transcript_id")
+    runs["alarmed"] = runs["max_risk"] > monitor.threshold
+    runs["alarm_step"] = first["step"].reindex(runs.index).fillna(0).astype(int)
+    used = first["n_tokens"].reindex(runs.index).fillna(runs["n_tokens"])
+    runs["saved"] = (1 - used / runs["n_tokens"].where(runs["n_tokens"] > 0)).fillna(0.0)
+    return runs.reset_index()
+
+
+def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Realised false-alarm rate on successful runs, in two rows.
+
+    `per group`, the guarantee's own quantity: a run drawn at random from each group, so the mean over groups of the
+    share alarmed. `per run`: all successful runs alike. Columns: unit n k rate low high (95 %, group bootstrap)
+    wilson_low wilson_high (as if the n units were independent) alpha.
+    """
+    import pandas as pd
+
+    good = runs[runs["failure"] == 0]
+    by_group = good.groupby("group_id")["alarmed"].mean()
+    table = []
+    for unit, values, groups in [
+        ("per group", by_group.to_numpy(float), by_group.index.to_numpy(str)),
+        ("per run", good["alarmed"].to_numpy(float), good["group_id"].to_numpy(str)),
+    ]:
+        k = float(values.sum())
+        low, high = wilson(round(k), len(values))
+        table.append(
+            {"unit": unit, "n": len(values), "k": k}
+            | _share(values, groups, n_boot, seed)
+            | {"wilson_low": low, "wilson_high": high, "alpha": alpha}
+        )
+    return pd.DataFrame(table)
+
+
+def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
+    """False-alarm rate of successful runs by quantile bin of n_steps: columns from_step to_step n k rate low high."""
+    import pandas as pd
+
+    good = runs[runs["failure"] == 0]
+    steps = good["n_steps"].to_numpy(int)
+    if not len(steps):
+        return pd.DataFrame(columns=["from_step", "to_step", "n", "k", "rate", "low", "high"])
+    edges = np.unique(np.quantile(steps, np.linspace(0, 1, n_bins + 1)[1:], method="inverted_cdf").astype(int))
+    bins = np.searchsorted(edges, steps)
+    table = []
+    for b in np.unique(bins):
+        here = good[bins == b]
+        values = here["alarmed"].to_numpy(float)
+        span = {"from_step": int(here["n_steps"].min()), "to_step": int(here["n_steps"].max())}
+        rate = _share(values, here["group_id"].to_numpy(str), n_boot, seed)
+        table.append(span | {"n": len(here), "k": int(values.sum())} | rate)
+    return pd.DataFrame(table)
+
+
+def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Share of failing runs alarmed, for `all` and by outcome: columns outcome n k rate low high median_alarm_step."""
+    import pandas as pd
+
+    table = []
+    for name, bad in _failing(runs):
+        values = bad["alarmed"].to_numpy(float)
+        rate = _share(values, bad["group_id"].to_numpy(str), n_boot, seed)
+        when = bad.loc[bad["alarmed"], "alarm_step"]
+        median = float(when.median()) if len(when) else float("nan")
+        table.append({"outcome": name, "n": len(bad), "k": int(values.sum())} | rate | {"median_alarm_step": median})
+    return pd.DataFrame(table)
+
+
+def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Share of thinking tokens saved by stopping at the alarm: columns runs n median low high mean.
+
+    Rows: `all failing` (no alarm saves 0), `alarmed failing`, and `alarmed successful`, whose share is the work lost.
+    """
+    import pandas as pd
+
+    bad, good = runs[runs["failure"] == 1], runs[runs["failure"] == 0]
+    table = []
+    for name, part in [
+        ("all failing", bad),
+        ("alarmed failing", bad[bad["alarmed"]]),
+        ("alarmed successful", good[good["alarmed"]]),
+    ]:
+        saved, groups = part["saved"].to_numpy(float), part["group_id"].to_numpy(str)
+        median, low, high = interval(weighted_median(saved, group_draws(groups, n_boot, seed)))
+        mean = float(saved.mean()) if len(saved) else float("nan")
+        table.append({"runs": name, "n": len(part), "median": median, "low": low, "high": high, "mean": mean})
+    return pd.DataFrame(table)
+
+
+def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
+    bad = runs[runs["failure"] == 1]
+    return [("all", bad), *((str(name), part) for name, part in bad.groupby("outcome"))]
+
+
+def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
+    value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed)))
+    return {"rate": value, "low": low, "high": high}

@@ -1,0 +1,113 @@
+"""Regularised logistic regression on prefix features, the base of both detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from trajkit.detection.design import FeatureMap, Floats, Rows, columns_of, parse_features, read, read_array
+from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PrefixModel(ClassifierMixin, BaseEstimator):
+    """Base: `features`, `C` and `min_runs` are set by the subclass's __init__.
+
+    State after fit: `map_` (FeatureMap), `coef_` (C−1 or C, P), `intercept_`, `classes_` (C,). With two classes only
+    the second has coefficients (its log-odds against the first).
+    """
+
+    features: str
+    C: float
+    min_runs: int
+
+    def _fit(self, X: pd.DataFrame, y: NDArray[Any], sample_weight: ArrayLike | None) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        name = type(self).__name__
+        sets = parse_features(self.features, name)
+        if len(X) != len(y):
+            raise InputError(f"{name}.fit needs one label per row; got {len(X)} rows and {len(y)} labels.")
+        if len(np.unique(y)) < 2:
+            found = ", ".join(str(label) for label in np.unique(y)) or "none"
+            raise InputError(f"{name}.fit needs runs of at least two classes; found {found} in {len(y)} rows.")
+        rows = Rows.of_frame(X, sets)
+        self.map_ = FeatureMap.learn(sets, rows, self.min_runs)
+        weight = run_weights(X)
+        if sample_weight is not None:
+            weight = weight * np.asarray(sample_weight, dtype=float)
+        model = LogisticRegression(C=self.C, max_iter=2000)
+        model.fit(self.map_.matrix(rows), y, sample_weight=weight)
+        self.classes_ = model.classes_
+        self.coef_ = np.ascontiguousarray(model.coef_)
+        self.intercept_ = model.intercept_
+        self.n_features_in_ = X.shape[1]
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+
+    def predict_proba(self, X: pd.DataFrame) -> Floats:
+        """(n, C) probabilities in the order of `classes_`; finite for any input, rows of one step included."""
+        self._check_fitted()
+        return self._proba(Rows.of_frame(X, self.map_.sets))
+
+    def predict_step(self, row: Mapping[str, float], task_set: str = "") -> Floats:
+        """(C,) probabilities of one prefix, without a DataFrame; equal to the row of `predict_proba`."""
+        return self._proba(Rows.of_step(row, columns_of(self.map_.sets), task_set))[0]
+
+    def _proba(self, rows: Rows) -> Floats:
+        design = self.map_.matrix(rows)
+        # A matrix product may round a row differently by its neighbours; a sum along the row does not, so that the
+        # online score is the batch score (test_early_failure.py).
+        logits = np.stack([(design * coef).sum(axis=1) for coef in self.coef_], axis=1) + self.intercept_
+        if len(self.classes_) == 2:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "coef_"):
+            raise NotFittedError(f"This {type(self).__name__} is not fitted yet; call fit first.")
+
+    def to_state(self) -> dict[str, Any]:
+        """Everything learned, JSON-ready."""
+        self._check_fitted()
+        return {
+            "params": self.get_params(),
+            "map": self.map_.to_state(),
+            "coef": self.coef_.tolist(),
+            "intercept": self.intercept_.tolist(),
+            "classes": [label if isinstance(label, str) else int(label) for label in self.classes_],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The estimator that `to_state` described. Raises InputError or EstimatorMismatchError."""
+        try:
+            model = cls(**read(state, "params", dict))
+        except TypeError as error:
+            raise InputError(
+                f"a saved {cls.__name__} has parameters that this version does not know: {error}."
+            ) from error
+        model.map_ = FeatureMap.from_state(read(state, "map", dict))
+        classes = read(state, "classes", list)
+        if len(classes) < 2:
+            raise InputError(f"a saved {cls.__name__} must know at least two classes; found {classes}.")
+        model.classes_ = np.array(classes)
+        rows = 1 if len(classes) == 2 else len(classes)
+        model.coef_ = read_array(state, "coef", (rows, model.map_.width))
+        model.intercept_ = read_array(state, "intercept", (rows,))
+        return model
+
+
+def run_weights(X: pd.DataFrame) -> Floats:
+    """(n,) 1 / rows of the run, so that each run weighs 1 however long; ones where there is no transcript_id."""
+    if "transcript_id" not in X.columns:
+        return np.ones(len(X))
+    _, code, counts = np.unique(X["transcript_id"].to_numpy(str), return_inverse=True, return_counts=True)
+    return 1.0 / counts[code]

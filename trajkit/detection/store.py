@@ -1,0 +1,134 @@
+"""Fitted detectors in a folder: one JSON file, written whole or not at all. No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trajkit.detection.design import read
+from trajkit.detection.monitor import Monitor
+from trajkit.errors import EstimatorMismatchError, InputError
+
+if TYPE_CHECKING:
+    from trajkit.detection.early_failure import EarlyFailurePredictor
+    from trajkit.detection.outcome import OutcomeClassifier
+
+FILE = "detectors.json"
+FORMAT = "trajkit-detectors"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Detectors:
+    """What `trajkit fit` makes. outcome: None where the runs did not have two known outcomes to tell apart.
+
+    card: what a reader should know, JSON-able: model, alpha, seed, numbers of runs and groups, library version.
+    """
+
+    predictor: EarlyFailurePredictor
+    outcome: OutcomeClassifier | None
+    monitor: Monitor
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """Name of the model whose runs the detectors were fitted on."""
+        return str(self.card.get("model", ""))
+
+    def check(self, model_name: str) -> None:
+        """Raises EstimatorMismatchError when they were fitted on runs of another model."""
+        if self.model != model_name:
+            raise EstimatorMismatchError(
+                f"these detectors were fitted on runs of {self.model!r} and are used on {model_name!r}. "
+                "Fit detectors on runs of that model (`trajkit fit`)."
+            )
+
+
+def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
+    """Write `folder`/detectors.json atomically (temp file + rename) and return its path.
+
+    Raises InputError where it cannot be written (a full disk, a folder that is a file); an older file is then intact.
+    """
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "card": dict(detectors.card),
+        "predictor": detectors.predictor.to_state(),
+        "outcome": None if detectors.outcome is None else detectors.outcome.to_state(),
+        "monitor": detectors.monitor.to_state(),
+    }
+    try:
+        text = json.dumps(record, indent=1, allow_nan=False, sort_keys=True) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the card of detectors must hold plain JSON values: {error}.") from error
+    path = Path(folder) / FILE
+    _write_atomically(path, text)
+    return path
+
+
+def load_detectors(folder: str | Path) -> Detectors:
+    """Read what `save_detectors` wrote.
+
+    Raises InputError when the file is missing, no JSON, of another format or version, or holds parts of the wrong
+    shape; EstimatorMismatchError when it reads features that this version of trajkit does not compute.
+    """
+    path = Path(folder) / FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise InputError(
+            f"no detectors in {str(folder)!r}: expected a readable file {FILE} ({error.strerror}). "
+            "Make it with `trajkit fit`."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged, it is not JSON: {error}. Make it again with `trajkit fit`.") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise InputError(f"{path} does not hold trajkit detectors (no format {FORMAT!r}).")
+    if record.get("version") != VERSION:
+        raise InputError(
+            f"{path} is of version {record.get('version')!r}; this trajkit reads version {VERSION}. "
+            "Fit the detectors again."
+        )
+    from trajkit.detection.early_failure import EarlyFailurePredictor
+    from trajkit.detection.outcome import OutcomeClassifier
+
+    try:
+        predictor = EarlyFailurePredictor.from_state(read(record, "predictor", dict))
+        state = read(record, "outcome", (dict, type(None)))
+        return Detectors(
+            predictor=predictor,
+            outcome=None if state is None else OutcomeClassifier.from_state(state),
+            monitor=Monitor.from_state(read(record, "monitor", dict), predictor),
+            card=read(record, "card", dict),
+        )
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise InputError(
+            f"could not write {path}: {error.strerror or error}. Free space or choose another folder; "
+            "a file that was there is unchanged."
+        ) from error

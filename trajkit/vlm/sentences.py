@@ -1,0 +1,102 @@
+"""Cuts a generation into steps: the sentences of its thinking span, then the answer.
+
+Works token by token, so that a live run and a saved one are cut alike. A sentence ends before the token that starts
+with white space after a final mark (. ! ? and their full-width forms), or after a line break. List numbers ("1."),
+initials and common abbreviations do not end one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trajkit.traces.trace import StepKind
+from trajkit.vlm.model import VLM
+
+_FINAL = re.compile(r"[.!?。！？…][\"'”’)\]]*$")
+_NOT_FINAL = re.compile(r"(^\s*\d+|\b(e\.g|i\.e|etc|vs|cf|Fig|fig|Eq|No|Dr|Mr|Mrs|Ms|Prof|approx|[A-Z]))\.$")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens [start, end) of the generation that make up one step."""
+
+    start: int
+    end: int
+    kind: StepKind
+
+
+def _ends_sentence(text: str) -> bool:
+    return bool(_FINAL.search(text)) and not _NOT_FINAL.search(text)
+
+
+class StepSplitter:
+    """Feed it the generated tokens one by one; it returns the step that each one completes, if any."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], think_start: int | None, think_end: int) -> None:
+        self._decode, self._think_start, self._think_end = decode, think_start, think_end
+        self._tokens: list[int] = []
+        self._start = 0
+        self._text = ""
+        self._kind: StepKind = "thinking"
+
+    @classmethod
+    def of(cls, vlm: VLM) -> StepSplitter:
+        """A splitter for a model's generation."""
+
+        def decode(ids: Sequence[int]) -> str:
+            return vlm.tokenizer.decode(ids, skip_special_tokens=True)
+
+        return cls(decode, vlm.think_start, vlm.think_end)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the thinking span has ended."""
+        return self._kind == "answer"
+
+    def push(self, token: int) -> Span | None:
+        """Take the next token; return the step that it shows to be complete."""
+        at = len(self._tokens)
+        self._tokens.append(token)
+        if self._kind == "answer":
+            return None
+        if token == self._think_end:
+            done = self._close(at)
+            self._start, self._kind = at + 1, "answer"
+            return done
+        if token == self._think_start and not self._text.strip():
+            self._start, self._text = at + 1, ""
+            return None
+        longer = self._decode(self._tokens[self._start :])
+        piece = longer[len(self._text) :]
+        breaks = piece[:1].isspace() and _ends_sentence(self._text.rstrip())
+        if breaks or (self._text.endswith("\n") and self._text.strip()):
+            done = self._close(at)
+            self._start = at
+            self._text = self._decode(self._tokens[at:])
+            return done
+        self._text = longer
+        return None
+
+    def finish(self, end: int | None = None) -> Span | None:
+        """The last step, when the generation is over; `end` leaves out a closing special token."""
+        return self._close(len(self._tokens) if end is None else end)
+
+    def text(self, span: Span) -> str:
+        return self._decode(self._tokens[span.start : span.end]).strip()
+
+    def _close(self, end: int) -> Span | None:
+        start, self._start = self._start, end
+        text, self._text = self._decode(self._tokens[start:end]), ""
+        return Span(start, end, self._kind) if text.strip() else None
+
+
+def split_steps(tokens: Sequence[int], vlm: VLM) -> tuple[list[Span], list[str], bool]:
+    """Steps of a whole generation with their texts, and whether its thinking span was closed."""
+    splitter = StepSplitter.of(vlm)
+    spans = [span for token in tokens if (span := splitter.push(token))]
+    end = len(tokens) - (len(tokens) > 0 and tokens[-1] in vlm.end_tokens)
+    last = splitter.finish(end)
+    spans += [last] if last else []
+    return spans, [splitter.text(span) for span in spans], splitter.closed
