@@ -1,0 +1,65 @@
+"""trajkit: which image regions ground each step of a vision-language model's reasoning, and is the run going wrong.
+
+Names load on first use: `import trajkit` loads no torch, scikit-learn, statsmodels, plotly or pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trajkit import detection as detection
+    from trajkit import stats as stats
+    from trajkit import trajectory as trajectory
+    from trajkit.attribution.collect import trace as trace
+    from trajkit.attribution.estimator import EffectEstimator as EffectEstimator
+    from trajkit.attribution.regions import Regions as Regions
+    from trajkit.attribution.regions import segment as segment
+    from trajkit.attribution.stream import stream as stream
+    from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
+    from trajkit.detection.monitor import Monitor as Monitor
+    from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
+    from trajkit.traces.frame import features as features
+    from trajkit.traces.store import Traces as Traces
+    from trajkit.traces.store import read_traces as read_traces
+    from trajkit.traces.store import write_traces as write_traces
+    from trajkit.traces.trace import Step as Step
+    from trajkit.traces.trace import Trace as Trace
+    from trajkit.vlm.load import load_vlm as load_vlm
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "EarlyFailurePredictor": "trajkit.detection.early_failure",
+    "EffectEstimator": "trajkit.attribution.estimator",
+    "Monitor": "trajkit.detection.monitor",
+    "OutcomeClassifier": "trajkit.detection.outcome",
+    "Regions": "trajkit.attribution.regions",
+    "Step": "trajkit.traces.trace",
+    "Trace": "trajkit.traces.trace",
+    "Traces": "trajkit.traces.store",
+    "features": "trajkit.traces.frame",
+    "load_vlm": "trajkit.vlm.load",
+    "read_traces": "trajkit.traces.store",
+    "segment": "trajkit.attribution.regions",
+    "stream": "trajkit.attribution.stream",
+    "trace": "trajkit.attribution.collect",
+    "write_traces": "trajkit.traces.store",
+}
+_SUBMODULES = ("detection", "stats", "trajectory")
+
+__all__ = ["__version__", *_HOME, *_SUBMODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"trajkit.{name}")
+    if name in _HOME:
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return value
+    raise AttributeError(f"module 'trajkit' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
 
 Method = Literal["vision", "blocks", "voronoi"]
-_DEMO_MODEL = Path(__file__).parents[2] / "data" / "demo" / "model"
+from trajkit.demo.paths import MODEL as _DEMO_MODEL
 
 
 @dataclass(frozen=True, eq=False)

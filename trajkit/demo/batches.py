@@ -28,11 +28,15 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What a training stage draws from: the range of scene difficulty and the freedom of its reasoning, in [0, 1]."""
+    """What a training stage draws from: the range of scene difficulty and the freedom of its reasoning, in [0, 1].
+
+    stress: loss weight of the words that conclude and answer; looking takes many more words and would drown them.
+    """
 
     low: float
     high: float
     freedom: float
+    stress: float = 1.0
 
 
 def patches(images: NDArray[np.uint8]) -> Tensor:
@@ -95,18 +99,19 @@ class BatchMaker:
     def words(self, text: str) -> list[int]:
         return [self.vocab[w] for w in _WORD.findall(text)]
 
-    def segment(self, task: Task, transcript: Transcript) -> tuple[list[int], list[float]]:
+    def segment(self, task: Task, transcript: Transcript, stress: float = 1.0) -> tuple[list[int], list[float]]:
         """Token ids of question, thinking and answer, and the weight of predicting each of them."""
         ids = [*self.words(task.question), *self.to_think]
         weights = [0.0] * len(ids)
         for number, sentence in enumerate(transcript.sentences):
+            weight = stress if number >= transcript.conclusion else 1.0
             for position, chunk in enumerate(sentence.split()):
                 words = self.words(chunk)
                 ids += words
                 slipped = (number, position) in transcript.slips
-                weights += [0.0 if slipped else 1.0] + [1.0] * (len(words) - 1)
+                weights += [0.0 if slipped else weight] + [weight] * (len(words) - 1)
         tail = [self.end_think, *self.words(transcript.answer), self.end]
-        return ids + tail, weights + [1.0] * len(tail)
+        return ids + tail, weights + [stress] * len(tail)
 
     def batch(self, images: NDArray[np.uint8], rows: list[list[tuple[list[int], list[float]]]]) -> Batch:
         """One row per image, of the prefix and the given segments."""
@@ -146,5 +151,5 @@ class BatchMaker:
         rows = []
         for scene in scenes:
             tasks = [draw_task(rng, scene) for _ in range(questions)]
-            rows.append([self.segment(t, write_reasoning(t, scene, rng, difficulty.freedom)) for t in tasks])
+            rows.append([self.segment(t, write_reasoning(t, scene, rng, difficulty.freedom), difficulty.stress) for t in tasks])
         return self.batch(pictures, rows)

@@ -1,6 +1,6 @@
 """Written-out reasoning about a scene: what the demo model learns to say.
 
-Looking comes first, then computing, then the answer. With `freedom`, the order of looking varies, hard cells are called
+Looking comes first, then computing, then the answer. With `freedom`, the order of looking varies, a search ends at the first find, hard cells are called
 unclear, readings slip and are looked at again, and checks are repeated. A word that is wrong on purpose carries no
 training loss: the model learns to notice and correct a slip, never to make one.
 """
@@ -19,10 +19,15 @@ LOOK_AGAIN = "wait, let me look again."
 
 @dataclass(frozen=True)
 class Transcript:
-    """Sentences of the thinking span and the answer; `slips` are (sentence, word) pairs, words split at spaces."""
+    """Sentences of the thinking span and the answer.
+
+    conclusion: the first sentence that computes and no longer looks. slips: (sentence, word) pairs that are wrong on
+    purpose, words split at spaces.
+    """
 
     sentences: tuple[str, ...]
     answer: str
+    conclusion: int
     slips: frozenset[tuple[int, int]] = field(default=frozenset())
 
 
@@ -40,17 +45,23 @@ def write_reasoning(task: Task, scene: Scene, rng: np.random.Generator, freedom:
             writer.say(_opening(task))
         if rng.random() < freedom:
             cells = [cells[i] for i in rng.permutation(len(cells))]
-    for at in cells:
-        writer.look(at)
     if not cells:
         writer.say("i see none.")
-    writer.settle()
+    left = list(cells)
+    while left:
+        writer.look(left.pop(0))
+        found = freedom and task.kind.startswith("present") and task.answer(writer.believed) == "yes"
+        if found or not left:
+            writer.settle()
+        if found and task.answer(writer.believed) == "yes":
+            break
     if cells and rng.random() < 0.25 * freedom:
         writer.say("let me check.")
         for i in rng.choice(len(cells), min(len(cells), int(rng.integers(1, 3))), replace=False):
             writer.state(cells[i])
+    conclusion = len(writer.sentences)
     writer.conclude(task)
-    return Transcript(tuple(writer.sentences), task.answer(writer.believed), frozenset(writer.slips))
+    return Transcript(tuple(writer.sentences), task.answer(writer.believed), conclusion, frozenset(writer.slips))
 
 
 def _opening(task: Task) -> str:
@@ -98,8 +109,8 @@ class _Writer:
 
     def settle(self) -> None:
         """Come back to the readings that were left in doubt."""
-        for at in self.doubted:
-            self._look_again(at)
+        while self.doubted:
+            self._look_again(self.doubted.pop(0))
 
     def _look_again(self, at: Position) -> None:
         if self.rng.random() < 0.5:

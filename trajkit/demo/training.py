@@ -1,4 +1,4 @@
-"""Trains the demo model in three stages: see single cells, learn to look, then reason freely.
+"""Trains the demo model in stages: see single cells, learn to look, reason freely, settle.
 
 A model trained on free reasoning from the start learns its form and not to look; so looking is taught first.
 Every step draws its own batch from (seed, stage, step), so a resumed run equals an uninterrupted one.
@@ -25,8 +25,8 @@ from trajkit.demo.batches import BatchMaker, Difficulty, cell_targets, draw_scen
 class Stage:
     """One stage: how many steps of `images` × `questions`, the peak learning rate, and what is drawn.
 
-    The learning rate warms up over 100 steps and falls by a cosine to `final` × its peak. `cells`: the stage trains
-    the vision tower alone, to tell the content and place of every token's cell.
+    The learning rate warms up over 100 steps and falls by a cosine of length `horizon` (or `steps`) to `final` × its
+    peak. `cells`: the stage trains the vision tower alone, to tell the content and place of every token's cell.
     """
 
     name: str
@@ -37,17 +37,19 @@ class Stage:
     final: float
     difficulty: Difficulty
     cells: bool = False
+    horizon: int | None = None
 
     def rate_at(self, step: int) -> float:
         warm = min(1.0, (step + 1) / 100)
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / (self.horizon or self.steps)))
         return self.rate * warm * (self.final + (1 - self.final) * cosine)
 
 
 STAGES: tuple[Stage, ...] = (
     Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
-    Stage("look", 5500, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0)),
-    Stage("reason", 7500, 8, 6, 1.2e-3, 0.02, Difficulty(0.0, 1.0, 1.0)),
+    Stage("look", 3000, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0), horizon=5500),
+    Stage("reason", 2000, 8, 6, 1.5e-3, 0.02, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=7500),
+    Stage("settle", 2000, 8, 6, 1.25e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0)),
 )
 QUICK_STAGES: tuple[Stage, ...] = (
     Stage("see", 12, 4, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
@@ -172,5 +174,6 @@ class Trainer:
         hidden = self.model.model(**inputs).last_hidden_state[:, :-1]  # (B, S-1, width)
         counted = weights > 0
         logits = self.model.lm_head(hidden[counted])
-        loss = nn.functional.cross_entropy(logits, targets[counted])
+        loss = nn.functional.cross_entropy(logits, targets[counted], reduction="none")
+        loss = (loss * weights[counted]).sum() / weights.sum()
         return loss, float((logits.argmax(-1) == targets[counted]).float().mean())

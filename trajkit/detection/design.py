@@ -26,6 +26,7 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0
+_HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
 _LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
 
 
@@ -223,7 +224,7 @@ def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
             x[:, j] = np.minimum(x[:, j], TORTUOSITY_CAP)
         if column in _LOGARITHMIC:
             x[:, j] = np.log1p(np.maximum(x[:, j], 0.0))  # NaN stays NaN, a stray +inf stays +inf
-    return x
+    return np.where(np.isfinite(x), np.clip(x, -_HUGE, _HUGE), x)
 
 
 def _bins(steps: Floats, min_runs: int) -> Floats:

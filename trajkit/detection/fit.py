@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def fit_detectors(
         "power": power(runs, n_boot, seed),
         "tokens_saved": tokens_saved(runs, n_boot, seed),
     }
-    outcome, outcome_tables = _fit_outcome(fit, test, features, compared, n_boot, seed)
+    outcome, outcome_tables, note = _fit_outcome(fit, test, features, compared, n_boot, seed)
     tables |= outcome_tables
     card = {
         "model": name,
@@ -97,31 +97,35 @@ def fit_detectors(
         "groups": {part: len(getattr(split, part)) for part in parts},
         "test_groups": list(split.test),
         "monitor": monitor.message,
+        "outcome": note,
     }
     return FitResult(Detectors(predictors[features], outcome, monitor, card), tables)
 
 
 def _fit_outcome(
     fit: pd.DataFrame, test: pd.DataFrame, features: str, compared: Sequence[str], n_boot: int, seed: int
-) -> tuple[OutcomeClassifier | None, Mapping[str, Any]]:
-    """The classifier and its tables; None and nothing where the fit runs are too few to hold any out."""
+) -> tuple[OutcomeClassifier | None, dict[str, pd.DataFrame], str]:
+    """The classifier, its tables and a note; without the first two, and why, where the fit runs are too few."""
     train, held_out = last_steps(fit), last_steps(test)
     outcomes, groups = held_out["outcome"].to_numpy(str), held_out["group_id"].to_numpy(str)
     try:
-        models = {
-            sets: OutcomeClassifier(sets, random_state=seed).fit(train, train["outcome"].to_numpy(str))
-            for sets in dict.fromkeys((*compared, features))
-        }
-    except InputError:
-        return None, {}
-    classifier = models[features]
+        classifier = OutcomeClassifier(features, random_state=seed).fit(train, train["outcome"].to_numpy(str))
+    except InputError as error:
+        return None, {}, str(error)
     classes = [str(name) for name in classifier.classes_]
-    probabilities = {sets: model.predict_proba(held_out) for sets, model in models.items()}
+    probabilities = {
+        sets: OutcomeClassifier(sets, target_error=None)
+        .fit(train, train["outcome"].to_numpy(str))
+        .predict_proba(held_out)
+        for sets in compared
+        if sets != features
+    } | {features: classifier.predict_proba(held_out)}
     probabilities["random"] = np.random.default_rng(seed).random((len(held_out), len(classes)))
-    return classifier, {
+    tables = {
         "outcome_auc": outcome_auc(outcomes, probabilities, classes, groups, n_boot, seed),
         "abstention": abstention(outcomes, classifier.predict(held_out)),
     }
+    return classifier, tables, f"answers where its top probability is at least {classifier.threshold_:.3f}"
 
 
 def _split_table(frame: pd.DataFrame, split: Split) -> pd.DataFrame:

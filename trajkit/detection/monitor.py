@@ -241,7 +241,9 @@ def model_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
 
     if isinstance(traces, pd.DataFrame):
         return ""
-    names = sorted({trace.model for trace in traces})
+    from trajkit.traces.store import Traces
+
+    names = sorted(set(traces.column("model") if isinstance(traces, Traces) else (trace.model for trace in traces)))
     if len(names) > 1:
         raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
     return names[0] if names else ""

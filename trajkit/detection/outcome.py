@@ -26,11 +26,12 @@ class OutcomeClassifier(PrefixModel):
     """Multinomial logistic regression on the last thinking step's prefix features (`last_steps`).
 
     features, C, min_runs: as in EarlyFailurePredictor. target_error: the error rate allowed among the runs it does
-    answer; n_splits, random_state: the grouped folds on whose held-out probabilities the abstention threshold is
-    learned. Every sign is learned, that of concentration included: published evidence disagrees on it.
+    answer, None to answer always. n_splits, random_state: the grouped folds on whose held-out probabilities the
+    abstention threshold is learned. Every sign is learned, that of concentration included: published evidence
+    disagrees on it.
 
     After fit: `threshold_`, the least top probability at which it answers (+inf: it always abstains), `coverage_` and
-    `error_`, the share answered and the error among them on the held-out folds.
+    `error_`, the share answered and the error among them on the held-out folds (NaN where nothing was held out).
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class OutcomeClassifier(PrefixModel):
         features: str = DEFAULT_FEATURES,
         C: float = 0.1,
         min_runs: int = 30,
-        target_error: float = 0.2,
+        target_error: float | None = 0.2,
         n_splits: int = 5,
         random_state: int = 0,
     ) -> None:
@@ -71,6 +72,9 @@ class OutcomeClassifier(PrefixModel):
         X, labels, ids = X[keep], labels[keep], np.asarray(groups)[keep].astype(str)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[keep]
         self._fit(X, labels, weight)
+        if self.target_error is None:
+            self.threshold_, self.coverage_, self.error_ = 0.0, 1.0, math.nan
+            return self
         held_out = np.zeros((len(X), len(self.classes_)))
         for train, test in group_folds(labels, ids, self.n_splits, self.random_state):
             inner = clone(self)
@@ -93,7 +97,8 @@ class OutcomeClassifier(PrefixModel):
     def to_state(self) -> dict[str, Any]:
         """Everything learned, JSON-ready; an infinite threshold is null."""
         threshold = None if math.isinf(self.threshold_) else self.threshold_
-        return super().to_state() | {"threshold": threshold, "coverage": self.coverage_, "error": self.error_}
+        error = None if math.isnan(self.error_) else self.error_
+        return super().to_state() | {"threshold": threshold, "coverage": self.coverage_, "error": error}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -102,7 +107,8 @@ class OutcomeClassifier(PrefixModel):
         threshold = read(state, "threshold", (int, float, type(None)))
         model.threshold_ = math.inf if threshold is None else float(threshold)
         model.coverage_ = float(read(state, "coverage", (int, float)))
-        model.error_ = float(read(state, "error", (int, float)))
+        error = read(state, "error", (int, float, type(None)))
+        model.error_ = math.nan if error is None else float(error)
         return model
 
 
@@ -118,6 +124,6 @@ def _abstention(confidence: Floats, wrong: NDArray[np.bool_], target_error: floa
     closes = np.append(np.diff(confidence[order]) != 0, True)  # a threshold takes all runs of equal confidence
     good = np.flatnonzero((error <= target_error) & closes & (np.arange(len(order)) + 1 >= _LEAST_ANSWERED))
     if not len(good):
-        return math.inf, 0.0, 0.0
+        return math.inf, 0.0, math.nan
     last = int(good[-1])
     return float(confidence[order[last]]), (last + 1) / len(order), float(error[last])

@@ -1,0 +1,1 @@
+"""Traces: the record of one run, stored by the thousand in Parquet."""

@@ -13,30 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
-from trajkit.traces.schema import NULLABLE, SCHEMA
+from trajkit.traces.schema import NULLABLE, SCHEMA, STEP
 from trajkit.traces.trace import EffectsKind, Step, StepKind, Trace
 
 _SCALARS = (
     "transcript_id", "task_set", "task_id", "task_repeat", "model", "score", "success", "group_id", "question",
     "answer", "target", "outcome", "image_sha256", "effects_kind",
 )  # fmt: skip
+_STEP_FIELDS = tuple(field.name for field in STEP)
 
 
-def encode_trace(trace: Trace, *, with_image: bool) -> dict[str, Any]:
-    """The row of a Trace; `with_image` says whether this row keeps the image's bytes.
+def encode_trace(trace: Trace) -> dict[str, Any]:
+    """The row of a Trace.
 
     Raises InputError when a part of the trace cannot be stored, or the image is not the one that its hash says.
     """
     where = f"run {trace.transcript_id!r}"
+    if not trace.transcript_id:
+        raise InputError("a run must have a transcript_id to be stored; got an empty one.")
+    if trace.effects_kind not in (*get_args(EffectsKind), None):
+        raise InputError(f"{where}: effects_kind must be estimated, measured or None; got {trace.effects_kind!r}.")
     if trace.image is not None and hashlib.sha256(trace.image).hexdigest() != trace.image_sha256:
         raise InputError(f"{where}: image_sha256 is not the hash of image; leave it empty and it is computed.")
+    steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in trace.steps]
+    for step in steps:
+        _step(step, where)
     return {
         **{name: getattr(trace, name) for name in _SCALARS},
-        "image": trace.image if with_image else None,
-        "regions": encode_labels(trace.regions, where),
+        "image": trace.image,
+        "regions": encode_labels(trace.regions, trace.n_regions, where),
         "n_steps": trace.n_steps,
         "n_regions": trace.n_regions,
-        "steps": [{**vars(step)} for step in trace.steps],
+        "steps": steps,
         "effects": np.ascontiguousarray(trace.effects, dtype=np.float32).ravel(),  # (T*K,)
         "meta": _meta_json(trace.meta, where),
     }
@@ -53,7 +61,9 @@ def decode_trace(row: Mapping[str, Any], effects: NDArray[np.float32], image: by
             f"{where}: steps must have n_steps = {row['n_steps']} entries, got {len(row['steps'])}; write it again."
         )
     if row["effects_kind"] not in (*get_args(EffectsKind), None):
-        raise TraceFormatError(f"{where}: effects_kind must be estimated, measured or null; got {row['effects_kind']!r}.")
+        raise TraceFormatError(
+            f"{where}: effects_kind must be estimated, measured or null; got {row['effects_kind']!r}."
+        )
     try:
         meta = json.loads(row["meta"])
     except json.JSONDecodeError as error:
@@ -70,8 +80,11 @@ def decode_trace(row: Mapping[str, Any], effects: NDArray[np.float32], image: by
     )
 
 
-def encode_labels(labels: NDArray[np.integer[Any]], where: str) -> bytes:
-    """(H, W) labels in 0..65535 as a grey PNG, 8 bit where that is enough; no bytes for an empty map."""
+def encode_labels(labels: NDArray[np.integer[Any]], n_regions: int, where: str) -> bytes:
+    """(H, W) labels in 0..n_regions-1 as a grey PNG, 8 bit where that is enough; no bytes for an empty map.
+
+    With n_regions 0 (a source without effects) the labels may be any in 0..65535.
+    """
     from PIL import Image
 
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
@@ -79,8 +92,9 @@ def encode_labels(labels: NDArray[np.integer[Any]], where: str) -> bytes:
     if labels.size == 0:
         return b""
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > 65535:
-        raise InputError(f"{where}: region labels must be in 0..65535, got {low}..{high}.")
+    most = min(n_regions or 65536, 65536) - 1
+    if low < 0 or high > most:
+        raise InputError(f"{where}: region labels must be in 0..{most}, got {low}..{high}.")
     stream = io.BytesIO()
     Image.fromarray(labels.astype(np.uint8 if high < 256 else np.uint16)).save(stream, format="PNG")
     return stream.getvalue()
@@ -98,9 +112,13 @@ def decode_labels(png: bytes, n_regions: int, where: str) -> NDArray[np.integer[
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, its bomb error and others
         raise TraceFormatError(f"{where}: regions must be a PNG label map, but it cannot be read: {error}.") from error
     if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
-        raise TraceFormatError(f"{where}: regions must be a grey PNG of 8 or 16 bit, got {labels.dtype} {labels.shape}.")
+        raise TraceFormatError(
+            f"{where}: regions must be a grey PNG of 8 or 16 bit, got {labels.dtype} {labels.shape}."
+        )
     if n_regions and int(labels.max()) >= n_regions:
-        raise TraceFormatError(f"{where}: region labels must be below n_regions = {n_regions}, got {int(labels.max())}.")
+        raise TraceFormatError(
+            f"{where}: region labels must be below n_regions = {n_regions}, got {int(labels.max())}."
+        )
     return labels
 
 
@@ -114,7 +132,7 @@ def _step(step: Mapping[str, Any] | None, where: str) -> Step:
 
 def _meta_json(meta: Mapping[str, Any], where: str) -> str:
     try:
-        return json.dumps(dict(meta), default=_plain, ensure_ascii=False)
+        return json.dumps(dict(meta), default=_plain, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: meta must hold what JSON can: {error}.") from error
 

@@ -1,7 +1,8 @@
 """The Arrow schema of a trace file, with a sentence for each column, and the check that a file follows it.
 
 Names follow the common transcript columns, so that other tools open the files. Extra columns are allowed and ignored.
-`SCHEMA_VERSION` is in the file's metadata; a file that another tool rewrote without it is held to this version's columns.
+`SCHEMA_VERSION` is in the file's metadata; a file that another tool rewrote without it is held to this version's
+columns.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ SCHEMA = pa.schema(
 
 
 def check_schema(schema: pa.Schema, path: Path) -> None:
-    """Raises TraceFormatError when a file's schema is of another version, or lacks a column, or has one of another type."""
+    """Raises TraceFormatError when a schema is of another version, lacks a column, or has one of another type."""
     version = (schema.metadata or {}).get(VERSION_KEY, str(SCHEMA_VERSION).encode())
     if version != str(SCHEMA_VERSION).encode():
         raise TraceFormatError(

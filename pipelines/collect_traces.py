@@ -1,0 +1,57 @@
+"""Collect the demo's traces: several sampled runs of each of many scenes, labelled, with estimated effects.
+
+    python -m pipelines.collect_traces            # minutes; kill it at any moment and run it again
+    python -m pipelines.collect_traces --quick    # a few runs in a scratch folder
+
+Two fifths of the scenes are drawn with test digits; detectors are fitted and calibrated on the others.
+Writes data/demo/traces. Needs data/demo/model and data/demo/estimator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from itertools import chain
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("data/demo/model"))
+    parser.add_argument("--estimator", type=Path, default=Path("data/demo/estimator"))
+    parser.add_argument("--out", type=Path, default=Path("data/demo/traces"))
+    parser.add_argument("--work", type=Path, default=Path("runs/collect_traces"), help="where unfinished parts live")
+    parser.add_argument("--scenes", type=int, default=700)
+    parser.add_argument("--samples", type=int, default=5, help="runs per scene")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args(argv)
+
+    import trajkit as tk
+    from trajkit.attribution.collect import collect
+    from trajkit.attribution.stream import Sampling
+    from trajkit.demo.runs import demo_items, judge_by_scene
+    from trajkit.progress import progress
+    from trajkit.traces.store import TraceWriter
+
+    if args.quick:
+        scratch = Path(tempfile.mkdtemp(prefix="trajkit-"))
+        args.out, args.work, args.scenes, args.samples = scratch / "traces", scratch / "work", 5, 2
+    vlm = tk.load_vlm(args.model)
+    estimator = tk.EffectEstimator.load(args.estimator)
+    n_test = args.scenes * 2 // 5
+    items = chain(demo_items("validation", args.scenes - n_test, args.seed), demo_items("test", n_test, args.seed))
+    with TraceWriter(args.work) as writer, progress("collecting", total=args.scenes) as bar:
+        for trace in collect(
+            vlm, items, estimator=estimator, samples=args.samples, sampling=Sampling(1.0, seed=args.seed),
+            judge=judge_by_scene, done=frozenset(writer.ids), advance=bar.advance,
+        ):  # fmt: skip
+            writer.add(trace)
+    args.out.mkdir(parents=True, exist_ok=True)
+    traces = tk.read_traces(args.work)
+    tk.write_traces(traces, args.out / "traces.parquet")
+    print(f"wrote {len(traces)} runs to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Regions partition the image, are connected, and on a clean demo scene follow its digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import label
+
+import trajkit as tk
+from trajkit.attribution.regions import Regions, cluster
+from trajkit.errors import InputError
+
+
+@pytest.mark.parametrize("method", ["vision", "blocks"])
+def test_regions_are_connected_and_use_every_label(demo_vlm, scene_image, method):
+    regions = tk.segment(scene_image, method, (16, 64), vlm=demo_vlm)
+    assert regions.labels.shape == (128, 128)
+    for k in range(regions.k):
+        assert label(regions.labels == k)[1] == 1
+
+
+def test_voronoi_cells_cover_the_image_with_as_many_regions_as_asked(scene_image):
+    regions = tk.segment(scene_image, "voronoi", (16, 40), seed=3)
+    assert regions.k == 40
+
+
+def test_a_region_of_a_clean_scene_is_usually_one_cell(demo_vlm):
+    """Purity: the share of an image token's region that lies in the token's own 32-pixel cell."""
+    from trajkit.demo.scene import CELL_PX, draw_scene
+
+    rng, purity = np.random.default_rng(5), []
+    cells = np.arange(16).reshape(4, 4).repeat(CELL_PX, 0).repeat(CELL_PX, 1)
+    for _ in range(8):
+        labels = tk.segment(Image.fromarray(draw_scene(rng, "test", 0.0)[1]), vlm=demo_vlm).labels
+        joint = np.zeros((labels.max() + 1, 16))
+        np.add.at(joint, (labels.ravel(), cells.ravel()), 1)
+        purity.append((joint.max(1)).sum() / joint.sum())
+    assert np.mean(purity) > 0.85
+
+
+def test_the_number_of_regions_is_clipped_to_what_was_asked_and_to_the_patches(demo_vlm, scene_image):
+    assert tk.segment(scene_image, k=(20, 20), vlm=demo_vlm).k == 20
+    assert tk.segment(scene_image, k=(100, 128), vlm=demo_vlm).k == 64
+
+
+def test_the_largest_jump_in_merge_distance_decides_how_many():
+    rng = np.random.default_rng(0)
+    blobs = np.arange(36).reshape(6, 6).repeat(2, 0).repeat(2, 1)  # 36 flat patches of 2 × 2 on a 12 × 12 grid
+    features = rng.normal(size=(36, 8))[blobs.ravel()] + rng.normal(scale=1e-3, size=(144, 8))
+    labels = cluster(features.astype(np.float32), (12, 12), (16, 128))
+    assert labels.max() + 1 == 36
+    assert len(np.unique(labels * 36 + blobs)) == 36
+
+
+def test_the_same_image_gives_the_same_regions(demo_vlm, scene_image):
+    a, b = (tk.segment(scene_image, vlm=demo_vlm).labels for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("method", "k", "message"), [("watershed", (16, 64), "method must be"), ("blocks", (9, 3), "k must be")])
+def test_bad_arguments_are_refused(scene_image, method, k, message):
+    with pytest.raises(InputError, match=message):
+        tk.segment(scene_image, method, k)
+
+
+def test_a_label_map_with_a_gap_is_refused():
+    with pytest.raises(InputError, match=r"use every label 0\.\.2"):
+        Regions(np.array([[0, 2]]), 3)

@@ -1,0 +1,105 @@
+"""Steps come out of a running generation with the effects that a replay would give; failures reach the caller."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import trajkit as tk
+from tests.attribution.conftest import QUESTION
+from trajkit.attribution.replay import replay
+from trajkit.attribution.stream import Stream
+from trajkit.errors import EstimatorMismatchError, StreamError
+from trajkit.vlm.sentences import split_steps
+
+
+def test_streamed_effects_equal_those_of_a_replay(demo_vlm, demo_estimator, scene_image):
+    running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)
+    live = list(running)
+    spans, texts, closed = split_steps(running.tokens, demo_vlm)
+    assert [s.text for s in live] == texts
+    assert closed == running.closed
+    tokens = torch.tensor(running.tokens)
+    again = replay(demo_vlm, running.prompt, tokens, spans, running.regions, demo_estimator.binding.pooling)
+    np.testing.assert_allclose([s.effects for s in live], demo_estimator.predict(again.features), atol=1e-4)
+    np.testing.assert_allclose([s.logprob for s in live], again.logprob, atol=1e-5)
+    np.testing.assert_allclose([s.entropy for s in live], again.entropy, atol=1e-5)
+
+
+def test_streaming_generates_what_plain_generation_does(demo_vlm, demo_estimator, prompt, scene_image, generated):
+    running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)
+    list(running)
+    assert running.tokens == generated.tolist()
+
+
+def test_the_first_step_is_there_before_generation_ends(demo_vlm, demo_estimator, scene_image):
+    running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    next(running)
+    assert running.tokens == []  # filled in at the end
+    assert list(running)
+    assert running.tokens
+
+
+def test_closing_stops_the_generation(demo_vlm, demo_estimator, scene_image):
+    running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    next(running)
+    running.close()
+    assert not any(t.is_alive() for t in running._threads)
+    assert demo_vlm.text_config._attn_implementation == "sdpa"
+
+
+class Broken(tk.EffectEstimator):
+    def predict(self, features):
+        raise ZeroDivisionError("no such effect")
+
+
+def test_a_failing_worker_stops_the_run_and_reaches_the_caller(demo_vlm, demo_estimator, scene_image):
+    broken = Broken(demo_estimator.weights, demo_estimator.binding)
+    running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=broken, seed=1)
+    with pytest.raises(StreamError, match="ZeroDivisionError: no such effect"):
+        list(running)
+    assert threading.active_count() < 20
+    assert demo_vlm.text_config._attn_implementation == "sdpa"
+
+
+class Slow(tk.EffectEstimator):
+    def predict(self, features):
+        time.sleep(0.3)
+        return super().predict(features)
+
+
+def test_generation_does_not_wait_for_a_slow_worker(demo_vlm, demo_estimator, scene_image):
+    slow = Slow(demo_estimator.weights, demo_estimator.binding)
+    running: Stream = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=slow, temperature=0)
+    steps = list(running)
+    assert len(steps) >= 4
+    assert running.max_backlog >= 2  # steps were handed over while the worker slept
+
+
+def test_an_estimator_of_another_model_is_refused(demo_vlm, demo_estimator, scene_image):
+    from dataclasses import replace
+
+    other = replace(demo_estimator, binding=replace(demo_estimator.binding, fingerprint="0" * 16))
+    with pytest.raises(EstimatorMismatchError):
+        tk.stream(demo_vlm, scene_image, QUESTION, estimator=other)
+
+
+def test_a_trace_holds_the_steps_of_the_stream(demo_vlm, demo_estimator, scene_image):
+    trace = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3, target="0")
+    live = list(tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3))
+    assert [s.text for s in trace.steps] == [s.text for s in live]
+    np.testing.assert_array_equal(trace.effects, [s.effects for s in live])
+    assert trace.steps[-1].kind == "answer"
+    assert trace.answer == trace.steps[-1].text
+    assert trace.success == (trace.answer == "0")
+
+
+def test_a_run_cut_off_while_thinking_has_no_answer(demo_vlm, demo_estimator, scene_image):
+    trace = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3, max_new_tokens=6)
+    assert trace.n_steps == 1
+    assert trace.answer == ""
+    assert trace.meta["thinking_closed"] is False

@@ -1,0 +1,159 @@
+"""Bad input at the command line: one line that says what to do, a non-zero exit code, no traceback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from trajkit.attribution.estimator import Binding, EffectEstimator
+
+
+@pytest.fixture
+def ask(cli, model_and_estimator):
+    """`trajkit stream IMAGE` with a fitting model and estimator."""
+    return lambda image, *more: cli(
+        "stream", image, "is there a red 7?", *model_and_estimator, "--detectors", "none", *more
+    )
+
+
+def test_a_missing_image(ask, tmp_path):
+    ask(tmp_path / "nowhere.png").assert_one_line_error("nowhere.png", "does not exist")
+
+
+def test_a_corrupt_image(ask, tmp_path, picture):
+    bad = tmp_path / "cut.png"
+    bad.write_bytes(picture.read_bytes()[:400])
+    ask(bad).assert_one_line_error("cut.png", "damaged")
+
+
+def test_a_text_file_as_image(ask, tmp_path):
+    bad = tmp_path / "text.png"
+    bad.write_text("no picture")
+    ask(bad).assert_one_line_error("text.png", "not an image")
+
+
+def test_a_one_pixel_image(ask, tmp_path):
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    ask(tmp_path / "dot.png").assert_one_line_error("1 x 1")
+
+
+def test_a_fifty_megapixel_image(ask, tmp_path):
+    Image.new("L", (10_000, 5_000)).save(tmp_path / "wall.png", compress_level=1)
+    ask(tmp_path / "wall.png").assert_one_line_error("50 million", "Resize")
+
+
+def test_no_such_model(cli, picture, tmp_path):
+    cli("stream", picture, "?", "--model", tmp_path / "none").assert_one_line_error("no model at", "config.json")
+
+
+def test_a_model_type_that_is_not_supported(cli, picture, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    cli("stream", picture, "?", "--model", tmp_path).assert_one_line_error("'bert' is not supported", "qwen3_vl")
+
+
+def test_an_estimator_of_another_model(cli, picture, tmp_path, demo_vlm, model_and_estimator):
+    own = EffectEstimator.load(model_and_estimator[-1])
+    EffectEstimator(own.weights, Binding("0123456789abcdef", "other/model", None, "vision", "sum", "mean")).save(
+        tmp_path
+    )
+    result = cli("stream", picture, "is there a red 7?", "--model", demo_vlm.name, "--estimator", tmp_path)
+    result.assert_one_line_error("other/model", "does not fit", "train_estimator")
+
+
+def test_no_estimator(cli, picture, tmp_path, demo_vlm):
+    result = cli("stream", picture, "?", "--model", demo_vlm.name, "--estimator", tmp_path)
+    result.assert_one_line_error("no estimator in", "Train one")
+
+
+def test_no_detectors(ask, picture, tmp_path):
+    ask(picture, "--detectors", tmp_path).assert_one_line_error("no detectors in", "trajkit fit")
+
+
+def test_an_empty_question(cli, picture, model_and_estimator):
+    result = cli("stream", picture, "  ", *model_and_estimator, "--detectors", "none")
+    result.assert_one_line_error("question is empty")
+
+
+@pytest.mark.parametrize(
+    "command", [["analyze"], ["fit", "--out", "d"], ["monitor", "--detectors", "d"], ["report", "--out", "r"]]
+)
+def test_a_file_that_is_no_parquet(cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.parquet").write_bytes(b"PAR1 this is not Parquet")
+    if command[0] == "monitor":
+        monkeypatch.setattr("trajkit.detection.store.load_detectors", lambda folder: None)
+    cli(command[0], "bad.parquet", *command[1:]).assert_one_line_error("bad.parquet", "Parquet")
+
+
+def test_a_parquet_file_with_other_columns(cli, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    cli("analyze", tmp_path / "other.parquet").assert_one_line_error("missing or repeated columns")
+
+
+def test_no_such_traces(cli, tmp_path):
+    cli("analyze", tmp_path / "none").assert_one_line_error("does not exist")
+
+
+def test_a_full_disk_while_writing_to_stdout():
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trajkit.cli.main", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_a_closed_pipe_ends_quietly(picture):
+    line = f"{sys.executable} -m trajkit.cli.main --help | true"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_an_os_error_is_one_line(cli, traces, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/runs")
+
+    monkeypatch.setattr("trajkit.traces.store.read_traces", full)
+    cli("analyze", traces).assert_one_line_error("No space left on device", "/somewhere/runs")
+
+
+def test_a_bug_is_one_line_and_says_how_to_see_more(cli, traces, monkeypatch):
+    def broken(*_: object) -> None:
+        raise KeyError("a\x1b[31m\nb")
+
+    monkeypatch.setattr("trajkit.traces.store.read_traces", broken)
+    result = cli("analyze", traces)
+    assert result.code == 70
+    assert result.err.count("\n") == 1
+    assert "--debug" in result.err
+
+
+def test_debug_shows_the_traceback(traces, monkeypatch):
+    from trajkit.cli.main import main
+    from trajkit.errors import InputError
+
+    with pytest.raises(InputError):
+        main(["--debug", "analyze", str(traces.parent / "none")])
+
+
+def test_ctrl_c_is_one_line(cli, traces, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trajkit.traces.store.read_traces", stop)
+    result = cli("analyze", traces)
+    result.assert_one_line_error("stopped")
+    assert result.code == 130

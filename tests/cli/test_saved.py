@@ -1,0 +1,104 @@
+"""analyze, fit, monitor and report on saved runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from trajkit.traces.store import write_traces
+
+
+@pytest.fixture(scope="session")
+def detectors(traces, tmp_path_factory):
+    from trajkit.detection.fit import fit_detectors
+    from trajkit.detection.store import save_detectors
+    from trajkit.traces.store import read_traces
+
+    folder = tmp_path_factory.mktemp("detectors")
+    save_detectors(folder, fit_detectors(read_traces(traces), compared=("length",), n_boot=20).detectors)
+    return folder
+
+
+def test_analyze_compares_outcomes_and_writes_the_same_tables_to_markdown(cli, traces, tmp_path):
+    result = cli("analyze", traces, "--report", tmp_path / "sub" / "outcomes.md")
+    assert result.code == 0, result.err
+    for part in ("success", "hallucination", "reasoning_failure", "concentration_mean", "tortuosity"):
+        assert part in result.out
+    text = (tmp_path / "sub" / "outcomes.md").read_text()
+    assert "## Differences between outcomes" in text
+    assert "p_mannwhitney" in text
+    assert "| concentration_mean |" in text
+
+
+def test_analyze_of_runs_without_outcomes_says_that_there_is_nothing_to_compare(cli, tmp_path, make_trace):
+    rng = np.random.default_rng(1)
+    write_traces([make_trace(g, 0, None, rng) for g in range(5)], tmp_path / "t.parquet")
+    result = cli("analyze", tmp_path / "t.parquet")
+    assert result.code == 0
+    assert "nothing to compare" in result.out
+
+
+def test_fit_shows_held_out_results_beside_baselines_and_saves_detectors(cli, traces, tmp_path, monkeypatch):
+    from trajkit.detection import fit as fitting
+
+    whole = fitting.fit_detectors
+    monkeypatch.setattr(
+        fitting, "fit_detectors", lambda *a, **k: whole(*a, **k, compared=("length", "task", "uncertainty"), n_boot=20)
+    )
+    result = cli("fit", traces, "--out", tmp_path / "detectors", "--alpha", "0.2")
+    assert result.code == 0, result.err
+    for part in ("length", "task", "uncertainty", "random", "tortuosity alone", "ORACLE", "False alarms", "macro"):
+        assert part.lower() in result.out.lower()
+    card = json.loads((tmp_path / "detectors" / "detectors.json").read_text())["card"]
+    assert card["alpha"] == 0.2
+    assert card["model"] == "toy"
+
+
+@pytest.mark.parametrize(("failed", "word"), [(None, "target"), (False, "failed"), (True, "successful")])
+def test_fit_of_too_few_or_one_sided_runs_is_one_line(cli, tmp_path, make_trace, failed, word):
+    rng = np.random.default_rng(2)
+    write_traces([make_trace(g, 0, failed, rng) for g in range(6)], tmp_path / "t.parquet")
+    cli("fit", tmp_path / "t.parquet", "--out", tmp_path / "d").assert_one_line_error(word)
+    assert not (tmp_path / "d").exists()
+
+
+def test_monitor_replays_only_held_out_runs_unless_asked_for_all(cli, traces, detectors):
+    held = cli("monitor", traces, "--detectors", detectors)
+    every = cli("monitor", traces, "--detectors", detectors, "--all", "--list", "3")
+    assert held.code == every.code == 0, held.err + every.err
+    assert "Replaying held-out runs only: " in held.out
+    assert "Replaying all runs: 240 of 240" in every.out
+    for part in (
+        "False alarms on successful runs",
+        "Failing runs that were alarmed",
+        "tokens after the alarm",
+        "Alarms (",
+    ):
+        assert part in held.out
+
+
+def test_monitor_of_another_models_runs_is_refused(cli, detectors, tmp_path, make_trace):
+    rng = np.random.default_rng(3)
+    write_traces([make_trace(g, 0, False, rng, model="other") for g in range(4)], tmp_path / "t.parquet")
+    cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).assert_one_line_error("'toy'", "'other'")
+
+
+def test_report_writes_a_page_and_says_where(cli, traces, detectors, tmp_path):
+    result = cli("report", traces, "--out", tmp_path / "report", "--detectors", detectors)
+    assert result.code == 0, result.err
+    assert (tmp_path / "report" / "index.html").stat().st_size > 1000
+    assert "index.html" in result.out
+
+
+def test_doctor_has_a_line_for_each_thing_and_fails_when_the_demo_is_missing(cli, monkeypatch, tmp_path):
+    from trajkit.demo import paths
+
+    for name in ("MODEL", "ESTIMATOR", "TRACES", "DETECTORS"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    result = cli("doctor")
+    assert result.code == 1
+    for part in ("python", "torch", "demo model", "estimator", "traces", "detectors", "→ "):
+        assert part in result.out
+    assert "4 things are missing" in result.out

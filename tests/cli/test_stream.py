@@ -1,0 +1,75 @@
+"""`trajkit stream` on a picture."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+
+import numpy as np
+
+from trajkit.detection.monitor import Verdict
+
+
+def test_plain_output_has_the_question_each_step_and_the_answer(cli, picture, model_and_estimator):
+    result = cli(
+        "stream", picture, "is there a red 7?", *model_and_estimator, "--detectors", "none", "--temperature", "0"
+    )
+    lines = result.out.splitlines()
+    assert result.code == 0
+    assert lines[0].startswith("question: is there a red 7?")
+    assert lines[1].startswith("1: ")
+    assert any(line.startswith("answer: ") for line in lines)
+    assert "tokens in" in lines[-1]
+    assert result.err == ""
+
+
+def test_json_is_one_object_a_line_with_effects_and_an_end(cli, picture, model_and_estimator):
+    arguments = ("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--json", "--seed", "3")
+    first, again = cli(*arguments), cli(*arguments)
+    records = [json.loads(line) for line in first.out.splitlines()]
+    *steps, end = records
+    assert {r["event"] for r in steps} == {"step"}
+    assert end["event"] == "end"
+    assert end["n_steps"] == len(steps)
+    assert all(len(r["effects"]) == end["n_regions"] for r in steps)
+    assert np.isfinite([e for r in steps for e in r["effects"]]).all()
+    assert [r["text"] for r in steps] == [json.loads(line)["text"] for line in again.out.splitlines()[:-1]]
+
+
+def test_a_short_limit_is_told_as_no_answer(cli, picture, model_and_estimator):
+    result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--max-new-tokens", "4")
+    assert result.code == 0
+    assert "stopped before it answered" in result.out
+
+
+def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, model_and_estimator, monkeypatch):
+    class Run:
+        step = 0
+
+        def update(self, step):
+            self.step += 1
+            return Verdict(self.step, 0.9, 0.9, 0.5, self.step == 1)
+
+    class Watcher:
+        threshold, alpha, can_alarm, message = 0.5, 0.1, True, "alarms"
+
+        def start(self):
+            return Run()
+
+    class Detectors:
+        monitor = Watcher()
+
+    monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: Detectors())
+    result = cli("stream", picture, "read row 2.", *model_and_estimator)
+    assert "ALARM at step 1: risk 0.90 > 0.50; at most 10% of good runs get there" in result.out
+    assert result.out.count("ALARM") == 1
+
+
+def test_ctrl_c_stops_the_generation_and_is_one_line(cli, picture, model_and_estimator, monkeypatch):
+    monkeypatch.setattr("trajkit.cli.terminal.RunView.step", lambda *_: signal.raise_signal(signal.SIGINT))
+    before = threading.active_count()
+    result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none")
+    assert result.code == 130
+    assert result.err.splitlines() == ["trajkit: stopped."]
+    assert threading.active_count() == before

@@ -1,0 +1,136 @@
+"""What a run looks like in a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from trajkit.attribution.regions import Regions
+from trajkit.attribution.stream import LiveStep
+from trajkit.cli.output import clean, one_line
+from trajkit.cli.terminal import HeatMap, RunView, bar, half_blocks
+from trajkit.detection.monitor import Verdict
+
+REGIONS = Regions(np.kron(np.arange(4).reshape(2, 2), np.ones((8, 8), int)), 4)
+GREY = Image.new("RGB", (16, 16), (128, 128, 128))
+STEP = LiveStep("row 1 col 1 is red 7.", "thinking", 0, 8, -0.1, 0.2, index=0,
+                effects=np.array([2, -1, 0, 0], np.float32), verdict=Verdict(1, 0.2, 0.2, 0.6, False))  # fmt: skip
+
+
+class Watcher:
+    threshold, alpha, can_alarm, message = 0.6, 0.1, True, "alarms"
+
+
+def console(width: int = 80, terminal: bool = True, **environment: str) -> Console:
+    return Console(
+        file=io.StringIO(), width=width, force_terminal=terminal, color_system="truecolor" if terminal else None,
+        no_color="NO_COLOR" in environment, highlight=False, _environ={"TERM": "xterm-256color"} | environment,
+    )  # fmt: skip
+
+
+def show(*steps: LiveStep, on: Console) -> str:
+    view = RunView(on, Watcher())  # type: ignore[arg-type]
+    view.start(GREY, REGIONS, "is there a red 7?")
+    for step in steps:
+        view.step(step)
+    view.end(9, 1.0, True)
+    return on.file.getvalue()  # type: ignore[attr-defined]
+
+
+def visible(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_a_half_block_holds_the_upper_pixel_in_front_and_the_lower_behind():
+    text = half_blocks(np.array([[[1, 2, 3]], [[4, 5, 6]]], np.uint8))
+    assert text.plain == "▀"
+    style = text.spans[0].style
+    assert tuple(style.color.triplet) == (1, 2, 3)
+    assert tuple(style.bgcolor.triplet) == (4, 5, 6)
+
+
+def test_supporting_regions_are_red_opposing_blue_and_the_rest_grey():
+    over = HeatMap.of(GREY, REGIONS, 4, 2).over(np.array([2.0, -2.0, 0, 0]), 2.0)
+    styles = [span.style for span in over.spans]  # 2 lines of 4 characters
+    red, blue, grey = (styles[i].color.triplet for i in (0, 2, 4))
+    assert red.red > 2 * red.blue
+    assert blue.blue > 2 * blue.red
+    assert grey.red == grey.green == grey.blue
+
+
+@pytest.mark.parametrize("size", [(16, 16), (100, 20), (20, 300)])
+def test_a_heat_map_fits_its_box_and_every_pixel_is_shared_out(size):
+    labels = np.zeros((size[1], size[0]), int)
+    labels[: size[1] // 2] = 1
+    heat = HeatMap.of(Image.new("RGB", size), Regions(labels, 2), 12, 6)
+    assert heat.colour.shape[0] <= 12
+    assert heat.colour.shape[0] % 2 == 0
+    assert heat.colour.shape[1] <= 12
+    assert np.allclose(heat.shares.sum(1), 1)
+
+
+def test_a_bar_fills_in_proportion_and_marks_the_threshold():
+    assert bar(0.5, 10, "red", 0.8).plain == "━━━━━━━━┃━"
+    assert sum(len(s) for s in bar(0.5, 10, "red").split() if s) == 10
+    assert bar(float("nan"), 10, "red").plain == "━" * 10
+    assert bar(7.0, 10, "red").plain == "━" * 10
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal_and_all_is_there(width):
+    long = replace(STEP, text="a very long sentence that goes on and on " * 6)
+    text = visible(show(STEP, long, on=console(width)))
+    assert max(len(line) for line in text.splitlines()) <= width
+    for part in (
+        "is there a red 7?",
+        "row 1 col 1 is red 7.",
+        "concentration",
+        "risk",
+        "0.20",
+        "▀",
+        "alarm above risk 0.60",
+    ):
+        assert part in text
+
+
+def test_the_alarm_is_shown_on_the_step_that_raises_it_and_only_there():
+    alarm = replace(STEP, index=1, verdict=Verdict(2, 0.7, 0.7, 0.6, True))
+    after = replace(STEP, index=2, verdict=Verdict(3, 0.8, 0.8, 0.6, False))
+    text = visible(show(STEP, alarm, after, on=console()))
+    assert text.count("ALARM at step 2: risk 0.70 > 0.60") == 1
+    assert text.count("ALARM") == 1
+    assert "alarm raised" in text
+    assert "highest risk 0.80 at step 3" in text
+
+
+@pytest.mark.parametrize("on", [console(terminal=False), console(NO_COLOR="1"), console(width=40)])
+def test_without_a_colour_terminal_a_step_is_one_plain_line(on):
+    lines = show(STEP, on=on).splitlines()
+    assert lines[1] == "1: row 1 col 1 is red 7. | concentration 1.00 | strongest +2.00 nats | risk 0.20"
+    assert "\x1b" not in "".join(lines)
+    assert "▀" not in "".join(lines)
+
+
+@pytest.mark.parametrize("on", [console(), console(terminal=False)])
+def test_model_text_can_neither_colour_nor_move_nor_mark_up(on):
+    nasty = replace(STEP, text="[red]x[/red] \x1b[2J\x1b]0;title\x07\x9b31m\rover\x08 \u202egnp.\x00[/]")
+    text = show(nasty, on=on)
+    assert "[red]x[/red]  over gnp.[/]" in visible(text)
+    assert not re.search(r"\x1b\[2J|\x1b\]|\x9b|\r|\x08|\u202e|\x00", text)
+
+
+def test_a_step_that_no_region_supports_says_so():
+    none = replace(STEP, effects=np.array([-1, 0, 0, 0], np.float32))
+    assert "no region supports it" in visible(show(none, on=console()))
+    assert "concentration none" in show(none, on=console(terminal=False))
+
+
+def test_clean_keeps_letters_of_all_scripts_and_joins_lines():
+    assert clean("Größe\n漢字 é\t✓") == "Größe 漢字 é ✓"
+    assert one_line("  a \n\n b ") == "a b"

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, GroupKFold
+
+from trajkit.detection import EarlyFailurePredictor, auc_by_step
+from trajkit.detection.design import DEFAULT_FEATURES
+from trajkit.detection.prefix_model import run_weights
+from trajkit.errors import EstimatorMismatchError, InputError
+
+from .world import make_frame, make_runs, random_walks
+
+
+def test_it_tells_failing_runs_of_scenes_it_never_saw(predictor: EarlyFailurePredictor) -> None:
+    fresh = make_frame(make_runs(seed=7))
+    table = auc_by_step(fresh, {"ours": predictor.risks(fresh)}, steps=[1, 4], n_boot=50)
+    assert table["auc"].min() > 0.65
+    assert table["auc"].iloc[1] > 0.8
+
+
+@pytest.mark.parametrize("features", ["trajectory", DEFAULT_FEATURES])
+def test_walks_that_differ_only_in_length_are_told_apart_at_no_fixed_step(features: str) -> None:
+    train, test = make_frame(random_walks(200, 1)), make_frame(random_walks(250, 2))
+    model = EarlyFailurePredictor(features).fit(train, train["outcome"] != "success")
+    table = auc_by_step(test, {"ours": model.risks(test)}, steps=[3, 5, 7], n_boot=50)
+    assert (table["auc"] - 0.5).abs().max() < 0.1
+
+
+def test_the_online_score_is_the_batch_score_to_the_last_bit(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    for features in (DEFAULT_FEATURES, "trajectory+task", "length"):
+        model = EarlyFailurePredictor(features).fit(frame, failed)
+        batch = model.predict_proba(frame)[:, 1]
+        tasks = frame["task_set"]
+        online = [model.risk(row, task) for row, task in zip(frame.to_dict("records"), tasks, strict=True)]
+        np.testing.assert_array_equal(online, batch)
+
+
+def test_no_nan_leaves_it_whatever_features_come_in(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> None:
+    rng = np.random.default_rng(0)
+    broken = frame.copy()
+    for column in set(broken.select_dtypes("number").columns) - {"step"}:
+        bad = rng.choice([np.nan, np.inf, -np.inf, 1.7e308, 0.0], len(broken))
+        broken[column] = np.where(rng.random(len(broken)) < 0.5, bad, broken[column])
+    taught = EarlyFailurePredictor(min_runs=5).fit(broken, frame["outcome"] != "success")
+    json.dumps(taught.to_state(), allow_nan=False)
+    for model in (predictor, taught):
+        for rows in (broken, broken.assign(step=10_000)):
+            proba = model.predict_proba(rows)
+            assert proba.shape == (len(rows), 2)
+            assert np.isfinite(proba).all()
+            np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
+def test_a_feature_that_grows_with_the_step_says_nothing_by_growing(frame: pd.DataFrame) -> None:
+    """Per-step standardisation: the mean step-wise risk of the model without `length` stays put as runs go on."""
+    grown = frame.assign(path_length=frame["path_length"] + 10 * frame["step"])
+    risks = EarlyFailurePredictor("trajectory").fit(grown, frame["outcome"] != "success").risks(grown)
+    assert abs(np.corrcoef(risks, frame["step"])[0, 1]) < 0.2
+
+
+def test_steps_beyond_the_horizon_share_the_scale_of_the_last_bin(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    model = EarlyFailurePredictor(min_runs=30).fit(frame, failed)
+    at_risk = frame.groupby("step").size()
+    assert model.map_.first_steps[-1] <= at_risk[at_risk >= 30].index.max()
+    assert model.map_.first_steps[0] == 1
+    late = frame.iloc[[-1]]
+    horizon = model.map_.first_steps[-1]
+    np.testing.assert_array_equal(
+        model.predict_proba(late.assign(step=horizon + 50)), model.predict_proba(late.assign(step=horizon))
+    )
+
+
+def test_every_run_weighs_one_however_long(
+    predictor: EarlyFailurePredictor, frame: pd.DataFrame, failed: np.ndarray
+) -> None:
+    weight = pd.Series(run_weights(frame)).groupby(frame["transcript_id"].to_numpy()).sum()
+    np.testing.assert_allclose(weight, 1.0)
+    by_hand = EarlyFailurePredictor().fit(frame.drop(columns="transcript_id"), failed, sample_weight=run_weights(frame))
+    np.testing.assert_array_equal(predictor.coef_, by_hand.coef_)
+
+
+def test_sample_weights_of_zero_are_as_good_as_absent(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    keep = frame["task_set"] == "math"
+    flipped = np.where(keep, failed, 1 - failed)
+    weighted = EarlyFailurePredictor("uncertainty").fit(frame, flipped, sample_weight=keep.to_numpy(float))
+    clean = EarlyFailurePredictor("uncertainty").fit(frame, failed, sample_weight=keep.to_numpy(float))
+    np.testing.assert_allclose(weighted.coef_, clean.coef_, atol=1e-6)
+
+
+def test_it_behaves_as_a_scikit_learn_estimator(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    model = EarlyFailurePredictor("length", C=3.0)
+    assert clone(model).get_params() == {"features": "length", "C": 3.0, "min_runs": 30}
+    with pytest.raises(NotFittedError):
+        model.predict_proba(frame)
+    search = GridSearchCV(EarlyFailurePredictor(), {"C": [0.01, 1.0], "features": ["length", "uncertainty"]},
+                          cv=GroupKFold(3), scoring="roc_auc")  # fmt: skip
+    search.fit(frame, failed, groups=frame["group_id"])
+    assert search.best_params_["features"] == "uncertainty"
+
+
+def test_its_state_survives_json(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> None:
+    again = EarlyFailurePredictor.from_state(json.loads(json.dumps(predictor.to_state(), allow_nan=False)))
+    np.testing.assert_array_equal(again.predict_proba(frame), predictor.predict_proba(frame))
+    assert again.get_params() == predictor.get_params()
+
+
+def test_a_state_of_other_features_or_shapes_is_refused(predictor: EarlyFailurePredictor) -> None:
+    state = predictor.to_state()
+    other = json.loads(json.dumps(state))
+    other["map"]["columns"][0] = "sinuosity"
+    with pytest.raises(EstimatorMismatchError, match="sinuosity"):
+        EarlyFailurePredictor.from_state(other)
+    for key, value in [("coef", [[1.0, 2.0]]), ("intercept", []), ("coef", "no"), ("classes", [1])]:
+        with pytest.raises(InputError):
+            EarlyFailurePredictor.from_state(state | {key: value})
+    with pytest.raises(InputError, match="map"):
+        EarlyFailurePredictor.from_state({key: value for key, value in state.items() if key != "map"})
+
+
+def test_the_error_of_a_bad_input_says_what_was_expected(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"'features' parameter of EarlyFailurePredictor .* Got 'vibes' instead"):
+        EarlyFailurePredictor("vibes").fit(frame, failed)
+    with pytest.raises(InputError, match="missing columns: tortuosity"):
+        EarlyFailurePredictor().fit(frame.drop(columns="tortuosity"), failed)
+    with pytest.raises(InputError, match="two classes"):
+        EarlyFailurePredictor().fit(frame, np.zeros(len(frame)))
+    with pytest.raises(InputError, match=r"0 \(success\) and 1 \(failure\).*unknown"):
+        EarlyFailurePredictor().fit(frame, frame["outcome"].replace("success", "unknown"))
+    with pytest.raises(InputError, match="one label per row"):
+        EarlyFailurePredictor().fit(frame, failed[:-1])
+
+
+def test_runs_of_one_step_only_are_enough_to_fit_and_to_score(frame: pd.DataFrame) -> None:
+    first = frame[frame["step"] == 1]
+    model = EarlyFailurePredictor().fit(first, first["outcome"] != "success")
+    assert np.isfinite(model.predict_proba(frame)).all()
+    assert model.predict_proba(first.iloc[:0]).shape == (0, 2)
+
+
+def test_a_task_it_was_not_fitted_on_has_a_risk_all_the_same(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    model = EarlyFailurePredictor(DEFAULT_FEATURES + "+task").fit(frame, failed)
+    assert np.isfinite(model.risks(frame.assign(task_set="poetry"))).all()

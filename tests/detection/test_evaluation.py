@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from trajkit.detection import auc_by_fraction, auc_by_step, outcome_auc
+from trajkit.detection.evaluation import abstention, plain_scores
+from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, power, tokens_saved
+from trajkit.detection.resampling import group_draws, interval, weighted_auc, weighted_median, wilson
+from trajkit.errors import InputError
+
+from .world import make_frame, random_walks
+
+
+def test_the_weighted_auc_is_the_auc_of_the_repeated_rows() -> None:
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, 60), rng.integers(0, 8, 60).astype(float)  # many ties
+    score[:3] = np.inf
+    groups = rng.integers(0, 12, 60)
+    weights = group_draws(groups, 20, seed=1)
+    areas = weighted_auc(y, score, weights)
+    for area, weight in zip(areas, weights, strict=True):
+        rows = np.repeat(np.arange(60), weight.astype(int))
+        assert area == pytest.approx(roc_auc_score(y[rows], np.minimum(score[rows], 1e9)))
+
+
+def test_a_draw_takes_whole_groups_and_keeps_their_number() -> None:
+    groups = np.repeat([3, 5, 9, 11], [1, 4, 2, 3])
+    weights = group_draws(groups, 50, seed=0)
+    assert (weights[0] == 1).all()
+    first = weights[:, [0, 1, 5, 7]]
+    assert (first.sum(axis=1) == 4).all()
+    np.testing.assert_array_equal(weights, first[:, np.repeat([0, 1, 2, 3], [1, 4, 2, 3])])
+
+
+def test_the_group_interval_is_wider_than_if_repeats_were_independent() -> None:
+    rng = np.random.default_rng(0)
+    y, score = np.repeat(rng.integers(0, 2, 40), 10), np.repeat(rng.normal(size=40), 10)
+    grouped = interval(weighted_auc(y, score, group_draws(np.repeat(np.arange(40), 10), 300, 0)))
+    naive = interval(weighted_auc(y, score, group_draws(np.arange(400), 300, 0)))
+    assert grouped[2] - grouped[1] > 2 * (naive[2] - naive[1])
+
+
+def test_one_class_only_has_no_auc() -> None:
+    assert np.isnan(weighted_auc([1, 1], [0.1, 0.2], np.ones((3, 2)))).all()
+    assert np.isnan(weighted_auc([], [], np.ones((3, 0)))).all()
+
+
+def test_wilson_and_the_weighted_median_by_hand() -> None:
+    np.testing.assert_allclose(wilson(5, 50), (0.0434752, 0.2136023), atol=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+    np.testing.assert_array_equal(weighted_median([3.0, 1.0, 2.0], np.array([[1, 1, 1], [5, 1, 1.0]])), [2, 3])
+
+
+def test_path_length_tells_walks_of_other_length_at_a_fraction_and_not_at_a_fixed_step() -> None:
+    walks = make_frame(random_walks(150, 4))
+    scores = {"path length": walks["path_length"].to_numpy()}
+    oracle = auc_by_fraction(walks, scores, fractions=[0.5], n_boot=50)
+    fixed = auc_by_step(walks, scores, steps=[5], n_boot=50)
+    assert oracle["oracle"].all()
+    assert oracle["auc"].iloc[0] > 0.85
+    assert abs(fixed["auc"].iloc[0] - 0.5) < 0.1
+
+
+def test_the_number_at_risk_is_of_runs_still_thinking(frame: pd.DataFrame) -> None:
+    table = auc_by_step(frame, plain_scores(frame), min_runs=20, n_boot=20).set_index(["method", "step"])
+    counts = frame.groupby("step")["transcript_id"].nunique()
+    for step in counts[counts >= 20].index:
+        assert table.loc[("random", step), "n_runs"] == counts[step]
+        failed = frame[(frame["step"] == step) & (frame["outcome"] != "success")]
+        assert table.loc[("random", step), "n_failures"] == len(failed)
+    assert table.loc[("tortuosity alone", 1), "n_scored"] == 0
+    assert np.isnan(table.loc[("tortuosity alone", 1), "auc"])
+    assert table.loc["random", "auc"].between(table.loc["random", "low"], table.loc["random", "high"]).all()
+
+
+def test_runs_of_unknown_outcome_are_left_out_of_the_auc(frame: pd.DataFrame) -> None:
+    noise = frame.assign(outcome="unknown", success=None, transcript_id=frame["transcript_id"] + "x")
+    both = pd.concat([frame, noise], ignore_index=True)
+    one = auc_by_step(frame, {"tokens": frame["n_tokens"]}, steps=[2], n_boot=20)
+    two = auc_by_step(both, {"tokens": both["n_tokens"]}, steps=[2], n_boot=20)
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_fraction_reads_the_step_that_had_been_reached(frame: pd.DataFrame) -> None:
+    """⌈f·T⌉, at least 1: every run is read exactly once at every fraction, whatever its length."""
+    table = auc_by_fraction(frame, {"step": frame["step"]}, fractions=[0.01, 0.3, 1.0], n_boot=5)
+    assert (table["n_runs"] == frame["transcript_id"].nunique()).all()
+    by_task = auc_by_fraction(frame, {"step": frame["step"]}, fractions=[0.3], within="task_set", n_boot=5)
+    assert by_task["n_runs"].sum() == frame["transcript_id"].nunique()
+    assert list(by_task["task_set"]) == ["document", "math"]
+
+
+def test_a_raw_attention_baseline_stands_beside_the_others_where_there_is_one(frame: pd.DataFrame) -> None:
+    assert "raw attention" not in plain_scores(frame)
+    assert "raw attention" in plain_scores(frame.assign(attention_concentration=0.5))
+    np.testing.assert_array_equal(plain_scores(frame, 3)["random"], plain_scores(frame, 3)["random"])
+
+
+def test_scores_of_another_length_are_an_input_error(frame: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="one per row"):
+        auc_by_step(frame, {"ours": np.zeros(3)})
+
+
+def test_the_macro_auc_is_the_mean_over_outcomes() -> None:
+    rng = np.random.default_rng(0)
+    classes = ["hallucination", "reasoning_failure", "success"]
+    outcomes = rng.choice([*classes, "unknown"], 200)
+    proba = rng.dirichlet(np.ones(3), 200)
+    table = outcome_auc(outcomes, {"m": proba}, classes, np.arange(200), n_boot=20).set_index("outcome")
+    known = outcomes != "unknown"
+    expected = [roc_auc_score(outcomes[known] == c, proba[known, i]) for i, c in enumerate(classes)]
+    np.testing.assert_allclose(table.loc[classes, "auc"], expected)
+    assert table.loc["macro", "auc"] == pytest.approx(np.mean(expected))
+
+
+def test_abstention_counts_answers_and_errors_among_them() -> None:
+    table = abstention(["success", "success", "hallucination", "unknown"], ["success", "abstain", "success", "success"])
+    row = table.set_index("outcome").loc["all"]
+    assert (row["n_runs"], row["answered"], row["error"]) == (3, pytest.approx(2 / 3), 0.5)
+
+
+@pytest.fixture
+def watched() -> pd.DataFrame:
+    """8 successful runs in 4 groups, 4 failing ones; alarms and savings chosen by hand."""
+    return pd.DataFrame(
+        {
+            "group_id": ["a", "a", "a", "b", "c", "c", "d", "d", "a", "b", "c", "d"],
+            "outcome": ["success"] * 8 + ["hallucination"] * 2 + ["reasoning_failure"] * 2,
+            "failure": [0.0] * 8 + [1.0] * 4,
+            "n_steps": [2, 3, 4, 5, 6, 7, 8, 9, 5, 5, 5, 5],
+            "alarmed": [True, True, True, False, False, False, False, False, True, True, False, True],
+            "alarm_step": [1, 1, 1, 0, 0, 0, 0, 0, 2, 1, 0, 4],
+            "saved": [0.5, 0.5, 0.5, 0, 0, 0, 0, 0, 0.6, 0.8, 0.0, 0.2],
+        }
+    )
+
+
+def test_false_alarms_are_counted_per_group_and_per_run(watched: pd.DataFrame) -> None:
+    table = false_alarms(watched, alpha=0.1, n_boot=50).set_index("unit")
+    assert table.loc["per group", "rate"] == 0.25
+    assert table.loc["per run", "rate"] == 3 / 8
+    assert table.loc["per run", "n"] == 8
+    assert (table["alpha"] == 0.1).all()
+
+
+def test_false_alarms_by_length_cover_every_successful_run(watched: pd.DataFrame) -> None:
+    table = false_alarms_by_length(watched, n_bins=2, n_boot=20)
+    assert list(table["n"]) == [4, 4]
+    assert list(table["from_step"]) == [2, 6]
+    assert list(table["rate"]) == [0.75, 0.0]
+    assert false_alarms_by_length(watched[watched["failure"] == 1]).empty
+
+
+def test_power_and_tokens_saved_by_hand(watched: pd.DataFrame) -> None:
+    table = power(watched, n_boot=20).set_index("outcome")
+    assert list(table["rate"]) == [0.75, 1.0, 0.5]
+    assert table.loc["all", "median_alarm_step"] == 2.0
+    saved = tokens_saved(watched, n_boot=20).set_index("runs")
+    assert saved.loc["alarmed failing", "median"] == 0.6
+    assert saved.loc["all failing", "median"] == 0.2
+    assert saved.loc["alarmed successful", "n"] == 3
+
+
+def test_a_monitor_that_never_alarmed_has_tables_all_the_same(watched: pd.DataFrame) -> None:
+    silent = watched.assign(alarmed=False, alarm_step=0, saved=0.0)
+    assert (false_alarms(silent, 0.1, n_boot=10)["rate"] == 0).all()
+    assert (power(silent, n_boot=10)["rate"] == 0).all()
+    assert tokens_saved(silent, n_boot=10).set_index("runs").loc["alarmed failing", "n"] == 0
+
+
+def test_five_hundred_resamples_of_eight_hundred_runs_take_a_moment() -> None:
+    rng = np.random.default_rng(0)
+    began = time.perf_counter()
+    weights = group_draws(rng.integers(0, 200, 800), 500, 0)
+    for _ in range(10):
+        weighted_auc(rng.integers(0, 2, 800), rng.normal(size=800), weights)
+    assert time.perf_counter() - began < 3

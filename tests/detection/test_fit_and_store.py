@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajkit.detection import FitResult, Monitor, fit_detectors, load_detectors, save_detectors, split_by_group, store
+from trajkit.detection.outcome import last_steps
+from trajkit.errors import EstimatorMismatchError, InputError
+
+from .world import make_frame, make_runs
+
+
+@pytest.fixture(scope="module")
+def world() -> pd.DataFrame:
+    return make_frame(make_runs(160, seed=3))
+
+
+@pytest.fixture(scope="module")
+def fitted(world: pd.DataFrame) -> FitResult:
+    return fit_detectors(world, model="demo", compared=("length", "task", "uncertainty"), n_boot=50)
+
+
+@pytest.fixture
+def folder(fitted: FitResult, tmp_path: Path) -> Path:
+    save_detectors(tmp_path, fitted.detectors)
+    return tmp_path
+
+
+def test_fitting_evaluates_on_scenes_that_neither_fit_nor_calibration_saw(
+    fitted: FitResult, world: pd.DataFrame
+) -> None:
+    tables = fitted.tables
+    assert set(tables["runs"]["group_id"]) == set(fitted.detectors.card["test_groups"])
+    assert tables["split"]["groups"].tolist() == [80, 40, 40]
+    split = split_by_group(world, seed=0)
+    good = split.rows(world[world["outcome"] == "success"], "calibration")
+    assert fitted.detectors.monitor.n == good["group_id"].nunique()
+    by_hand = Monitor.calibrate(fitted.detectors.predictor, split.rows(world, "calibration"), alpha=0.1)
+    assert fitted.detectors.monitor.threshold == by_hand.threshold
+
+
+def test_every_table_has_its_baselines_beside_it(fitted: FitResult) -> None:
+    ours = "trajectory+concentration+uncertainty+length"
+    wanted = {ours, "length", "task", "uncertainty", "random", "tortuosity alone"}
+    assert set(fitted.tables["auc_by_step"]["method"]) == wanted
+    assert fitted.tables["auc_by_fraction"]["oracle"].all()
+    assert set(fitted.tables["outcome_auc"]["method"]) == wanted - {"tortuosity alone"}
+    auc = fitted.tables["auc_by_step"].set_index(["method", "step"])["auc"]
+    assert auc[(ours, 4)] > 0.75
+    assert abs(auc[("random", 1)] - 0.5) < 0.2
+
+
+def test_runs_of_unknown_outcome_change_nothing(fitted: FitResult, world: pd.DataFrame) -> None:
+    noise = world.assign(outcome="unknown", success=None, transcript_id=world["transcript_id"] + "x")
+    both = pd.concat([world, noise], ignore_index=True)
+    again = fit_detectors(both, model="demo", compared=("length",), n_boot=5)
+    np.testing.assert_array_equal(again.detectors.predictor.coef_, fitted.detectors.predictor.coef_)
+
+
+def test_without_two_known_outcomes_there_is_no_classifier_and_the_card_says_why(world: pd.DataFrame) -> None:
+    vague = world.assign(outcome=world["outcome"].where(world["outcome"] == "success", "unknown"))
+    result = fit_detectors(vague, model="demo", compared=("length",), n_boot=5)
+    assert result.detectors.outcome is None
+    assert "two classes" in result.detectors.card["outcome"]
+    assert "outcome_auc" not in result.tables
+
+
+def test_too_few_runs_to_split_is_an_input_error(world: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="part of the split"):
+        fit_detectors(world[world["group_id"] == "scene-000"], model="demo")
+
+
+def test_detectors_survive_the_folder(fitted: FitResult, folder: Path, world: pd.DataFrame) -> None:
+    again = load_detectors(folder)
+    np.testing.assert_array_equal(again.predictor.predict_proba(world), fitted.detectors.predictor.predict_proba(world))
+    assert again.outcome is not None
+    assert fitted.detectors.outcome is not None
+    last = last_steps(world)
+    assert (again.outcome.predict(last) == fitted.detectors.outcome.predict(last)).all()
+    assert again.monitor.to_state() == fitted.detectors.monitor.to_state()
+    assert again.monitor.predictor is again.predictor
+    assert again.card == fitted.detectors.card
+    assert [path.name for path in folder.iterdir()] == ["detectors.json"]
+
+
+def test_a_monitor_that_cannot_alarm_survives_too(world: pd.DataFrame, tmp_path: Path) -> None:
+    result = fit_detectors(world, alpha=0.001, model="demo", compared=("length",), n_boot=5)
+    save_detectors(tmp_path, result.detectors)
+    assert not load_detectors(tmp_path).monitor.can_alarm
+
+
+def test_detectors_of_another_model_are_refused(folder: Path) -> None:
+    detectors = load_detectors(folder)
+    detectors.check("demo")
+    with pytest.raises(EstimatorMismatchError, match=r"'demo'.*'Qwen/Qwen3-VL-8B-Thinking'"):
+        detectors.check("Qwen/Qwen3-VL-8B-Thinking")
+
+
+def _edit(folder: Path, *keys: str, value: object) -> None:
+    path = folder / store.FILE
+    record = json.loads(path.read_text())
+    place = record
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("version",), 99, "version 99"),
+        (("format",), "other", "does not hold trajkit detectors"),
+        (("predictor", "coef"), [[1.0]], r"'coef' as finite numbers of shape"),
+        (("predictor", "map", "mean"), [[1.0]], r"'mean' as finite numbers of shape"),
+        (("predictor", "map", "sd"), None, "'sd'"),
+        (("monitor", "alpha"), "high", "'alpha'"),
+        (("outcome", "threshold"), "high", "'threshold'"),
+        (("predictor",), None, "'predictor'"),
+        (("predictor", "params"), {"depth": 3}, "depth"),
+    ],
+)
+def test_a_damaged_file_is_an_input_error_that_names_the_part(
+    folder: Path, keys: tuple[str, ...], value: object, message: str
+) -> None:
+    _edit(folder, *keys, value=value)
+    with pytest.raises(InputError, match=message):
+        load_detectors(folder)
+
+
+def test_other_feature_names_are_a_mismatch(folder: Path) -> None:
+    _edit(folder, "predictor", "map", "columns", value=["sinuosity"])
+    with pytest.raises(EstimatorMismatchError, match="sinuosity"):
+        load_detectors(folder)
+
+
+def test_a_missing_a_cut_off_and_a_binary_file_are_input_errors(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trajkit fit"):
+        load_detectors(tmp_path / "nowhere")
+    path = folder / store.FILE
+    text = path.read_text()
+    for content in [text[:100].encode(), b"", b"\x80\x04\x95", b'{"format": NaN}', b"[]"]:
+        path.write_bytes(content)
+        with pytest.raises(InputError):
+            load_detectors(folder)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_litter(
+    fitted: FitResult, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (folder / store.FILE).read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_detectors(folder, fitted.detectors)
+    assert (folder / store.FILE).read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == [store.FILE]
+
+
+def test_a_folder_that_is_a_file_is_an_input_error(fitted: FitResult, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="could not write"):
+        save_detectors(tmp_path / "taken", fitted.detectors)

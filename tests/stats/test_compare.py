@@ -1,0 +1,76 @@
+"""Comparing outcomes: against SciPy and statsmodels, and honest when runs share an image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import mannwhitneyu
+from statsmodels.stats.multitest import multipletests
+
+import trajkit as tk
+from trajkit.errors import InputError
+
+
+def frame(seed=0, shift=0.0, n=60, clustered=0.0):
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n), 3)
+    outcome = np.array(["hallucination", "success", "reasoning_failure"])[rng.integers(0, 3, n)]
+    outcome = np.repeat(outcome, 3)
+    x = rng.normal(size=3 * n) + clustered * np.repeat(rng.normal(size=n), 3) + shift * (outcome == "success")
+    return pd.DataFrame({"outcome": outcome, "x": x, "group_id": group.astype(str)})
+
+
+def test_figures_are_those_of_scipy_and_statsmodels():
+    df = frame(shift=0.7)
+    table = tk.stats.compare(df, "x", n_resamples=200)
+    assert list(zip(table.a, table.b, strict=True)) == [
+        ("hallucination", "reasoning_failure"), ("hallucination", "success"), ("reasoning_failure", "success")
+    ]  # fmt: skip
+    row = table.iloc[1]
+    a, b = (df.x[df.outcome == o] for o in ("hallucination", "success"))
+    u = mannwhitneyu(a, b)
+    assert row.p_mannwhitney == pytest.approx(u.pvalue)
+    assert row.cliffs_delta == pytest.approx(2 * u.statistic / len(a) / len(b) - 1)
+    assert (row.n_a, row.mean_a, row.median_b) == pytest.approx((len(a), a.mean(), b.median()))
+    np.testing.assert_allclose(table.p_corrected, multipletests(table.p_permutation, method="holm")[1])
+
+
+def test_a_real_difference_is_found_and_its_sign_is_right():
+    row = tk.stats.compare(frame(shift=1.5), "x", n_resamples=300).iloc[1]
+    assert row.p_corrected < 0.02
+    assert row.delta_low < row.cliffs_delta < row.delta_high < 0
+
+
+def test_shared_images_do_not_make_chance_significant():
+    """Runs of an image resemble each other and share an outcome: Mann-Whitney is fooled, the permutation is not."""
+    small = {"p_mannwhitney": 0, "p_permutation": 0}
+    for seed in range(60):
+        df = frame(seed, n=24, clustered=3.0)
+        row = tk.stats.compare(df[df.outcome != "reasoning_failure"], "x", n_resamples=150).iloc[0]
+        for name in small:
+            small[name] += row[name] < 0.05
+    assert small["p_permutation"] <= 8  # 3 expected; 8 is above the 99.5th percentile of Binomial(60, 0.05)
+    assert small["p_mannwhitney"] > 10
+
+
+def test_values_that_are_not_finite_are_left_out():
+    df = frame()
+    df.loc[df.index[:4], "x"] = [np.inf, -np.inf, np.nan, np.nan]
+    table = tk.stats.compare(df, "x", n_resamples=20)
+    assert table.n_a.iloc[0] + table.n_b.iloc[1] + table.n_b.iloc[0] == len(df) - 4
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"metric": "y"}, "could not find column 'y'; there are: outcome, x, group_id"),
+    ({"correction": "tukey"}, "correction must be one of holm"),
+])  # fmt: skip
+def test_bad_arguments_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        tk.stats.compare(frame(), **({"metric": "x"} | change))
+
+
+def test_one_outcome_alone_is_refused():
+    df = frame()
+    with pytest.raises(InputError, match="at least two values"):
+        tk.stats.compare(df[df.outcome == "success"], "x")

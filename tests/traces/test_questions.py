@@ -1,0 +1,111 @@
+"""A user's JSONL of questions: what is read, and what is refused with its line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from trajkit.errors import InputError
+from trajkit.traces.questions import Question, read_questions
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.png").write_bytes(b"a")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "b.png").write_bytes(b"b")
+    return tmp_path
+
+
+def write(folder: Path, *lines: object) -> Path:
+    path = folder / "questions.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+FULL = {"id": "q1", "image": "a.png", "question": "how many?", "target": "2", "group_id": "g", "task_set": "math"}
+
+
+def test_every_key_is_read_and_others_are_ignored(folder: Path) -> None:
+    assert read_questions(write(folder, FULL | {"note": 1})) == [
+        Question("q1", folder / "a.png", "how many?", "2", "g", "math")
+    ]
+
+
+def test_a_question_without_an_answer_is_fine(folder: Path) -> None:
+    path = write(folder, {"image": "a.png", "question": "one"}, {"image": "a.png", "question": "two", "target": None})
+    assert [question.target for question in read_questions(path)] == [None, None]
+
+
+def test_targets_and_ids_may_be_numbers(folder: Path) -> None:
+    [question] = read_questions(write(folder, FULL | {"target": 7, "id": 12}))
+    assert (question.target, question.id) == ("7", "12")
+
+
+def test_questions_on_one_image_are_one_group_unless_said_otherwise(folder: Path) -> None:
+    one, two, three = read_questions(
+        write(
+            folder,
+            {"image": "a.png", "question": "one"},
+            {"image": "a.png", "question": "two"},
+            {"image": "pictures/b.png", "question": "one"},
+        )
+    )
+    assert one.group_id == two.group_id != three.group_id
+
+
+def test_an_id_that_is_not_given_stays_when_lines_move(folder: Path) -> None:
+    one, two = {"image": "a.png", "question": "one"}, {"image": "a.png", "question": "two"}
+    before = {question.question: question.id for question in read_questions(write(folder, one, two))}
+    after = {question.question: question.id for question in read_questions(write(folder, two, "", one))}
+    assert before == after
+    assert len(set(before.values())) == 2
+
+
+def test_images_are_looked_up_in_the_images_folder(folder: Path) -> None:
+    path = write(folder, {"image": "b.png", "question": "one"})
+    assert read_questions(path, folder / "pictures")[0].image == folder / "pictures" / "b.png"
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        read_questions(path, folder / "nowhere")
+
+
+def test_a_byte_order_mark_windows_line_ends_and_empty_lines_are_fine(folder: Path) -> None:
+    path = folder / "questions.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(FULL).encode() + b"\r\n\r\n" + json.dumps(FULL | {"id": 2}).encode())
+    assert [question.id for question in read_questions(path)] == ["q1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{not json", "not JSON, got '{not json'"),
+        ('["a.png", "how many?"]', "expected a JSON object"),
+        ({"image": "a.png"}, "'question' must be a text that is not empty, got the keys 'image'"),
+        ({"question": "how many?"}, "'image' must be a text that is not empty, got the keys 'question'"),
+        ({"image": "a.png", "question": "  "}, "'question' must be a text that is not empty, got '  '"),
+        ({"image": 3, "question": "how many?"}, "'image' must be a text that is not empty, got 3"),
+        ({"image": "c.png", "question": "how many?"}, "c.png does not exist; copy it there, or name the folder"),
+        ({"image": "pictures", "question": "how many?"}, "pictures does not exist"),
+        (FULL, "id 'q1' is already that of line 1; give each question its own id"),
+        (FULL | {"id": 2, "target": ["2"]}, "'target' must be a text or a number, got ['2']"),
+    ],
+)
+def test_a_bad_line_is_named(folder: Path, line: object, message: str) -> None:
+    path = write(folder, FULL, "", line)
+    with pytest.raises(InputError, match=re.escape(f"{path}, line 3: ") + ".*" + re.escape(message)):
+        read_questions(path)
+
+
+def test_a_file_without_questions_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"questions\.jsonl does not exist; expected a JSONL file"):
+        read_questions(folder / "questions.jsonl")
+    with pytest.raises(InputError, match="holds no question; expected a line such as"):
+        read_questions(write(folder, "", "  "))
+    (folder / "questions.jsonl").write_bytes(b'{"image": "\xff\xfe"}')
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        read_questions(folder / "questions.jsonl")
+    with pytest.raises(InputError, match="pictures cannot be read"):
+        read_questions(folder / "pictures")

@@ -1,0 +1,190 @@
+"""What is written is read back, whole, in order, and without copying the effects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from trajkit.errors import InputError
+from trajkit.traces.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from trajkit.traces.store import read_traces, write_traces
+from trajkit.traces.trace import OUTCOMES, Step, Trace
+
+from .factory import assert_same, make_trace, png
+
+GOLDEN = Path(__file__).parent / "golden" / "runs.parquet"
+
+small = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+texts = st.text(max_size=12)
+floats = st.floats(allow_nan=True, allow_infinity=False)
+steps = st.builds(
+    Step, texts, st.sampled_from(["thinking", "answer"]), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1),
+    floats.filter(lambda x: x == x), floats.filter(lambda x: x == x), st.floats(0, 1e6),
+)  # fmt: skip
+json_values = st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda x: st.lists(x, max_size=3))
+
+
+@st.composite
+def any_trace(draw: st.DrawFn) -> Trace:
+    k = draw(st.integers(0, 5))
+    the_steps = tuple(draw(st.lists(steps, max_size=4)))
+    shape = draw(st.sampled_from([(0, 0), (1, 1), (3, 5)]))
+    high = max(k, 1) if draw(st.booleans()) or k else 60_000
+    return Trace(
+        transcript_id=draw(st.text(min_size=1, max_size=12)),
+        model=draw(texts),
+        question=draw(texts),
+        steps=the_steps,
+        effects=draw(npst.arrays(np.float32, (len(the_steps), k), elements=st.floats(-1e6, 1e6, width=32))),
+        effects_kind=draw(st.sampled_from(["estimated", "measured", None])),
+        regions=draw(npst.arrays(np.int64, shape, elements=st.integers(0, high - 1))),
+        group_id=draw(texts),
+        task_set=draw(texts),
+        task_id=draw(texts),
+        task_repeat=draw(st.integers(0, 2**40)),
+        score=draw(st.none() | floats),
+        success=draw(st.none() | st.booleans()),
+        answer=draw(texts),
+        target=draw(texts),
+        outcome=draw(st.sampled_from(OUTCOMES)),
+        image=draw(st.none() | st.binary(max_size=20)),
+        meta=draw(st.dictionaries(texts, json_values, max_size=3)),
+    )
+
+
+@small
+@given(
+    st.lists(any_trace(), max_size=5, unique_by=lambda trace: trace.transcript_id), st.sampled_from([".parquet", ""])
+)
+def test_any_traces_come_back_equal_from_a_file_and_from_a_folder(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[Trace], ending: str
+) -> None:
+    path = tmp_path_factory.mktemp("store") / f"runs{ending}"
+    if not runs and not ending:
+        return
+    write_traces(runs, path)
+    back = read_traces(path)
+    assert back.ids == [run.transcript_id for run in runs]
+    for run, read in zip(runs, back, strict=True):
+        assert_same(run, read)
+    values, offsets = back.effects
+    assert (values.dtype, offsets.dtype) == (np.float32, np.int64)
+    for i, run in enumerate(runs):
+        np.testing.assert_array_equal(values[offsets[i] : offsets[i + 1]], run.effects.ravel())
+
+
+def test_effects_of_a_single_file_are_a_view_of_arrows_memory(tmp_path: Path) -> None:
+    runs = [make_trace(i) for i in range(150)]  # more than two row groups
+    back = read_traces(write_traces(runs, tmp_path / "runs.parquet"))
+    values, offsets = back.effects
+    column = back._files[0]._index["effects"]
+    assert column.num_chunks == 1
+    assert values.__array_interface__["data"][0] == column.chunk(0).values.buffers()[1].address
+    assert np.shares_memory(back[7].effects, values)
+    assert len(values) == offsets[-1] == sum(run.effects.size for run in runs)
+
+
+def test_the_columns_are_those_of_the_design_in_its_order_each_with_a_sentence(tmp_path: Path) -> None:
+    design = [
+        "transcript_id", "task_set", "task_id", "task_repeat", "model", "score", "success", "group_id", "question",
+        "answer", "target", "outcome", "image", "image_sha256", "regions", "n_steps", "n_regions", "steps", "effects",
+        "effects_kind", "meta",
+    ]  # fmt: skip
+    file = pq.ParquetFile(write_traces([make_trace()], tmp_path / "runs.parquet"))
+    assert file.schema_arrow.names == design
+    assert file.schema_arrow.metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
+    assert all(field.metadata[b"description"].endswith(b".") for field in SCHEMA)
+    group = file.metadata.row_group(0)
+    assert {group.column(i).compression for i in range(group.num_columns)} == {"ZSTD"}
+
+
+def test_an_image_is_stored_once_a_file_and_given_to_every_run_that_has_it(tmp_path: Path) -> None:
+    runs = [make_trace(i) for i in range(8)]  # two images, four runs each
+    path = write_traces(runs, tmp_path / "runs.parquet")
+    stored = pq.read_table(path, columns=["image"])["image"]
+    assert [value.is_valid for value in stored] == [True, False, False, False] * 2
+    assert [run.image for run in read_traces(path)] == [png(0)] * 4 + [png(1)] * 4
+
+
+def test_an_image_is_found_when_its_first_run_came_without_the_bytes(tmp_path: Path) -> None:
+    full = make_trace(1)
+    bare = make_trace(0, image=None, image_sha256=full.image_sha256)
+    for path in (tmp_path / "runs.parquet", tmp_path / "folder"):
+        assert read_traces(write_traces([bare, full], path))[0].image == full.image
+
+
+def test_an_image_that_is_not_what_its_hash_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="image_sha256 is not the hash"):
+        write_traces([make_trace(image_sha256="0" * 64)], tmp_path / "runs.parquet")
+
+
+def test_16_bit_label_maps_come_back(tmp_path: Path) -> None:
+    labels = np.arange(300).reshape(15, 20)
+    run = make_trace(regions=labels, effects=np.ones((3, 300), np.float32))
+    back = read_traces(write_traces([run], tmp_path / "runs.parquet"))[0]
+    assert back.regions.dtype == np.uint16
+    np.testing.assert_array_equal(back.regions, labels)
+
+
+def test_traces_are_a_sequence(tmp_path: Path) -> None:
+    back = read_traces(write_traces([make_trace(i) for i in range(5)], tmp_path / "runs.parquet"))
+    assert len(back) == 5
+    assert back[-1].transcript_id == "run-0004"
+    assert [run.transcript_id for run in back[3:0:-2]] == ["run-0003", "run-0001"]
+    assert back.column("group_id") == ["scene-0"] * 4 + ["scene-1"]
+    assert [run.image for run in back.without_images()] == [None] * 5
+    with pytest.raises(IndexError):
+        back[5]
+    with pytest.raises(InputError, match="'name' parameter of column"):
+        back.column("colour")
+
+
+def test_no_runs_make_a_file_of_no_runs(tmp_path: Path) -> None:
+    back = read_traces(write_traces([], tmp_path / "none.parquet"))
+    assert len(back) == 0
+    assert len(back.effects[0]) == 0
+
+
+def test_a_file_may_be_rewritten_from_itself(tmp_path: Path) -> None:
+    path = write_traces([make_trace(i) for i in range(5)], tmp_path / "runs.parquet")
+    write_traces(read_traces(path), path)
+    for i, run in enumerate(read_traces(path)):
+        assert_same(run, make_trace(i))
+
+
+def test_the_golden_file_stays_readable() -> None:
+    right, wrong, bare = read_traces(GOLDEN)
+    assert [run.transcript_id for run in (right, wrong, bare)] == ["run-0000", "run-0001", "run-0007"]
+    assert [run.outcome for run in (right, wrong, bare)] == ["success", "hallucination", "unknown"]
+    assert [run.success for run in (right, wrong, bare)] == [True, False, None]
+    assert [run.score for run in (right, wrong, bare)] == [1.0, 0.0, None]
+    assert [run.effects.shape for run in (right, wrong, bare)] == [(3, 3), (4, 3), (4, 0)]
+    assert [run.effects_kind for run in (right, wrong, bare)] == ["estimated", "estimated", None]
+    np.testing.assert_allclose(right.effects[0], [0.12573022, -0.13210486, 0.64042264], rtol=1e-6)
+    assert right.steps[1] == Step("sentence 1.", "thinking", 5, 9, -0.25, 1.5, 0.125)
+    assert right.steps[2] == Step("yes", "answer", 40, 42, -0.1, 0.2)
+    assert right.image is not None
+    assert right.image.startswith(b"\x89PNG")
+    assert wrong.image == right.image
+    assert bare.image is None
+    np.testing.assert_array_equal(right.regions, np.arange(480).reshape(20, 24) % 3)
+    assert bare.regions.size == 0
+    assert right.meta == {"temperature": 1.0, "seed": 0}
+    assert (right.question, right.group_id, right.task_set, right.task_repeat) == (
+        "is there a red 7?", "scene-0", "general", 0,
+    )  # fmt: skip
+
+
+def test_a_file_that_another_tool_wrote_with_the_same_columns_is_read(tmp_path: Path) -> None:
+    table = pq.read_table(GOLDEN)
+    plain = pa.table({name: table[name] for name in reversed(table.column_names)} | {"extra": [1, 2, 3]})
+    pq.write_table(plain, tmp_path / "other.parquet", compression="snappy")
+    for one, other in zip(read_traces(GOLDEN), read_traces(tmp_path / "other.parquet"), strict=True):
+        assert_same(one, other)

@@ -1,0 +1,47 @@
+"""Concentration is 0 for evenly spread support, 1 for a single region, and comparable across K."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trajkit.errors import InputError
+from trajkit.trajectory import concentration
+
+MEASURES = ("hhi", "entropy", "gini", "top_share")
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("k", [2, 16, 100])
+def test_the_ends_of_the_scale_are_the_same_for_every_k(measure, k):
+    np.testing.assert_allclose(concentration([np.ones(k), np.eye(k)[0]], measure), [0, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize(("measure", "expected"), [
+    ("hhi", (0.5**2 + 0.25**2 * 2 - 1 / 4) / (3 / 4)),
+    ("entropy", 1 - 1.5 * np.log(2) / np.log(4)),
+    ("gini", (0.5 * 3 + 0.25 * 1 - 0.25 * 1) / 3),
+    ("top_share", (0.5 - 0.25) / 0.75),
+])  # fmt: skip
+def test_worked_by_hand(measure, expected):
+    np.testing.assert_allclose(concentration([[2.0, 1.0, 1.0, 0.0]], measure), [expected])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_opposing_regions_do_not_count_and_scale_does_not_matter(measure):
+    a = concentration([[3.0, 1.0, -5.0, 0.0]], measure)
+    np.testing.assert_allclose(a, concentration([[0.3, 0.1, 0.0, -9.0]], measure))
+
+
+def test_a_step_that_nothing_supports_has_none():
+    assert np.isnan(concentration([[-1.0, 0.0], [0.0, 0.0]])).all()
+
+
+def test_one_region_alone_and_no_region_at_all():
+    np.testing.assert_array_equal(concentration([[2.0], [-1.0]]), [1, np.nan])
+    assert np.isnan(concentration(np.zeros((2, 0)))).all()
+
+
+def test_an_unknown_measure_is_refused():
+    with pytest.raises(InputError, match="measure must be one of hhi"):
+        concentration([[1.0, 2.0]], "variance")

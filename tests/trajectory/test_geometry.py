@@ -1,0 +1,108 @@
+"""Path geometry on paths whose answer can be seen, and the symmetries it must and must not have."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from trajkit import trajectory as tj
+from trajkit.errors import InputError
+
+LINE = np.outer(np.arange(5.0), [3, 4])  # four moves of length 5
+ZIGZAG = np.array([[0, 0], [1, 1], [2, 0], [3, 1], [4, 0.0]])  # four moves of √2, right angles
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0.0]])
+HEXAGON = np.stack([np.cos(np.arange(6) * np.pi / 3), np.sin(np.arange(6) * np.pi / 3)], 1)  # open: five sides of 1
+
+paths = arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 6)), elements=st.floats(-100, 100, width=32))
+
+
+def test_a_straight_line_is_as_long_as_it_reaches():
+    assert tj.path_length(LINE) == 20
+    assert tj.net_displacement(LINE) == 20
+    assert tj.tortuosity(LINE) == tj.straightness(LINE) == 1
+    assert tj.mean_step(LINE) == 5
+    np.testing.assert_allclose(tj.turning_angles(LINE), 0, atol=1e-7)
+
+
+def test_a_zigzag_turns_by_right_angles():
+    np.testing.assert_allclose(tj.turning_angles(ZIGZAG), math.pi / 2)
+    assert tj.tortuosity(ZIGZAG) == pytest.approx(math.sqrt(2))
+
+
+def test_a_closed_square_is_infinitely_tortuous():
+    assert (tj.path_length(SQUARE), tj.net_displacement(SQUARE)) == (4, 0)
+    assert tj.tortuosity(SQUARE) == math.inf
+    assert tj.straightness(SQUARE) == 0
+
+
+def test_an_open_hexagon_turns_by_sixty_degrees():
+    assert tj.path_length(HEXAGON) == pytest.approx(5)
+    assert tj.net_displacement(HEXAGON) == pytest.approx(1)
+    np.testing.assert_allclose(tj.turning_angles(HEXAGON), math.pi / 3)
+
+
+def test_a_single_step_has_no_shape():
+    one = np.ones((1, 3))
+    assert tj.path_length(one) == tj.net_displacement(one) == 0
+    for metric in (tj.tortuosity, tj.straightness, tj.mean_step, tj.switch_rate):
+        assert math.isnan(metric(one))
+    assert len(tj.turning_angles(one)) == 0
+
+
+def test_a_path_that_stays_has_no_shape_either():
+    still = np.ones((4, 3))
+    assert tj.path_length(still) == 0
+    assert math.isnan(tj.tortuosity(still))
+    assert np.isnan(tj.turning_angles(still)).all()
+
+
+def test_a_move_of_length_zero_has_no_angle_and_its_neighbours_lose_theirs():
+    angles = tj.turning_angles([[0, 0], [1, 0], [1, 0], [2, 0], [3, 0]])
+    np.testing.assert_array_equal(np.isnan(angles), [True, True, False])
+
+
+def test_switches_and_revisits_follow_the_top_region():
+    effects = np.eye(3)[[0, 0, 1, 2, 0]]
+    assert tj.switch_rate(effects) == 3 / 4
+    assert tj.revisit_rate(effects) == 1 / 3
+    assert math.isnan(tj.revisit_rate(effects[:2]))
+
+
+def test_a_path_must_have_two_axes():
+    with pytest.raises(InputError, match=r"\(T, D\).*got shape \(4,\)"):
+        tj.path_length(np.ones(4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(paths, st.integers(0, 1000), st.floats(0.01, 50))
+def test_lengths_scale_and_nothing_depends_on_place_or_orientation(x, seed, scale):
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.normal(size=(x.shape[1], x.shape[1])))[0]
+    moved = x @ rotation * scale + rng.normal(size=x.shape[1])
+    np.testing.assert_allclose(tj.path_length(moved), scale * tj.path_length(x), rtol=1e-6, atol=1e-6)
+    if tj.net_displacement(x) > 1e-3:
+        np.testing.assert_allclose(tj.tortuosity(moved), tj.tortuosity(x), rtol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(paths)
+def test_time_reversal_keeps_length_and_tortuosity_and_tortuosity_is_at_least_one(x):
+    np.testing.assert_allclose(tj.path_length(x[::-1]), tj.path_length(x), rtol=1e-9)
+    if tj.net_displacement(x) > 0:
+        np.testing.assert_allclose(tj.tortuosity(x[::-1]), tj.tortuosity(x), rtol=1e-9)
+        assert tj.tortuosity(x) >= 1 - 1e-12
+
+
+@settings(max_examples=60, deadline=None)
+@given(paths, st.integers(0, 99))
+def test_the_order_of_regions_does_not_matter(x, seed):
+    order = np.random.default_rng(seed).permutation(x.shape[1])
+    np.testing.assert_allclose(tj.path_length(x[:, order]), tj.path_length(x), rtol=1e-9)
+    for measure in ("hhi", "entropy", "gini", "top_share"):
+        a, b = (tj.concentration(m, measure=measure) for m in (x, x[:, order]))
+        np.testing.assert_allclose(a, b, atol=1e-9)

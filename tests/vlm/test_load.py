@@ -1,0 +1,75 @@
+"""A model loads from a folder as an ordinary checkpoint, and what cannot be loaded says why."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import trajkit as tk
+from trajkit.demo import paths
+from trajkit.demo.batches import BatchMaker, patches
+from trajkit.errors import InputError, UnsupportedModelError
+
+
+def test_the_demo_model_is_an_ordinary_checkpoint():
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(paths.MODEL)
+    assert model.config.model_type == "qwen3_vl"
+    assert sum(f.stat().st_size for f in paths.MODEL.iterdir()) < 25e6
+
+
+def test_a_prompt_marks_one_token_for_every_patch(demo_vlm, scene_image):
+    prompt = demo_vlm.prepare(scene_image, "read row 2.")
+    assert prompt.grid == (8, 8)
+    assert len(prompt.image_tokens) == 64
+    ids = prompt.inputs["input_ids"][0]
+    assert (ids[prompt.image_tokens] == demo_vlm.model.config.image_token_id).all()
+    assert demo_vlm.tokenizer.unk_token_id not in ids
+
+
+def test_training_sees_what_the_processor_makes(demo_vlm, scene_image):
+    """The trainer lays out pixels, tokens and positions by itself; they must be those of the shipped processor."""
+    prompt = demo_vlm.prepare(scene_image, "is there a red 7 in row 2?")
+    maker = BatchMaker(demo_vlm.tokenizer, demo_vlm.model.config)
+    np.testing.assert_array_equal(patches(np.asarray(scene_image)[None]), prompt.inputs["pixel_values"])
+    assert maker.prefix + maker.words("is there a red 7 in row 2?") + maker.to_think == prompt.inputs["input_ids"][0].tolist()
+    positions = demo_vlm.model.model.get_rope_index(
+        prompt.inputs["input_ids"], prompt.inputs["mm_token_type_ids"], prompt.inputs["image_grid_thw"]
+    )[0]
+    assert torch.equal(positions[:, 0, : len(maker.prefix)], maker.prefix_positions)
+    assert int(positions[0, 0, len(maker.prefix)]) == maker.first_position
+
+
+def test_copies_of_a_checkpoint_share_a_fingerprint_and_changed_weights_do_not(demo_vlm):
+    again = tk.load_vlm(paths.MODEL)
+    assert again.fingerprint == demo_vlm.fingerprint
+    changed = tk.load_vlm(paths.MODEL)
+    changed.model.lm_head.weight.data.mul_(1.01)
+    assert changed.fingerprint != demo_vlm.fingerprint
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected a checkpoint folder with config\.json"):
+        tk.load_vlm(tmp_path)
+
+
+def test_an_unsupported_architecture_is_refused_with_the_supported_ones(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UnsupportedModelError, match=r"'bert'.*qwen3_vl"):
+        tk.load_vlm(tmp_path)
+
+
+def test_a_checkpoint_without_weights_is_refused(tmp_path):
+    (tmp_path / "config.json").write_bytes((paths.MODEL / "config.json").read_bytes())
+    with pytest.raises(InputError, match="cannot load model"):
+        tk.load_vlm(tmp_path)
+
+
+def test_an_empty_question_is_refused(demo_vlm):
+    with pytest.raises(InputError, match="question is empty"):
+        demo_vlm.prepare(Image.new("RGB", (128, 128)), "  ")

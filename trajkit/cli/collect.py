@@ -1,0 +1,141 @@
+"""`trajkit collect`: runs of a model on a user's own questions, saved as traces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, TemperatureOption, TokensOption
+
+if TYPE_CHECKING:
+    from trajkit.attribution.estimator import EffectEstimator
+    from trajkit.attribution.stream import Sampling
+    from trajkit.traces.questions import Question
+    from trajkit.traces.store import TraceWriter
+    from trajkit.traces.trace import Trace
+    from trajkit.vlm.model import VLM
+
+FLUSH_SECONDS = 60.0
+"""Runs that wait longer than this are written, however few: what a kill can lose."""
+
+
+def collect(
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.jsonl", help="One question a line, as below.")],
+    out: Annotated[Path, typer.Option("--out", metavar="TRACES", help="Folder to write to, or to go on with.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", show_default="the folder of QUESTIONS.jsonl",
+                                  help="Where the questions' images are."),
+    ] = None,
+    model: ModelOption = None,
+    estimator: EstimatorOption = None,
+    samples: Annotated[int, typer.Option("--samples", metavar="N", min=1, help="Runs of each question.")] = 4,
+    temperature: TemperatureOption = None,
+    max_new_tokens: TokensOption = None,
+    seed: SeedOption = 0,
+) -> None:  # fmt: skip
+    """Run a model on your questions and save every run: its steps, their effects on the image, its answer.
+
+    QUESTIONS.jsonl has one JSON object a line; target is the right answer, where you know it:
+
+      {"image": "dog.jpg", "question": "How many dogs are there?", "target": "2"}
+
+    [bold]Examples[/bold]
+
+      trajkit collect questions.jsonl --out traces
+
+      trajkit collect questions.jsonl --out traces --images photos --samples 8
+
+    Stop it at any moment and run it again: it goes on where it was, and no run is made twice.
+    A question whose image cannot be used is reported and left out, and the exit code is then 1.
+    """
+    from trajkit.attribution.stream import Sampling
+    from trajkit.cli.loading import load_estimator, load_model
+    from trajkit.cli.output import Interrupted
+    from trajkit.traces.questions import read_questions
+    from trajkit.traces.store import TraceWriter, read_traces
+
+    asked = read_questions(questions, images)
+    vlm = load_model(model)
+    estimate = load_estimator(estimator, vlm)
+    sampling = Sampling(temperature, max_new_tokens, seed)
+    try:
+        with TraceWriter(out) as writer:
+            before = len(writer.ids)
+            bad = _collect(vlm, estimate, asked, samples, sampling, writer)
+    except KeyboardInterrupt:
+        kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
+        raise Interrupted(f"stopped; {kept} runs are safe in {out}. The same command goes on from there.") from None
+    _summarise(out, {question.id for question in asked}, before)
+    if bad:
+        typer.echo(f"trajkit: {bad} of {len(asked)} questions could not be used; see above.", err=True)
+        raise typer.Exit(1)
+
+
+def _collect(
+    vlm: VLM, estimator: EffectEstimator, asked: list[Question], samples: int, sampling: Sampling, writer: TraceWriter
+) -> int:
+    """Collect what is missing; returns the number of questions that could not be used."""
+    from trajkit.cli.output import note
+    from trajkit.errors import InputError
+    from trajkit.progress import progress
+
+    bad, written = 0, time.monotonic()
+    with progress("collecting", total=len(asked)) as bar:
+        for question in asked:
+            done = frozenset(writer.ids)
+            try:
+                new = list(_runs(vlm, estimator, question, samples, sampling, done))
+            except InputError as error:
+                bad += 1
+                note(f"trajkit: left out question {question.id}: {error}")
+                new = []
+            for trace in new:
+                writer.add(trace)
+            if time.monotonic() - written > FLUSH_SECONDS:
+                writer.flush()
+                written = time.monotonic()
+            bar.advance(question.image.name)
+    return bad
+
+
+def _runs(
+    vlm: VLM, estimator: EffectEstimator, question: Question, samples: int, sampling: Sampling, done: frozenset[str]
+) -> Iterator[Trace]:
+    """The runs of one question that are not there yet; its image is opened only when there are any."""
+    from trajkit.attribution.collect import Item, collect
+    from trajkit.traces.images import open_image
+
+    if all(f"{question.id}-{i}" in done for i in range(samples)):
+        return
+    item = Item(
+        question.id,
+        open_image(question.image),
+        question.question,
+        question.group_id,
+        question.target,
+        question.task_set,
+    )
+    yield from collect(vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done)
+
+
+def _summarise(out: Path, asked: set[str], before: int) -> None:
+    from trajkit.traces.store import read_traces
+
+    if not any(out.glob("*.parquet")):
+        typer.echo(f"0 runs in {out}: none of the questions could be used.")
+        return
+    traces = read_traces(out)
+    known = [bool(s) for s in traces.column("success") if s is not None]
+    line = f"{len(traces)} runs of {len(set(traces.column('task_id')) & asked)} questions in {out}"
+    line += f" ({len(traces) - before} new)"
+    line += (
+        f", {sum(known)} of {len(known)} with a target succeeded."
+        if known
+        else "; no targets, so no successes to count."
+    )
+    typer.echo(line)
+    typer.echo(f"Next: trajkit fit {out} --out detectors" if known else f"Next: trajkit report {out} --out report")

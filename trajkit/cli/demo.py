@@ -1,0 +1,122 @@
+"""`trajkit demo`: everything at once, on the built-in model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trajkit.attribution.collect import Item, Judgement
+
+SEED = 2026
+"""Not the seed of the shipped traces, so these scenes are in none of them."""
+
+
+def demo(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", show_default="reports/demo", help="Where to write the report."),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", metavar="N", min=0, max=500, help="How many runs to show.")] = 5,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Draws the scenes and the runs.")
+    ] = SEED,
+) -> None:
+    """Watch the built-in model reason about scenes that it has never seen, then analyse the runs shipped with trajkit
+    and write a report. Takes under 3 minutes on two cores, needs no network, writes only the report.
+
+    The scenes are the first ones that the seed gives: one of each task family in turn, difficulty drawn evenly from
+    easy to hard, digits that training never showed. None is picked by how its run ends.
+
+    [bold]Examples[/bold]
+
+      trajkit demo
+
+      trajkit demo --runs 2 --seed 7
+    """
+    from trajkit.cli.output import stdout
+    from trajkit.demo import paths
+
+    console = stdout()
+    if runs:
+        show_runs(console, runs, seed)
+    _analyse(console, out if out is not None else paths.ROOT / "reports" / "demo")
+
+
+def show_runs(console: Console, count: int, seed: int) -> None:
+    from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
+    from trajkit.cli.stream import watch
+    from trajkit.cli.terminal import RunView
+    from trajkit.demo.runs import demo_items, judge_by_scene
+
+    vlm = load_model(None)
+    estimator = load_estimator(None, vlm)
+    detectors = load_detectors_for(None, vlm)
+    watcher = detectors.monitor if detectors else None
+    console.print(
+        f"Held-out scenes: the first {count} of seed {seed}. Task families in turn, difficulty drawn evenly from 0 to "
+        "1, temperature 1; none is picked by how its run ends.\n",
+        markup=False,
+    )
+    for number, item in enumerate(demo_items("test", count, seed)):
+        about = f"run {number + 1} of {count} · {item.task_set} · difficulty {item.meta['difficulty']:.2f}"
+        sampling = {"seed": seed + number, "temperature": 1.0}
+        view = RunView(console, watcher)
+        steps = watch(view, vlm, item.image, item.question, estimator, watcher, sampling, about)
+        answer = next((step.text for step in reversed(steps) if step.kind == "answer"), None)
+        judgement = judge_by_scene(item, [step.text for step in steps if step.kind == "thinking"], answer)
+        _show_truth(console, item, judgement)
+
+
+def _show_truth(console: Console, item: Item, judgement: Judgement) -> None:
+    from rich.text import Text
+
+    words = {
+        "success": ("right", "bold green"),
+        "hallucination": ("hallucination: it asserted what is not there, and the answer follows from it", "bold red"),
+        "reasoning_failure": ("reasoning failure: it read the image rightly and still answered wrongly", "bold red"),
+        "unknown": ("wrong: it misread the image, and the answer does not follow from that either", "bold red"),
+    }
+    word, style = words[judgement.outcome]
+    line = Text.assemble("truth: ", (str(item.target), "bold"), "  →  ", (word, style))
+    first = judgement.facts.get("first_wrong")
+    if first is not None:
+        line.append(f" (went wrong at step {first + 1})", "dim")
+    console.print(line, soft_wrap=not console.is_terminal)
+    console.print()
+
+
+def _analyse(console: Console, out: Path) -> None:
+    from trajkit.cli.fit import show_monitor
+    from trajkit.cli.monitor import held_out
+    from trajkit.demo import paths
+    from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
+    from trajkit.detection.store import load_detectors
+    from trajkit.report import write_report
+    from trajkit.traces.frame import features
+    from trajkit.traces.store import read_traces
+
+    traces = read_traces(paths.TRACES)
+    detectors = load_detectors(paths.DETECTORS)
+    monitor = detectors.monitor
+    test, selection = held_out(detectors, list(traces.without_images()))
+    console.rule(style="grey30") if console.is_terminal else None
+    console.print(
+        f"The shipped traces: {len(traces)} runs of {len(set(traces.column('group_id')))} scenes. Now the monitor on "
+        f"{selection}: {len(test)}, of scenes that neither its predictor nor its threshold has seen.\n"
+        f"{monitor.message}\n",
+        markup=False,
+    )
+    replayed = monitor_runs(monitor, features(test))
+    tables = {
+        "false_alarms": false_alarms(replayed, monitor.alpha),
+        "power": power(replayed),
+        "tokens_saved": tokens_saved(replayed),
+    }
+    show_monitor(console, tables)
+    path = write_report(traces, out, detectors=detectors)
+    console.print(f"Report: {path}", markup=False, soft_wrap=True)

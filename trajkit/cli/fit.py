@@ -1,0 +1,122 @@
+"""`trajkit fit`: detectors from saved runs, with how they do on runs held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trajkit.cli.options import SeedOption, TracesArgument
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+_INTERVAL = {"auc": "AUC", "low": "95 % from", "high": "to"}
+
+
+def fit(
+    traces: TracesArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DETECTORS", help="Folder to write the detectors to.")],
+    alpha: Annotated[
+        float,
+        typer.Option(
+            "--alpha", metavar="SHARE", min=0.001, max=0.5, help="Largest share of successful runs that may be alarmed."
+        ),
+    ] = 0.1,
+    seed: SeedOption = 0,
+) -> None:
+    """Learn from saved runs with known outcomes to tell, mid-run, that a run is failing.
+
+    Half of the groups (images or questions) fit a predictor, a quarter calibrates the alarm, and the last quarter,
+    untouched until then, shows how well it does, beside baselines: length, task, token uncertainty, chance.
+
+    [bold]Example[/bold]
+
+      trajkit fit traces --out detectors --alpha 0.05
+    """
+    from trajkit.cli.loading import with_fingerprint
+    from trajkit.cli.output import stdout
+    from trajkit.detection.fit import fit_detectors
+    from trajkit.detection.store import save_detectors
+    from trajkit.errors import InputError
+    from trajkit.traces.store import read_traces
+
+    runs = read_traces(traces)
+    if not any(success is not None for success in runs.column("success")):
+        raise InputError(
+            f"none of the {len(runs)} runs in {traces} has a known outcome; "
+            "give the questions a target and collect again."
+        )
+    result = fit_detectors(runs, alpha=alpha, seed=seed)
+    path = save_detectors(out, with_fingerprint(result.detectors, runs.without_images()))
+    console = stdout()
+    show_evaluation(console, result.tables)
+    console.print(result.detectors.monitor.message, markup=False)
+    console.print(f"Outcome classifier: {result.detectors.card['outcome']}.", markup=False)
+    console.print(f"Wrote {path}. Next: trajkit monitor {traces} --detectors {out}", markup=False)
+
+
+def show_evaluation(console: Console, tables: dict[str, pd.DataFrame]) -> None:
+    """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
+    from trajkit.cli.output import show_frame
+
+    show_frame(console, tables["split"], "Runs, split by group")
+    most = max(2, (console.width - 24) // 18)  # columns that fit beside the methods
+    show_frame(
+        console, wide(tables["auc_by_step"], "step", most), "AUC of failure at absolute steps, runs still thinking"
+    )
+    oracle = tables["auc_by_fraction"]
+    show_frame(
+        console,
+        wide(oracle, "fraction", most),
+        "The same at fractions of the final length: ORACLE, the length is not known while a run goes on",
+    )
+    if "outcome_auc" in tables:
+        macro = tables["outcome_auc"].query("outcome == 'macro'")
+        show_frame(
+            console,
+            macro,
+            "Macro AUC of the outcome, at the end of thinking",
+            {"method": "method", "n_runs": "runs"} | _INTERVAL,
+        )
+    show_monitor(console, tables)
+
+
+def show_monitor(console: Console, tables: dict[str, pd.DataFrame]) -> None:
+    """False alarms, power and tokens saved."""
+    from trajkit.cli.output import show_frame
+
+    spread = {"low": "95 % from", "high": "to"}
+    show_frame(
+        console, tables["false_alarms"], "False alarms on successful runs",
+        {"unit": "unit", "n": "n", "rate": "rate", "alpha": "promised"} | spread,
+    )  # fmt: skip
+    show_frame(
+        console, tables["power"], "Failing runs that were alarmed",
+        {"outcome": "outcome", "n": "n", "k": "alarmed", "rate": "rate", "median_alarm_step": "median step"} | spread,
+    )  # fmt: skip
+    show_frame(
+        console, tables["tokens_saved"], "Share of thinking tokens after the alarm",
+        {"runs": "runs", "n": "n", "median": "median", "mean": "mean"} | spread,
+    )  # fmt: skip
+
+
+def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
+    """Methods down, `at` across, each cell an AUC with its interval; `most` columns spread evenly over those there."""
+    import numpy as np
+
+    places = sorted(table[at].unique())
+    kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
+    part = table[table[at].isin(kept)].copy()
+    part["cell"] = [
+        "–" if a != a else f"{a:.2f} ({low:.2f}–{high:.2f})".replace("0.", ".")
+        for a, low, high in zip(part["auc"], part["low"], part["high"], strict=True)
+    ]
+    shown = part.pivot(index="method", columns=at, values="cell").fillna("–")
+    counts = part.groupby(at)[["n_runs", "n_failures"]].max()
+    shown.loc["runs (failing)"] = [f"{counts.n_runs[c]:.0f} ({counts.n_failures[c]:.0f})" for c in shown.columns]
+    shown.columns = [f"{at} {c:g}" if i == 0 else f"{c:g}" for i, c in enumerate(shown.columns)]
+    shown.index = shown.index.str.replace("+", " + ", regex=False)  # so that long names wrap
+    return shown.rename_axis("method").reset_index()

@@ -1,0 +1,96 @@
+"""Load a model, its estimator and its detectors for a command, and check that they belong together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trajkit.cli.output import note
+from trajkit.demo import paths
+from trajkit.errors import EstimatorMismatchError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trajkit.attribution.estimator import EffectEstimator
+    from trajkit.detection.store import Detectors
+    from trajkit.traces.trace import Trace
+    from trajkit.vlm.model import VLM
+
+NO_DETECTORS = "none"
+
+
+def load_model(model: str | None) -> VLM:
+    """The model of `--model`, or the demo's. transformers keeps quiet: its bars and advice are not for this screen."""
+    from transformers.utils import logging
+
+    from trajkit.vlm.load import load_vlm
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return load_vlm(model if model is not None else _shown(_demo(paths.MODEL, "--model")))
+
+
+def load_estimator(folder: Path | None, vlm: VLM) -> EffectEstimator:
+    """The estimator of `--estimator`, or the demo's. Raises EstimatorMismatchError when it is not for this model."""
+    from trajkit.attribution.estimator import EffectEstimator
+
+    estimator = EffectEstimator.load(folder if folder is not None else _demo(paths.ESTIMATOR, "--estimator"))
+    estimator.check(vlm.fingerprint, vlm.name)
+    return estimator
+
+
+def load_detectors_for(folder: str | None, vlm: VLM) -> Detectors | None:
+    """The detectors of `--detectors`; None for `none`, and by default for any model but the demo's.
+
+    Raises EstimatorMismatchError when they were fitted on runs of another model.
+    """
+    from trajkit.detection.store import load_detectors
+
+    if folder == NO_DETECTORS:
+        return None
+    if folder is None:
+        if _place(vlm.name) != _place(str(paths.MODEL)):
+            note("no monitor: fit one for this model with `trajkit fit`, then pass --detectors.")
+            return None
+        if not paths.DETECTORS.is_dir():
+            note(f"no monitor: {_shown(paths.DETECTORS)} is not there; run `python -m pipelines.fit_detectors`.")
+            return None
+        folder = str(paths.DETECTORS)
+    detectors = load_detectors(folder)
+    fingerprint = detectors.card.get("fingerprint")
+    if fingerprint == vlm.fingerprint or (fingerprint is None and _place(detectors.model) == _place(vlm.name)):
+        return detectors
+    raise EstimatorMismatchError(
+        f"the detectors in {folder} were fitted on runs of {detectors.model!r} and do not fit {vlm.name!r}. "
+        "Fit some on runs of that model (`trajkit fit`), or pass --detectors none."
+    )
+
+
+def with_fingerprint(detectors: Detectors, traces: Iterable[Trace]) -> Detectors:
+    """The detectors with the fingerprint of the model behind `traces` in their card, where the traces know it."""
+    found = {str(trace.meta["fingerprint"]) for trace in traces if "fingerprint" in trace.meta}
+    return replace(detectors, card={**detectors.card, "fingerprint": found.pop()}) if len(found) == 1 else detectors
+
+
+def _demo(path: Path, option: str) -> Path:
+    if not path.is_dir():
+        raise InputError(f"the demo's {path.name} is not in {path}; restore the folder data/demo, or pass {option}.")
+    return path
+
+
+def _shown(path: Path) -> str:
+    """Relative to the current folder where it is below it: the name that traces and messages carry."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _place(name: str) -> str:
+    """What a model name means: a folder's full path, or a hub id as it is."""
+    for candidate in (Path(name), paths.ROOT / name):
+        if candidate.is_dir():
+            return str(candidate.resolve())
+    return name

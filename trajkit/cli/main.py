@@ -1,0 +1,146 @@
+"""Entry point of the `trajkit` command: the app, and how errors reach a person."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from trajkit.cli import analyze, collect, demo, doctor, fit, monitor, report, stream
+from trajkit.cli.output import Interrupted, one_line
+from trajkit.errors import TrajkitError
+
+EXIT_ERROR = 1
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="trajkit",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _function, _panel, _short in (
+    ("demo", demo.demo, "See it", "Watch the built-in model think, then read a report on its runs."),
+    ("stream", stream.stream, "See it", "Ask about one image; see each step and what it rests on, live."),
+    ("collect", collect.collect, "On your own images", "Run a model on your questions and save every run."),
+    ("fit", fit.fit, "On your own images", "Learn from saved runs to tell a failing one mid-run."),
+    ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs: right, wrong, tokens saved."),
+    ("analyze", analyze.analyze, "On your own images", "Compare saved runs by how they ended, in tables."),
+    ("report", report.report, "On your own images", "Write a page to explore saved runs in, offline."),
+    ("doctor", doctor.doctor, "On this machine", "Check libraries, GPU and the demo's data."),
+):
+    app.command(_name, rich_help_panel=_panel, short_help=_short, no_args_is_help=_name not in ("demo", "doctor"))(
+        _function
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"trajkit {version('trajkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def trajkit(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """See which image regions ground each reasoning step of a vision-language model, while it is still thinking,
+    and whether the run is going wrong.
+
+    [bold]Start here[/bold]
+
+      trajkit demo
+      trajkit stream photo.png "is there a red 7?"
+
+    [bold]On your own images[/bold]: one line a question, {"image": …, "question": …, "target": …}
+
+      trajkit collect questions.jsonl --out traces
+      trajkit fit     traces --out detectors
+      trajkit monitor traces --detectors detectors
+      trajkit report  traces --detectors detectors --out report
+
+    Each command explains itself: [bold]trajkit collect --help[/bold]
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit. An error is one line on stderr and a non-zero exit code.
+
+    Codes: 1 an error that the message explains, 2 wrong usage, 70 a bug in trajkit, 130 stopped with Ctrl-C.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    warnings.showwarning = _show_warning
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, Interrupted) as stop:
+        code = _fail(str(stop) or "stopped.", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        code = EXIT_ERROR
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        code = _explain(error)
+    _leave(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app(arguments, prog_name="trajkit")
+    except SystemExit as done:
+        if done.code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt from None
+        return done.code if isinstance(done.code, int) else EXIT_ERROR if done.code else 0
+    return 0
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, TrajkitError):
+        return _fail(str(error), EXIT_ERROR)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(
+            f"{error.strerror or error}{where}. Check the path, its permissions and the free space.", EXIT_ERROR
+        )
+    if isinstance(error, MemoryError):
+        return _fail("not enough memory. Use a smaller model, smaller images or fewer samples at once.", EXIT_ERROR)
+    what = f"{type(error).__name__}: {error}"
+    return _fail(
+        f"this is a bug in trajkit: {what}. Run `trajkit --debug …` for the traceback and report it.", EXIT_INTERNAL
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # when nobody is listening, the exit code still tells
+        print(f"trajkit: {one_line(message)}", file=sys.stderr, flush=True)
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, UserWarning):
+        print(f"trajkit: warning: {one_line(str(message))}", file=sys.stderr)
+
+
+def _leave(code: int) -> None:
+    """Exit; what could not be written to stdout (a closed pipe, a full disk) is dropped without a second message."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""`trajkit monitor`: what an alarm would have done on saved runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trajkit.cli.options import TracesArgument
+
+if TYPE_CHECKING:
+    from trajkit.detection.store import Detectors
+    from trajkit.traces.store import Traces
+    from trajkit.traces.trace import Trace
+
+
+def monitor(
+    traces: TracesArgument,
+    detectors: Annotated[Path, typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote.")],
+    every: Annotated[
+        bool, typer.Option("--all", help="Replay also the runs that the detectors were made from.")
+    ] = False,
+    most: Annotated[int, typer.Option("--list", metavar="N", min=0, help="List at most so many alarms.")] = 20,
+) -> None:
+    """Replay the monitor over saved runs: which it would have stopped and when, how many of them wrongly, and the
+    tokens that stopping would have saved.
+
+    Of the traces that the detectors were fitted on, only the held-out runs are replayed, unless you ask for --all.
+
+    [bold]Example[/bold]
+
+      trajkit monitor traces --detectors detectors
+    """
+    from trajkit.cli.fit import show_monitor
+    from trajkit.cli.output import show_frame, stdout
+    from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
+    from trajkit.detection.store import load_detectors
+    from trajkit.traces.frame import features
+    from trajkit.traces.store import read_traces
+
+    found = load_detectors(detectors)
+    saved = read_traces(traces)
+    check_traces(found, saved)
+    runs, selection = list(saved.without_images()), "all runs"
+    if not every:
+        runs, selection = held_out(found, runs)
+    watch = found.monitor
+    console = stdout()
+    console.print(f"{watch.message}\nReplaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
+    replayed = monitor_runs(watch, features(runs))
+    alarms = replayed[replayed["alarmed"]]
+    if len(alarms) and most:
+        title = f"Alarms ({len(alarms)}" + (f", the first {most})" if len(alarms) > most else ")")
+        show_frame(console, alarms.head(most), title, {
+            "transcript_id": "run", "task_set": "task", "outcome": "outcome", "n_steps": "steps",
+            "alarm_step": "alarm at step", "max_risk": "highest risk", "saved": "tokens saved",
+        })  # fmt: skip
+    elif not len(alarms):
+        console.print("No alarm.\n")
+    if replayed["failure"].isna().all():
+        console.print("No run has a known outcome, so false alarms and power cannot be told.")
+        return
+    tables = {
+        "false_alarms": false_alarms(replayed, watch.alpha),
+        "power": power(replayed),
+        "tokens_saved": tokens_saved(replayed),
+    }
+    show_monitor(console, tables)
+
+
+def held_out(detectors: Detectors, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
+    """The runs that the detectors were not made from, and in words which those are.
+
+    Groups are told apart by the card's `test_groups`; where none of the runs is of those, all runs are new.
+    """
+    test = set(detectors.card.get("test_groups", ()))
+    kept = [run for run in runs if run.group_id in test]
+    if kept:
+        return kept, "held-out runs only"
+    return list(runs), "all runs (none is of the groups the detectors were tested on, so they count as new)"
+
+
+def check_traces(detectors: Detectors, traces: Traces) -> None:
+    """Raises EstimatorMismatchError when the traces come from another model than the detectors' own."""
+    from trajkit.errors import EstimatorMismatchError
+
+    for name in sorted(set(traces.column("model"))):
+        first: Any = traces.column("model").index(name)
+        theirs, ours = traces[first].meta.get("fingerprint"), detectors.card.get("fingerprint")
+        if theirs != ours if theirs and ours else name != detectors.model:
+            raise EstimatorMismatchError(
+                f"the detectors were fitted on runs of {detectors.model!r}, these traces hold runs of {name!r}; "
+                "fit detectors on runs of that model (`trajkit fit`)."
+            )

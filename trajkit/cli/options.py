@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="FOLDER|ID", show_default="the demo model",
+        help="Checkpoint folder or hub id, such as Qwen/Qwen3-VL-8B-Thinking.",
+    ),
+]  # fmt: skip
+EstimatorOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--estimator", metavar="FOLDER", show_default="the demo's estimator",
+        help="Effect estimator made for that model.",
+    ),
+]  # fmt: skip
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same runs.")]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", metavar="T", min=0.0, max=10.0, show_default="the model's own",
+        help="Sampling temperature; 0 takes the likeliest token.",
+    ),
+]  # fmt: skip
+TokensOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-new-tokens", metavar="N", min=1, show_default="the model's own", help="Stop a run after so many tokens."
+    ),
+]
+TracesArgument = Annotated[
+    Path, typer.Argument(metavar="TRACES", help="A .parquet file of runs, or a folder of them, as `collect` writes.")
+]

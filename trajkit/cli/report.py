@@ -1,0 +1,40 @@
+"""`trajkit report`: a page to explore saved runs in, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trajkit.cli.options import TracesArgument
+
+
+def report(
+    traces: TracesArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write index.html to.")],
+    detectors: Annotated[
+        Path | None,
+        typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote; adds risk and alarms."),
+    ] = None,
+) -> None:
+    """Write a page with a summary, single runs with the effects of each step over the image, trajectories in 3-D,
+    metrics by outcome, and (with --detectors) how early failure is told. It opens from the file, offline.
+
+    [bold]Examples[/bold]
+
+      trajkit report traces --out report
+
+      trajkit report traces --out report --detectors detectors
+    """
+    from trajkit.cli.monitor import check_traces
+    from trajkit.detection.store import load_detectors
+    from trajkit.report import write_report
+    from trajkit.traces.store import read_traces
+
+    saved = read_traces(traces)
+    found = None if detectors is None else load_detectors(detectors)
+    if found is not None:
+        check_traces(found, saved)
+    path = write_report(saved, out, detectors=found)
+    typer.echo(f"Wrote {path}. Open it in a browser.")

@@ -1,0 +1,138 @@
+"""`trajkit stream`: one run in the terminal, step by step."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, TemperatureOption, TokensOption
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from trajkit.attribution.estimator import EffectEstimator
+    from trajkit.attribution.stream import LiveStep, Stream
+    from trajkit.cli.terminal import RunView
+    from trajkit.detection.monitor import Monitor
+    from trajkit.vlm.model import VLM
+
+
+def stream(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG, JPEG, WebP, BMP, GIF or TIFF file.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
+    model: ModelOption = None,
+    estimator: EstimatorOption = None,
+    detectors: Annotated[
+        str | None,
+        typer.Option("--detectors", metavar="FOLDER|none", show_default="the demo's, on the demo model",
+                     help="What watches the run; `none` for no risk and no alarm."),
+    ] = None,
+    seed: SeedOption = 0,
+    temperature: TemperatureOption = None,
+    max_new_tokens: TokensOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of pictures.")] = False,
+) -> None:  # fmt: skip
+    """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
+    (red supports, blue opposes), how concentrated they are, and the risk that the run is failing.
+
+    [bold]Examples[/bold]
+
+      trajkit stream photo.png "is there a red 7?"
+
+      trajkit stream photo.png "read row 2." --temperature 0 --detectors none
+
+      trajkit stream photo.png "read row 2." --json | jq .text
+
+    Plain text where the output is no terminal, or with NO_COLOR set.
+    """
+    from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
+    from trajkit.cli.output import stdout
+    from trajkit.cli.terminal import RunView
+    from trajkit.traces.images import open_image
+
+    picture = open_image(image)
+    vlm = load_model(model)
+    estimate = load_estimator(estimator, vlm)
+    found = load_detectors_for(detectors, vlm)
+    monitor = found.monitor if found else None
+    sampling = {"seed": seed, "temperature": temperature, "max_new_tokens": max_new_tokens}
+    if as_json:
+        _stream_json(vlm, picture, question, estimate, monitor, sampling)
+        return
+    view = RunView(stdout(), monitor)
+    watch(view, vlm, picture, question, estimate, monitor, sampling, about=vlm.name)
+
+
+def watch(
+    view: RunView, vlm: VLM, image: Image.Image, question: str, estimator: EffectEstimator, monitor: Monitor | None,
+    sampling: dict[str, Any], about: str = "",
+) -> list[LiveStep]:  # fmt: skip
+    """Run the model on one question, show each step on `view` as it comes, and return them all."""
+    from contextlib import nullcontext
+
+    from trajkit.attribution.stream import stream as start
+
+    began = time.perf_counter()
+    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **sampling)
+    steps: list[LiveStep] = []
+    try:
+        view.start(running.prompt.image, running.regions, question, about)
+        spinning = view.rich and not view.console.record
+        with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
+            for step in running:
+                steps.append(step)
+                view.step(step)
+    finally:
+        running.close()
+    view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps))
+    return steps
+
+
+def answered(running: Stream, steps: list[LiveStep]) -> bool:
+    """Whether the thinking was closed and an answer followed."""
+    return running.closed and any(step.kind == "answer" for step in steps)
+
+
+def _stream_json(
+    vlm: VLM, image: Image.Image, question: str, estimator: EffectEstimator, monitor: Monitor | None,
+    sampling: dict[str, Any],
+) -> None:  # fmt: skip
+    from trajkit.attribution.stream import stream as start
+
+    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **sampling)
+    steps: list[LiveStep] = []
+    try:
+        for step in running:
+            steps.append(step)
+            typer.echo(json.dumps(_record(step)))
+    finally:
+        running.close()
+    last = {
+        "event": "end",
+        "answered": answered(running, steps),
+        "n_steps": len(steps),
+        "n_tokens": len(running.tokens),
+        "n_regions": running.regions.k,
+        "model": vlm.name,
+    }
+    typer.echo(json.dumps(last))
+
+
+def _record(step: LiveStep) -> dict[str, Any]:
+    return {
+        "event": "step",
+        "index": step.index,
+        "kind": step.kind,
+        "text": step.text,
+        "token_start": step.token_start,
+        "token_end": step.token_end,
+        "logprob": step.logprob,
+        "entropy": step.entropy,
+        "seconds": step.seconds,
+        "effects": [float(e) for e in step.effects],
+        "verdict": None if step.verdict is None else step.verdict.to_dict(),
+    }

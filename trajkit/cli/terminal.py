@@ -1,0 +1,251 @@
+"""A live step in the terminal: the sentence, a heat map of what it rests on, concentration, risk, alarm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.cli.output import clean, count, one_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+    from trajkit.attribution.regions import Regions
+    from trajkit.attribution.stream import LiveStep
+    from trajkit.detection.monitor import Monitor, Verdict
+
+SUPPORT = (235, 45, 45)
+OPPOSE = (60, 120, 255)
+_NARROW, _WIDE = 60, 100
+_PICTURE = (32, 16)  # characters, at the head of a run
+_SAMPLES = 8  # a side, per pixel of the heat map, to read the label map at
+
+
+class Shown(Protocol):
+    """What is read of a step to show it; a LiveStep has it all."""
+
+    text: str
+    kind: Any
+    effects: NDArray[np.float32]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """A picture a few characters wide, and effects over it.
+
+    grey: (h, w) luminance in [0, 1]. colour: (h, w, 3) uint8. shares: (h·w, K), how much of each pixel a region has.
+    """
+
+    grey: NDArray[np.float64]
+    colour: NDArray[np.uint8]
+    shares: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, image: Image.Image, regions: Regions, columns: int, rows: int) -> HeatMap:
+        """The largest map of that shape in `columns` × `rows` characters; a character holds two pixels, one above the
+        other."""
+        from PIL import Image as Pillow
+
+        scale = min(columns / image.width, 2 * rows / image.height)
+        width = max(1, round(image.width * scale))
+        height = max(2, 2 * round(image.height * scale / 2))
+        colour = np.asarray(image.convert("RGB").resize((width, height), Pillow.Resampling.BOX))
+        at_row = ((np.arange(height * _SAMPLES) + 0.5) * regions.labels.shape[0] / (height * _SAMPLES)).astype(int)
+        at_col = ((np.arange(width * _SAMPLES) + 0.5) * regions.labels.shape[1] / (width * _SAMPLES)).astype(int)
+        labels = np.asarray(regions.labels)[np.ix_(at_row, at_col)]
+        labels = labels.reshape(height, _SAMPLES, width, _SAMPLES).swapaxes(1, 2)  # (h, w, s, s)
+        pixel = np.repeat(np.arange(height * width), _SAMPLES**2)
+        shares = np.zeros((height * width, regions.k), np.float32)
+        np.add.at(shares, (pixel, labels.ravel()), 1 / _SAMPLES**2)
+        return cls(colour @ np.array([0.299, 0.587, 0.114]) / 255, colour, shares)
+
+    def picture(self) -> Text:
+        """The picture itself, in its own colours."""
+        return half_blocks(self.colour)
+
+    def over(self, effects: NDArray[Any], scale: float) -> Text:
+        """The picture in grey, red where a region supports the step, blue where it opposes it; full at ±`scale`."""
+        strength = (self.shares @ np.asarray(effects, float)).reshape(self.grey.shape) / max(scale, 1e-12)
+        alpha = 0.94 * np.clip(np.abs(strength), 0, 1)[..., None]
+        base = (22 + 88 * self.grey)[..., None]
+        tint = np.where((strength > 0)[..., None], SUPPORT, OPPOSE) * (0.55 + 0.45 * self.grey[..., None])
+        return half_blocks((base + alpha * (tint - base)).round().astype(np.uint8))
+
+
+def half_blocks(pixels: NDArray[np.uint8]) -> Text:
+    """(h, w, 3) pixels, h even, as h/2 lines of ▀: the upper pixel in front, the lower one behind."""
+    from rich.color import Color
+    from rich.style import Style
+    from rich.text import Text
+
+    text = Text(no_wrap=True)
+    for y in range(0, len(pixels), 2):
+        for upper, lower in zip(pixels[y].tolist(), pixels[y + 1].tolist(), strict=True):
+            text.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        if y + 2 < len(pixels):
+            text.append("\n")
+    return text
+
+
+def bar(value: float, width: int, style: str, mark: float | None = None) -> Text:
+    """A bar of `width` characters for a value in [0, 1]; NaN is an empty one. mark: where to put a threshold."""
+    from rich.text import Text
+
+    filled = 0 if math.isnan(value) else round(min(max(value, 0.0), 1.0) * width)
+    text = Text("━" * filled, style) + Text("━" * (width - filled), "grey30")
+    if mark is None or not 0 <= mark <= 1:
+        return text
+    at = min(round(mark * width), width - 1)
+    return text[:at] + Text("┃", "bold yellow") + text[at + 1 :]
+
+
+@dataclass
+class RunView:
+    """Shows one run on a console: colour on a terminal, one plain line a step elsewhere or with NO_COLOR."""
+
+    console: Console
+    monitor: Monitor | None = None
+    _map: HeatMap | None = field(default=None, init=False)
+    _strongest: float = field(default=0.0, init=False)
+    _alarm: Verdict | None = field(default=None, init=False)
+    _riskiest: tuple[float, int] = field(default=(-1.0, 0), init=False)
+
+    @property
+    def rich(self) -> bool:
+        """Whether there is a terminal with colour, wide enough for pictures."""
+        console = self.console
+        return console.is_terminal and not console.no_color and console.width >= _NARROW and not console.legacy_windows
+
+    def start(self, image: Image.Image, regions: Regions, question: str, about: str = "") -> None:
+        """The question beside the picture, and what the colours mean."""
+        from rich.console import Group
+        from rich.text import Text
+
+        facts = f"{regions.k} regions" + (f" · {one_line(about)}" if about else "")
+        if not self.rich:
+            self._plain(f"question: {one_line(question)} ({facts})")
+            return
+        self._map = HeatMap.of(image, regions, *((16, 8) if self.console.width >= _WIDE else (12, 6)))
+        legend = Text.assemble(("■", f"rgb{SUPPORT}".replace(" ", "")), " supports the step   ",
+                               ("■", f"rgb{OPPOSE}".replace(" ", "")), " opposes it")  # fmt: skip
+        lines = [one_line(about), f"{regions.k} regions"] if about else [f"{regions.k} regions"]
+        body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend]
+        if self.monitor is not None:
+            promise = Text.assemble(("┃", "bold yellow"), f" alarm above risk {self.monitor.threshold:.2f}")
+            body.append(promise if self.monitor.can_alarm else Text(self.monitor.message, "dim"))
+        self.console.rule(style="grey30")
+        self._side_by_side(HeatMap.of(image, regions, *_PICTURE).picture(), Group(*body))
+
+    def step(self, step: LiveStep) -> None:
+        """One finished sentence, or the answer; and the alarm when it is raised here."""
+        verdict = step.verdict if step.kind == "thinking" else None
+        if verdict is not None and verdict.risk > self._riskiest[0]:
+            self._riskiest = (verdict.risk, step.index + 1)
+        if step.kind == "thinking":
+            self._strongest = max(self._strongest, float(np.abs(step.effects).max(initial=0)))
+        if not self.rich or self._map is None:
+            self._plain(plain_step(step))
+        else:
+            self._side_by_side(self._map.over(step.effects, self._strongest), self._body(step, verdict))
+        if verdict is not None and verdict.alarm:
+            self._alarm = verdict
+            self._show_alarm(verdict, step.index + 1)
+
+    def end(self, n_tokens: int, seconds: float, answered: bool) -> None:
+        """What the whole run came to, in one line."""
+        parts = [f"{count(n_tokens, 'token')} in {seconds:.1f} s"]
+        if self._riskiest[1]:
+            parts.append(f"highest risk {self._riskiest[0]:.2f} at step {self._riskiest[1]}")
+        if self.monitor is not None:
+            parts.append("alarm raised" if self._alarm else "no alarm")
+        if not answered:
+            parts.append("stopped before it answered")
+        line = " · ".join(parts)
+        if self.rich:
+            from rich.text import Text
+
+            self.console.print(Text(line, "dim"))
+        else:
+            self._plain(line)
+
+    def _body(self, step: LiveStep, verdict: Verdict | None) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        wide = self.console.width >= _WIDE
+        answer = step.kind == "answer"
+        title = "answer" if answer else f"step {step.index + 1}"
+        head = Text.assemble((title, "bold cyan"), (f"  {count(step.n_tokens, 'token')}", "dim"))
+        sentence = Text(clean(step.text) or "(empty)", "bold green" if answer else "bold")
+        gauges = Table.grid(padding=(0, 1))
+        width = 28 if wide else 20
+        hhi, best = _concentration(step), float(step.effects.max(initial=0.0))
+        shown = f"{hhi:.2f}" if not math.isnan(hhi) else "no region supports it"
+        gauges.add_row(Text("concentration", "dim"), bar(hhi, width, "cyan"),
+                       Text.assemble(shown, (f"   strongest {best:+.2f} nats", "dim")))  # fmt: skip
+        if verdict is not None:
+            style = "bold red" if verdict.alarmed else "yellow" if verdict.risk > 0.7 * verdict.threshold else "green"
+            gauges.add_row(
+                Text("risk", "dim"),
+                bar(verdict.risk, width, style, verdict.threshold),
+                Text(f"{verdict.risk:.2f}", style),
+            )
+        return Group(head, sentence, Text(), gauges)
+
+    def _show_alarm(self, verdict: Verdict, number: int) -> None:
+        line = alarm_line(verdict, number, self.monitor)
+        if not self.rich:
+            self._plain(line)
+            return
+        from rich.padding import Padding
+        from rich.text import Text
+
+        self.console.print(Padding(Text(f" ▲ {line}", "bold white on rgb(175,20,20)"), 0, style="on rgb(175,20,20)"))
+        self.console.print()
+
+    def _side_by_side(self, picture: Text, body: RenderableType) -> None:
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1)
+        grid.add_row(picture, body)
+        self.console.print(grid)
+        self.console.print()
+
+    def _plain(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def plain_step(step: LiveStep) -> str:
+    """A step as one line of text."""
+    hhi = _concentration(step)
+    shown = "none" if math.isnan(hhi) else f"{hhi:.2f}"
+    parts = [
+        f"{'answer' if step.kind == 'answer' else step.index + 1}: {clean(step.text)}",
+        f"concentration {shown}",
+        f"strongest {float(step.effects.max(initial=0.0)):+.2f} nats",
+    ]
+    if step.verdict is not None and step.kind == "thinking":
+        parts.append(f"risk {step.verdict.risk:.2f}")
+    return " | ".join(parts)
+
+
+def alarm_line(verdict: Verdict, number: int, monitor: Monitor | None) -> str:
+    """What an alarm says: where, how high, and how seldom a good run gets there."""
+    line = f"ALARM at step {number}: risk {verdict.risk:.2f} > {verdict.threshold:.2f}"
+    return line if monitor is None else f"{line}; at most {monitor.alpha:.0%} of good runs get there"
+
+
+def _concentration(step: LiveStep) -> float:
+    from trajkit.trajectory.concentration import concentration
+
+    return float(concentration(np.asarray(step.effects, float)[None])[0])

@@ -1,0 +1,52 @@
+"""Runs of the demo world: questions about fresh scenes, to collect traces from, and the judge that labels them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from trajkit.attribution.collect import Item, Judgement
+from trajkit.demo.digits import Split
+from trajkit.demo.labeller import label_run
+from trajkit.demo.scene import Cell, Scene, draw_scene
+from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
+
+MIX = (0.0, 1.0)
+"""Difficulty range of the shipped evaluation mix; a scene's difficulty is drawn uniformly from it."""
+
+
+def demo_items(
+    split: Split, n: int, seed: int, difficulty: tuple[float, float] = MIX, families: Sequence[str] = FAMILIES
+) -> Iterator[Item]:
+    """`n` questions, one a scene, families in turn; scene i is the same whatever `n` is."""
+    for i in range(n):
+        rng = np.random.default_rng([seed, i])
+        hard = float(rng.uniform(*difficulty))
+        scene, image = draw_scene(rng, split, hard)
+        task = draw_task(rng, scene, families[i % len(families)])
+        name = f"{split}-{seed}-{i:05d}"
+        facts = {"digits": split, "difficulty": round(hard, 4), "kind": task.kind, "cells": scene.cells}
+        yield Item(name, Image.fromarray(image), task.question, name, task.truth(scene), task.family, facts)
+
+
+def scene_of(cells: Sequence[Sequence[Sequence[object] | None]]) -> Scene:
+    """The Scene whose cells stand in a trace's `meta["cells"]` (hardness is not kept and reads 0)."""
+
+    def cell(value: Sequence[object] | None) -> Cell:
+        return None if value is None else (str(value[0]), int(value[1]))  # type: ignore[call-overload]
+
+    rows = tuple(tuple(cell(c) for c in row) for row in cells)
+    return Scene(rows, tuple((0.0,) * len(row) for row in rows))
+
+
+def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> Judgement:
+    """Label a demo run by what is truly in its scene (see `labeller`)."""
+    label = label_run(parse_question(item.question), scene_of(item.meta["cells"]), sentences, answer)
+    facts = {
+        "first_wrong": label.first_wrong,
+        "false_readings": label.false_readings,
+        "corrections": label.corrections,
+    }
+    return Judgement(label.outcome, label.outcome == "success", facts)

@@ -1,0 +1,113 @@
+"""One Parquet file of traces, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trajkit.errors import InputError
+from trajkit.traces.schema import SCHEMA
+
+ROW_GROUP = 64
+"""Rows encoded at a time, and read at a time when an image is looked up."""
+
+_EFFECTS = "effects.list.element"
+_DICTIONARY = [
+    "task_set", "task_id", "model", "group_id", "question", "answer", "target", "outcome", "image_sha256", "regions",
+    "steps.list.element.kind", "effects_kind", "meta",
+]  # fmt: skip
+
+
+def write_file(rows: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write one .parquet file: image bytes on the first row that has them, zstd, page checksums.
+
+    `rows` come from `encode_trace`. They go to a temporary file in the same folder, which takes the final name when it
+    is complete: a full disk or a kill leaves whatever was at `path` as it was. Raises InputError on ids that repeat and
+    on a failed write.
+    """
+    with replacing(path) as stream, _parquet(stream) as writer:
+        distinct = _distinct(rows)
+        while batch := list(islice(distinct, ROW_GROUP)):
+            writer.write_table(to_table(batch), row_group_size=ROW_GROUP)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose content becomes the file `path` when the block ends well; otherwise nothing is left of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        todo = (
+            "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its permissions"
+        )
+        raise InputError(
+            f"{path} could not be written: {error.strerror or error}. Nothing already written is lost; "
+            f"{todo}, then run it again."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def _parquet(stream: IO[bytes]) -> Iterator[pq.ParquetWriter]:
+    """A Parquet writer that closes quietly when writing has already failed: the first error is the one to show."""
+    writer = pq.ParquetWriter(
+        stream,
+        SCHEMA,
+        compression="zstd",
+        use_dictionary=_DICTIONARY,
+        column_encoding={_EFFECTS: "BYTE_STREAM_SPLIT"},
+        write_page_checksum=True,
+    )
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(Exception):
+            writer.close()
+        raise
+    writer.close()
+
+
+def _distinct(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows, each image on its first row only. Raises InputError on an id that came before."""
+    ids: set[str] = set()
+    images: set[str] = set()
+    for row in rows:
+        if row["transcript_id"] in ids:
+            raise InputError(
+                f"transcript_id must be unique in a file; {row['transcript_id']!r} came twice, rename one."
+            )
+        ids.add(row["transcript_id"])
+        yield row | {"image": None} if row["image_sha256"] in images else row
+        if row["image"] is not None:
+            images.add(row["image_sha256"])
+
+
+def to_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table of the schema. Raises InputError naming the run when a value does not fit its column."""
+    try:
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        table.validate()
+    except (pa.ArrowException, UnicodeError, OverflowError, TypeError) as error:
+        ids = [row["transcript_id"] for row in rows]
+        raise InputError(f"run {' or '.join(map(repr, ids))}: a value cannot be stored: {error}") from error
+    for name in SCHEMA.names:
+        if not SCHEMA.field(name).nullable and table[name].null_count:
+            run = rows[[row[name] for row in rows].index(None)]["transcript_id"]
+            raise InputError(f"run {run!r}: {name} must not be None; leave it out and the default is taken.")
+    return table

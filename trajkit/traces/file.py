@@ -1,0 +1,118 @@
+"""One Parquet file of traces, read: small columns at once and checked, the rest when a run is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from trajkit.errors import TraceFormatError
+from trajkit.traces.rows import decode_trace
+from trajkit.traces.schema import SCHEMA, check_schema
+from trajkit.traces.trace import Trace
+
+REST = tuple(name for name in SCHEMA.names if name not in ("effects", "image"))
+"""The columns that `TraceFile.rest` holds."""
+
+_INDEX = ("transcript_id", "image_sha256", "n_steps", "n_regions", "effects")
+_AGAIN = "Write it again, or move it away."
+
+
+class TraceFile:
+    """The rows of one file. Everything raises TraceFormatError, naming file and run, on what is not the schema."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise TraceFormatError(f"{path}: not a Parquet file, or cut short ({_line(error)}). {_AGAIN}") from error
+        check_schema(self._parquet.schema_arrow, path)
+        ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
+        self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
+        self._image_group = lru_cache(maxsize=4)(lambda group: self._read(("image",), group)["image"])
+
+    def _read(self, columns: Sequence[str], group: int | None = None) -> pa.Table:
+        try:
+            if group is None:
+                return self._parquet.read(list(columns))
+            return self._parquet.read_row_group(group, list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
+
+    def read_ids(self) -> list[str]:
+        """The transcript_id of each row, reading nothing else."""
+        return self._read(("transcript_id",))["transcript_id"].to_pylist()
+
+    @cached_property
+    def _index(self) -> pa.Table:
+        table = self._read(_INDEX)
+        for name in _INDEX:
+            if table[name].null_count:
+                raise TraceFormatError(f"{self.path}: column {name!r} must not hold nulls; fill them in. {_AGAIN}")
+        return table
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return self._index["transcript_id"].to_pylist()
+
+    @cached_property
+    def hashes(self) -> list[str]:
+        return self._index["image_sha256"].to_pylist()
+
+    @cached_property
+    def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(values, offsets); values is a view of Arrow's buffer."""
+        column = self._index["effects"]
+        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if isinstance(array, pa.ChunkedArray):  # an empty column has no chunk
+            array = pa.array([], type=column.type)
+        values, offsets = array.values, array.offsets.to_numpy().astype(np.int64)
+        if values.null_count:
+            raise TraceFormatError(f"{self.path}: effects must not hold nulls; measure them again. {_AGAIN}")
+        flat = values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
+        offsets -= offsets[0]
+        self._check_effects(flat, offsets)
+        return flat, offsets
+
+    def _check_effects(self, flat: NDArray[np.float32], offsets: NDArray[np.int64]) -> None:
+        steps = self._index["n_steps"].to_numpy().astype(np.int64)
+        regions = self._index["n_regions"].to_numpy().astype(np.int64)
+        wrong = np.flatnonzero((np.diff(offsets) != steps * regions) | (steps < 0) | (regions < 0))
+        if len(wrong):
+            row = wrong[0]
+            raise TraceFormatError(
+                f"{self.path}: run {self.ids[row]!r}: effects must have n_steps * n_regions = {steps[row]} * "
+                f"{regions[row]} values, got {offsets[row + 1] - offsets[row]}. {_AGAIN}"
+            )
+        bad = np.flatnonzero(~np.isfinite(flat))
+        if len(bad):
+            row = np.searchsorted(offsets, bad[0], side="right") - 1
+            raise TraceFormatError(
+                f"{self.path}: run {self.ids[row]!r}: effects must be finite, got {len(bad)} NaN or infinite values in "
+                "the file; measure those runs again, or leave them out."
+            )
+
+    @cached_property
+    def rest(self) -> pa.Table:
+        """Every column but effects and image, in one piece."""
+        return self._read(REST).combine_chunks()
+
+    def row(self, row: int, image: bytes | None) -> Trace:
+        values, offsets = self.effects
+        fields = self.rest.slice(row, 1).to_pylist()[0]
+        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], image, self.path)
+
+    def image(self, row: int) -> bytes | None:
+        group = int(np.searchsorted(self._group_ends, row, side="right"))
+        start = int(self._group_ends[group - 1]) if group else 0
+        return self._image_group(group)[row - start].as_py()
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

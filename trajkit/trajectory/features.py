@@ -1,0 +1,153 @@
+"""Prefix features: what can be said of a run after each of its steps, from that step and those before it alone.
+
+Two forms that agree: `prefix_features` over a whole run, and `PrefixFeatures`, O(K) a step, for a run that is still
+going on. Both sum in the same order, so they are equal to the last bit where the formula allows (a test holds them to
+1e-12). Geometry is that of the effect vectors themselves, in nats: a basis fitted on the run would look ahead.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trajkit.trajectory.concentration import concentration
+from trajkit.trajectory.geometry import as_path
+
+FEATURE_NAMES: tuple[str, ...] = (
+    "step",
+    "n_tokens",
+    "path_length",
+    "net_displacement",
+    "tortuosity",
+    "straightness",
+    "mean_step",
+    "switch_rate",
+    "concentration",
+    "concentration_mean",
+    "concentration_slope",
+    "concentration_sd",
+    "logprob_mean",
+    "entropy_mean",
+)
+"""step: 1-based. n_tokens: generated so far. path_length … switch_rate: as in `geometry`, of the steps so far.
+concentration: hhi of this step. concentration_mean, _sd (population), _slope (least squares, per step): over the steps
+so far where it is defined, NaN before the first (slope: before the second). logprob_mean, entropy_mean: mean over the
+steps so far of the steps' means, nats."""
+
+Columns = dict[str, NDArray[np.float64]]
+
+
+def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLike, entropy: ArrayLike) -> Columns:
+    """All prefix features of a run, each (T,).
+
+    effects: (T, K) nats. n_tokens: (T,) generated up to and with each step. logprob, entropy: (T,) step means, nats.
+    """
+    x = as_path(effects)
+    steps = np.arange(1, len(x) + 1, dtype=np.float64)
+    moves = np.diff(x, axis=0, prepend=x[:1])
+    length = np.cumsum(np.sqrt(np.einsum("tk,tk->t", moves, moves)))
+    offset = x - x[:1]
+    net = np.sqrt(np.einsum("tk,tk->t", offset, offset))
+    top = x.argmax(1) if x.shape[1] else np.zeros(len(x), dtype=int)
+    switches = np.cumsum(np.diff(top, prepend=top[:1]) != 0)
+    level = concentration(x)
+    mean, slope, sd = _running(steps, level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "step": steps,
+            "n_tokens": np.asarray(n_tokens, dtype=np.float64),
+            "path_length": length,
+            "net_displacement": net,
+            "tortuosity": length / net,
+            "straightness": net / length,
+            "mean_step": length / (steps - 1),
+            "switch_rate": switches / (steps - 1),
+            "concentration": level,
+            "concentration_mean": mean,
+            "concentration_slope": slope,
+            "concentration_sd": sd,
+            "logprob_mean": np.cumsum(np.asarray(logprob, dtype=np.float64)) / steps,
+            "entropy_mean": np.cumsum(np.asarray(entropy, dtype=np.float64)) / steps,
+        }
+
+
+def _running(steps: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Running mean, slope and sd of y against steps, over the entries that are not NaN."""
+    known = ~np.isnan(y)
+    y0, t0 = np.where(known, y, 0), np.where(known, steps, 0)
+    n, sy, st = np.cumsum(known).astype(float), np.cumsum(y0), np.cumsum(t0)
+    syy, stt, sty = np.cumsum(y0 * y0), np.cumsum(t0 * t0), np.cumsum(t0 * y0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sy / n
+        sd = np.sqrt(np.maximum(syy / n - mean * mean, 0))
+        spread = stt - st * st / n
+        slope = np.where(n > 1, (sty - st * sy / n) / spread, np.nan)
+    return mean, slope, sd
+
+
+class PrefixFeatures:
+    """Prefix features of a run in progress. Feed it every step in order; memory and time a step are O(K)."""
+
+    def __init__(self) -> None:
+        self._first: NDArray[np.float64] | None = None
+        self._last: NDArray[np.float64] | None = None
+        self._steps = 0
+        self._length = 0.0
+        self._top = -1
+        self._switches = 0
+        self._sums = [0.0] * 6  # n, Σy, Σt, Σy², Σt², Σty over steps with a concentration
+        self._logprob = 0.0
+        self._entropy = 0.0
+
+    def update(self, effects: ArrayLike, *, n_tokens: int, logprob: float, entropy: float) -> dict[str, float]:
+        """Take the next step, (K,) effects; return its features. n_tokens: generated up to and with this step."""
+        x = np.asarray(effects, dtype=np.float64)
+        self._steps += 1
+        step = float(self._steps)
+        if self._first is None or self._last is None:
+            self._first = self._last = x
+        move, offset = x - self._last, x - self._first
+        self._last = x
+        self._length += math.sqrt(float(np.einsum("k,k->", move, move)))
+        net = math.sqrt(float(np.einsum("k,k->", offset, offset)))
+        top = int(x.argmax()) if len(x) else 0
+        self._switches += self._top not in (-1, top)
+        self._top = top
+        level = float(concentration(x[None])[0])
+        mean, slope, sd = self._concentration(step, level)
+        self._logprob += logprob
+        self._entropy += entropy
+        return {
+            "step": step,
+            "n_tokens": float(n_tokens),
+            "path_length": self._length,
+            "net_displacement": net,
+            "tortuosity": _divide(self._length, net),
+            "straightness": _divide(net, self._length),
+            "mean_step": _divide(self._length, step - 1),
+            "switch_rate": _divide(self._switches, step - 1),
+            "concentration": level,
+            "concentration_mean": mean,
+            "concentration_slope": slope,
+            "concentration_sd": sd,
+            "logprob_mean": self._logprob / step,
+            "entropy_mean": self._entropy / step,
+        }
+
+    def _concentration(self, step: float, level: float) -> tuple[float, float, float]:
+        if not math.isnan(level):
+            terms = (1.0, level, step, level * level, step * step, step * level)
+            self._sums = [total + term for total, term in zip(self._sums, terms, strict=True)]
+        n, sy, st, syy, stt, sty = self._sums
+        mean = _divide(sy, n)
+        sd = math.sqrt(max(_divide(syy, n) - mean * mean, 0.0)) if n else math.nan
+        slope = (sty - st * sy / n) / (stt - st * st / n) if n > 1 else math.nan
+        return mean, slope, sd
+
+
+def _divide(over: float, under: float) -> float:
+    if under == 0:
+        return math.inf if over > 0 else math.nan
+    return over / under
