@@ -31,12 +31,14 @@ class Difficulty:
     """What a training stage draws from: the range of scene difficulty and the freedom of its reasoning, in [0, 1].
 
     stress: loss weight of the words that conclude and answer; looking takes many more words and would drown them.
+    spell_out: whether comparisons are said in full (see `write_reasoning`).
     """
 
     low: float
     high: float
     freedom: float
     stress: float = 1.0
+    spell_out: bool = False
 
 
 def patches(images: NDArray[np.uint8]) -> Tensor:
@@ -151,5 +153,6 @@ class BatchMaker:
         rows = []
         for scene in scenes:
             tasks = [draw_task(rng, scene) for _ in range(questions)]
-            rows.append([self.segment(t, write_reasoning(t, scene, rng, difficulty.freedom), difficulty.stress) for t in tasks])
+            written = [write_reasoning(t, scene, rng, difficulty.freedom, difficulty.spell_out) for t in tasks]
+            rows.append([self.segment(t, w, difficulty.stress) for t, w in zip(tasks, written, strict=True)])
         return self.batch(pictures, rows)

@@ -13,6 +13,7 @@ from trajkit.demo.tasks import Position, Task
 Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
 
 _PERCEPT = re.compile(rf"row (\d+) col (\d+) is (?:(empty)|({'|'.join(COLOURS)}) (\d+))(?=\s*\.|\s|$)")
+_COMPARISON = re.compile(r"look for (\w+ \d+), see (\w+ \d+), (yes|no)|(\d+) more than (\d+), (yes|no)")
 _ARITHMETIC = re.compile(r"(\d+) (plus|minus) (\d+) is (minus )?(\d+)")
 
 
@@ -57,6 +58,9 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
             readings[at] = (cell, first)
         for a, sign, b, negative, c in _ARITHMETIC.findall(text):
             if int(a) + (int(b) if sign == "plus" else -int(b)) != (-int(c) if negative else int(c)):
+                broken.append(number)
+        for wanted, seen, same, a, b, more in _COMPARISON.findall(text):
+            if (same == "yes") != (wanted == seen) if same else (more == "yes") != (int(a) > int(b)):
                 broken.append(number)
     false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):

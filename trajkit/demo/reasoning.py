@@ -36,14 +36,22 @@ def percept(at: Position, cell: Cell) -> str:
     return f"row {at[0] + 1} col {at[1] + 1} is {'empty' if cell is None else f'{cell[0]} {cell[1]}'}."
 
 
-def write_reasoning(task: Task, scene: Scene, rng: np.random.Generator, freedom: float) -> Transcript:
-    """A transcript that answers `task` from `scene`; `freedom` in [0, 1], 0 being one fixed way of looking."""
-    writer = _Writer(scene, rng, freedom)
+def write_reasoning(
+    task: Task, scene: Scene, rng: np.random.Generator, freedom: float, spell_out: bool = False
+) -> Transcript:
+    """A transcript that answers `task` from `scene`; `freedom` in [0, 1], 0 being one fixed way of looking.
+
+    spell_out: say every comparison with both sides beside each other ("look for red 7, see red 1, no."), and search by
+    colour in reading order or against it; a small model can learn to compare what stands close together.
+    """
+    writer = _Writer(scene, rng, freedom, task if spell_out and task.kind.startswith("present") else None)
     cells = task.relevant(scene)
     if freedom:
         if rng.random() < 0.4 * freedom:
             writer.say(_opening(task))
-        if rng.random() < freedom:
+        if spell_out and task.colours and not task.line:
+            cells = cells[:: (1, -1)[rng.integers(2)]]
+        elif rng.random() < freedom:
             cells = [cells[i] for i in rng.permutation(len(cells))]
     if not cells:
         writer.say("i see none.")
@@ -60,7 +68,10 @@ def write_reasoning(task: Task, scene: Scene, rng: np.random.Generator, freedom:
         for i in rng.choice(len(cells), min(len(cells), int(rng.integers(1, 3))), replace=False):
             writer.state(cells[i])
     conclusion = len(writer.sentences)
-    writer.conclude(task)
+    if spell_out and task.kind == "more":
+        writer.conclude_more(task)
+    else:
+        writer.conclude(task)
     return Transcript(tuple(writer.sentences), task.answer(writer.believed), conclusion, frozenset(writer.slips))
 
 
@@ -73,8 +84,8 @@ def _opening(task: Task) -> str:
 
 
 class _Writer:
-    def __init__(self, scene: Scene, rng: np.random.Generator, freedom: float) -> None:
-        self.scene, self.rng, self.freedom = scene, rng, freedom
+    def __init__(self, scene: Scene, rng: np.random.Generator, freedom: float, search: Task | None) -> None:
+        self.scene, self.rng, self.freedom, self.search = scene, rng, freedom, search
         self.sentences: list[str] = []
         self.slips: set[tuple[int, int]] = set()
         self.believed: dict[Position, Cell] = {}
@@ -99,6 +110,7 @@ class _Writer:
             self.state(at)
             if rng.random() < 0.06 * self.freedom:
                 self._look_again(at)
+            self._compare(at)
             return
         self._slip(at)
         fate = rng.random()
@@ -106,11 +118,22 @@ class _Writer:
             self._look_again(at)
         elif fate < 0.88:
             self.doubted.append(at)
+        self._compare(at)
 
     def settle(self) -> None:
         """Come back to the readings that were left in doubt."""
         while self.doubted:
-            self._look_again(self.doubted.pop(0))
+            at = self.doubted.pop(0)
+            self._look_again(at)
+            self._compare(at)
+
+    def _compare(self, at: Position) -> None:
+        """In a search that is spelled out, hold what was read against what is looked for."""
+        cell = self.believed[at]
+        if self.search is not None and cell is not None:
+            wanted = (self.search.colours[0], self.search.digit)
+            verdict = "yes" if cell == wanted else "no"
+            self.say(f"look for {wanted[0]} {wanted[1]}, see {cell[0]} {cell[1]}, {verdict}.")
 
     def _look_again(self, at: Position) -> None:
         if self.rng.random() < 0.5:
@@ -134,6 +157,13 @@ class _Writer:
             self.slips.add((number, 5))
         self.believed[at] = read
         self.say(percept(at, read))
+
+    def conclude_more(self, task: Task) -> None:
+        """Count one colour, then the other, then compare the counts."""
+        counts = [sum(c is not None and c[0] == k for c in self.believed.values()) for k in task.colours]
+        for count, colour in zip(counts, task.colours, strict=True):
+            self.say(f"that makes {count} {colour}.")
+        self.say(f"{counts[0]} more than {counts[1]}, {task.answer(self.believed)}.")
 
     def conclude(self, task: Task) -> None:
         """The sentences that lead from the readings to the answer."""

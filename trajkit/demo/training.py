@@ -49,7 +49,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
     Stage("look", 3000, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0), horizon=5500),
     Stage("reason", 2000, 8, 6, 1.5e-3, 0.02, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=7500),
-    Stage("settle", 2000, 8, 6, 1.25e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0)),
+    Stage("repeat", 500, 8, 6, 1.25e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=2000),
+    Stage("settle", 3600, 8, 6, 1.5e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
 )
 QUICK_STAGES: tuple[Stage, ...] = (
     Stage("see", 12, 4, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
