@@ -43,7 +43,7 @@ class Difficulty:
 
 def patches(images: NDArray[np.uint8]) -> Tensor:
     """(B, H, W, 3) uint8 → (B·IMAGE_TOKENS, 3·PATCH_PX²) float32, as the demo's image processor lays them out."""
-    x = torch.from_numpy(images).float().div_(127.5).sub_(1.0)  # (B, H, W, 3)
+    x = torch.tensor(images).float().div_(127.5).sub_(1.0)  # (B, H, W, 3)
     x = x.reshape(-1, _SIDE, PATCH_PX, _SIDE, PATCH_PX, 3)  # (B, gh, ph, gw, pw, C)
     return x.permute(0, 1, 3, 5, 2, 4).reshape(-1, 3 * PATCH_PX * PATCH_PX)
 

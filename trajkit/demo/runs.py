@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,10 @@ from trajkit.demo.digits import Split
 from trajkit.demo.labeller import label_run
 from trajkit.demo.scene import Cell, Scene, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
+
+if TYPE_CHECKING:
+    from trajkit.detection.fit import FitResult
+    from trajkit.traces.trace import Trace
 
 MIX = (0.0, 1.0)
 """Difficulty range of the shipped evaluation mix; a scene's difficulty is drawn uniformly from it."""
@@ -50,3 +55,13 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
         "corrections": label.corrections,
     }
     return Judgement(label.outcome, label.outcome == "success", facts)
+
+
+def fit_demo_detectors(traces: Sequence[Trace], alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
+    """Fit and calibrate detectors on the scenes of validation digits, evaluate them on those of test digits."""
+    from trajkit.detection.fit import fit_detectors
+    from trajkit.detection.store import with_fingerprint
+
+    held_out = {trace.group_id for trace in traces if trace.meta["digits"] == "test"}
+    result = fit_detectors(traces, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)
+    return result._replace(detectors=with_fingerprint(result.detectors, traces))

@@ -53,17 +53,19 @@ def fit_detectors(
     compared: Sequence[str] = COMPARED,
     model: str | None = None,
     n_boot: int = 500,
+    test_groups: Collection[str] | None = None,
 ) -> FitResult:
     """Fit on half of the groups, calibrate the monitor on a quarter, evaluate everything on the last quarter.
 
     traces: or their feature frame (then give `model`, the name they come from). features: the set that the shipped
-    predictor and classifier read; compared: the sets evaluated beside it, fitted on the same runs. Raises InputError
+    predictor and classifier read; compared: the sets evaluated beside it, fitted on the same runs. test_groups: the
+    groups to evaluate on, where they are held out already; the others are then dealt two to one. Raises InputError
     where there is too little to split.
     """
     frame = frame_of(traces)
     name = model if model is not None else model_of(traces)
     frame = frame[~np.isnan(failures(frame))].reset_index(drop=True)
-    split = split_by_group(frame, seed=seed)
+    split = split_by_group(frame, seed=seed, test=test_groups)
     parts = {part: split.rows(frame, part) for part in ("fit", "calibration", "test")}
     fit, test = parts["fit"], parts["test"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +46,18 @@ def _plain(frame: pd.DataFrame) -> list[Any]:
     return frame["success"].astype(object).where(frame["success"].notna(), None).tolist()
 
 
-def split_by_group(frame: pd.DataFrame, fractions: Sequence[float] = (0.5, 0.25, 0.25), seed: int = 0) -> Split:
+def split_by_group(
+    frame: pd.DataFrame,
+    fractions: Sequence[float] = (0.5, 0.25, 0.25),
+    seed: int = 0,
+    test: Collection[str] | None = None,
+) -> Split:
     """Deal the groups of `frame` (columns group_id, outcome or success, optionally task_set) to the three parts.
 
     Stratified by task and by whether none, some or all runs of the group failed: within a stratum each part gets its
-    share to ±1. Raises InputError when a part is empty, has no successful run, or (fit, test) no failed one.
+    share to ±1. test: the groups that are the test part (a held-out set that exists already); the others are dealt to
+    fit and calibration in proportion to their fractions. Raises InputError when a part is empty, has no successful
+    run, or (fit, test) no failed one.
     """
     import pandas as pd
 
@@ -67,6 +74,11 @@ def split_by_group(frame: pd.DataFrame, fractions: Sequence[float] = (0.5, 0.25,
     order = order[np.argsort(strata[order], kind="stable")]
     quota, dealt = np.asarray(fractions, dtype=float), np.zeros(3)
     part = np.zeros(len(groups), dtype=int)
+    if test is not None:
+        held_out = groups.index.isin(list(test))
+        part[held_out] = 2
+        order = order[~held_out[order]]
+        quota = quota * (1, 1, 0) / quota[:2].sum()
     for place, group in enumerate(order):
         part[group] = int(np.argmax(quota * (place + 1) - dealt))
         dealt[part[group]] += 1

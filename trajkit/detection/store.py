@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from trajkit.errors import EstimatorMismatchError, InputError
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
     from trajkit.detection.outcome import OutcomeClassifier
+    from trajkit.traces.trace import Trace
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
@@ -47,6 +48,12 @@ class Detectors:
                 f"these detectors were fitted on runs of {self.model!r} and are used on {model_name!r}. "
                 "Fit detectors on runs of that model (`trajkit fit`)."
             )
+
+
+def with_fingerprint(detectors: Detectors, traces: Iterable[Trace]) -> Detectors:
+    """The detectors with the fingerprint of the model behind `traces` in their card, where the traces know it."""
+    found = {str(trace.meta["fingerprint"]) for trace in traces if "fingerprint" in trace.meta}
+    return replace(detectors, card={**detectors.card, "fingerprint": found.pop()}) if len(found) == 1 else detectors
 
 
 def save_detectors(folder: str | Path, detectors: Detectors) -> Path:

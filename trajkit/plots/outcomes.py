@@ -1,0 +1,68 @@
+"""A metric by how runs ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajkit.plots.style import METRIC_NAMES, OUTCOME_COLOURS, axis, faded, outcome_name, quiet
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+POINTS = 150
+"""Runs drawn as points, per outcome; the violin is of all of them."""
+
+_LOG = ("tortuosity",)
+
+
+def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.Figure:
+    """Violins of `metric` by outcome, with the median, quartiles and up to POINTS runs as points.
+
+    last: one row a run, columns `outcome` and `metric`; values that are not finite are left out. Tortuosity, which has
+    no upper bound, is drawn on a logarithmic axis.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    rng = np.random.default_rng(seed)
+    values, outcomes = last[metric].to_numpy(float), last["outcome"].to_numpy(str)
+    finite = np.isfinite(values)
+    present = [name for name in OUTCOME_COLOURS if (finite & (outcomes == name)).any()]
+    shown = {name: values[finite & (outcomes == name)] for name in present}
+    for at, (name, y) in enumerate(shown.items()):
+        colour = OUTCOME_COLOURS[name]
+        y = (np.log10(y) if metric in _LOG else y).astype(np.float32)
+        if len(y) >= 5 and np.ptp(y) > 0:
+            figure.add_violin(
+                x=np.full(len(y), at, np.uint8), y=y, name=outcome_name(name), points=False, width=0.85,
+                line={"color": colour, "width": 1.5}, fillcolor=faded(colour, 0.16), hoverinfo="skip",
+                spanmode="hard", box={"visible": True, "width": 0.14}, showlegend=False,
+            )  # fmt: skip
+        dots = np.sort(rng.choice(y, min(len(y), POINTS), replace=False))
+        figure.add_scatter(
+            x=(at + rng.uniform(-0.16, 0.16, len(dots))).round(3), y=dots, mode="markers", showlegend=False,
+            marker={"size": 4, "color": faded(colour, 0.45)}, name=outcome_name(name),
+            customdata=(10**dots if metric in _LOG else dots).round(4),
+            hovertemplate="%{customdata:.3g}<extra></extra>",
+        )  # fmt: skip
+    ticks = {
+        "tickvals": list(range(len(shown))),
+        "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y)}" for name, y in shown.items()],
+    }
+    figure.update_xaxes(axis(**ticks, range=[-0.6, max(len(shown), 1) - 0.4], showgrid=False, ticks=""))
+    every = np.concatenate(list(shown.values())) if shown else np.zeros(0)
+    figure.update_yaxes(axis(nticks=6, **(_log_ticks(every) if metric in _LOG and len(every) else {})))
+    title = {"text": METRIC_NAMES.get(metric, metric), "font": {"size": 13}, "x": 0.02, "xanchor": "left"}
+    return quiet(figure, title=title, height=330, margin={"l": 48, "r": 10, "t": 40, "b": 62}, violinmode="overlay")
+
+
+def _log_ticks(values: np.ndarray) -> dict[str, list[float] | list[str]]:
+    """Ticks at 1, 2, 5 · 10^k within the values, at most eight of them, on an axis of log10."""
+    decades = range(int(np.floor(np.log10(values.min()))), int(np.ceil(np.log10(values.max()))) + 1)
+    marks = [m * 10.0**k for k in decades for m in (1, 2, 5)]
+    marks = [mark for mark in marks if values.min() * 0.99 <= mark <= values.max()] or [float(values.min())]
+    marks = marks[:: int(np.ceil(len(marks) / 8))]
+    return {"tickvals": [float(np.log10(mark)) for mark in marks], "ticktext": [f"{mark:g}" for mark in marks]}

@@ -1,0 +1,69 @@
+"""What the figures share: colours, names in words, and a quiet layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+INK, MUTED, GRID, ACCENT = "#1f2933", "#66717f", "#e6e9ed", "#23527c"
+SUPPORT, OPPOSE, ALARM = "#b2182b", "#2166ac", "#c2410c"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+OUTCOME_COLOURS = {
+    "success": "#1b8a6b",
+    "hallucination": "#d1590b",
+    "reasoning_failure": "#7a57b0",
+    "unknown": "#8a929c",
+}
+"""Told apart also by the common colour-vision deficiencies; red and blue are kept for effects."""
+
+METRIC_NAMES = {
+    "step": "thinking steps",
+    "mean_step": "mean step (nats)",
+    "tortuosity": "tortuosity (path / net)",
+    "concentration": "concentration (hhi)",
+    "concentration_mean": "mean concentration (hhi)",
+    "path_length": "path length (nats)",
+    "risk": "risk of failure",
+}
+
+
+def outcome_name(outcome: str) -> str:
+    """An outcome as people write it."""
+    return outcome.replace("_", " ")
+
+
+def axis(**changes: Any) -> dict[str, Any]:
+    """A cartesian axis: thin grid, no zero line."""
+    return {
+        "gridcolor": GRID, "zeroline": False, "linecolor": "#c5ccd4", "ticks": "outside", "ticklen": 4,
+        "tickcolor": "#c5ccd4", "automargin": True, "title": {"font": {"size": 12, "color": MUTED}}, **changes,
+    }  # fmt: skip
+
+
+def quiet(figure: go.Figure, **layout: Any) -> go.Figure:
+    """The common layout on `figure`, which is returned; its template is dropped, so that it is small as JSON."""
+    figure.update_layout(
+        template=None, font={"family": FONT, "size": 12, "color": INK}, paper_bgcolor="white", plot_bgcolor="white",
+        hoverlabel={"bgcolor": "white", "bordercolor": "#c5ccd4", "font": {"family": FONT, "size": 12, "color": INK}},
+    )  # fmt: skip
+    return figure.update_layout(**layout)
+
+
+def faded(colour: str, opacity: float) -> str:
+    """`#rrggbb` as rgba with that opacity."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def plain(text: str, width: int = 80, lines: int = 4) -> str:
+    """`text` for a hover label: wrapped, cut after `lines`, and with no character that plotly reads as markup."""
+    import textwrap
+
+    wrapped = textwrap.wrap(" ".join(text.split()), width)
+    if len(wrapped) > lines:
+        wrapped = [*wrapped[: lines - 1], wrapped[lines - 1][: width - 1] + "…"]
+    escape = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+    return "<br>".join("".join(escape.get(character, character) for character in line) for line in wrapped)

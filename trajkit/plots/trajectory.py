@@ -1,0 +1,64 @@
+"""The path that a run's effect vectors take, in three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from trajkit.plots.style import ALARM, GRID, INK, MUTED, faded, plain, quiet
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_EARLY_TO_LATE = [[0.0, "#c3d3e2"], [0.5, "#5f8db5"], [1.0, "#173a5a"]]
+
+
+def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None) -> go.Figure:
+    """`trajectory.project` of (T, K) effects, nats: a line from start to end, lighter early and darker late.
+
+    texts: (T,) sentences for the hover labels. Axes have one scale, so distances on screen are comparable. The last
+    trace is the single marker `current`, for a page to move. The basis sees the whole run: a picture, not a feature.
+    """
+    import plotly.graph_objects as go
+
+    from trajkit.trajectory import project
+
+    points = project(effects)
+    steps = np.arange(1, len(points) + 1)
+    said = ["" for _ in points] if texts is None else [plain(text, 60) for text in texts]
+    x, y, z = points.T.round(5)
+    figure = go.Figure(
+        go.Scatter3d(
+            x=x, y=y, z=z, mode="lines+markers", name="steps", showlegend=False, customdata=steps - 1,
+            line={"width": 5, "color": steps, "colorscale": _EARLY_TO_LATE},
+            marker={"size": 4, "color": steps, "colorscale": _EARLY_TO_LATE},
+            hovertext=[f"<b>{step}</b> {text}" for step, text in zip(steps, said, strict=True)],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    )  # fmt: skip
+    ends = ((0, "start", "circle-open", "#1b8a6b"), (-1, "end", "diamond", INK)) if len(points) else ()
+    for at, name, symbol, colour in ends:
+        figure.add_scatter3d(
+            x=x[[at]], y=y[[at]], z=z[[at]], mode="markers+text", name=name, text=[name], textposition="top center",
+            textfont={"size": 13, "color": colour}, hoverinfo="skip", showlegend=False,
+            marker={"size": 8 if name == "start" else 6, "symbol": symbol, "color": colour, "line": {"width": 2}},
+        )  # fmt: skip
+    figure.add_scatter3d(
+        x=x[:1], y=y[:1], z=z[:1], mode="markers", name="current", hoverinfo="skip", showlegend=False,
+        marker={"size": 11, "symbol": "circle", "color": faded(ALARM, 0.55), "line": {"width": 2, "color": ALARM}},
+    )  # fmt: skip
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "showbackground": False, "tickfont": {"size": 10, "color": MUTED}}
+    scene = {
+        f"{letter}axis": {**axis, "title": {"text": f"PC {i + 1}", "font": {"size": 11}}}
+        for i, letter in enumerate("xyz")
+    }
+    return quiet(
+        figure,
+        scene={**scene, "aspectmode": "data", "camera": {"eye": {"x": 1.5, "y": 1.35, "z": 0.9}}},
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        height=430,
+        uirevision="keep",
+    )
