@@ -17,7 +17,9 @@ from pathlib import Path
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/demo/model"), help="where the checkpoint goes")
-    parser.add_argument("--work", type=Path, default=Path("runs/train_demo_model"), help="where the training state lives")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/train_demo_model"), help="where the training state lives"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="fuse the text layers with torch.compile")
     parser.add_argument("--quick", action="store_true", help="a few steps into a scratch folder")

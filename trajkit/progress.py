@@ -47,7 +47,14 @@ class _Log:
 def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
     """A progress bar on stderr with count, time taken and time left; plain lines where stderr is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     if not console.is_terminal:

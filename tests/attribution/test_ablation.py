@@ -32,7 +32,7 @@ def test_hiding_nothing_has_no_effect(demo_vlm, prompt, generated, run):
 @pytest.mark.parametrize("ablation", ["mean", "blur", "gray", "tokens"])
 def test_a_reading_rests_on_the_cell_that_it_names(demo_vlm, prompt, generated, run, ablation):
     """With the regular 4 × 4 blocks a region is a cell; hiding it must cost the sentence about it the most."""
-    spans, texts, _ = run
+    _, texts, _ = run
     effects = measure(demo_vlm, prompt, generated, run, single_region_masks(16), ablation)  # (16, T)
     right = []
     for t, text in enumerate(texts):

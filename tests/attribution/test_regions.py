@@ -58,7 +58,9 @@ def test_the_same_image_gives_the_same_regions(demo_vlm, scene_image):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(("method", "k", "message"), [("watershed", (16, 64), "method must be"), ("blocks", (9, 3), "k must be")])
+@pytest.mark.parametrize(
+    ("method", "k", "message"), [("watershed", (16, 64), "method must be"), ("blocks", (9, 3), "k must be")]
+)
 def test_bad_arguments_are_refused(scene_image, method, k, message):
     with pytest.raises(InputError, match=message):
         tk.segment(scene_image, method, k)

@@ -30,7 +30,8 @@ def drawn(n, freedom, spell_out=True):
 @pytest.mark.parametrize(("question", "answer"), [
     ("is there a red 1?", "yes"), ("is there a red 7?", "no"), ("is there a red 1 in row 2?", "no"),
     ("what is the sum of row 1?", "8"), ("what is the sum of the blue digits?", "14"),
-    ("what is row 1 col 3 minus row 2 col 2?", "2"), ("read row 1.", "1 empty 7 empty"), ("read col 1.", "1 empty 1 empty"),
+    ("what is row 1 col 3 minus row 2 col 2?", "2"),
+    ("read row 1.", "1 empty 7 empty"), ("read col 1.", "1 empty 1 empty"),
     ("how many blue digits are there?", "2"), ("what is the largest green digit?", "5"),
     ("are there more blue than green digits?", "yes"), ("are there more red than blue digits?", "no"),
     ("write commands to draw row 3.", "draw 3 1 red 1; draw 3 4 blue 7"), ("write commands to draw row 4.", "nothing"),

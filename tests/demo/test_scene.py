@@ -21,7 +21,12 @@ def test_every_digit_image_belongs_to_exactly_one_split():
 def test_a_scene_is_drawn_as_it_is_recorded():
     """On clean scenes the mean colour of a cell's ink names its colour, and empty cells hold no ink."""
     rng, right = np.random.default_rng(0), []
-    names = {"red": (0.82, 0.1, 0.12), "green": (0.05, 0.55, 0.18), "blue": (0.1, 0.22, 0.85), "orange": (0.95, 0.55, 0.05)}
+    names = {
+        "red": (0.82, 0.1, 0.12),
+        "green": (0.05, 0.55, 0.18),
+        "blue": (0.1, 0.22, 0.85),
+        "orange": (0.95, 0.55, 0.05),
+    }
     for _ in range(5):
         scene, image = draw_scene(rng, "train", 0.0)
         for r in range(GRID):

@@ -65,6 +65,7 @@ def test_a_run_without_steps_has_no_rows():
 
 
 def test_the_layer_needs_numpy_alone():
-    code = "import sys, trajkit.trajectory as t; print(*sorted(set(sys.modules) & {'torch', 'scipy', 'sklearn', 'pandas'}))"
+    heavy = {"torch", "scipy", "sklearn", "pandas"}
+    code = f"import sys, trajkit.trajectory; print(*sorted(set(sys.modules) & {heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -37,7 +37,10 @@ def test_training_sees_what_the_processor_makes(demo_vlm, scene_image):
     prompt = demo_vlm.prepare(scene_image, "is there a red 7 in row 2?")
     maker = BatchMaker(demo_vlm.tokenizer, demo_vlm.model.config)
     np.testing.assert_array_equal(patches(np.asarray(scene_image)[None]), prompt.inputs["pixel_values"])
-    assert maker.prefix + maker.words("is there a red 7 in row 2?") + maker.to_think == prompt.inputs["input_ids"][0].tolist()
+    assert (
+        maker.prefix + maker.words("is there a red 7 in row 2?") + maker.to_think
+        == prompt.inputs["input_ids"][0].tolist()
+    )
     positions = demo_vlm.model.model.get_rope_index(
         prompt.inputs["input_ids"], prompt.inputs["mm_token_type_ids"], prompt.inputs["image_grid_thw"]
     )[0]

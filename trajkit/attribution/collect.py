@@ -146,7 +146,7 @@ def collect(
 
 @torch.inference_mode()
 def generate_batch(vlm: VLM, prompt: Prompt, samples: int, sampling: Sampling, salt: str = "") -> list[list[int]]:
-    """`samples` generations of one prompt, each cut after its end token; seeded by (seed, salt) when there is a seed."""
+    """`samples` generations of one prompt, each cut after its end token; seeded by (seed, salt) if there is one."""
     arguments = sampling.arguments(vlm)
     many = samples if arguments.get("do_sample", vlm.model.generation_config.do_sample) else 1
     with torch.random.fork_rng(enabled=sampling.seed is not None):

@@ -138,16 +138,22 @@ class EffectEstimator:
         folder = Path(folder)
         for name in (_CARD, _WEIGHTS):
             if not (folder / name).is_file():
-                raise InputError(f"no estimator in {folder}: {name} is missing. Train one: python -m pipelines.train_estimator")
+                raise InputError(
+                    f"no estimator in {folder}: {name} is missing. Train one: python -m pipelines.train_estimator"
+                )
         try:
             card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
             weights = load_file(folder / _WEIGHTS)["weights"]
             binding = Binding(**card["binding"])
             version = card["format"]
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise InputError(f"the estimator in {folder} is damaged: {error}. Train it again or restore the files.") from error
+            raise InputError(
+                f"the estimator in {folder} is damaged: {error}. Train it again or restore the files."
+            ) from error
         if version != FORMAT:
-            raise InputError(f"the estimator in {folder} has format {version}, this trajkit reads {FORMAT}; train it again.")
+            raise InputError(
+                f"the estimator in {folder} has format {version}, this trajkit reads {FORMAT}; train it again."
+            )
         if weights.ndim != 1 or weights.dtype != np.float32 or not np.isfinite(weights).all():
             raise InputError(
                 f"the estimator in {folder} must hold finite float32 weights of one axis; "

@@ -18,7 +18,7 @@ def r_squared(predicted: Array, actual: Array) -> float:
 
 
 def determination(predicted: Array, actual: Array) -> float:
-    """R² = 1 − SS_res/SS_tot, in (−∞, 1]; predictions must be in the units of `actual`. NaN when `actual` is constant."""
+    """R² = 1 − SS_res/SS_tot, in (−∞, 1]; predictions in the units of `actual`. NaN when that is constant."""
     total = float(((actual - actual.mean()) ** 2).sum())
     return 1 - float(((actual - predicted) ** 2).sum()) / total if total > 0 else float("nan")
 

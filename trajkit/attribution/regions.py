@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.demo.paths import MODEL as _DEMO_MODEL
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
 
 Method = Literal["vision", "blocks", "voronoi"]
-from trajkit.demo.paths import MODEL as _DEMO_MODEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,9 @@ def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, 
     ).fit(standard)
     chosen = _choose_k(np.maximum.accumulate(ward.distances_), len(features), low, high)
     if chosen != low:
-        ward = AgglomerativeClustering(
-            n_clusters=chosen, linkage="ward", connectivity=grid_to_graph(*grid)
-        ).fit(standard)
+        ward = AgglomerativeClustering(n_clusters=chosen, linkage="ward", connectivity=grid_to_graph(*grid)).fit(
+            standard
+        )
     return _in_reading_order(ward.labels_.reshape(grid))
 
 
@@ -132,7 +132,7 @@ def _voronoi(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
     from scipy.spatial import cKDTree
 
     rng = np.random.default_rng(seed)
-    pixels = np.stack(np.indices(size), -1).reshape(-1, 2)
+    pixels = np.indices(size).reshape(2, -1).T
     points = pixels[rng.choice(len(pixels), count, replace=False)]
     return cKDTree(points).query(pixels)[1].reshape(size)
 

@@ -264,6 +264,8 @@ def stream(
     attribution fails while the model generates.
     """
     estimator.check(vlm.fingerprint, vlm.name)
+    if monitor is not None:
+        monitor.check(vlm.name, vlm.fingerprint)
     prompt = vlm.prepare(image, question)
     regions = regions or segment(prompt.image, vlm=vlm)
     return Stream(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed))

@@ -36,7 +36,6 @@ def fit(
 
       trajkit fit traces --out detectors --alpha 0.05
     """
-    from trajkit.cli.loading import with_fingerprint
     from trajkit.cli.output import stdout
     from trajkit.detection.fit import fit_detectors
     from trajkit.detection.store import save_detectors
@@ -49,8 +48,8 @@ def fit(
             f"none of the {len(runs)} runs in {traces} has a known outcome; "
             "give the questions a target and collect again."
         )
-    result = fit_detectors(runs, alpha=alpha, seed=seed)
-    path = save_detectors(out, with_fingerprint(result.detectors, runs.without_images()))
+    result = fit_detectors(list(runs.without_images()), alpha=alpha, seed=seed)
+    path = save_detectors(out, result.detectors)
     console = stdout()
     show_evaluation(console, result.tables)
     console.print(result.detectors.monitor.message, markup=False)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trajkit.cli.output import note
 from trajkit.demo import paths
-from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from trajkit.attribution.estimator import EffectEstimator
     from trajkit.detection.store import Detectors
-    from trajkit.traces.trace import Trace
     from trajkit.vlm.model import VLM
 
 NO_DETECTORS = "none"
@@ -59,19 +55,8 @@ def load_detectors_for(folder: str | None, vlm: VLM) -> Detectors | None:
             return None
         folder = str(paths.DETECTORS)
     detectors = load_detectors(folder)
-    fingerprint = detectors.card.get("fingerprint")
-    if fingerprint == vlm.fingerprint or (fingerprint is None and _place(detectors.model) == _place(vlm.name)):
-        return detectors
-    raise EstimatorMismatchError(
-        f"the detectors in {folder} were fitted on runs of {detectors.model!r} and do not fit {vlm.name!r}. "
-        "Fit some on runs of that model (`trajkit fit`), or pass --detectors none."
-    )
-
-
-def with_fingerprint(detectors: Detectors, traces: Iterable[Trace]) -> Detectors:
-    """The detectors with the fingerprint of the model behind `traces` in their card, where the traces know it."""
-    found = {str(trace.meta["fingerprint"]) for trace in traces if "fingerprint" in trace.meta}
-    return replace(detectors, card={**detectors.card, "fingerprint": found.pop()}) if len(found) == 1 else detectors
+    detectors.check(vlm.name, vlm.fingerprint)
+    return detectors
 
 
 def _demo(path: Path, option: str) -> Path:

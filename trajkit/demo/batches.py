@@ -49,10 +49,15 @@ def patches(images: NDArray[np.uint8]) -> Tensor:
 
 
 def cell_targets(scenes: list[Scene]) -> dict[str, Tensor]:
-    """Per image token, what its cell holds: `digit` (10 = empty), `colour` (4 = empty), `row`, `col`; (B·IMAGE_TOKENS,)."""
-    digit = np.array([[[10 if (x := s.at(r, c)) is None else x[1] for c in range(GRID)] for r in range(GRID)] for s in scenes])
+    """What the cell of an image token holds: `digit` (10: empty), `colour` (4: empty), `row`, `col`; (B·IMAGE_TOKENS,)."""
+    digit = np.array(
+        [[[10 if (x := s.at(r, c)) is None else x[1] for c in range(GRID)] for r in range(GRID)] for s in scenes]
+    )
     colour = np.array(
-        [[[4 if (x := s.at(r, c)) is None else COLOURS.index(x[0]) for c in range(GRID)] for r in range(GRID)] for s in scenes]
+        [
+            [[4 if (x := s.at(r, c)) is None else COLOURS.index(x[0]) for c in range(GRID)] for r in range(GRID)]
+            for s in scenes
+        ]
     )
     row, col = np.broadcast_to(np.indices((GRID, GRID))[:, None], (2, len(scenes), GRID, GRID))
     per = CELL_PX // PATCH_PX
@@ -86,7 +91,13 @@ class BatchMaker:
         self.vocab: dict[str, int] = tokenizer.get_vocab()
         word = self.vocab.__getitem__
         image = config.image_token_id
-        self.prefix = [word("<|im_start|>"), word("user"), word("<|vision_start|>"), *[image] * IMAGE_TOKENS, word("<|vision_end|>")]
+        self.prefix = [
+            word("<|im_start|>"),
+            word("user"),
+            word("<|vision_start|>"),
+            *[image] * IMAGE_TOKENS,
+            word("<|vision_end|>"),
+        ]
         self.to_think = [word("<|im_end|>"), word("<|im_start|>"), word("assistant"), word("<think>")]
         self.end_think, self.end = word("</think>"), word("<|im_end|>")
         self.pad = word("<|endoftext|>")
@@ -147,7 +158,9 @@ class BatchMaker:
         }
         return Batch(inputs, ids[:, 1:], weights[:, 1:])
 
-    def draw(self, rng: np.random.Generator, split: Split, images: int, questions: int, difficulty: Difficulty) -> Batch:
+    def draw(
+        self, rng: np.random.Generator, split: Split, images: int, questions: int, difficulty: Difficulty
+    ) -> Batch:
         """A fresh batch: `images` scenes with `questions` each."""
         scenes, pictures = draw_scenes(rng, split, images, difficulty)
         rows = []

@@ -16,9 +16,13 @@ from trajkit.vlm.sentences import split_steps
 
 @torch.inference_mode()
 def answer_all(
-    vlm: VLM, items: Iterable[Item], sampling: Sampling, batch_size: int = 64, advance: Callable[[str], None] = lambda n: None
+    vlm: VLM,
+    items: Iterable[Item],
+    sampling: Sampling,
+    batch_size: int = 64,
+    advance: Callable[[str], None] = lambda n: None,
 ) -> list[tuple[Item, Judgement, list[str], str | None]]:
-    """One run of each item, judged: (item, judgement, thinking sentences, answer). Equal prompts lengths share a batch."""
+    """One run of each item: (item, judgement, thinking sentences, answer). Prompts of one length share batches."""
     waiting: dict[int, list[tuple[Item, Prompt]]] = defaultdict(list)
     for item in items:
         prompt = vlm.prepare(item.image, item.question)

@@ -53,7 +53,7 @@ def build_tokenizer() -> Any:
 
 
 def build_config(tokenizer: Any, width: int = 128, layers: int = 4, heads: int = 6, vision_width: int = 96) -> Any:
-    """`Qwen3VLConfig` of about 1.3 M weights: text `layers` × `heads` (grouped queries, 2 key heads), vision depth 4."""
+    """`Qwen3VLConfig` of about 1.3 M weights: text `layers` × `heads` with 2 key heads, vision depth 4."""
     from transformers import Qwen3VLConfig
 
     token = tokenizer.convert_tokens_to_ids

@@ -1,8 +1,8 @@
 """Written-out reasoning about a scene: what the demo model learns to say.
 
-Looking comes first, then computing, then the answer. With `freedom`, the order of looking varies, a search ends at the first find, hard cells are called
-unclear, readings slip and are looked at again, and checks are repeated. A word that is wrong on purpose carries no
-training loss: the model learns to notice and correct a slip, never to make one.
+Looking comes first, then computing, then the answer. With `freedom`, the order of looking varies, a search ends at
+the first find, hard cells are called unclear, readings slip and are looked at again, and checks are repeated. A word
+that is wrong on purpose carries no training loss: the model learns to notice and correct a slip, never to make one.
 """
 
 from __future__ import annotations
@@ -200,7 +200,10 @@ class _Writer:
 
 def vocabulary() -> list[str]:
     """Every word of questions, reasoning and answers, in a fixed order."""
-    words = """row col is empty unclear . , ? ; wait let me look again at for and check i see none that a an there no in what
-    the sum of digit digits minus plus read how many are largest more than write commands to draw nothing makes yes now can
-    it""".split()
+    words = [
+        "row", "col", "is", "empty", "unclear", ".", ",", "?", ";", "wait", "let", "me", "look", "again", "at",
+        "for", "and", "check", "i", "see", "none", "that", "a", "an", "there", "no", "in", "what", "the", "sum",
+        "of", "digit", "digits", "minus", "plus", "read", "how", "many", "are", "largest", "more", "than",
+        "write", "commands", "to", "draw", "nothing", "makes", "yes", "now", "can", "it",
+    ]  # fmt: skip
     return [*words, *COLOURS, *(str(n) for n in range(37))]

@@ -60,8 +60,6 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
 def fit_demo_detectors(traces: Sequence[Trace], alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
     """Fit and calibrate detectors on the scenes of validation digits, evaluate them on those of test digits."""
     from trajkit.detection.fit import fit_detectors
-    from trajkit.detection.store import with_fingerprint
 
     held_out = {trace.group_id for trace in traces if trace.meta["digits"] == "test"}
-    result = fit_detectors(traces, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)
-    return result._replace(detectors=with_fingerprint(result.detectors, traces))
+    return fit_detectors(traces, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)

@@ -23,7 +23,7 @@ Cell = tuple[str, int] | None
 
 @dataclass(frozen=True)
 class Scene:
-    """What is truly in an image: `cells[row][col]`, 0-based, and how hard each is to read, `hardness[row][col]` in [0, 1]."""
+    """What is truly in an image: `cells[row][col]`, 0-based, and how hard each is to read, `hardness` in [0, 1]."""
 
     cells: tuple[tuple[Cell, ...], ...]
     hardness: tuple[tuple[float, ...], ...]

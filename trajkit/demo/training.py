@@ -64,7 +64,9 @@ class CellHeads(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({n: nn.Linear(width, k) for n, k in {"digit": 11, "colour": 5, "row": 4, "col": 4}.items()})
+        self.heads = nn.ModuleDict(
+            {n: nn.Linear(width, k) for n, k in {"digit": 11, "colour": 5, "row": 4, "col": 4}.items()}
+        )
 
     def forward(self, tokens: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, float]:
         """(N, width) tokens → mean cross-entropy over the four readings, and the share of digits read right."""
@@ -138,7 +140,7 @@ class Trainer:
         return True
 
     def compile(self) -> None:
-        """Fuse the layers of the text stack with `torch.compile` (needs a C++ compiler; about a fifth faster on a CPU)."""
+        """Fuse the layers of the text stack with `torch.compile` (needs a C++ compiler; a fifth faster on a CPU)."""
         for layer in self.model.model.language_model.layers:
             layer.compile(dynamic=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.evaluation import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
-from trajkit.detection.monitor import Monitor, frame_of, model_of
+from trajkit.detection.monitor import Monitor, fingerprint_of, frame_of, model_of
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
 from trajkit.detection.outcome import OutcomeClassifier, last_steps
 from trajkit.detection.splits import Split, failures, split_by_group
@@ -64,6 +64,7 @@ def fit_detectors(
     """
     frame = frame_of(traces)
     name = model if model is not None else model_of(traces)
+    weights = fingerprint_of(traces)
     frame = frame[~np.isnan(failures(frame))].reset_index(drop=True)
     split = split_by_group(frame, seed=seed, test=test_groups)
     parts = {part: split.rows(frame, part) for part in ("fit", "calibration", "test")}
@@ -72,7 +73,9 @@ def fit_detectors(
     predictors = {
         sets: EarlyFailurePredictor(sets).fit(fit, failures(fit)) for sets in dict.fromkeys((*compared, features))
     }
-    monitor = Monitor.calibrate(predictors[features], parts["calibration"], alpha=alpha, seed=seed, model=name)
+    monitor = Monitor.calibrate(
+        predictors[features], parts["calibration"], alpha=alpha, seed=seed, model=name, fingerprint=weights
+    )
     scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
     runs = monitor_runs(monitor, test)
     tables = {
@@ -92,6 +95,7 @@ def fit_detectors(
     tables |= outcome_tables
     card = {
         "model": name,
+        "fingerprint": weights,
         "features": features,
         "alpha": alpha,
         "seed": seed,

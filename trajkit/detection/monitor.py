@@ -118,7 +118,7 @@ class Monitor:
     tasks or other generation settings than those it was calibrated on.
 
     n: successful groups it was calibrated on. score_min, score_max: range of their maxima (NaN when there were none).
-    model: name of the model whose runs they were, "" when unknown.
+    model, fingerprint: name and weights' hash of the model whose runs they were, "" when unknown.
     """
 
     predictor: EarlyFailurePredictor
@@ -129,6 +129,7 @@ class Monitor:
     score_max: float
     model: str = ""
     delta: float | None = None
+    fingerprint: str = ""
 
     @classmethod
     def calibrate(
@@ -139,14 +140,16 @@ class Monitor:
         seed: int = 0,
         delta: float | None = None,
         model: str | None = None,
+        fingerprint: str | None = None,
     ) -> Monitor:
         """Calibrate on the successful runs of `traces` (or of their feature frame), one run per group drawn by `seed`.
 
-        The runs must be none that the predictor was fitted on. model: for a frame, which does not know it.
+        The runs must be none that the predictor was fitted on. model, fingerprint: for a frame, which knows neither.
         Raises InputError when the traces come from several models.
         """
         frame = frame_of(traces)
         name = model if model is not None else model_of(traces)
+        weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
         if delta is not None and not 0 < delta < 1:
             raise InputError(
                 f"The 'delta' parameter of Monitor.calibrate must be between 0 and 1. Got {delta!r} instead."
@@ -154,7 +157,7 @@ class Monitor:
         maxima = _one_per_group(run_maxima(predictor, frame), seed)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
-        return cls(predictor, threshold, alpha, len(maxima), low, high, name, delta)
+        return cls(predictor, threshold, alpha, len(maxima), low, high, name, delta, weights)
 
     @property
     def can_alarm(self) -> bool:
@@ -176,9 +179,13 @@ class Monitor:
             f"(calibrated on {self.n} successful groups)."
         )
 
-    def check(self, model: str) -> None:
-        """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model."""
-        if self.model != model:
+    def check(self, model: str, fingerprint: str = "") -> None:
+        """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model.
+
+        Weights' hashes are compared where both are known, names otherwise.
+        """
+        known = self.fingerprint and fingerprint
+        if self.fingerprint != fingerprint if known else self.model != model:
             raise EstimatorMismatchError(
                 f"this monitor was calibrated on runs of {self.model!r} and is used on {model!r}; its promise does not "
                 "hold there. Fit detectors on runs of that model (`trajkit fit`)."
@@ -201,6 +208,7 @@ class Monitor:
             "score_min": number(self.score_min),
             "score_max": number(self.score_max),
             "model": self.model,
+            "fingerprint": self.fingerprint,
             "delta": self.delta,
         }
 
@@ -220,6 +228,7 @@ class Monitor:
             score_min=number("score_min", math.nan),
             score_max=number("score_max", math.nan),
             model=str(read(state, "model", str)),
+            fingerprint=str(read(state, "fingerprint", str)),
             delta=read(state, "delta", (float, type(None))),
         )
 
@@ -247,6 +256,20 @@ def model_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
     if len(names) > 1:
         raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
     return names[0] if names else ""
+
+
+def fingerprint_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
+    """The hash of the one model that made those traces; "" where they do not know it. Raises InputError on several."""
+    import pandas as pd
+
+    if isinstance(traces, pd.DataFrame):
+        return ""
+    found = sorted({str(trace.meta.get("fingerprint", "")) for trace in traces})
+    if len(found) > 1:
+        raise InputError(
+            f"these traces come from {len(found)} versions of the model (weights {', '.join(found)}); split them."
+        )
+    return found[0] if found else ""
 
 
 def run_maxima(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> pd.DataFrame:

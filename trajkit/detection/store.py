@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
-from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.errors import InputError
 
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
     from trajkit.detection.outcome import OutcomeClassifier
-    from trajkit.traces.trace import Trace
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
@@ -41,19 +40,9 @@ class Detectors:
         """Name of the model whose runs the detectors were fitted on."""
         return str(self.card.get("model", ""))
 
-    def check(self, model_name: str) -> None:
-        """Raises EstimatorMismatchError when they were fitted on runs of another model."""
-        if self.model != model_name:
-            raise EstimatorMismatchError(
-                f"these detectors were fitted on runs of {self.model!r} and are used on {model_name!r}. "
-                "Fit detectors on runs of that model (`trajkit fit`)."
-            )
-
-
-def with_fingerprint(detectors: Detectors, traces: Iterable[Trace]) -> Detectors:
-    """The detectors with the fingerprint of the model behind `traces` in their card, where the traces know it."""
-    found = {str(trace.meta["fingerprint"]) for trace in traces if "fingerprint" in trace.meta}
-    return replace(detectors, card={**detectors.card, "fingerprint": found.pop()}) if len(found) == 1 else detectors
+    def check(self, model: str, fingerprint: str = "") -> None:
+        """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""
+        self.monitor.check(model, fingerprint)
 
 
 def save_detectors(folder: str | Path, detectors: Detectors) -> Path:

@@ -77,7 +77,9 @@ class Trace:
                 f"got shape {self.effects.shape} for {len(self.steps)} steps."
             )
         if not np.isfinite(self.effects).all():
-            raise TraceFormatError(f"run {self.transcript_id!r}: effects hold NaN or infinite values; measure it again.")
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: effects hold NaN or infinite values; measure it again."
+            )
         if self.outcome not in OUTCOMES:
             raise TraceFormatError(
                 f"run {self.transcript_id!r}: outcome must be one of {', '.join(OUTCOMES)}; got {self.outcome!r}."

@@ -41,7 +41,7 @@ def net_displacement(x: ArrayLike) -> float:
 
 
 def tortuosity(x: ArrayLike) -> float:
-    """L / D, in [1, ∞]: 1 on a straight line, +inf when the path moves and ends where it began, NaN when T < 2 or L = 0."""
+    """L / D, in [1, ∞]: 1 on a straight line, +inf when it moves and ends where it began, NaN when T < 2 or L = 0."""
     return float(_ratio(path_length(x), net_displacement(x))) if len(as_path(x)) > 1 else float("nan")
 
 

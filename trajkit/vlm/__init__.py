@@ -1,1 +1,1 @@
-"""Vision-language thinking models from Hugging Face: load one, prepare a prompt, find image tokens and thinking span."""
+"""Vision-language thinking models from Hugging Face: load, prepare a prompt, find image tokens and thinking span."""

@@ -17,7 +17,7 @@ class Adapter:
 
     model_type: as in `config.json`. text_config_key: the sub-configuration whose attention is tapped.
     token_grid(config, image_grid_thw (n, 3)) → (rows, cols) of image tokens, for each image.
-    image_features(model, pixel_values, image_grid_thw) → (N, D) features of the image tokens, from the model's own tower.
+    image_features(model, pixel_values, image_grid_thw) → (N, D) features of the image tokens, from its own tower.
     position_inputs: inputs of the full-length forward that grow with the sequence and how a text token is marked there.
     """
 

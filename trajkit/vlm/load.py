@@ -11,9 +11,7 @@ from trajkit.vlm.model import VLM
 from trajkit.vlm.processor import load_processor
 
 
-def load_vlm(
-    source: str | Path, *, device: str | None = None, dtype: Any = "auto", revision: str | None = None
-) -> VLM:
+def load_vlm(source: str | Path, *, device: str | None = None, dtype: Any = "auto", revision: str | None = None) -> VLM:
     """Load a thinking vision-language model.
 
     source: a checkpoint folder or a hub id, such as "Qwen/Qwen3-VL-8B-Thinking". device: "cuda", "cpu" …; a GPU is
@@ -34,7 +32,9 @@ def load_vlm(
         config = AutoConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"cannot load model {name!r}: {reason} Check the id, the network, or pass a folder.") from error
+        raise InputError(
+            f"cannot load model {name!r}: {reason} Check the id, the network, or pass a folder."
+        ) from error
     adapter = adapter_for(config)
     try:
         model = AutoModelForImageTextToText.from_pretrained(

@@ -24,7 +24,7 @@ def _image_only_processor(source: str, revision: str | None) -> Any:
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
-    class ImageOnlyProcessor(Qwen3VLProcessor):  # type: ignore[misc]
+    class ImageOnlyProcessor(Qwen3VLProcessor):
         """Qwen's processor for text and images. Attributes are read off the signature, so it names just two."""
 
         def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:

@@ -1,0 +1,172 @@
+"""The sections on telling failure early, and on the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajkit.plots import auc_by_step, false_alarms
+from trajkit.plots.style import outcome_name
+from trajkit.report.collection import Collection
+from trajkit.report.panels import Panel, Table, percent, spread
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trajkit.detection.store import Detectors
+
+    Tables = Mapping[str, pd.DataFrame]
+
+_NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
+_UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
+
+
+def tables_for(collection: Collection, detectors: Detectors, seed: int = 0) -> Tables:
+    """What can be said of given detectors on the runs that they have not seen, without fitting anything.
+
+    Tables as of `detection.fit.fit_detectors`, but the AUCs are those of the predictor and of single features that
+    need no fit: tokens so far, entropy so far, tortuosity, chance. Empty where nothing is known.
+    """
+    from trajkit.detection import evaluation, monitoring
+    from trajkit.detection.splits import failures
+
+    frame = collection.test
+    if frame.empty or np.isnan(failures(frame)).all():
+        return {}
+    scores = {
+        detectors.predictor.features: frame["risk"].to_numpy(float),
+        "tokens so far": frame["n_tokens"].to_numpy(float),
+        "entropy so far": frame["entropy_mean"].to_numpy(float),
+    } | evaluation.plain_scores(frame, seed)
+    runs = monitoring.monitor_runs(detectors.monitor, frame)
+    return {
+        "auc_by_step": evaluation.auc_by_step(frame, scores, n_boot=300, seed=seed),
+        "auc_by_fraction": evaluation.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
+        "false_alarms": monitoring.false_alarms(runs, detectors.monitor.alpha, seed=seed),
+        "false_alarms_by_length": monitoring.false_alarms_by_length(runs, seed=seed),
+        "power": monitoring.power(runs, seed=seed),
+        "tokens_saved": monitoring.tokens_saved(runs, seed=seed),
+    }
+
+
+def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Panel]:
+    """AUC by absolute step, AUC by fraction of the final length, and AUC of the outcome classifier."""
+    if tables is None:
+        return [Panel("auc", "AUC of failure by step", missing=_NEEDS)]
+    main = detectors.predictor.features if detectors is not None else None
+    panels = []
+    for key, title, at, read, caveat in (
+        (
+            "auc_by_step", "At absolute steps", "step",
+            "Among runs still thinking at a step, the chance that a failing one gets a higher risk than a successful "
+            "one: 0.5 is guessing, 1 is perfect; the band is a 95 % interval from resampling groups, the bars below "
+            "count the runs still at risk and, in orange, those that fail.",
+            "Later steps hold fewer and longer runs, another population than the early ones. Only a line above the "
+            "baselines (length, task, uncertainty) shows that looking at the trajectory adds something.",
+        ),
+        (
+            "auc_by_fraction", "At fractions of the final length: an oracle", "fraction",
+            "The same, each run read at a fraction of its own final length, as in the literature.",
+            "No monitor could do this: the final length is not known while a run goes on, and knowing it leaks the "
+            "outcome. Walks that differ in length alone reach an AUC of 0.80 for path length this way.",
+        ),
+    ):  # fmt: skip
+        table = tables.get(key)
+        if table is None or not len(table) or not np.isfinite(table["auc"].to_numpy(float)).any():
+            panels.append(Panel(key, title, missing=_UNKNOWN))
+            continue
+        figure = auc_by_step(table, main, "step" if at == "step" else "fraction")
+        panels.append(Panel(key, title, read, caveat, figure=figure))
+    if "outcome_auc" in tables:
+        panels.append(_outcome_panel(tables))
+    return panels
+
+
+def _outcome_panel(tables: Tables) -> Panel:
+    table = tables["outcome_auc"]
+    outcomes = [str(name) for name in table["outcome"].unique()]
+    rows = []
+    for method, part in table.groupby("method", sort=False):
+        by = {row["outcome"]: spread(row["auc"], row["low"], row["high"]) for row in part.to_dict("records")}
+        rows.append((str(method).replace("+", " + "), *(by.get(name, "–") for name in outcomes)))
+    found = [Table(("method", *map(outcome_name, outcomes)), tuple(rows), "AUC, one outcome against the rest [95 %]")]
+    if "abstention" in tables:
+        cells = tuple(
+            (outcome_name(row["outcome"]), f"{row['n_runs']:,}", percent(row["answered"]), percent(row["error"]))
+            for row in tables["abstention"].to_dict("records")
+        )
+        found.append(Table(("outcome", "runs", "answered", "wrong among answered"), cells, "Abstention"))
+    read = (
+        "How well the end of thinking tells outcomes apart on held-out runs; macro is the plain mean of the outcomes."
+    )
+    return Panel("outcome_auc", "Which outcome it was", read, tables=tuple(found))
+
+
+def alarm_panels(tables: Tables | None, detectors: Detectors | None) -> list[Panel]:
+    """False alarms against the promise, and what alarms caught and saved."""
+    if tables is None:
+        return [Panel("false_alarms", "False alarms", missing=_NEEDS)]
+    if "false_alarms" not in tables or not len(tables["false_alarms"]):
+        return [Panel("false_alarms", "False alarms", missing=_UNKNOWN)]
+    rates = tables["false_alarms"]
+    if not np.isfinite(rates["rate"].to_numpy(float)).any():
+        return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
+    silent = detectors is not None and not detectors.monitor.can_alarm
+    return [
+        Panel(
+            "false_alarms",
+            "Realised against promised",
+            "Share of successful held-out runs on which the monitor raised an alarm, with 95 % intervals: the promise "
+            "is kept where a dot is left of the dashed line, up to chance.",
+            "The promise holds for a run drawn from a new group, and on average over lengths: not for each length by "
+            "itself, nor for another model, other tasks or other sampling settings.",
+            detectors.monitor.message if silent and detectors is not None else "",
+            false_alarms(rates, tables.get("false_alarms_by_length")),
+        ),
+        Panel(
+            "power",
+            "What alarms catch and save",
+            "How many failing runs were alarmed, at which step, and the share of thinking tokens that came after.",
+            "Tokens saved count a stop at the alarm; what stopping loses on successful runs is in the last row.",
+            tables=tuple(_alarm_tables(tables)),
+        ),
+    ]
+
+
+def _alarm_tables(tables: Tables) -> list[Table]:
+    found = []
+    if "power" in tables:
+        rows = tuple(
+            (
+                "all failing" if row["outcome"] == "all" else outcome_name(row["outcome"]),
+                f"{row['k']} of {row['n']}",
+                spread(row["rate"], row["low"], row["high"]),
+                "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
+            )
+            for row in tables["power"].to_dict("records")
+        )
+        found.append(Table(("failing runs", "alarmed", "share [95 %]", "median alarm step"), rows))
+    if "tokens_saved" in tables:
+        rows = tuple(
+            (row["runs"], str(row["n"]), spread(row["median"], row["low"], row["high"]), spread(row["mean"], np.nan, 0))
+            for row in tables["tokens_saved"].to_dict("records")
+        )
+        found.append(Table(("thinking tokens after the alarm", "runs", "median share [95 %]", "mean share"), rows))
+    return found
+
+
+def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
+    """What a reader must know of the risk shown beside single runs."""
+    if detectors is None:
+        return "No detectors were given, so no risk is shown."
+    notes = [detectors.monitor.message]
+    others = sorted(set(collection.runs["model"]) - {detectors.model})
+    if others and detectors.model:
+        notes.append(
+            f"Beware: the detectors were fitted on runs of {detectors.model}, and these come from {', '.join(others)}."
+        )
+    if collection.held_out is None:
+        notes.append("Which of these runs the detectors were fitted on is not known; on those, risk flatters.")
+    return " ".join(notes)

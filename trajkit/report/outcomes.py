@@ -1,0 +1,66 @@
+"""The section on how runs of different outcomes differ."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trajkit.errors import InputError
+from trajkit.plots import outcome_distributions
+from trajkit.plots.style import METRIC_NAMES, outcome_name
+from trajkit.report.collection import Collection
+from trajkit.report.panels import Panel, Table, probability, spread
+
+METRICS = ("mean_step", "tortuosity", "concentration_mean", "path_length", "step")
+
+_READ = {
+    "mean_step": "Mean distance between the effect vectors of successive sentences: higher means attention jumps more.",
+    "tortuosity": "Path walked over distance gained: 1 is a straight line; on a logarithmic axis.",
+    "concentration_mean": "How few regions carry a sentence, mean over the run: 1 is a single region, 0 all alike.",
+    "path_length": "Sum of all moves. It grows with every sentence, so longer runs have longer paths.",
+    "step": "Number of thinking steps, for comparison: what differs here can explain what differs in path length.",
+}
+
+
+def outcome_panels(collection: Collection, n_resamples: int = 1000) -> list[Panel]:
+    """A panel per metric, at each run's last thinking step."""
+    if collection.last.empty:
+        return [
+            Panel("outcomes", "", missing="No run has effects and a thinking step, so there is nothing to compare.")
+        ]
+    return [_panel(collection, metric, n_resamples) for metric in METRICS]
+
+
+def _panel(collection: Collection, metric: str, n_resamples: int) -> Panel:
+    last = collection.last
+    values = last[metric].to_numpy(float)
+    title = METRIC_NAMES[metric]
+    if not np.isfinite(values).any():
+        return Panel(metric, title, missing="Not defined in any run: it needs at least two thinking steps.")
+    left_out = int((~np.isfinite(values)).sum())
+    caveat = f"{left_out:,} runs where it is not finite are left out." if left_out else ""
+    tables, missing = _comparison(collection, metric, n_resamples)
+    return Panel(
+        metric, title, _READ[metric], caveat, missing, outcome_distributions(last, metric), (tables,) if tables else ()
+    )
+
+
+def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[Table | None, str]:
+    from trajkit.stats import compare
+
+    known = collection.last[collection.last["outcome"] != "unknown"]
+    known = known[np.isfinite(known[metric].to_numpy(float))]
+    if known["outcome"].nunique() < 2:
+        return None, "Fewer than two known outcomes have runs here, so there is nothing to test."
+    try:
+        table = compare(known, metric, by="outcome", groups="group_id", correction="holm", n_resamples=n_resamples)
+    except InputError as error:
+        return None, f"Not tested: {error}"
+    rows = tuple(
+        (
+            f"{outcome_name(row['a'])} vs {outcome_name(row['b'])}",
+            spread(row["cliffs_delta"], row["delta_low"], row["delta_high"], "+.2f"),
+            probability(row["p_corrected"]),
+        )
+        for row in table.to_dict("records")
+    )
+    return Table(("pair", "Cliff's δ [95 %]", "p"), rows), ""
