@@ -24,7 +24,11 @@ def test_delong_variance_by_its_definition():
     kernel = (up[:, None] > down) + 0.5 * (up[:, None] == down)
     var = kernel.mean(1).var(ddof=1) / 4 + kernel.mean(0).var(ddof=1) / 3
     got = tk.stats.auc([1] * 4 + [0] * 3, np.concatenate([up, down]))
-    assert got.low == pytest.approx(kernel.mean() - 1.959964 * np.sqrt(var), abs=1e-6)
+    half = 1.959964 * np.sqrt(var)
+    assert (got.value, got.low) == pytest.approx((kernel.mean(), kernel.mean() - half), abs=1e-6)
+    assert kernel.mean() + half > 1 == got.high  # capped
+    again = tk.stats.auc([0] * 4 + [1] * 3, np.concatenate([up, down]))
+    assert (again.low, again.high) == pytest.approx((0, 1 - kernel.mean() + half), abs=1e-6)
 
 
 def test_runs_that_repeat_their_group_make_the_interval_wider():
@@ -44,6 +48,12 @@ def test_group_intervals_cover_the_truth():
         got = tk.stats.auc(y, score, group, n_boot=200, seed=i)
         hits += got.low <= 0.5 <= got.high
     assert 0.90 <= hits / 200 <= 0.99
+
+
+def test_one_group_or_a_single_row_of_a_class_has_no_interval():
+    y, score = [0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3]
+    assert np.isnan(tk.stats.auc(y, score, ["a"] * 4).low)
+    assert np.isnan(tk.stats.auc([0, 1, 0, 0], score).high)
 
 
 def test_rows_without_a_score_are_dropped():

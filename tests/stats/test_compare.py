@@ -33,7 +33,25 @@ def test_figures_are_those_of_scipy_and_statsmodels():
     assert row.p_mannwhitney == pytest.approx(u.pvalue)
     assert row.cliffs_delta == pytest.approx(2 * u.statistic / len(a) / len(b) - 1)
     assert (row.n_a, row.mean_a, row.median_b) == pytest.approx((len(a), a.mean(), b.median()))
-    np.testing.assert_allclose(table.p_corrected, multipletests(table.p_permutation, method="holm")[1])
+    means = df.groupby(["outcome", "group_id"]).x.mean()
+    assert row.p_group_means == pytest.approx(mannwhitneyu(means["hallucination"], means["success"]).pvalue)
+
+
+@pytest.mark.parametrize("correction", ["holm", "bonferroni", "fdr_bh"])
+def test_the_permutation_p_is_corrected_over_the_pairs(correction):
+    table = tk.stats.compare(frame(shift=0.4), "x", correction=correction, n_resamples=100)
+    assert table.p_permutation.is_unique
+    np.testing.assert_allclose(table.p_corrected, multipletests(table.p_permutation, method=correction)[1])
+
+
+def test_a_difference_within_images_is_found_however_much_images_differ():
+    """Two runs an image, always one success and then one failure: only shuffling within the image can tell."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(scale=5, size=30), 2) + np.tile([1.0, 0.0], 30) + rng.normal(scale=0.3, size=60)
+    df = pd.DataFrame({"outcome": ["success", "failure"] * 30, "x": x, "group_id": np.repeat(np.arange(30), 2)})
+    row = tk.stats.compare(df, "x", n_resamples=199).iloc[0]
+    assert row.p_permutation == 1 / 200  # never 0: the labels as they came are one of the arrangements
+    assert row.p_mannwhitney > 0.2
 
 
 def test_a_real_difference_is_found_and_its_sign_is_right():
@@ -44,13 +62,14 @@ def test_a_real_difference_is_found_and_its_sign_is_right():
 
 def test_shared_images_do_not_make_chance_significant():
     """Runs of an image resemble each other and share an outcome: Mann-Whitney is fooled, the permutation is not."""
-    small = {"p_mannwhitney": 0, "p_permutation": 0}
+    small = {"p_mannwhitney": 0, "p_group_means": 0, "p_permutation": 0}
     for seed in range(60):
         df = frame(seed, n=24, clustered=3.0)
-        row = tk.stats.compare(df[df.outcome != "reasoning_failure"], "x", n_resamples=150).iloc[0]
+        row = tk.stats.compare(df[df.outcome != "reasoning_failure"], "x", n_resamples=60).iloc[0]
         for name in small:
             small[name] += row[name] < 0.05
     assert small["p_permutation"] <= 8  # 3 expected; 8 is above the 99.5th percentile of Binomial(60, 0.05)
+    assert small["p_group_means"] <= 8
     assert small["p_mannwhitney"] > 10
 
 

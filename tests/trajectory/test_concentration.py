@@ -33,6 +33,18 @@ def test_opposing_regions_do_not_count_and_scale_does_not_matter(measure):
     np.testing.assert_allclose(a, concentration([[0.3, 0.1, 0.0, -9.0]], measure))
 
 
+@pytest.mark.parametrize("measure", MEASURES)
+def test_rounding_never_leaves_the_scale(measure):
+    for k in range(2, 130):
+        for row in (np.full((1, k), 0.1), np.eye(1, k) * 0.1):
+            assert 0 <= concentration(row, measure)[0] <= 1
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_nan_effect_makes_its_own_step_nan(measure):
+    np.testing.assert_array_equal(np.isnan(concentration([[1.0, np.nan], [1.0, 2.0]], measure)), [True, False])
+
+
 def test_a_step_that_nothing_supports_has_none():
     assert np.isnan(concentration([[-1.0, 0.0], [0.0, 0.0]])).all()
 

@@ -66,6 +66,27 @@ def test_a_move_of_length_zero_has_no_angle_and_its_neighbours_lose_theirs():
     np.testing.assert_array_equal(np.isnan(angles), [True, True, False])
 
 
+def test_a_nan_row_makes_the_lengths_nan_and_costs_the_angles_around_it():
+    broken = LINE.copy()
+    broken[2] = np.nan
+    assert math.isnan(tj.path_length(broken))
+    assert math.isnan(tj.tortuosity(broken))
+    assert math.isnan(tj.straightness(broken))
+    assert tj.net_displacement(broken) == 20
+    np.testing.assert_array_equal(
+        np.isnan(tj.turning_angles(np.vstack([broken, [[15, 20], [18, 24]]]))), [1, 1, 1, 0, 0]
+    )
+
+
+def test_rounding_takes_no_straight_line_out_of_its_range():
+    """Without clipping, one of these lines has a cosine above 1 and one is shorter than it reaches."""
+    for direction in np.random.default_rng(0).normal(size=(50, 7)):
+        line = np.outer(np.arange(9), direction)
+        assert tj.tortuosity(line) >= 1 >= tj.straightness(line)
+        np.testing.assert_allclose(tj.turning_angles(line), 0, atol=1e-7)
+        np.testing.assert_allclose(tj.turning_angles(line[[0, 1, 0, 1]]), math.pi, atol=1e-7)
+
+
 def test_switches_and_revisits_follow_the_top_region():
     effects = np.eye(3)[[0, 0, 1, 2, 0]]
     assert tj.switch_rate(effects) == 3 / 4
@@ -95,7 +116,7 @@ def test_time_reversal_keeps_length_and_tortuosity_and_tortuosity_is_at_least_on
     np.testing.assert_allclose(tj.path_length(x[::-1]), tj.path_length(x), rtol=1e-9)
     if tj.net_displacement(x) > 0:
         np.testing.assert_allclose(tj.tortuosity(x[::-1]), tj.tortuosity(x), rtol=1e-9)
-        assert tj.tortuosity(x) >= 1 - 1e-12
+        assert tj.tortuosity(x) >= 1
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,6 +14,13 @@ def test_it_is_pca_of_the_regions_with_the_largest_mean_effect():
     np.testing.assert_allclose(np.abs(project(x)), np.abs(PCA(3).fit_transform(x[:, kept])), atol=1e-9)
 
 
+def test_the_sign_of_an_axis_is_that_of_its_largest_loading():
+    """Otherwise the picture of a run may be mirrored from one machine to the next."""
+    rising = np.outer(np.arange(4.0), [3, -1])  # the first region has the largest loading, so the axis rises with it
+    assert (np.diff(project(rising)[:, 0]) > 0).all()
+    np.testing.assert_allclose(project(-rising)[:, 0], -project(rising)[:, 0], atol=1e-12)
+
+
 def test_few_steps_or_regions_leave_zero_columns():
     assert project(np.ones((1, 5))).tolist() == [[0, 0, 0]]
     flat = project([[0.0, 1.0], [2.0, 1.0]])

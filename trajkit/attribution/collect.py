@@ -8,6 +8,7 @@ import platform
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,51 +112,75 @@ def collect(
     done: frozenset[str] = frozenset(),
     region_method: Any = "vision",
     k: tuple[int, int] = (16, 128),
-    advance: Callable[[str], None] = lambda note: None,
+    batch_size: int = 32,
+    advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> Iterator[Trace]:
     """Yield `samples` runs of every item, as Traces with estimated effects.
 
-    The runs of one item are sampled as one batch, seeded by (seed, item id): a run does not depend on which other
-    items are collected. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again.
+    Items are generated `batch_size` at a time, seeded by the seed and the batch: the same items in the same order give
+    the same runs. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again, so a collection
+    that was interrupted goes on as if it had not been.
     """
     estimator.check(vlm.fingerprint, vlm.name)
     sampling = sampling or Sampling(seed=0)
-    for item in items:
-        if all(f"{item.id}-{i}" in done for i in range(samples)):
-            advance("already there")
+    pooling: Any = estimator.binding.pooling
+    for batch in batched(items, batch_size):
+        if all(f"{item.id}-{i}" in done for item in batch for i in range(samples)):
+            advance("already there", len(batch))
             continue
-        prompt = vlm.prepare(item.image, item.question)
-        regions = segment(prompt.image, region_method, k, vlm=vlm)
-        png = encode_png(prompt.image)
-        for i, tokens in enumerate(generate_batch(vlm, prompt, samples, sampling, item.id)):
-            if f"{item.id}-{i}" in done:
-                continue
-            spans, texts, closed = split_steps(tokens, vlm)
-            if not spans:
-                continue
-            pooling: Any = estimator.binding.pooling
-            seen = replay(vlm, prompt, torch.tensor(tokens, device=vlm.model.device), spans, regions, pooling)
-            steps = [
-                Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
-                for t, (span, text) in enumerate(zip(spans, texts, strict=True))
-            ]
-            effects = estimator.predict(seen.features)
-            yield _assemble(vlm, item, i, steps, effects, regions, png, sampling, closed, judge)
-        advance(item.task_set)
+        for item, prompt, runs in generate_runs(vlm, batch, samples, sampling):
+            regions = segment(prompt.image, region_method, k, vlm=vlm)
+            png = encode_png(prompt.image)
+            for i, tokens in enumerate(runs):
+                spans, texts, closed = split_steps(tokens, vlm)
+                if not spans or f"{item.id}-{i}" in done:
+                    continue
+                seen = replay(vlm, prompt, torch.tensor(tokens, device=vlm.model.device), spans, regions, pooling)
+                steps = [
+                    Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
+                    for t, (span, text) in enumerate(zip(spans, texts, strict=True))
+                ]
+                effects = estimator.predict(seen.features)
+                yield _assemble(vlm, item, i, steps, effects, regions, png, sampling, closed, judge)
+            advance(item.task_set)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items, the last one shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
 
 
 @torch.inference_mode()
-def generate_batch(vlm: VLM, prompt: Prompt, samples: int, sampling: Sampling, salt: str = "") -> list[list[int]]:
-    """`samples` generations of one prompt, each cut after its end token; seeded by (seed, salt) if there is one."""
+def generate_runs(
+    vlm: VLM, items: Sequence[Item], samples: int, sampling: Sampling
+) -> Iterator[tuple[Item, Prompt, list[list[int]]]]:
+    """`samples` generations of each item, each cut after its end token; items whose prompts are of one shape together.
+
+    Seeded, where there is a seed, by it and by the ids of all `items`: the same items give the same runs.
+    """
     arguments = sampling.arguments(vlm)
-    many = samples if arguments.get("do_sample", vlm.model.generation_config.do_sample) else 1
-    with torch.random.fork_rng(enabled=sampling.seed is not None):
-        if sampling.seed is not None:
-            torch.manual_seed((sampling.seed << 32) + zlib.crc32(salt.encode()))
-        output = vlm.model.generate(**prompt.inputs, **arguments, num_return_sequences=many)
-    rows = output[:, prompt.length :].tolist()
-    rows = [row[: next((i + 1 for i, t in enumerate(row) if t in vlm.end_tokens), len(row))] for row in rows]
-    return rows if many == samples else rows * samples
+    prompts = [(item, vlm.prepare(item.image, item.question)) for item in items]
+    shapes: dict[Any, list[tuple[Item, Prompt]]] = {}
+    for item, prompt in prompts:
+        shape = tuple((name, tuple(value.shape)) for name, value in prompt.inputs.items())
+        shapes.setdefault((shape, prompt.grid), []).append((item, prompt))
+    salt = zlib.crc32(" ".join(item.id for item in items).encode())
+    greedy = not arguments.get("do_sample", vlm.model.generation_config.do_sample)
+    for number, group in enumerate(shapes.values()):
+        inputs = {name: torch.cat([p.inputs[name] for _, p in group]) for name in group[0][1].inputs}
+        with torch.random.fork_rng(enabled=sampling.seed is not None):
+            if sampling.seed is not None:
+                torch.manual_seed((sampling.seed << 40) + (salt << 8) + number)
+            output = vlm.model.generate(**inputs, **arguments, num_return_sequences=1 if greedy else samples)
+        rows = [_until_end(row, vlm.end_tokens) for row in output[:, group[0][1].length :].tolist()]
+        for i, (item, prompt) in enumerate(group):
+            yield item, prompt, [rows[i]] * samples if greedy else rows[i * samples : (i + 1) * samples]
+
+
+def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
+    return tokens[: next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
 def _assemble(

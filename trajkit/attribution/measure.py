@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from trajkit.attribution.ablation import Ablation, measure_effects, random_masks, single_region_masks
-from trajkit.attribution.collect import Item, generate_batch
+from trajkit.attribution.collect import Item, batched, generate_runs
 from trajkit.attribution.estimator import StepExample
 from trajkit.attribution.features import Pooling
 from trajkit.attribution.regions import Method, segment
@@ -49,20 +50,21 @@ def measure_runs(
     region_method: Method = "vision",
     n_masks: int = 32,
     sampling: Sampling | None = None,
+    batch_size: int = 32,
     advance: Callable[[str], None] = lambda note: None,
 ) -> Iterator[MeasuredRun]:
     """Generate one run of each item and measure `n_masks` random masks and every single region on all its steps.
 
-    Seeded by (sampling.seed, item id). Runs without any step are left out.
+    Seeded like `collect`. Runs without any step are left out.
     """
     sampling = sampling or Sampling(seed=0)
-    for item in items:
-        prompt = vlm.prepare(item.image, item.question)
+    for item, prompt, runs in chain.from_iterable(
+        generate_runs(vlm, b, 1, sampling) for b in batched(items, batch_size)
+    ):
         regions = segment(prompt.image, region_method, vlm=vlm)
-        generated = generate_batch(vlm, prompt, 1, sampling, item.id)[0]
-        spans, _, _ = split_steps(generated, vlm)
+        spans, _, _ = split_steps(runs[0], vlm)
         if spans:
-            tokens = torch.tensor(generated, device=vlm.model.device)
+            tokens = torch.tensor(runs[0], device=vlm.model.device)
             masks = random_masks(np.random.default_rng([sampling.seed or 0, *item.id.encode()]), n_masks, regions.k)
             every: NDArray[Any] = np.concatenate([masks, single_region_masks(regions.k)])
             effects = measure_effects(vlm, prompt, tokens, spans, regions, every, ablation)

@@ -49,7 +49,7 @@ def patches(images: NDArray[np.uint8]) -> Tensor:
 
 
 def cell_targets(scenes: list[Scene]) -> dict[str, Tensor]:
-    """What the cell of an image token holds: `digit` (10: empty), `colour` (4: empty), `row`, `col`; (B·IMAGE_TOKENS,)."""
+    """What the cell of an image token holds: `digit` (10: empty), `colour` (4: empty), `row`, `col`."""
     digit = np.array(
         [[[10 if (x := s.at(r, c)) is None else x[1] for c in range(GRID)] for r in range(GRID)] for s in scenes]
     )

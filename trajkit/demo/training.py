@@ -50,7 +50,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("look", 3000, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0), horizon=5500),
     Stage("reason", 2000, 8, 6, 1.5e-3, 0.02, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=7500),
     Stage("repeat", 500, 8, 6, 1.25e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=2000),
-    Stage("settle", 3600, 8, 6, 1.5e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
+    Stage("spell", 1500, 8, 6, 1.5e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), horizon=3600),
+    Stage("settle", 900, 8, 6, 9.5e-4, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
 )
 QUICK_STAGES: tuple[Stage, ...] = (
     Stage("see", 12, 4, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),

@@ -23,7 +23,7 @@ _BASELINES = {
     "tortuosity alone": "#3f8f9b",
     "random": "#9aa2ab",
 }
-_OTHERS = ("#6c8ebf", "#82b366", "#b85450", "#9673a6", "#d79b00", "#4d8f8f")
+_OTHERS = ("#4f7fc0", "#82b366", "#b85450", "#9673a6", "#d79b00", "#4d8f8f")
 
 
 def auc_by_step(
@@ -61,14 +61,18 @@ def auc_by_step(
             hovertemplate=f"%{{y}} {name}<extra></extra>",
         )  # fmt: skip
     low = float(np.nanmin([*table["low"], 0.4])) if len(table) else 0.4
-    figure.update_yaxes(axis(title={"text": "AUC"}, range=[max(0.0, low - 0.03), 1.0]), row=1, col=1)
-    figure.update_yaxes(axis(title={"text": "runs"}, nticks=3), row=2, col=1)
+    figure.update_yaxes(
+        axis(title={"text": "AUC", "font": {"size": 12, "color": MUTED}}, range=[max(0.0, low - 0.03), 1.02]),
+        row=1,
+        col=1,
+    )
+    figure.update_yaxes(axis(title={"text": "runs", "font": {"size": 12, "color": MUTED}}, nticks=3), row=2, col=1)
     title = "thinking step" if at == "step" else "fraction of the run's final length (oracle)"
     figure.update_xaxes(axis())
     figure.update_xaxes(title={"text": title, "font": {"size": 12, "color": MUTED}}, row=2, col=1)
-    legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}}
+    legend = {"orientation": "h", "y": -0.17, "yanchor": "top", "x": 0, "font": {"size": 11}}
     return quiet(
-        figure, height=500, barmode="overlay", legend=legend, hovermode="closest",
+        figure, height=520, barmode="overlay", legend=legend, hovermode="closest",
         margin={"l": 56, "r": 12, "t": 12, "b": 60},
     )  # fmt: skip
 
@@ -131,7 +135,11 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
     )  # fmt: skip
     top = max([alpha * 2, *(value for _, rate, _, high, _ in rows for value in (rate, high) if np.isfinite(value))])
     figure.update_xaxes(
-        axis(title={"text": "share of successful runs alarmed"}, range=[-0.005, min(1.0, top * 1.1)], tickformat=".0%")
+        axis(
+            title={"text": "share of successful runs alarmed", "font": {"size": 12, "color": MUTED}},
+            range=[-0.005, min(1.0, top * 1.1)],
+            tickformat=".0%",
+        )
     )
     figure.update_yaxes(axis(autorange="reversed", showgrid=False, ticks=""))
     return quiet(figure, height=110 + 38 * max(len(rows), 1), margin={"l": 120, "r": 16, "t": 34, "b": 50})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.plots.style import METRIC_NAMES, OUTCOME_COLOURS, axis, faded, outcome_name, quiet
+from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, outcome_name, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,9 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
     figure.update_xaxes(axis(**ticks, range=[-0.6, max(len(shown), 1) - 0.4], showgrid=False, ticks=""))
     every = np.concatenate(list(shown.values())) if shown else np.zeros(0)
     figure.update_yaxes(axis(nticks=6, **(_log_ticks(every) if metric in _LOG and len(every) else {})))
-    title = {"text": METRIC_NAMES.get(metric, metric), "font": {"size": 13}, "x": 0.02, "xanchor": "left"}
-    return quiet(figure, title=title, height=330, margin={"l": 48, "r": 10, "t": 40, "b": 62}, violinmode="overlay")
+    title = {"text": METRIC_NAMES.get(metric, metric), "font": {"size": 12, "color": MUTED}}
+    figure.update_yaxes(title=title)
+    return quiet(figure, height=320, margin={"l": 58, "r": 8, "t": 12, "b": 62}, violinmode="overlay")
 
 
 def _log_ticks(values: np.ndarray) -> dict[str, list[float] | list[str]]:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     Tables = Mapping[str, pd.DataFrame]
 
 _NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
+_DRAWN = (
+    "trajectory+concentration", "uncertainty+length", "length", "task", "uncertainty", "length+task",
+    "tokens so far", "entropy so far", "tortuosity alone", "raw attention",
+)  # fmt: skip
+"""Methods drawn beside the detectors' own; the rest are in the table below the figure."""
+
 _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
 
 
@@ -55,7 +61,7 @@ def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
     """AUC by absolute step, AUC by fraction of the final length, and AUC of the outcome classifier."""
     if tables is None:
         return [Panel("auc", "AUC of failure by step", missing=_NEEDS)]
-    main = detectors.predictor.features if detectors is not None else None
+    main = detectors.predictor.features if detectors is not None else ""
     panels = []
     for key, title, at, read, caveat in (
         (
@@ -70,18 +76,32 @@ def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
             "auc_by_fraction", "At fractions of the final length: an oracle", "fraction",
             "The same, each run read at a fraction of its own final length, as in the literature.",
             "No monitor could do this: the final length is not known while a run goes on, and knowing it leaks the "
-            "outcome. Walks that differ in length alone reach an AUC of 0.80 for path length this way.",
+            "outcome. On random walks that differ in length alone, path length has an AUC of "
+            "0.80 at a tenth of the final length, and 0.5 at a fixed step.",
         ),
     ):  # fmt: skip
         table = tables.get(key)
         if table is None or not len(table) or not np.isfinite(table["auc"].to_numpy(float)).any():
             panels.append(Panel(key, title, missing=_UNKNOWN))
             continue
-        figure = auc_by_step(table, main, "step" if at == "step" else "fraction")
-        panels.append(Panel(key, title, read, caveat, figure=figure))
+        drawn = table[table["method"].isin({*_DRAWN, main})]
+        figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
+        panels.append(Panel(key, title, read, caveat, figure=figure, details=(_auc_table(table, at),)))
     if "outcome_auc" in tables:
         panels.append(_outcome_panel(tables))
     return panels
+
+
+def _auc_table(table: pd.DataFrame, at: str) -> Table:
+    """Methods down, at most six places across."""
+    places = sorted(table[at].unique())
+    places = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(6, len(places))).round().astype(int))]
+    cells = {(row["method"], row[at]): spread(row["auc"], row["low"], row["high"]) for row in table.to_dict("records")}
+    rows = tuple(
+        (str(method).replace("+", " + "), *(cells.get((method, place), "–") for place in places))
+        for method in table["method"].unique()
+    )
+    return Table((f"AUC [95 %] at {at}", *(f"{place:g}" for place in places)), rows)
 
 
 def _outcome_panel(tables: Tables) -> Panel:

@@ -22,7 +22,7 @@ class Table:
 @dataclass(frozen=True, eq=False)
 class Panel:
     """key: unique on the page. read: one sentence on how to read it. caveat: what it does not show. missing: why there
-    is no figure."""
+    is no figure. details: tables folded away."""
 
     key: str
     title: str
@@ -31,6 +31,7 @@ class Panel:
     missing: str = ""
     figure: go.Figure | None = None
     tables: tuple[Table, ...] = ()
+    details: tuple[Table, ...] = ()
 
 
 def percent(value: float) -> str:
@@ -43,7 +44,7 @@ def spread(value: float, low: float, high: float, form: str = ".2f") -> str:
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return format(value, form)
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
 
 
 def probability(p: float) -> str:

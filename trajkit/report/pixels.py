@@ -23,7 +23,7 @@ def picture(data: bytes) -> tuple[str, int, int]:
 
     image = open_image(data)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
-    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 84})):
+    for kind, options in (("png", {}), ("jpeg", {"quality": 84})):
         stream = io.BytesIO()
         image.save(stream, format=kind, **options)
         if stream.tell() <= _PNG_LIMIT:
@@ -39,7 +39,8 @@ def label_map(regions: NDArray[np.integer[Any]]) -> dict[str, Any]:
     if regions.ndim != 2 or regions.size == 0 or regions.min() < 0 or regions.max() > 0xFFFF:
         raise InputError(f"a label map must be (H, W) with labels from 0 to 65535; got shape {regions.shape}.")
     step = int(np.ceil(max(regions.shape) / MAX_SIDE))
-    labels = regions[step // 2 :: step, step // 2 :: step]
+    rows, columns = (slice(min(step, side) // 2, None, step) for side in regions.shape)
+    labels = regions[rows, columns]
     flat = labels.ravel()
     starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
     lengths = np.diff(np.append(starts, len(flat)))

@@ -55,7 +55,7 @@ def _run(
     image, no_image = _image(trace, shared["images"])
     labels, no_map = _labels(trace, shared["maps"])
     thinking = trace.thinking
-    usable = trace.effects_kind is not None and trace.n_regions > 0
+    usable = trace.effects_kind is not None and trace.effects.size > 0
     run = {
         "id": trace.transcript_id,
         "group": trace.group_id,
@@ -91,14 +91,16 @@ def _steps(trace: Trace, rows: Any, threshold: float) -> list[dict[str, Any]]:
     """A record per sentence; alarm is true on the first whose risk is above the threshold."""
     from trajkit.trajectory import concentration
 
-    level = concentration(trace.effects) if trace.n_regions and trace.effects_kind else np.full(trace.n_steps, np.nan)
+    level = (
+        concentration(trace.effects) if trace.effects.size and trace.effects_kind else np.full(trace.n_steps, np.nan)
+    )
     risks = iter(rows["risk"].to_numpy(float) if "risk" in rows else ())
     wrong, number, alarmed = trace.meta.get("first_wrong"), 0, False
     records = []
     for step, concentrated in zip(trace.steps, level, strict=True):
         thinks = step.kind == "thinking"
         risk = next(risks, None) if thinks else None
-        alarm = risk is not None and risk > threshold and not alarmed
+        alarm = risk is not None and bool(risk > threshold) and not alarmed
         alarmed = alarmed or alarm
         records.append(
             {

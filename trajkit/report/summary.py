@@ -29,9 +29,9 @@ class Share:
 
 @dataclass(frozen=True)
 class Summary:
-    """facts: (label, value) in the order of the page."""
+    """facts: (label, value, note) in the order of the page."""
 
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str, str], ...]
     outcomes: tuple[Share, ...]
     families: Table
 
@@ -47,14 +47,14 @@ def summarise(collection: Collection) -> Summary:
     failed = failures(runs)
     known = failed[~np.isnan(failed)]
     facts = (
-        ("runs", f"{len(runs):,}"),
-        ("images", f"{len(images):,}" if images else "not saved"),
-        ("groups", f"{runs['group_id'].nunique():,}"),
-        ("failing", percent(float(known.mean())) if len(known) else "not known"),
-        ("thinking steps", f"{middle} (5–95 %: {low}–{high})"),
-        ("regions", f"{regions.min()}–{regions.max()}" if regions.min() < regions.max() else f"{regions.max()}"),
-        ("effects", ", ".join(f"{kind}" if len(kinds) == 1 else f"{kind} ({n:,})" for kind, n in kinds.items())),
-        ("model", ", ".join(sorted(set(runs["model"])))),
+        ("runs", f"{len(runs):,}", ""),
+        ("images", f"{len(images):,}" if images else "–", "" if images else "not saved"),
+        ("groups", f"{runs['group_id'].nunique():,}", ""),
+        ("failing", percent(float(known.mean())) if len(known) else "–", "" if len(known) else "not known"),
+        ("thinking steps", f"{middle}", f"median; {low} to {high} in 90 % of runs"),
+        ("regions", f"{regions.min()}–{regions.max()}" if regions.min() < regions.max() else f"{regions.max()}", ""),
+        ("effects", ", ".join(map(str, kinds.index)), _mixed(kinds)),
+        ("model", ", ".join(sorted(set(runs["model"]))), ""),
     )
     counts = runs["outcome"].value_counts()
     outcomes = tuple(
@@ -63,6 +63,10 @@ def summarise(collection: Collection) -> Summary:
         if name in counts
     )
     return Summary(facts, outcomes, _families(runs.assign(failed=failed)))
+
+
+def _mixed(kinds: pd.Series[int]) -> str:
+    return ", ".join(f"{n:,} {kind}" for kind, n in kinds.items()) if len(kinds) > 1 else ""
 
 
 def _families(runs: pd.DataFrame) -> Table:

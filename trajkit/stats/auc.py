@@ -48,7 +48,8 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
     rng = np.random.default_rng(seed)
     n = member.max() + 1
     times = rng.multinomial(n, np.full(n, 1 / n), n_boot)  # (n_boot, groups): how often each is drawn
-    draws = _weighted_auc(positive, scores, times[:, member])
+    blocks = [_weighted_auc(positive, scores, times[i : i + 100, member]) for i in range(0, n_boot, 100)]  # for memory
+    draws = np.concatenate(blocks)
     draws = draws[~np.isnan(draws)]
     low, high = np.quantile(draws, (0.025, 0.975)) if len(draws) and n > 1 else (np.nan, np.nan)
     return AUC(float(value), float(low), float(high), n_pos, n_neg, "group bootstrap")

@@ -1,8 +1,8 @@
 """Prefix features: what can be said of a run after each of its steps, from that step and those before it alone.
 
 Two forms that agree: `prefix_features` over a whole run, and `PrefixFeatures`, O(K) a step, for a run that is still
-going on. Both sum in the same order, so they are equal to the last bit where the formula allows (a test holds them to
-1e-12). Geometry is that of the effect vectors themselves, in nats: a basis fitted on the run would look ahead.
+going on. Both sum in the same order and are equal to the last bit (a test holds them to that). Geometry is that of the
+effect vectors themselves, in nats: a basis fitted on the run would look ahead.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trajkit.errors import InputError
 from trajkit.trajectory.concentration import concentration
 from trajkit.trajectory.geometry import as_path
 
@@ -31,9 +32,10 @@ FEATURE_NAMES: tuple[str, ...] = (
     "logprob_mean",
     "entropy_mean",
 )
-"""step: 1-based. n_tokens: generated so far. path_length … switch_rate: as in `geometry`, of the steps so far.
-concentration: hhi of this step. concentration_mean, _sd (population), _slope (least squares, per step): over the steps
-so far where it is defined, NaN before the first (slope: before the second). logprob_mean, entropy_mean: mean over the
+"""step: 1-based. n_tokens: generated so far. path_length … switch_rate: as in `geometry`, of the steps so far;
+tortuosity may be +inf. concentration: hhi of this step, NaN where no region supports it. concentration_mean, _sd
+(population, divided by n; from running sums, good to 1e-7), _slope (least squares, per step): over the steps so far
+where it is defined, NaN before the first (slope: before the second). logprob_mean, entropy_mean: mean over the
 steps so far of the steps' means, nats."""
 
 Columns = dict[str, NDArray[np.float64]]
@@ -43,13 +45,19 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
     """All prefix features of a run, each (T,).
 
     effects: (T, K) nats. n_tokens: (T,) generated up to and with each step. logprob, entropy: (T,) step means, nats.
+    Raises InputError when they differ in length.
     """
     x = as_path(effects)
+    tokens, logprobs, entropies = (np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy))
+    for name, column in (("n_tokens", tokens), ("logprob", logprobs), ("entropy", entropies)):
+        if column.shape != (len(x),):
+            raise InputError(f"{name} must hold one number for each of the {len(x)} steps; got shape {column.shape}.")
     steps = np.arange(1, len(x) + 1, dtype=np.float64)
     moves = np.diff(x, axis=0, prepend=x[:1])
     length = np.cumsum(np.sqrt(np.einsum("tk,tk->t", moves, moves)))
     offset = x - x[:1]
     net = np.sqrt(np.einsum("tk,tk->t", offset, offset))
+    longest = np.maximum(length, net)  # a path is never shorter than its reach, whatever rounding says
     top = x.argmax(1) if x.shape[1] else np.zeros(len(x), dtype=int)
     switches = np.cumsum(np.diff(top, prepend=top[:1]) != 0)
     level = concentration(x)
@@ -57,19 +65,19 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
             "step": steps,
-            "n_tokens": np.asarray(n_tokens, dtype=np.float64),
+            "n_tokens": tokens,
             "path_length": length,
             "net_displacement": net,
-            "tortuosity": length / net,
-            "straightness": net / length,
+            "tortuosity": longest / net,
+            "straightness": net / longest,
             "mean_step": length / (steps - 1),
             "switch_rate": switches / (steps - 1),
             "concentration": level,
             "concentration_mean": mean,
             "concentration_slope": slope,
             "concentration_sd": sd,
-            "logprob_mean": np.cumsum(np.asarray(logprob, dtype=np.float64)) / steps,
-            "entropy_mean": np.cumsum(np.asarray(entropy, dtype=np.float64)) / steps,
+            "logprob_mean": np.cumsum(logprobs) / steps,
+            "entropy_mean": np.cumsum(entropies) / steps,
         }
 
 
@@ -102,8 +110,14 @@ class PrefixFeatures:
         self._entropy = 0.0
 
     def update(self, effects: ArrayLike, *, n_tokens: int, logprob: float, entropy: float) -> dict[str, float]:
-        """Take the next step, (K,) effects; return its features. n_tokens: generated up to and with this step."""
-        x = np.asarray(effects, dtype=np.float64)
+        """Take the next step, (K,) effects; return its features. n_tokens: generated up to and with this step.
+
+        Raises InputError when effects are not one axis, or K is not that of the first step.
+        """
+        x = np.array(effects, dtype=np.float64)
+        expected = (x.size,) if self._first is None else self._first.shape
+        if x.shape != expected:
+            raise InputError(f"step {self._steps + 1}: effects must have shape {expected}; got {x.shape}.")
         self._steps += 1
         step = float(self._steps)
         if self._first is None or self._last is None:
@@ -112,6 +126,7 @@ class PrefixFeatures:
         self._last = x
         self._length += math.sqrt(float(np.einsum("k,k->", move, move)))
         net = math.sqrt(float(np.einsum("k,k->", offset, offset)))
+        longest = max(self._length, net)
         top = int(x.argmax()) if len(x) else 0
         self._switches += self._top not in (-1, top)
         self._top = top
@@ -124,8 +139,8 @@ class PrefixFeatures:
             "n_tokens": float(n_tokens),
             "path_length": self._length,
             "net_displacement": net,
-            "tortuosity": _divide(self._length, net),
-            "straightness": _divide(net, self._length),
+            "tortuosity": _divide(longest, net),
+            "straightness": _divide(net, longest),
             "mean_step": _divide(self._length, step - 1),
             "switch_rate": _divide(self._switches, step - 1),
             "concentration": level,

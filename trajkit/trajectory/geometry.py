@@ -41,13 +41,18 @@ def net_displacement(x: ArrayLike) -> float:
 
 
 def tortuosity(x: ArrayLike) -> float:
-    """L / D, in [1, ∞]: 1 on a straight line, +inf when it moves and ends where it began, NaN when T < 2 or L = 0."""
-    return float(_ratio(path_length(x), net_displacement(x))) if len(as_path(x)) > 1 else float("nan")
+    """L / D, in [1, ∞]: 1 on a straight line, +inf when it moves and ends where it began, NaN when T < 2 or L = 0.
+
+    A path is never shorter than its reach: rounding that says otherwise is taken out (here and in `straightness`).
+    """
+    reach = net_displacement(x)
+    return float(_ratio(np.maximum(path_length(x), reach), reach)) if len(as_path(x)) > 1 else float("nan")
 
 
 def straightness(x: ArrayLike) -> float:
     """D / L, in [0, 1]: the inverse of tortuosity; NaN when T < 2 or L = 0. Falls with T even on random walks."""
-    return float(_ratio(net_displacement(x), path_length(x))) if len(as_path(x)) > 1 else float("nan")
+    reach = net_displacement(x)
+    return float(_ratio(reach, np.maximum(path_length(x), reach))) if len(as_path(x)) > 1 else float("nan")
 
 
 def mean_step(x: ArrayLike) -> float:

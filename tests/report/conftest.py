@@ -1,0 +1,48 @@
+"""Reports of made-up runs, and a real browser to open them in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.report.runs import make_runs
+from trajkit.report import write_report
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def runs():
+    return make_runs(40, 3)
+
+
+@pytest.fixture(scope="session")
+def fitted(runs):
+    """Detectors of those runs, and their tables."""
+    from trajkit.detection.fit import fit_detectors
+
+    return fit_detectors(runs, n_boot=20, compared=("length", "uncertainty", "trajectory+concentration"))
+
+
+@pytest.fixture(scope="session")
+def full_report(runs, fitted, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("full")
+    return write_report(runs, folder, fitted.detectors, fitted.tables, title="<i>Demo</i> & more", max_runs=9)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    if not Path(CHROMIUM).exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no browser: install chromium ({CHROMIUM})")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()

@@ -1,0 +1,149 @@
+"""The report in a real browser, opened from its file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.report.runs import HOSTILE, make_runs
+from trajkit.report import write_report
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+class Watched:
+    """A page with what it logged and asked for."""
+
+    def __init__(self, browser, path, width: int = 1280) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 900})
+        self.trouble: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: message.type == "error" and self.trouble.append(message.text))
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_function("document.getElementById('run').options.length > 0")
+
+    def pixels(self) -> str:
+        return self.page.evaluate("document.getElementById('canvas').toDataURL()")
+
+    def assert_no_trouble(self) -> None:
+        assert self.trouble == []
+        outside = [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
+        assert outside == []
+
+
+@pytest.fixture(scope="module")
+def report(chromium, full_report):
+    watched = Watched(chromium, full_report)
+    watched.page.locator("#sentences button").nth(1).wait_for()
+    yield watched
+    watched.page.close()
+
+
+def test_hovering_a_sentence_changes_the_overlay(report):
+    buttons = report.page.locator("#sentences button")
+    buttons.nth(1).hover()
+    before = report.pixels()
+    buttons.nth(3).hover()
+    assert report.pixels() != before
+    assert buttons.nth(3).get_attribute("aria-current") == "true"
+    buttons.nth(1).hover()
+    assert report.pixels() == before
+
+
+def test_arrow_keys_move_through_the_sentences(report):
+    buttons = report.page.locator("#sentences button")
+    buttons.nth(1).focus()
+    before = report.pixels()
+    report.page.keyboard.press("ArrowDown")
+    assert buttons.nth(2).get_attribute("aria-current") == "true"
+    assert report.pixels() != before
+
+
+def test_pointing_at_the_image_says_the_effect_of_that_region_in_nats(report, runs):
+    shown = report.page.locator("#run option:checked").text_content()
+    trace = next(run for run in runs if run.transcript_id in shown)
+    report.page.locator("#sentences button").nth(2).hover()
+    report.page.locator("#canvas").scroll_into_view_if_needed()
+    box = report.page.locator("#canvas").bounding_box()
+    report.page.mouse.move(box["x"] + box["width"] * 5 / 8, box["y"] + box["height"] * 3 / 8)  # row 1, col 2: region 6
+    region, value = report.page.locator("#tip").text_content().replace("−", "-").split(": ")
+    step = int(report.page.locator("#sentences button[aria-current=true] .number").text_content()) - 1
+    assert region == "region 6"
+    assert float(value.removesuffix(" nats")) == pytest.approx(float(trace.effects[step, 6]), rel=0.06, abs=0.006)
+
+
+def test_a_sentence_of_markup_stays_text(report):
+    first = report.page.locator("#sentences .said").first
+    assert first.text_content() == HOSTILE
+    assert first.locator("b, script").count() == 0
+    assert report.page.locator("h1").text_content() == "<i>Demo</i> & more"
+
+
+def test_choosing_another_run_changes_image_question_and_sentences(report):
+    page = report.page
+    page.select_option("#run", "0")
+    question, picture = page.locator("#question").text_content(), report.pixels()
+    said = page.locator("#sentences").text_content()
+    page.click("#next")
+    page.wait_for_function("document.getElementById('count').textContent.startsWith('2 ')")
+    page.wait_for_function("(old) => document.getElementById('canvas').toDataURL() !== old", arg=picture)
+    assert page.locator("#question").text_content() != question
+    assert page.locator("#sentences").text_content() != said
+    assert page.locator("#run").input_value() == "1"
+    assert page.locator("#run optgroup").count() == 3
+
+
+def test_play_walks_through_the_sentences_and_stops_when_asked(report):
+    page = report.page
+    page.select_option("#run", "0")
+    page.click("#play")
+    page.wait_for_function("document.querySelectorAll('#sentences button')[1].getAttribute('aria-current') === 'true'")
+    page.click("#play")
+    assert page.locator("#play").get_attribute("aria-pressed") == "false"
+
+
+def test_figures_are_drawn_when_they_come_into_view(report):
+    page = report.page
+    page.locator("#path").scroll_into_view_if_needed()
+    page.locator("#path canvas").first.wait_for()
+    names = page.evaluate("document.getElementById('path').data.map((trace) => trace.name)")
+    assert names == ["steps", "start", "end", "current"]
+    for key in ("mean_step", "auc_by_step", "false_alarms"):
+        page.locator(f"#panel-{key}").scroll_into_view_if_needed()
+        page.locator(f"#panel-{key} .main-svg").first.wait_for()
+    drawn = json.loads(page.evaluate("JSON.stringify(document.getElementById('metrics').layout.shapes)"))
+    assert len(drawn) == 1  # the line at the chosen step
+
+
+def test_nothing_of_this_failed_or_asked_for_the_network(report):
+    report.assert_no_trouble()
+
+
+def test_it_fits_a_phone(chromium, full_report):
+    watched = Watched(chromium, full_report, width=390)
+    watched.page.locator("#sentences button").nth(2).click()
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= 390
+    watched.assert_no_trouble()
+    watched.page.close()
+
+
+def test_a_run_without_effects_image_or_thinking_opens_without_errors(chromium, tmp_path):
+    from tests.report.test_build import CASES
+
+    bare = make_runs(4, 1)
+    bare[0] = CASES["no effects"][0](bare[0])
+    bare[1] = CASES["no image"][0](bare[1])
+    bare[2] = CASES["no step at all"][0](bare[2])
+    bare[3] = CASES["no thinking step"][0](bare[3])
+    watched = Watched(chromium, write_report(bare, tmp_path))
+    for number in range(4):
+        watched.page.select_option("#run", str(number))
+        watched.page.locator("#terms").scroll_into_view_if_needed()
+        watched.page.locator("#path").evaluate("(element) => element.parentElement.scrollIntoView()")
+        watched.page.wait_for_timeout(150)
+    watched.assert_no_trouble()
+    watched.page.close()

@@ -1,0 +1,186 @@
+"""The report is one inert, complete file about any runs, and says in words what it cannot show."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.report.runs import HOSTILE, make_runs
+from trajkit.errors import InputError
+from trajkit.report import write_report
+from trajkit.report.collection import choose, collect
+from trajkit.report.pixels import MAX_SIDE, label_map, quantised
+from trajkit.traces.images import to_png
+
+
+def payload_of(page: str) -> dict:
+    """What the page's script reads; NaN is no JSON and would stop it."""
+    text = re.search(r'<script type="application/json" id="payload">(.*?)</script>', page, re.S)[1]
+    return json.loads(text, parse_constant=pytest.fail)
+
+
+def test_the_page_is_one_file_with_plotly_in_it_once_and_nothing_from_elsewhere(full_report):
+    from plotly.offline import get_plotlyjs
+
+    page = full_report.read_text()
+    assert [path.name for path in full_report.parent.iterdir()] == ["index.html"]
+    assert page.count(get_plotlyjs()[:2000]) == 1
+    own = page.replace(get_plotlyjs(), "")
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", own)
+    assert "default-src 'none'" in own
+    assert full_report.stat().st_size < 12e6
+
+
+def test_text_of_models_and_users_never_becomes_markup(full_report):
+    page = full_report.read_text()
+    assert "<script>alert(1)" not in page
+    assert "<i>Demo" not in page
+    assert "&lt;i&gt;Demo&lt;/i&gt; &amp; more" in page
+    assert payload_of(page)["runs"][0]["steps"][0]["text"] == HOSTILE
+
+
+def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(full_report, fitted):
+    shown = payload_of(full_report.read_text())["runs"]
+    assert {name: sum(run["outcome"] == name for run in shown) for name in {run["outcome"] for run in shown}} == {
+        "success": 3, "hallucination": 3, "reasoning_failure": 3,
+    }  # fmt: skip
+    assert {run["group"] for run in shown} <= set(fitted.detectors.card["test_groups"])
+    assert len({run["group"] for run in shown if run["outcome"] == "success"}) == 3
+
+
+def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs, fitted):
+    import trajkit as tk
+
+    shown = payload_of(full_report.read_text())["runs"][-1]
+    trace = next(run for run in runs if run.transcript_id == shown["id"])
+    raw = np.frombuffer(base64.b64decode(shown["effects"]["values"]), "<i2") * shown["effects"]["unit"]
+    np.testing.assert_allclose(raw.reshape(trace.effects.shape), trace.effects, atol=shown["effects"]["unit"])
+    risks = fitted.detectors.predictor.risks(tk.features([trace]))
+    np.testing.assert_allclose([step["risk"] for step in shown["steps"][:-1]], risks, atol=1e-4)
+    assert shown["steps"][-1]["risk"] is None
+    alarms = [step["alarm"] for step in shown["steps"]]
+    assert sum(alarms) == (risks.max() > fitted.detectors.monitor.threshold)
+
+
+def test_every_chosen_prefix_is_balanced_over_outcomes(runs):
+    order = choose(collect(runs), 12)
+    outcomes = [runs[at].outcome for at in order]
+    assert len(order) == len(set(order)) == 12
+    assert all(len(set(outcomes[i : i + 3])) == 3 for i in (0, 3, 6, 9))
+
+
+def test_given_detectors_without_tables_are_judged_on_the_groups_that_they_have_not_seen(runs, fitted, tmp_path):
+    page = write_report(runs, tmp_path, fitted.detectors, max_runs=2).read_text()
+    figures = payload_of(page)["figures"]
+    assert {"auc_by_step", "auc_by_fraction", "false_alarms"} <= set(figures)
+    held_out = [run for run in runs if run.group_id in fitted.detectors.card["test_groups"]]
+    bars = next(trace for trace in figures["auc_by_step"]["data"] if trace.get("name") == "runs")
+    assert max(_numbers(bars["y"])) == len(held_out)
+
+
+def _numbers(array) -> list[float]:
+    if isinstance(array, dict):
+        return np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"]).tolist()
+    return array
+
+
+CASES = {
+    "no detectors": (lambda run: run, "trajkit fit"),
+    "one outcome": (lambda run: replace(run, outcome="success", success=True), "Fewer than two known outcomes"),
+    "unknown outcomes": (lambda run: replace(run, outcome="unknown", success=None), "not known"),
+    "no effects": (
+        lambda run: replace(run, effects=np.zeros((run.n_steps, 0), np.float32), effects_kind=None),
+        "This run has no effects to draw",
+    ),
+    "no image": (lambda run: replace(run, image=None, image_sha256=""), "saved without its image"),
+    "broken image": (lambda run: replace(run, image=b"no image", image_sha256=""), "cannot be shown"),
+    "no regions": (lambda run: replace(run, regions=np.zeros((0, 0), int)), "no map of regions"),
+    "no effect anywhere": (lambda run: replace(run, effects=0 * run.effects), "Not defined in any run"),
+    "one thinking step": (
+        lambda run: replace(run, steps=run.steps[:1], effects=run.effects[:1]),
+        "Not defined in any run",
+    ),
+    "no thinking step": (
+        lambda run: replace(run, steps=run.steps[-1:], effects=run.effects[-1:]),
+        "nothing to compare",
+    ),
+    "no step at all": (lambda run: replace(run, steps=(), effects=run.effects[:0]), "nothing to compare"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_missing_is_said_in_words(case, tmp_path):
+    change, words = CASES[case]
+    page = write_report([change(run) for run in make_runs(3, 2)], tmp_path, max_runs=2).read_text()
+    assert words in page
+    assert 1 <= len(payload_of(page)["runs"]) <= 2
+
+
+def test_runs_too_large_for_the_page_are_left_out_so_that_it_stays_small(tmp_path, monkeypatch):
+    monkeypatch.setattr("trajkit.report.runs.BUDGET", 1_000_000)
+    rng = np.random.default_rng(0)
+    runs = []
+    for i, run in enumerate(make_runs(6, 1)):
+        noise = Image.fromarray(rng.integers(0, 255, (750, 1000, 3), dtype=np.uint8))
+        labels = rng.integers(0, 16, (750, 1000))
+        runs.append(replace(run, image=to_png(noise), image_sha256="", regions=labels, transcript_id=f"big-{i}"))
+    page = write_report(runs, tmp_path).read_text()
+    payload = payload_of(page)
+    assert 1 <= len(payload["runs"]) < 6
+    assert f"{len(payload['runs'])} of 6 runs" in page
+    assert len(page) < 7.5e6  # with five million of plotly
+    assert payload["images"][0]["width"] == MAX_SIDE
+    assert payload["maps"][0]["width"] <= MAX_SIDE
+
+
+def test_a_failed_write_leaves_the_old_page_and_no_rest(full_report, runs, tmp_path, monkeypatch):
+    path = write_report(runs[:2], tmp_path, max_runs=1)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(runs, tmp_path, max_runs=1)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_no_runs_and_no_shown_runs_are_refused(runs, tmp_path):
+    with pytest.raises(InputError, match="at least one run"):
+        write_report([], tmp_path)
+    with pytest.raises(InputError, match="max_runs"):
+        write_report(runs, tmp_path, max_runs=0)
+
+
+def test_a_label_map_comes_back_from_its_run_lengths_even_where_a_run_is_longer_than_16_bits():
+    for labels in (np.zeros((400, 400), int), np.arange(30).reshape(5, 6), np.arange(3900).reshape(1300, 3)):
+        packed = label_map(labels)
+        pairs = np.frombuffer(base64.b64decode(packed["runs"]), "<u2").reshape(-1, 2)
+        shown = labels if max(labels.shape) <= MAX_SIDE else labels[1::3, 1::3]
+        unpacked = np.repeat(pairs[:, 0], pairs[:, 1]).reshape(packed["height"], packed["width"])
+        np.testing.assert_array_equal(unpacked, shown)
+    long = label_map(np.zeros((300, 600), int))
+    assert len(base64.b64decode(long["runs"])) == 4 * 3  # 180,000 pixels of one label in counts of 16 bits
+
+
+def test_quantised_effects_are_off_by_at_most_half_a_unit():
+    effects = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
+    packed = quantised(effects)
+    back = np.frombuffer(base64.b64decode(packed["values"]), "<i2").reshape(5, 7) * packed["unit"]
+    assert np.abs(back - effects).max() <= 0.51 * packed["unit"] <= 1e-4
+
+
+def test_importing_plots_and_report_loads_no_plotly_and_no_jinja():
+    code = "import sys, trajkit.plots, trajkit.report; print({'plotly', 'jinja2', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
