@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     lengths = pd.Series([len(sentences) for _, _, sentences, _ in mixed])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(
-        "# The demo model\n\nRegenerate: `python -m analyses.demo_model`. Digits and scenes are held out from training.\n\n"
+        "# The demo model\n\nRegenerate: `python -m analyses.demo_model`. Digits and scenes are held out from "
+        "training.\n\n"
         f"## Greedy answers on clean scenes ({args.runs} questions)\n\n{markdown(greedy)}\n"
         f"## Outcomes at temperature 1 on the mix of difficulties ({args.runs} runs)\n\n{markdown(sampled)}\n"
         "`unknown`: a false reading stands, and the wrong answer does not follow from the readings either, so neither "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -99,6 +99,18 @@ def _add_method(
     )  # fmt: skip
 
 
+def share_interval(row: Mapping[Any, Any]) -> tuple[float, float]:
+    """(low, high) of a share with columns rate, n, low, high.
+
+    Where all runs agree a bootstrap interval has no width; Wilson's takes its place there.
+    """
+    from trajkit.detection.resampling import wilson
+
+    if row["low"] == row["high"] and row["n"]:
+        return wilson(round(row["rate"] * row["n"]), int(row["n"]))
+    return row["low"], row["high"]
+
+
 def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> go.Figure:
     """Realised false-alarm rate of the monitor on successful runs, 95 % intervals, beside the promised alpha.
 
@@ -108,12 +120,12 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
 
     rows: list[tuple[str, float, float, float, str]] = []
     for row in table.to_dict("records"):
-        rows.append((f"{row['unit']} (n = {row['n']})", row["rate"], row["low"], row["high"], ACCENT))
+        rows.append((f"{row['unit']} (n = {row['n']})", row["rate"], *share_interval(row), ACCENT))
     if by_length is not None:
         for row in by_length.to_dict("records"):
             first, last = row["from_step"], row["to_step"]
             span = f"{first}–{last}" if first != last else f"{first}"
-            rows.append((f"{span} steps (n = {row['n']})", row["rate"], row["low"], row["high"], "#6f8aa5"))
+            rows.append((f"{span} steps (n = {row['n']})", row["rate"], *share_interval(row), "#6f8aa5"))
     figure = go.Figure()
     if rows:
         names, rates, lows, highs, colours = (list(column) for column in zip(*rows, strict=True))
@@ -130,7 +142,7 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
     alpha = float(table["alpha"].iloc[0]) if len(table) else 0.0
     figure.add_vline(x=alpha, line={"color": ALARM, "width": 1.5, "dash": "dash"})
     figure.add_annotation(
-        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {alpha:.0%} at most", showarrow=False,
+        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {100 * alpha:g} % at most", showarrow=False,
         font={"color": ALARM, "size": 12},
     )  # fmt: skip
     top = max([alpha * 2, *(value for _, rate, _, high, _ in rows for value in (rate, high) if np.isfinite(value))])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trajkit.plots import auc_by_step, false_alarms
+from trajkit.plots.detection import share_interval
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel, Table, percent, spread
@@ -141,7 +142,8 @@ def alarm_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
             "Share of successful held-out runs on which the monitor raised an alarm, with 95 % intervals: the promise "
             "is kept where a dot is left of the dashed line, up to chance.",
             "The promise holds for a run drawn from a new group, and on average over lengths: not for each length by "
-            "itself, nor for another model, other tasks or other sampling settings.",
+            "itself, nor for another model, other tasks or other sampling settings. Intervals resample groups; where "
+            "all runs agree they are Wilson's, as if runs were independent.",
             detectors.monitor.message if silent and detectors is not None else "",
             false_alarms(rates, tables.get("false_alarms_by_length")),
         ),
@@ -162,7 +164,7 @@ def _alarm_tables(tables: Tables) -> list[Table]:
             (
                 "all failing" if row["outcome"] == "all" else outcome_name(row["outcome"]),
                 f"{row['k']} of {row['n']}",
-                spread(row["rate"], row["low"], row["high"]),
+                spread(row["rate"], *share_interval(row)),
                 "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
             )
             for row in tables["power"].to_dict("records")

@@ -151,7 +151,7 @@ def _path_note(effects: np.ndarray) -> str:
 
     total = float(((effects - effects.mean(0)) ** 2).sum())
     share = float((project(effects) ** 2).sum()) / total if total > 0 else 0.0
-    return f"These three axes hold {share:.0%} of the variance of this run's effects."
+    return f"These three axes hold {100 * share:.0f} % of the variance of this run's effects."
 
 
 def _rounded(value: float | None) -> float | None:
