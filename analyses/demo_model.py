@@ -47,8 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         "training.\n\n"
         f"## Greedy answers on clean scenes ({args.runs} questions)\n\n{markdown(greedy)}\n"
         f"## Outcomes at temperature 1 on the mix of difficulties ({args.runs} runs)\n\n{markdown(sampled)}\n"
-        "`unknown`: a false reading stands, and the wrong answer does not follow from the readings either, so neither "
-        "kind of failure fits alone.\n\n"
+        "`unknown`: false readings stand, and the wrong answer does not follow from them either.\n\n"
         f"Sentences of thinking a run: median {lengths.median():.0f}, 10th to 90th percentile "
         f"{lengths.quantile(0.1):.0f} to {lengths.quantile(0.9):.0f}.\n",
         encoding="utf-8",

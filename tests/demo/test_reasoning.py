@@ -106,6 +106,10 @@ class TestLabels:
     def test_a_false_reading_that_the_answer_does_not_follow_is_unknown(self):
         assert self.label("row 1 col 1 is red 4.", self.look[1], answer="30").outcome == "unknown"
 
+    def test_a_false_reading_that_does_not_matter_is_not_what_went_wrong(self):
+        label = self.label("row 1 col 1 is blue 1.", self.look[1], "1 plus 7 is 9.", answer="9")
+        assert (label.outcome, label.first_wrong, label.false_readings) == ("reasoning_failure", 2, 1)
+
     def test_a_corrected_reading_is_not_held_against_the_run(self):
         label = self.label("row 1 col 1 is red 4.", "wait, row 1 col 1 is red 1.", self.look[1], answer="9")
         assert (label.outcome, label.corrections, label.first_wrong) == ("reasoning_failure", 1, 3)

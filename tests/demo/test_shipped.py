@@ -70,3 +70,13 @@ def test_the_model_answers_clean_held_out_scenes(demo_vlm):
     """A small sample: 0.74 is three standard errors below 0.85; reports/demo_model.md has the figures."""
     judged = answer_all(demo_vlm, demo_items("test", 100, seed=77, difficulty=(0, 0)), Sampling(0))
     assert np.mean([j.outcome == "success" for _, j, *_ in judged]) >= 0.74
+
+
+def test_the_shipped_detectors_are_those_that_fitting_again_gives(traces):
+    from trajkit.demo.runs import fit_demo_detectors
+    from trajkit.detection.store import load_detectors
+
+    again = fit_demo_detectors(list(traces.without_images()), n_boot=2).detectors
+    shipped = load_detectors(paths.DETECTORS)
+    assert shipped.monitor.threshold == pytest.approx(again.monitor.threshold, rel=1e-6)
+    assert shipped.card["test_groups"] == again.card["test_groups"]

@@ -92,31 +92,23 @@ def _show_truth(console: Console, item: Item, judgement: Judgement) -> None:
 
 def _analyse(console: Console, out: Path) -> None:
     from trajkit.cli.fit import show_monitor
-    from trajkit.cli.monitor import held_out
     from trajkit.demo import paths
-    from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
-    from trajkit.detection.store import load_detectors
+    from trajkit.demo.runs import fit_demo_detectors
     from trajkit.report import write_report
-    from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
 
     traces = read_traces(paths.TRACES)
-    detectors = load_detectors(paths.DETECTORS)
-    monitor = detectors.monitor
-    test, selection = held_out(detectors, list(traces.without_images()))
     console.rule(style="grey30") if console.is_terminal else None
     console.print(
-        f"The shipped traces: {len(traces)} runs of {len(set(traces.column('group_id')))} scenes. Now the monitor on "
-        f"{selection}: {len(test)}, of scenes that neither its predictor nor its threshold has seen.\n"
-        f"{monitor.message}\n",
+        f"The shipped traces: {len(traces)} runs of {len(set(traces.column('group_id')))} scenes. Detectors are fitted "
+        "again beside their baselines, and tried on scenes of digits that nothing has seen.",
         markup=False,
     )
-    replayed = monitor_runs(monitor, features(test))
-    tables = {
-        "false_alarms": false_alarms(replayed, monitor.alpha),
-        "power": power(replayed),
-        "tokens_saved": tokens_saved(replayed),
-    }
+    detectors, tables = fit_demo_detectors(list(traces.without_images()))
+    test = tables["split"].set_index("part").loc["test"]
+    console.print(
+        f"{detectors.monitor.message}\nTried on {test['runs']} runs of {test['groups']} scenes:\n", markup=False
+    )
     show_monitor(console, tables)
-    path = write_report(traces, out, detectors=detectors)
+    path = write_report(traces, out, detectors=detectors, tables=tables, title="trajkit demo")
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

@@ -21,9 +21,9 @@ _ARITHMETIC = re.compile(r"(\d+) (plus|minus) (\d+) is (minus )?(\d+)")
 class Label:
     """The verdict on a run.
 
-    outcome: `success` when the answer is right. Otherwise `hallucination` when a false reading of the image stands
-    uncorrected and the answer is the one that the readings imply; `reasoning_failure` when every standing reading is
-    right; `unknown` when a false reading stands and the answer does not follow from it either (both went wrong).
+    outcome: `success` when the answer is right. Otherwise `reasoning_failure` when the standing readings of the image are
+    right, or wrong only in what does not matter (they imply the right answer); `hallucination` when they are false and
+    the answer is the one that they imply; `unknown` when they are false and the answer does not follow from them either.
     first_wrong: 0-based sentence that went wrong first and was never put right; the number of sentences when it was
     the answer itself; None on success.
     false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.
@@ -65,10 +65,11 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
     false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):
         return Label("success", None, len(false), corrections)
-    follows = answer is not None and normalise(answer) == normalise(
-        task.answer({at: cell for at, (cell, _) in readings.items()})
-    )
+    implied = normalise(task.answer({at: cell for at, (cell, _) in readings.items()}))
     first_wrong = min([*false.values(), *broken], default=len(sentences))
-    if not false:
-        return Label("reasoning_failure", first_wrong, 0, corrections)
+    if not false or implied == normalise(task.truth(scene)):
+        material = [] if implied == normalise(task.truth(scene)) else list(false.values())
+        first_wrong = min([*material, *broken], default=len(sentences))
+        return Label("reasoning_failure", first_wrong, len(false), corrections)
+    follows = answer is not None and normalise(answer) == implied
     return Label("hallucination" if follows else "unknown", first_wrong, len(false), corrections)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trajkit.detection.fit import FitResult
     from trajkit.traces.trace import Trace
 
-MIX = (0.0, 1.0)
+MIX = (0.45, 1.0)
 """Difficulty range of the shipped evaluation mix; a scene's difficulty is drawn uniformly from it."""
 
 
