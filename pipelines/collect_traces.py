@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--estimator", type=Path, default=Path("data/demo/estimator"))
     parser.add_argument("--out", type=Path, default=Path("data/demo/traces"))
     parser.add_argument("--work", type=Path, default=Path("runs/collect_traces"), help="where unfinished parts live")
-    parser.add_argument("--scenes", type=int, default=700)
+    parser.add_argument("--scenes", type=int, default=640)
     parser.add_argument("--samples", type=int, default=5, help="runs per scene")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true")

@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("data/demo/model"))
     parser.add_argument("--out", type=Path, default=Path("data/demo/estimator"))
-    parser.add_argument("--runs", type=int, default=500, help="runs to measure")
+    parser.add_argument("--runs", type=int, default=300, help="runs to measure")
     parser.add_argument("--ablation", default="mean", choices=("mean", "blur", "gray", "tokens"))
     parser.add_argument("--pooling", default="sum", choices=("mean", "sum"))
     parser.add_argument("--seed", type=int, default=2)
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     binding = Binding(vlm.fingerprint, vlm.name, vlm.revision, "vision", args.pooling, args.ablation)
     with progress("fitting", total=steps) as bar:
         estimator = tk.EffectEstimator.fit(
-            examples, binding, steps=steps, seed=args.seed, advance=lambda loss: bar.advance(f"r {-loss:.3f}")
+            examples, binding, steps=steps, seed=args.seed, advance=lambda loss: bar.advance(f"loss {loss:.3f}")
         )
     card = {"runs": len(measured), "steps": len(examples), "masks": 32, "digits": "validation", "seed": args.seed}
     replace(estimator, card=card).save(args.out)

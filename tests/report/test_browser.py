@@ -11,6 +11,8 @@ from trajkit.report import write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
+CURRENT = "[...document.querySelectorAll('#sentences button')].findIndex((one) => one.ariaCurrent === 'true')"
+
 
 class Watched:
     """A page with what it logged and asked for."""
@@ -95,6 +97,31 @@ def test_choosing_another_run_changes_image_question_and_sentences(report):
     assert page.locator("#sentences").text_content() != said
     assert page.locator("#run").input_value() == "1"
     assert page.locator("#run optgroup").count() == 3
+
+
+def test_left_and_right_arrows_turn_to_other_runs_also_from_within_the_sentences(report):
+    page = report.page
+    page.select_option("#run", "0")
+    page.locator("#sentences button").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#run").input_value() == "1"
+    assert page.evaluate("document.activeElement === document.querySelector('#sentences button')")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#run").input_value() == "0"
+    page.locator("#outlines").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#run").input_value() == "1"
+
+
+def test_a_pointer_that_rests_on_the_list_does_not_choose_a_sentence_of_the_next_run(report):
+    page = report.page
+    page.select_option("#run", "0")
+    page.locator("#sentences button").nth(3).hover()
+    assert page.evaluate(CURRENT) == 3
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#run").input_value() == "1"
+    page.wait_for_timeout(400)  # the browser tells a resting pointer a moment later what is under it now
+    assert page.evaluate(CURRENT) == 0
 
 
 def test_play_walks_through_the_sentences_and_stops_when_asked(report):

@@ -21,9 +21,9 @@ _ARITHMETIC = re.compile(r"(\d+) (plus|minus) (\d+) is (minus )?(\d+)")
 class Label:
     """The verdict on a run.
 
-    outcome: `success` when the answer is right. Otherwise `reasoning_failure` when the standing readings of the image are
-    right, or wrong only in what does not matter (they imply the right answer); `hallucination` when they are false and
-    the answer is the one that they imply; `unknown` when they are false and the answer does not follow from them either.
+    outcome: `success` when the answer is right. Otherwise `reasoning_failure` when the standing readings of the image
+    are right, or wrong only in what does not matter (they imply the right answer); `hallucination` when they are false
+    and the answer is the one that they imply; `unknown` when they are false and it does not follow from them either.
     first_wrong: 0-based sentence that went wrong first and was never put right; the number of sentences when it was
     the answer itself; None on success.
     false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.

@@ -105,7 +105,9 @@
       if (step.alarm) said.append(make("span", "tag alarm", "alarm"));
       button.append(make("span", "number", step.kind === "thinking" ? String(number) : ""), said, meter(step.conc, "conc", "conc.", false));
       if (withRisk) button.append(meter(step.risk, "risk", "risk", alarmed));
-      button.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch" && !state.timer) show(i); });
+      button.addEventListener("pointermove", (event) => { // not pointerenter: a list that moves under a resting pointer fires that too
+        if (event.pointerType !== "touch" && !state.timer && state.step !== i) show(i);
+      });
       button.addEventListener("focus", () => { if (!state.timer) show(i); });
       button.addEventListener("click", () => { stop(); hold(state.held === i ? null : i); show(i); });
       item.append(button);
@@ -275,6 +277,15 @@
     event.preventDefault();
     stop();
     buttons()[Math.max(0, Math.min(to, run().steps.length - 1))].focus();
+  });
+  document.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("select, .scroll, .figure, nav")) return; // these have their own use for the key
+    event.preventDefault();
+    const inList = find("sentences").contains(document.activeElement);
+    turn(by);
+    if (inList && buttons().length) buttons()[0].focus();
   });
   watchFigures();
   choose(0);
