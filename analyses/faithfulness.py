@@ -121,7 +121,7 @@ def _figures(name: str, score: Score, runs: list[MeasuredRun], n_boot: int) -> d
     shown = {}
     for label, figure in figures.items():
         low, high = np.quantile([figure(rows) for rows in draws], (0.025, 0.975))
-        shown[label] = f"{figure(everything):.2f} ({low:.2f} to {high:.2f})"
+        shown[label] = f"{figure(everything):.3f} ({low:.3f} to {high:.3f})"
     return shown
 
 
