@@ -54,6 +54,9 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
     class Watcher:
         threshold, alpha, can_alarm, message = 0.5, 0.1, True, "alarms"
 
+        def check(self, model, fingerprint):
+            assert fingerprint
+
         def start(self):
             return Run()
 

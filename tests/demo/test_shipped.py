@@ -80,3 +80,11 @@ def test_the_shipped_detectors_are_those_that_fitting_again_gives(traces):
     shipped = load_detectors(paths.DETECTORS)
     assert shipped.monitor.threshold == pytest.approx(again.monitor.threshold, rel=1e-6)
     assert shipped.card["test_groups"] == again.card["test_groups"]
+
+
+def test_no_question_about_a_test_scene_is_asked_about_a_scene_of_another_split(traces):
+    asked: dict[str, set[str]] = {"validation": set(), "test": set()}
+    for trace in traces.without_images():
+        asked[trace.meta["digits"]].add(f"{trace.question} {trace.meta['cells']}")
+    assert min(map(len, asked.values())) > 200
+    assert not asked["validation"] & asked["test"]

@@ -91,5 +91,5 @@ def test_the_learning_rate_warms_up_and_falls_to_its_floor():
     stage = STAGES[-1]
     rates = [stage.rate_at(s) for s in range(stage.steps)]
     assert rates[0] < 0.02 * stage.rate
-    assert max(rates) == pytest.approx(stage.rate, rel=0.01)
+    assert max(rates) == pytest.approx(stage.rate, rel=0.05)
     assert rates[-1] < 0.02 * stage.rate

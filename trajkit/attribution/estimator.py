@@ -88,8 +88,8 @@ class EffectEstimator:
         """Fit on measured steps; Adam at `rate` with cosine decay, weights start at 1/(L·H), gradient clipped at 1.
 
         The loss is −(mean Pearson r within steps) + scale_weight · (mean squared error of the centred effects, as a
-        share of their variance). scale_weight 0 is the objective of the papers; the default was chosen by
-        cross-validation on training runs.
+        share of their variance). scale_weight 0 is the objective of the papers; the default was chosen on
+        held-out training runs of the demo.
         Steps whose measured effects do not vary over the masks say nothing about correlation and are left out.
         Raises InputError when no example is left.
         """

@@ -78,8 +78,7 @@ def segment(
 def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, int]) -> NDArray[np.int64]:
     """Ward clusters of (N, D) patch features on a (rows, cols) grid: (rows, cols) labels.
 
-    The number of clusters within `k` is where merging one more pair costs the largest jump in Ward distance relative
-    to the merge before.
+    The number of clusters within `k` is where merging one more pair costs the largest jump in Ward distance.
     """
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.feature_extraction.image import grid_to_graph
@@ -100,10 +99,10 @@ def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, 
 
 
 def _choose_k(distances: NDArray[np.float64], n: int, low: int, high: int) -> int:
-    """The count in [low, high] with the largest relative jump from the merge that leads to it to the next one."""
+    """The count in [low, high] with the largest jump from the merge that leads to it to the next one."""
     counts = np.arange(low, min(high, n - 1) + 1)
     into, beyond = distances[np.maximum(n - counts - 1, 0)], distances[np.minimum(n - counts, n - 2)]
-    return int(counts[np.argmax((beyond - into) / (into + 1e-9))])
+    return int(counts[np.argmax(beyond - into)])
 
 
 def _in_reading_order(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:

@@ -22,10 +22,11 @@ class Label:
     """The verdict on a run.
 
     outcome: `success` when the answer is right. Otherwise `reasoning_failure` when the standing readings of the image
-    are right, or wrong only in what does not matter (they imply the right answer); `hallucination` when they are false
-    and the answer is the one that they imply; `unknown` when they are false and it does not follow from them either.
+    are right (they may be incomplete), or wrong only in what does not matter (put right, they imply the same answer);
+    `hallucination` when they are false and the answer is the one that they imply; `unknown` when they are false and it
+    does not follow from them either.
     first_wrong: 0-based sentence that went wrong first and was never put right; the number of sentences when it was
-    the answer itself; None on success.
+    the answer itself or a conclusion that states no sum or comparison; None on success.
     false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.
     """
 
@@ -66,10 +67,9 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):
         return Label("success", None, len(false), corrections)
     implied = normalise(task.answer({at: cell for at, (cell, _) in readings.items()}))
+    immaterial = implied == normalise(task.answer({at: scene.at(*at) for at in readings}))
     first_wrong = min([*false.values(), *broken], default=len(sentences))
-    if not false or implied == normalise(task.truth(scene)):
-        material = [] if implied == normalise(task.truth(scene)) else list(false.values())
-        first_wrong = min([*material, *broken], default=len(sentences))
-        return Label("reasoning_failure", first_wrong, len(false), corrections)
+    if immaterial:
+        return Label("reasoning_failure", min(broken, default=len(sentences)), len(false), corrections)
     follows = answer is not None and normalise(answer) == implied
     return Label("hallucination" if follows else "unknown", first_wrong, len(false), corrections)

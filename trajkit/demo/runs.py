@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from trajkit.attribution.collect import Item, Judgement
-from trajkit.demo.digits import Split
+from trajkit.demo.digits import SPLITS, Split
 from trajkit.demo.labeller import label_run
 from trajkit.demo.scene import Cell, Scene, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
@@ -25,9 +25,9 @@ MIX = (0.45, 1.0)
 def demo_items(
     split: Split, n: int, seed: int, difficulty: tuple[float, float] = MIX, families: Sequence[str] = FAMILIES
 ) -> Iterator[Item]:
-    """`n` questions, one a scene, families in turn; scene i is the same whatever `n` is."""
+    """`n` questions, one a scene, families in turn; scene i is the same whatever `n` is, and another in each split."""
     for i in range(n):
-        rng = np.random.default_rng([seed, i])
+        rng = np.random.default_rng([SPLITS.index(split), seed, i])
         hard = float(rng.uniform(*difficulty))
         scene, image = draw_scene(rng, split, hard)
         task = draw_task(rng, scene, families[i % len(families)])

@@ -16,7 +16,7 @@ from trajkit.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-BASELINES = ("length", "task", "uncertainty", "length+task")
+BASELINES = ("length", "task", "uncertainty", "length+task", "uncertainty+length+task")
 ATTENTION = "attention_concentration"
 
 
@@ -43,8 +43,8 @@ def auc_by_step(
     """AUC of failure at absolute steps: among the runs still thinking at step t, by what was known then.
 
     frame: prefix features of held-out runs. scores: method → (n,) score per row, higher riskier. steps: by default all
-    with at least `min_runs` runs still at risk. Runs of unknown outcome are left out; so are NaN scores (a tortuosity
-    at step 1), which `n_scored` shows.
+    with at least `min_runs` runs still at risk. Runs that are not known to have failed or succeeded are left out; so
+    are NaN scores (a tortuosity at step 1), which `n_scored` shows.
     Returns columns method, step, n_runs (at risk), n_failures, n_scored, auc, low, high (95 %, group bootstrap).
     """
     at = frame["step"].to_numpy(int)

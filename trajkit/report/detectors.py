@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
 _DRAWN = (
-    "trajectory+concentration", "uncertainty+length", "length", "task", "uncertainty", "length+task",
-    "tokens so far", "entropy so far", "tortuosity alone", "raw attention",
+    "trajectory+concentration", "uncertainty+length", "uncertainty+length+task", "length", "task", "uncertainty",
+    "length+task", "tokens so far", "entropy so far", "tortuosity alone", "raw attention",
 )  # fmt: skip
 """Methods drawn beside the detectors' own; the rest are in the table below the figure."""
 
