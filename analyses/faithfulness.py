@@ -33,7 +33,7 @@ Score = Callable[[MeasuredRun], Any]
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=150)
     parser.add_argument("--boot", type=int, default=200, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path("reports/faithfulness.md"))
     args = parser.parse_args(argv)

@@ -25,6 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
 
+    if args.model != parser.get_default("model") and args.out == parser.get_default("out") and not args.quick:
+        parser.error("--model needs --out: data/demo/estimator belongs to the demo model")
+
     from dataclasses import replace
 
     import trajkit as tk

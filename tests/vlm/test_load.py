@@ -76,3 +76,17 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path):
 def test_an_empty_question_is_refused(demo_vlm):
     with pytest.raises(InputError, match="question is empty"):
         demo_vlm.prepare(Image.new("RGB", (128, 128)), "  ")
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    for file in paths.MODEL.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(InputError, match="Is the checkpoint complete"):
+        tk.load_vlm(tmp_path)
+
+
+def test_an_image_that_is_far_too_narrow_is_refused(demo_vlm):
+    with pytest.raises(InputError, match="16 × 4000; its sides must differ by less than 200 times"):
+        demo_vlm.prepare(Image.new("RGB", (16, 4000)), "read row 1.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import platform
+import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,8 @@ def trace(
     effects = np.stack([s.effects for s in live]) if live else np.zeros((0, running.regions.k), np.float32)
     png = encode_png(running.prompt.image)
     image_id = hashlib.sha256(png).hexdigest()
-    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {question} {seed}".encode()).hexdigest()[:16]
+    draw = uuid.uuid4().hex if seed is None else f"{seed} {temperature} {max_new_tokens}"
+    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {question} {draw}".encode()).hexdigest()[:16]
     item = Item(name, running.prompt.image, question, group_id or image_id[:16], target)
     sampling = Sampling(temperature, max_new_tokens, seed)
     return _assemble(vlm, item, 0, steps, effects, running.regions, png, sampling, running.closed, judge_by_target)
@@ -172,7 +174,7 @@ def generate_runs(
         inputs = {name: torch.cat([p.inputs[name] for _, p in group]) for name in group[0][1].inputs}
         with torch.random.fork_rng(enabled=sampling.seed is not None):
             if sampling.seed is not None:
-                torch.manual_seed((sampling.seed << 40) + (salt << 8) + number)
+                torch.manual_seed(((sampling.seed << 40) + (salt << 8) + number) % 2**63)
             output = vlm.model.generate(**inputs, **arguments, num_return_sequences=1 if greedy else samples)
         rows = [_until_end(row, vlm.end_tokens) for row in output[:, group[0][1].length :].tolist()]
         for i, (item, prompt) in enumerate(group):

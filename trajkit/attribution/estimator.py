@@ -69,7 +69,7 @@ class EffectEstimator:
         if fingerprint != self.binding.fingerprint:
             raise EstimatorMismatchError(
                 f"this estimator was trained on {self.binding.model} ({self.binding.fingerprint}) and does not fit "
-                f"{name} ({fingerprint}). Train one with: python -m pipelines.train_estimator --model {name}"
+                f"{name} ({fingerprint}). Train one: python -m pipelines.train_estimator --model {name} --out FOLDER"
             )
 
     @classmethod

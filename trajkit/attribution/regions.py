@@ -122,7 +122,7 @@ def _upsample(labels: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.in
 
 
 def _blocks(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
-    rows = max(1, round((count * size[0] / size[1]) ** 0.5))
+    rows = min(count, max(1, round((count * size[0] / size[1]) ** 0.5)))
     cols = max(1, count // rows)
     return _upsample(np.arange(rows * cols).reshape(rows, cols), size)
 

@@ -19,6 +19,7 @@ def load_vlm(source: str | Path, *, device: str | None = None, dtype: Any = "aut
     Raises InputError when there is no such model, UnsupportedModelError when its architecture has no adapter.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     name = str(source)
@@ -41,8 +42,8 @@ def load_vlm(source: str | Path, *, device: str | None = None, dtype: Any = "aut
             name, revision=revision, dtype=dtype, attn_implementation="sdpa"
         )
         processor = load_processor(name, revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"cannot load model {name!r}: {reason} Is the checkpoint complete?") from error
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -14,6 +14,9 @@ from torch import Tensor
 from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
 
+MAX_ASPECT = 200
+"""Longest side over shortest that the image processors of Qwen take."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -93,10 +96,15 @@ class VLM:
     def prepare(self, image: Image.Image, question: str) -> Prompt:
         """Prompt of one image and question, through the model's own chat template, ready to think.
 
-        Raises InputError when the question is empty or the image's tokens do not come through whole.
+        Raises InputError when the question is empty, the image is too narrow, or its tokens do not come through whole.
         """
         if not question.strip():
             raise InputError("the question is empty; ask something about the image.")
+        if max(image.size) >= MAX_ASPECT * min(image.size):
+            raise InputError(
+                f"the image is {image.width} × {image.height}; its sides must differ by less than {MAX_ASPECT} times. "
+                "Crop it."
+            )
         image = image.convert("RGB")
         content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
         inputs = self.processor.apply_chat_template(
