@@ -48,7 +48,7 @@ def test_closing_stops_the_generation(demo_vlm, demo_estimator, scene_image):
     running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
     next(running)
     running.close()
-    assert not any(t.is_alive() for t in running._threads)
+    assert not any(t.is_alive() for t in running._run._threads)
     assert demo_vlm.text_config._attn_implementation == "sdpa"
 
 
@@ -103,3 +103,25 @@ def test_a_run_cut_off_while_thinking_has_no_answer(demo_vlm, demo_estimator, sc
     assert trace.n_steps == 1
     assert trace.answer == ""
     assert trace.meta["thinking_closed"] is False
+
+
+def test_breaking_out_of_the_loop_stops_the_generation_and_leaves_the_model_fit_for_another(
+    demo_vlm, demo_estimator, scene_image
+):
+    before = threading.active_count()
+    for _ in tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0):
+        break
+    assert threading.active_count() == before
+    assert demo_vlm.text_config._attn_implementation == "sdpa"
+    again = [list(tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)) for _ in range(2)]
+    assert [s.text for s in again[0]] == [s.text for s in again[1]]
+
+
+def test_two_streams_of_one_model_take_turns(demo_vlm, demo_estimator, scene_image):
+    def run():
+        return tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)
+
+    alone = [s.effects for s in run()]
+    both = [run(), run()]
+    for stream in both:
+        np.testing.assert_allclose([s.effects for s in stream], alone, atol=1e-5)

@@ -8,10 +8,11 @@ generation and is raised at the caller.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import Queue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,10 +80,52 @@ class Sampling:
 class Stream(Iterator[LiveStep]):
     """A running generation, to be iterated once. Made by `stream`.
 
-    prompt, regions: what is being reasoned about. tokens: the generated ids, complete once iteration has ended.
-    closed: whether the thinking span was closed. max_backlog: most steps that ever waited for the worker; when it
-    grows, attribution is slower than generation (lagging), which delays verdicts but never generation.
+    Leaving the loop early stops the generation as soon as nothing refers to the Stream any more; `close` stops it now.
     """
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        weakref.finalize(self, run.close)  # the threads refer to the run, and nothing in it to this
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> LiveStep:
+        return self._run.next()
+
+    def close(self) -> None:
+        """Stop generating. Safe to call at any time; steps already finished can still be read."""
+        self._run.close()
+
+    @property
+    def prompt(self) -> Prompt:
+        """What is being asked."""
+        return self._run.prompt
+
+    @property
+    def regions(self) -> Regions:
+        """The regions that effects are about."""
+        return self._run.regions
+
+    @property
+    def tokens(self) -> list[int]:
+        """The generated ids; empty until the generation has ended."""
+        return self._run.tokens
+
+    @property
+    def closed(self) -> bool:
+        """Whether the thinking span was closed; False until the generation has ended."""
+        return self._run.closed
+
+    @property
+    def max_backlog(self) -> int:
+        """Most steps that ever waited for the worker. When it grows, attribution is slower than generation (lagging),
+        which delays verdicts but never generation."""
+        return self._run.max_backlog
+
+
+class _Run:
+    """The two threads of a Stream and what they share."""
 
     def __init__(
         self, vlm: VLM, prompt: Prompt, regions: Regions, estimator: EffectEstimator, monitor: Monitor | None,
@@ -103,10 +146,8 @@ class Stream(Iterator[LiveStep]):
         for thread in self._threads:
             thread.start()
 
-    def __iter__(self) -> Stream:
-        return self
-
-    def __next__(self) -> LiveStep:
+    def next(self) -> LiveStep:
+        """The next step; raises what a thread raised, StopIteration at the end."""
         item = self._out.get()
         if isinstance(item, LiveStep):
             return item
@@ -119,13 +160,10 @@ class Stream(Iterator[LiveStep]):
         raise StreamError(f"attribution stopped the run: {type(item).__name__}: {item}") from item
 
     def close(self) -> None:
-        """Stop generating. Safe to call at any time; steps already finished can still be read."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
-
-    def __del__(self) -> None:
-        self._stop.set()
+            if thread is not current_thread():
+                thread.join()
 
     @torch.inference_mode()
     def _produce(self) -> None:
@@ -259,7 +297,7 @@ def stream(
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
     regions: as from `segment`, which is called when none are given. temperature: None for the model's own setting,
-    0 for greedy. Breaking out of the loop and calling `.close()` stops the generation.
+    0 for greedy. Breaking out of the loop stops the generation.
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model, StreamError when
     attribution fails while the model generates.
     """
@@ -268,4 +306,4 @@ def stream(
         monitor.check(vlm.name, vlm.fingerprint)
     prompt = vlm.prepare(image, question)
     regions = regions or segment(prompt.image, vlm=vlm)
-    return Stream(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed))
+    return Stream(_Run(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed)))

@@ -27,7 +27,8 @@ class AttentionTap:
     queries[layer]: list of (B, H, n, D), one per forward pass. keys[layer]: (B, H_kv, S, D), those of the latest pass:
     a cache hands over all keys so far, so the latest hold the earlier ones too. last_only: keep only the last query
     of each pass, which is the one that predicts a new token (for generation; off for teacher-forced passes).
-    Taps nest, on one model or several; leaving one restores what it found.
+    Taps nest, on one model or several; leaving one restores what it found. Taps of one model in several threads take
+    turns, since each would record the passes of the others.
     """
 
     def __init__(self, vlm: VLM, last_only: bool = True) -> None:
@@ -43,8 +44,10 @@ class AttentionTap:
         from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+        self._vlm.lock.acquire()
         self._previous = self._vlm.text_config._attn_implementation
         if self._previous not in ALL_ATTENTION_FUNCTIONS:
+            self._vlm.lock.release()
             raise InputError(
                 f"the attention tap needs a model on a fast kernel (sdpa or flash attention); this one is on "
                 f"{self._previous!r}. Load it with tk.load_vlm."
@@ -73,6 +76,7 @@ class AttentionTap:
         self._set(self._previous)
         for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
             type(registry)._global_mapping.pop(self._name, None)
+        self._vlm.lock.release()
 
     def _set(self, name: str) -> None:
         self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})

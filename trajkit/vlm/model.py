@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ class Prompt:
 class VLM:
     """A vision-language model. Made by `load_vlm`.
 
-    name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder.
+    name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. lock: held by the
+    thread that taps the model's attention; a tap in another thread waits.
     """
 
     model: Any
@@ -49,6 +51,7 @@ class VLM:
     adapter: Adapter
     name: str
     revision: str | None = None
+    lock: Any = field(default_factory=RLock, repr=False)
 
     @property
     def tokenizer(self) -> Any:
