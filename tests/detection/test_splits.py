@@ -106,3 +106,14 @@ def test_too_few_groups_of_a_class_make_fewer_folds_or_an_input_error() -> None:
         group_folds(y, np.append(np.arange(20), [50, 50]), 5)
     with pytest.raises(InputError, match="two classes"):
         group_folds(np.array(["a"] * 4), np.arange(4), 2)
+
+
+def test_wrong_runs_of_unknown_kind_are_compared_where_no_kind_is_known():
+    import pandas as pd
+
+    from trajkit.detection.splits import compared_outcomes
+
+    judged = pd.DataFrame({"outcome": ["success", "unknown", "unknown"], "success": [True, False, None]})
+    assert compared_outcomes(judged)["outcome"].tolist() == ["success", "failure"]
+    labelled = pd.DataFrame({"outcome": ["success", "unknown", "hallucination"], "success": [True, False, False]})
+    assert compared_outcomes(labelled)["outcome"].tolist() == ["success", "hallucination"]

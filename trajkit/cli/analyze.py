@@ -45,6 +45,7 @@ def analyze(
       trajkit analyze traces --report reports/outcomes.md
     """
     from trajkit.cli.output import show_frame, stdout
+    from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
     from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
@@ -55,10 +56,11 @@ def analyze(
         raise InputError(f"none of the {len(runs)} runs in {traces} has a thinking step; there is nothing to compare.")
     last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
     sections = {"Runs by outcome": counts(last), "Metrics by outcome: median": medians(last)}
-    outcomes = last.loc[last["outcome"] != "unknown", "outcome"].nunique()
+    known = compared_outcomes(last)
+    outcomes = known["outcome"].nunique()
     if outcomes >= 2:
         sections["Differences between outcomes: δ > 0 where a is larger; p by permutation, Holm over the pairs"] = (
-            differences(last[last["outcome"] != "unknown"])
+            differences(known)
         )
     console = stdout()
     for title, table in sections.items():

@@ -42,6 +42,16 @@ def failures(frame: pd.DataFrame) -> NDArray[np.float64]:
     return failed
 
 
+def compared_outcomes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose outcome can be compared: those of known kind, or all wrong ones where no failure has a known kind.
+
+    Runs judged by a target alone are right or wrong and no more: their `unknown` outcome reads `failure` then.
+    """
+    if not frame["outcome"].isin(["hallucination", "reasoning_failure"]).any():
+        frame = frame.assign(outcome=frame["outcome"].mask(failures(frame) == 1, "failure"))
+    return frame[frame["outcome"] != "unknown"]
+
+
 def _plain(frame: pd.DataFrame) -> list[Any]:
     return frame["success"].astype(object).where(frame["success"].notna(), None).tolist()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.plots import outcome_distributions
 from trajkit.plots.style import METRIC_NAMES, outcome_name
@@ -47,7 +48,7 @@ def _panel(collection: Collection, metric: str, n_resamples: int) -> Panel:
 def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[Table | None, str]:
     from trajkit.stats import compare
 
-    known = collection.last[collection.last["outcome"] != "unknown"]
+    known = compared_outcomes(collection.last)
     known = known[np.isfinite(known[metric].to_numpy(float))]
     if known["outcome"].nunique() < 2:
         return None, "Fewer than two known outcomes have runs here, so there is nothing to test."
