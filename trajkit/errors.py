@@ -23,9 +23,5 @@ class EstimatorMismatchError(InputError):
     """An estimator or detector was made for something else than what it is used on."""
 
 
-class MissingExtraError(TrajkitError, ImportError):
-    """An optional dependency is not installed; the message holds the install command."""
-
-
 class StreamError(TrajkitError, RuntimeError):
     """Attribution failed while a model was generating; the run was stopped."""

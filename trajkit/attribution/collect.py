@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import platform
 import uuid
 import zlib
@@ -20,6 +19,7 @@ from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Sampling, stream
+from trajkit.traces.images import to_png
 from trajkit.traces.trace import Outcome, Step, Trace
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
@@ -66,12 +66,6 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split()).rstrip(". ")
 
 
-def encode_png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def trace(
     vlm: VLM,
     image: Image.Image,
@@ -94,7 +88,7 @@ def trace(
     live = list(running)
     steps = [Step(s.text, s.kind, s.token_start, s.token_end, s.logprob, s.entropy, s.seconds) for s in live]
     effects = np.stack([s.effects for s in live]) if live else np.zeros((0, running.regions.k), np.float32)
-    png = encode_png(running.prompt.image)
+    png = to_png(running.prompt.image)
     image_id = hashlib.sha256(png).hexdigest()
     draw = uuid.uuid4().hex if seed is None else f"{seed} {temperature} {max_new_tokens}"
     name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {question} {draw}".encode()).hexdigest()[:16]
@@ -132,7 +126,7 @@ def collect(
             continue
         for item, prompt, runs in generate_runs(vlm, batch, samples, sampling):
             regions = segment(prompt.image, region_method, k, vlm=vlm)
-            png = encode_png(prompt.image)
+            png = to_png(prompt.image)
             for i, tokens in enumerate(runs):
                 spans, texts, closed = split_steps(tokens, vlm)
                 if not spans or f"{item.id}-{i}" in done:

@@ -9,7 +9,6 @@ it; a squared error in nats beside it (`scale_weight`) sets that right. One last
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -134,11 +133,14 @@ class EffectEstimator:
         """Write weights (safetensors) and card (JSON) to `folder`, each atomically."""
         from safetensors.numpy import save
 
+        from trajkit.traces.atomic import replacing
+
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         card = {"format": FORMAT, "kind": "linear", "binding": asdict(self.binding), "card": self.card}
-        _write(folder / _WEIGHTS, save({"weights": np.ascontiguousarray(self.weights)}))
-        _write(folder / _CARD, (json.dumps(card, indent=2) + "\n").encode())
+        with replacing(folder / _WEIGHTS) as file:
+            file.write(save({"weights": np.ascontiguousarray(self.weights)}))
+        with replacing(folder / _CARD) as file:
+            file.write((json.dumps(card, indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> EffectEstimator:
@@ -185,9 +187,3 @@ def _best_scale(predicted: Any, effects: Any) -> Any:
 def _pearson(x: Any, y: Any) -> Any:
     """Correlation along the last axis of values that are centred along it."""
     return (x * y).sum(-1) / ((x**2).sum(-1) * (y**2).sum(-1)).sqrt().clamp_min(1e-12)
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)

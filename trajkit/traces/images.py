@@ -61,9 +61,9 @@ def open_image(source: str | Path | bytes) -> Image.Image:
 
 
 def to_png(image: Image.Image) -> bytes:
-    """The image as PNG."""
+    """The image as PNG, as small as Pillow makes it."""
     stream = io.BytesIO()
-    image.save(stream, format="PNG")
+    image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
