@@ -22,10 +22,11 @@ from trajkit.demo.runs import fit_demo_detectors
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path("reports/detection.md"))
     args = parser.parse_args(argv)
     traces = list(tk.read_traces(paths.TRACES).without_images())
-    result = fit_demo_detectors(traces)
+    result = fit_demo_detectors(traces, n_boot=args.boot)
     straight = np.mean([np.ceil(0.3 * trace.thinking.sum()) <= 2 for trace in traces])
     tables = result.tables
     macro = tables["outcome_auc"].query("outcome == 'macro'").drop(columns="outcome")

@@ -35,11 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=150)
     parser.add_argument("--boot", type=int, default=200, help="bootstrap draws of scenes")
+    parser.add_argument("--estimator", type=Path, default=paths.ESTIMATOR)
     parser.add_argument("--out", type=Path, default=Path("reports/faithfulness.md"))
     args = parser.parse_args(argv)
 
     vlm = tk.load_vlm(paths.MODEL)
-    estimator = tk.EffectEstimator.load(paths.ESTIMATOR)
+    estimator = tk.EffectEstimator.load(args.estimator)
     estimator.check(vlm.fingerprint, vlm.name)
     bound: Any = estimator.binding
     with progress("measuring", total=args.runs) as bar:

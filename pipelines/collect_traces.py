@@ -10,6 +10,7 @@ Writes data/demo/traces. Needs data/demo/model and data/demo/estimator.
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from itertools import chain
 from pathlib import Path
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import trajkit as tk
-    from trajkit.attribution.collect import collect
+    from trajkit.attribution.collect import collect, settings
     from trajkit.attribution.stream import Sampling
     from trajkit.demo.runs import demo_items, judge_by_scene
     from trajkit.progress import progress
@@ -41,15 +42,18 @@ def main(argv: list[str] | None = None) -> None:
     estimator = tk.EffectEstimator.load(args.estimator)
     n_test = args.scenes * 2 // 5
     items = chain(demo_items("validation", args.scenes - n_test, args.seed), demo_items("test", n_test, args.seed))
+    sampling = Sampling(1.0, seed=args.seed)
     with TraceWriter(args.work) as writer, progress("collecting", total=args.scenes) as bar:
+        writer.require(settings(vlm, estimator, sampling))
         for trace in collect(
-            vlm, items, estimator=estimator, samples=args.samples, sampling=Sampling(1.0, seed=args.seed),
-            judge=judge_by_scene, done=frozenset(writer.ids), advance=bar.advance,
+            vlm, items, estimator=estimator, samples=args.samples, sampling=sampling, judge=judge_by_scene,
+            done=frozenset(writer.ids), advance=bar.advance,
         ):  # fmt: skip
             writer.add(trace)
     args.out.mkdir(parents=True, exist_ok=True)
     traces = tk.read_traces(args.work)
     tk.write_traces(traces, args.out / "traces.parquet")
+    shutil.rmtree(args.work)
     print(f"wrote {len(traces)} runs to {args.out}")
 
 

@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=300, help="runs to measure")
     parser.add_argument("--ablation", default="mean", choices=("mean", "blur", "gray", "tokens"))
     parser.add_argument("--pooling", default="sum", choices=("mean", "sum"))
+    parser.add_argument("--scale-weight", type=float, default=0.7, help="weight of the squared error; 0: the paper's")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
@@ -53,9 +54,15 @@ def main(argv: list[str] | None = None) -> None:
     binding = Binding(vlm.fingerprint, vlm.name, vlm.revision, "vision", args.pooling, args.ablation)
     with progress("fitting", total=steps) as bar:
         estimator = tk.EffectEstimator.fit(
-            examples, binding, steps=steps, seed=args.seed, advance=lambda loss: bar.advance(f"loss {loss:.3f}")
+            examples,
+            binding,
+            steps=steps,
+            scale_weight=args.scale_weight,
+            seed=args.seed,
+            advance=lambda loss: bar.advance(f"loss {loss:.3f}"),
         )
     card = {"runs": len(measured), "steps": len(examples), "masks": 32, "digits": "validation", "seed": args.seed}
+    card["scale_weight"] = args.scale_weight
     replace(estimator, card=card).save(args.out)
     print(f"wrote {args.out} from {len(examples)} steps of {len(measured)} runs")
 

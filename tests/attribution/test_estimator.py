@@ -72,7 +72,7 @@ def test_a_missing_estimator_says_how_to_make_one(tmp_path):
         tk.EffectEstimator.load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "shape", "dtype", "nan", "header", "version"])
+@pytest.mark.parametrize("damage", ["truncated", "shape", "dtype", "nan", "header", "version", "other weights"])
 def test_damaged_files_are_refused(tmp_path, damage):
     tk.EffectEstimator(np.ones(4, np.float32), BINDING).save(tmp_path)
     weights, card = tmp_path / "estimator.safetensors", tmp_path / "estimator.json"
@@ -85,6 +85,8 @@ def test_damaged_files_are_refused(tmp_path, damage):
             save_file({"weights": np.ones(4)}, weights)
         case "nan":
             save_file({"weights": np.full(4, np.nan, np.float32)}, weights)
+        case "other weights":
+            save_file({"weights": np.full(4, 2, np.float32)}, weights)
         case "header":
             card.write_text("{")
         case "version":

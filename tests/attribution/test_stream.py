@@ -11,9 +11,10 @@ import torch
 
 import trajkit as tk
 from tests.attribution.conftest import QUESTION
+from trajkit.attribution.collect import Item, collect
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Stream
-from trajkit.errors import EstimatorMismatchError, StreamError
+from trajkit.attribution.stream import Sampling, Stream
+from trajkit.errors import EstimatorMismatchError, InputError, StreamError
 from trajkit.vlm.sentences import split_steps
 
 
@@ -86,6 +87,18 @@ def test_an_estimator_of_another_model_is_refused(demo_vlm, demo_estimator, scen
     other = replace(demo_estimator, binding=replace(demo_estimator.binding, fingerprint="0" * 16))
     with pytest.raises(EstimatorMismatchError):
         tk.stream(demo_vlm, scene_image, QUESTION, estimator=other)
+
+
+def test_regions_that_the_estimator_was_not_made_for_are_refused(demo_vlm, demo_estimator, scene_image):
+    blocks = tk.segment(scene_image, "blocks")
+    with pytest.raises(EstimatorMismatchError, match=r"regions of method 'vision' and does not fit.*'blocks'"):
+        tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, regions=blocks)
+
+
+def test_greedy_samples_would_be_copies_and_are_refused(demo_vlm, demo_estimator, scene_image):
+    items = [Item("a", scene_image, QUESTION, "a")]
+    with pytest.raises(InputError, match="3 samples would be copies of one"):
+        list(collect(demo_vlm, items, estimator=demo_estimator, samples=3, sampling=Sampling(0)))
 
 
 def test_a_trace_holds_the_steps_of_the_stream(demo_vlm, demo_estimator, scene_image):

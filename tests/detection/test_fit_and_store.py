@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr("trajkit.traces.atomic.os.fsync", full)
     with pytest.raises(InputError, match="No space left"):
         save_detectors(folder, fitted.detectors)
     assert (folder / store.FILE).read_bytes() == before
@@ -166,5 +166,5 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
 
 def test_a_folder_that_is_a_file_is_an_input_error(fitted: FitResult, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(InputError, match="could not write"):
+    with pytest.raises(InputError, match="could not be written"):
         save_detectors(tmp_path / "taken", fitted.detectors)

@@ -173,6 +173,15 @@ def test_a_run_is_taken_once(tmp_path: Path) -> None:
         write_traces([make_trace(1), make_trace(1)], tmp_path / "runs.parquet")
 
 
+def test_a_collection_goes_on_only_with_the_settings_it_began_with(tmp_path: Path) -> None:
+    with TraceWriter(tmp_path) as writer:
+        writer.add(make_trace(0, meta={"temperature": 1.0, "estimator": "abc"}))
+    with TraceWriter(tmp_path) as writer:
+        writer.require({"temperature": 1.0, "estimator": "abc", "revision": "a setting that the run does not name"})
+        with pytest.raises(InputError, match=r"made with estimator 'abc'.*to be made with 'xyz'"):
+            writer.require({"temperature": 1.0, "estimator": "xyz"})
+
+
 def test_a_run_that_cannot_be_stored_does_not_spoil_the_others(tmp_path: Path) -> None:
     with TraceWriter(tmp_path) as writer:
         writer.add(make_trace(0))

@@ -1,7 +1,7 @@
 """Ablation: the measured effect of hiding regions, by running the model again without them.
 
 effect Δ_k(S) = Σ_{t∈S} [log p(y_t | x, y_<t) − log p(y_t | ablate(x, R_k), y_<t)], nats; positive: the region
-supports the step (DESIGN.md, "Words").
+supports the step.
 """
 
 from __future__ import annotations

@@ -93,8 +93,20 @@ def trace(
     draw = uuid.uuid4().hex if seed is None else f"{seed} {temperature} {max_new_tokens}"
     name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {question} {draw}".encode()).hexdigest()[:16]
     item = Item(name, running.prompt.image, question, group_id or image_id[:16], target)
-    sampling = Sampling(temperature, max_new_tokens, seed)
-    return _assemble(vlm, item, 0, steps, effects, running.regions, png, sampling, running.closed, judge_by_target)
+    made_by = settings(vlm, estimator, Sampling(temperature, max_new_tokens, seed))
+    return _assemble(vlm, item, 0, steps, effects, running.regions, png, made_by, running.closed, judge_by_target)
+
+
+def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling) -> dict[str, Any]:
+    """What a run was made with, for its `meta`: runs that differ in any of it do not belong to one collection."""
+    return {
+        "fingerprint": vlm.fingerprint,
+        "revision": vlm.revision,
+        "estimator": estimator.digest,
+        "temperature": sampling.temperature,
+        "max_new_tokens": sampling.max_new_tokens,
+        "seed": sampling.seed,
+    }
 
 
 def collect(
@@ -106,8 +118,6 @@ def collect(
     sampling: Sampling | None = None,
     judge: Judge = judge_by_target,
     done: frozenset[str] = frozenset(),
-    region_method: Any = "vision",
-    k: tuple[int, int] = (16, 128),
     batch_size: int = 32,
     advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> Iterator[Trace]:
@@ -115,29 +125,31 @@ def collect(
 
     Items are generated `batch_size` at a time, seeded by the seed and the batch: the same items in the same order give
     the same runs. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again, so a collection
-    that was interrupted goes on as if it had not been.
+    that was interrupted goes on as if it had not been. Raises InputError when greedy runs are asked for more than once.
     """
     estimator.check(vlm.fingerprint, vlm.name)
     sampling = sampling or Sampling(seed=0)
-    pooling: Any = estimator.binding.pooling
+    sampling.check(vlm, samples)
+    made_by = settings(vlm, estimator, sampling)
     for batch in batched(items, batch_size):
         if all(f"{item.id}-{i}" in done for item in batch for i in range(samples)):
             advance("already there", len(batch))
             continue
         for item, prompt, runs in generate_runs(vlm, batch, samples, sampling):
-            regions = segment(prompt.image, region_method, k, vlm=vlm)
+            regions = segment(prompt.image, estimator.binding.region_method, vlm=vlm)
             png = to_png(prompt.image)
             for i, tokens in enumerate(runs):
                 spans, texts, closed = split_steps(tokens, vlm)
                 if not spans or f"{item.id}-{i}" in done:
                     continue
-                seen = replay(vlm, prompt, torch.tensor(tokens, device=vlm.model.device), spans, regions, pooling)
+                ids = torch.tensor(tokens, device=vlm.model.device)
+                seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling)
                 steps = [
                     Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
                     for t, (span, text) in enumerate(zip(spans, texts, strict=True))
                 ]
                 effects = estimator.predict(seen.features)
-                yield _assemble(vlm, item, i, steps, effects, regions, png, sampling, closed, judge)
+                yield _assemble(vlm, item, i, steps, effects, regions, png, made_by, closed, judge)
             advance(item.task_set)
 
 
@@ -163,16 +175,15 @@ def generate_runs(
         shape = tuple((name, tuple(value.shape)) for name, value in prompt.inputs.items())
         shapes.setdefault((shape, prompt.grid), []).append((item, prompt))
     salt = zlib.crc32(" ".join(item.id for item in items).encode())
-    greedy = not arguments.get("do_sample", vlm.model.generation_config.do_sample)
     for number, group in enumerate(shapes.values()):
         inputs = {name: torch.cat([p.inputs[name] for _, p in group]) for name in group[0][1].inputs}
         with torch.random.fork_rng(enabled=sampling.seed is not None):
             if sampling.seed is not None:
                 torch.manual_seed(((sampling.seed << 40) + (salt << 8) + number) % 2**63)
-            output = vlm.model.generate(**inputs, **arguments, num_return_sequences=1 if greedy else samples)
+            output = vlm.model.generate(**inputs, **arguments, num_return_sequences=samples)
         rows = [_until_end(row, vlm.end_tokens) for row in output[:, group[0][1].length :].tolist()]
         for i, (item, prompt) in enumerate(group):
-            yield item, prompt, [rows[i]] * samples if greedy else rows[i * samples : (i + 1) * samples]
+            yield item, prompt, rows[i * samples : (i + 1) * samples]
 
 
 def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
@@ -181,17 +192,13 @@ def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
 
 def _assemble(
     vlm: VLM, item: Item, repeat: int, steps: list[Step], effects: Any, regions: Regions, png: bytes,
-    sampling: Sampling, closed: bool, judge: Judge,
+    settings: dict[str, Any], closed: bool, judge: Judge,
 ) -> Trace:  # fmt: skip
     answer = next((s.text for s in steps if s.kind == "answer"), None) if closed else None
     verdict = judge(item, [s.text for s in steps if s.kind == "thinking"], answer)
     meta = item.meta | verdict.facts
-    meta |= {
-        "temperature": sampling.temperature,
-        "seed": sampling.seed,
+    meta |= settings | {
         "thinking_closed": closed,
-        "fingerprint": vlm.fingerprint,
-        "revision": vlm.revision,
         "region_method": regions.method,
         "torch": torch.__version__,
         "python": platform.python_version(),

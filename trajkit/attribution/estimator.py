@@ -8,16 +8,22 @@ it; a squared error in nats beside it (`scale_weight`) sets that right. One last
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
+
+if TYPE_CHECKING:
+    from trajkit.attribution.ablation import Ablation
+    from trajkit.attribution.features import Pooling
+    from trajkit.attribution.regions import Method
 
 FORMAT = 1
 _CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
@@ -39,9 +45,9 @@ class Binding:
     fingerprint: str
     model: str
     revision: str | None
-    region_method: str
-    pooling: str
-    ablation: str
+    region_method: Method
+    pooling: Pooling
+    ablation: Ablation
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,19 @@ class EffectEstimator:
                 f"this estimator was trained on {self.binding.model} ({self.binding.fingerprint}) and does not fit "
                 f"{name} ({fingerprint}). Train one: python -m pipelines.train_estimator --model {name} --out FOLDER"
             )
+
+    def check_regions(self, region_method: str) -> None:
+        """Raise EstimatorMismatchError unless it was made for regions of this method."""
+        if region_method != self.binding.region_method:
+            raise EstimatorMismatchError(
+                f"this estimator was trained on regions of method {self.binding.region_method!r} and does not fit "
+                f"regions of method {region_method!r}. Segment with {self.binding.region_method!r}."
+            )
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that tell these weights from any others."""
+        return _digest(self.weights)
 
     @classmethod
     def fit(
@@ -136,7 +155,13 @@ class EffectEstimator:
         from trajkit.traces.atomic import replacing
 
         folder = Path(folder)
-        card = {"format": FORMAT, "kind": "linear", "binding": asdict(self.binding), "card": self.card}
+        card = {
+            "format": FORMAT,
+            "kind": "linear",
+            "binding": asdict(self.binding),
+            "weights_sha256": self.digest,
+            "card": self.card,
+        }
         with replacing(folder / _WEIGHTS) as file:
             file.write(save({"weights": np.ascontiguousarray(self.weights)}))
         with replacing(folder / _CARD) as file:
@@ -158,7 +183,7 @@ class EffectEstimator:
             card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
             weights = load_file(folder / _WEIGHTS)["weights"]
             binding = Binding(**card["binding"])
-            version = card["format"]
+            version, digest = card["format"], card["weights_sha256"]
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(
                 f"the estimator in {folder} is damaged: {error}. Train it again or restore the files."
@@ -172,7 +197,16 @@ class EffectEstimator:
                 f"the estimator in {folder} must hold finite float32 weights of one axis; "
                 f"got {weights.dtype} {weights.shape}."
             )
+        if digest != _digest(weights):
+            raise InputError(
+                f"the estimator in {folder} is damaged: {_CARD} and {_WEIGHTS} were not saved together. "
+                "Train it again or restore the files."
+            )
         return cls(weights, binding, card.get("card", {}))
+
+
+def _digest(weights: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(weights).tobytes()).hexdigest()[:16]
 
 
 def _centred(x: Any) -> Any:

@@ -1,7 +1,8 @@
 """Features f_{S,k}: attention from the positions that predict a step to the image tokens of a region, per head.
 
 Position t−1 predicts token t. Rows are normalised over all visible keys before the image tokens are picked out
-(DESIGN.md, "Features"; pooling by mean over a region's tokens is the paper's, by sum is the natural one for ablation).
+(pooling by mean over a region's tokens is the paper's, vSTREAM, arXiv 2604.16587; by sum is the natural one for
+ablation).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regions: a partition of an image into connected sets of pixels.
 
 Semantic regions come from Ward linkage over patch features with 4-neighbour connectivity; how many is read off the
-merge distances (DESIGN.md, "Regions").
+merge distances.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ def segment(
         labels = _upsample(cluster(features, grid, k), size)
         return Regions(labels, int(labels.max()) + 1, method)
     count = min(k[1], image.height * image.width)
-    make = _blocks if method == "blocks" else _voronoi
-    labels = _compact(make(size, count, seed))
+    labels = _compact(_blocks(size, count) if method == "blocks" else _voronoi(size, count, seed))
     return Regions(labels, int(labels.max()) + 1, method)
 
 
@@ -121,7 +120,7 @@ def _upsample(labels: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.in
     return _compact(labels[rows[:, None], cols])
 
 
-def _blocks(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
+def _blocks(size: tuple[int, int], count: int) -> NDArray[np.int64]:
     rows = min(count, max(1, round((count * size[0] / size[1]) ** 0.5)))
     cols = max(1, count // rows)
     return _upsample(np.arange(rows * cols).reshape(rows, cols), size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,23 +35,20 @@ def replay(
     inputs = full_inputs(vlm, prompt, tokens)
     with AttentionTap(vlm, last_only=False) as tap:
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0, :-1]
-    logp = torch.log_softmax(logits.float(), -1)  # (n, V)
-    chosen = logp.gather(-1, tokens[:, None])[:, 0]
-    entropy = -(logp.exp() * logp).sum(-1)
     queries, keys = tap.take(0, tap.n_passes)
     weights = torch.from_numpy(token_weights(regions, prompt.grid)).to(tokens.device)
-    first = prompt.length - 1  # the row that predicts token 0
-    rows = torch.arange(first, first + len(tokens), device=tokens.device)
-    attention = image_attention(
-        [q[0, :, rows] for q in queries], [k[0] for k in keys], rows, prompt.image_tokens, tap.scaling
-    )  # (L, H, n, N)
-    features = [pool(attention[:, :, s.start : s.end], weights, pooling) for s in spans]
+    features, logprob, entropy = [], [], []
+    for span in spans:  # a step at a time: a whole run's attention or log-probabilities may not fit in memory
+        logp = torch.log_softmax(logits[span.start : span.end].float(), -1)  # (n, V)
+        logprob.append(logp.gather(-1, tokens[span.start : span.end, None]).mean())
+        entropy.append(-(logp.exp() * logp).sum(-1).mean())
+        rows = torch.arange(span.start, span.end, device=tokens.device) + prompt.length - 1  # row t−1 predicts token t
+        attention = image_attention(
+            [q[0, :, rows] for q in queries], [k[0] for k in keys], rows, prompt.image_tokens, tap.scaling
+        )  # (L, H, n, N)
+        features.append(pool(attention, weights, pooling))
     return Replay(
         torch.stack(features).cpu().numpy(),
-        _step_means(chosen, spans),
-        _step_means(entropy, spans),
+        torch.stack(logprob).double().cpu().numpy(),
+        torch.stack(entropy).double().cpu().numpy(),
     )
-
-
-def _step_means(values: Tensor, spans: Sequence[Span]) -> NDArray[Any]:
-    return np.array([float(values[s.start : s.end].mean()) for s in spans])

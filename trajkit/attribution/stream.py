@@ -26,7 +26,7 @@ from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import image_attention, pool, token_weights
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
-from trajkit.errors import StreamError
+from trajkit.errors import InputError, StreamError
 from trajkit.traces.trace import Step
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, StepSplitter
@@ -54,6 +54,7 @@ class _Finished:
     text: str
     queries: list[Tensor]  # L × (1, H, n, D)
     keys: list[Tensor]  # L × (1, H_kv, S, D)
+    scaling: float
     logprob: list[Tensor]
     entropy: list[Tensor]
     seconds: float
@@ -66,6 +67,15 @@ class Sampling:
     temperature: float | None = None
     max_new_tokens: int | None = None
     seed: int | None = None
+
+    def check(self, vlm: VLM, samples: int) -> None:
+        """Raise InputError when several samples are asked for and the most likely token is taken every time."""
+        greedy = self.temperature == 0 or (self.temperature is None and not vlm.model.generation_config.do_sample)
+        if greedy and samples > 1:
+            raise InputError(
+                f"greedy generation gives the same run every time, so {samples} samples would be copies of one; "
+                "ask for one sample, or for a temperature above 0."
+            )
 
     def arguments(self, vlm: VLM) -> dict[str, Any]:
         """Keyword arguments for `generate`."""
@@ -205,9 +215,9 @@ class _Run:
         rows = torch.arange(span.start, span.end, device=device) + self.prompt.length - 1
         attention = image_attention(
             [q[0] for q in item.queries], [k[0] for k in item.keys], rows, self.prompt.image_tokens,
-            self._vlm.model.model.language_model.layers[0].self_attn.scaling,
+            item.scaling,
         )  # fmt: skip
-        features = pool(attention, self._weights, self._estimator.binding.pooling).cpu().numpy()  # type: ignore[arg-type]
+        features = pool(attention, self._weights, self._estimator.binding.pooling).cpu().numpy()
         live = LiveStep(
             text=item.text,
             kind=span.kind,
@@ -230,7 +240,7 @@ class _Recorder(LogitsProcessor):
     def __init__(self, vlm: VLM, tap: AttentionTap, prompt_length: int, out: Queue[_Finished | None]) -> None:
         self.splitter = StepSplitter.of(vlm)
         self._vlm, self._tap, self._prompt_length, self._out = vlm, tap, prompt_length, out
-        self._logp: Tensor | None = None
+        self._logp = torch.empty(0)  # of the token to come
         self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
         self._entropy: list[Tensor] = []
         self._dropped = 0
@@ -251,7 +261,6 @@ class _Recorder(LogitsProcessor):
         self._hand_over(self.splitter.finish(end))
 
     def _push(self, token: int) -> None:
-        assert self._logp is not None
         self._logprob.append(self._logp[token])
         self._entropy.append(-(self._logp.exp() * self._logp.nan_to_num(neginf=0)).sum())
         self._pushed += 1
@@ -264,8 +273,8 @@ class _Recorder(LogitsProcessor):
         first, last = span.start - self._dropped, span.end - self._dropped
         queries, keys = self._tap.take(first, last)
         item = _Finished(
-            span, self.splitter.text(span), queries, keys, self._logprob[first:last], self._entropy[first:last],
-            now - self._clock,
+            span, self.splitter.text(span), queries, keys, self._tap.scaling, self._logprob[first:last],
+            self._entropy[first:last], now - self._clock,
         )  # fmt: skip
         self._out.put_nowait(item)
         self._clock = now
@@ -296,14 +305,16 @@ def stream(
 ) -> Stream:
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
-    regions: as from `segment`, which is called when none are given. temperature: None for the model's own setting,
-    0 for greedy. Breaking out of the loop stops the generation.
-    Raises EstimatorMismatchError when the estimator (or monitor) was made for another model, StreamError when
-    attribution fails while the model generates.
+    regions: as from `segment` with the method that the estimator was trained on; made so by default. temperature:
+    None for the model's own setting, 0 for greedy. Breaking out of the loop stops the generation.
+    Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
+    StreamError when attribution fails while the model generates.
     """
     estimator.check(vlm.fingerprint, vlm.name)
+    if regions is not None:
+        estimator.check_regions(regions.method)
     if monitor is not None:
         monitor.check(vlm.name, vlm.fingerprint)
     prompt = vlm.prepare(image, question)
-    regions = regions or segment(prompt.image, vlm=vlm)
+    regions = regions or segment(prompt.image, estimator.binding.region_method, vlm=vlm)
     return Stream(_Run(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed)))

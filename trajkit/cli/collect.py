@@ -52,6 +52,7 @@ def collect(
     Stop it at any moment and run it again: it goes on where it was, and no run is made twice.
     A question whose image cannot be used is reported and left out, and the exit code is then 1.
     """
+    from trajkit.attribution.collect import settings
     from trajkit.attribution.stream import Sampling
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.output import Interrupted
@@ -62,8 +63,10 @@ def collect(
     vlm = load_model(model)
     estimate = load_estimator(estimator, vlm)
     sampling = Sampling(temperature, max_new_tokens, seed)
+    sampling.check(vlm, samples)
     try:
         with TraceWriter(out) as writer:
+            writer.require(settings(vlm, estimate, sampling))
             before = len(writer.ids)
             bad = _collect(vlm, estimate, asked, samples, sampling, writer)
     except KeyboardInterrupt:

@@ -82,7 +82,7 @@ def _demo() -> Iterator[Check]:
     from trajkit.attribution.estimator import EffectEstimator
     from trajkit.cli.loading import load_detectors_for, load_model
     from trajkit.demo import paths
-    from trajkit.errors import TrajkitError
+    from trajkit.errors import InputError, TrajkitError
     from trajkit.traces.store import read_traces
 
     vlm = None
@@ -101,6 +101,8 @@ def _demo() -> Iterator[Check]:
         yield Check("estimator", False, _first(error), "python -m pipelines.train_estimator")
     try:
         traces = read_traces(paths.TRACES)
+        if not len(traces):
+            raise InputError(f"no runs in {_name(paths.TRACES)}")
         first = traces[0].meta.get("fingerprint")
         if vlm is not None and first not in (None, vlm.fingerprint):
             yield Check("traces", False, f"made by another model ({first})", "python -m pipelines.collect_traces")

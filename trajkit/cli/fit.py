@@ -48,7 +48,7 @@ def fit(
             f"none of the {len(runs)} runs in {traces} has a known outcome; "
             "give the questions a target and collect again."
         )
-    result = fit_detectors(list(runs.without_images()), alpha=alpha, seed=seed)
+    result = fit_detectors(runs, alpha=alpha, seed=seed)
     path = save_detectors(out, result.detectors)
     console = stdout()
     show_evaluation(console, result.tables)

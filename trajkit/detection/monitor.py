@@ -264,7 +264,10 @@ def fingerprint_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
 
     if isinstance(traces, pd.DataFrame):
         return ""
-    found = sorted({str(trace.meta.get("fingerprint", "")) for trace in traces})
+    from trajkit.traces.store import Traces
+
+    light = traces.without_images() if isinstance(traces, Traces) else traces
+    found = sorted({str(trace.meta.get("fingerprint", "")) for trace in light})
     if len(found) > 1:
         raise InputError(
             f"these traces come from {len(found)} versions of the model (weights {', '.join(found)}); split them."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
 from trajkit.errors import InputError
+from trajkit.traces.atomic import replacing
 
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
@@ -63,7 +62,8 @@ def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
     except (TypeError, ValueError) as error:
         raise InputError(f"the card of detectors must hold plain JSON values: {error}.") from error
     path = Path(folder) / FILE
-    _write_atomically(path, text)
+    with replacing(path) as file:
+        file.write(text.encode())
     return path
 
 
@@ -108,23 +108,3 @@ def load_detectors(folder: str | Path) -> Detectors:
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no JSON number")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise InputError(
-            f"could not write {path}: {error.strerror or error}. Free space or choose another folder; "
-            "a file that was there is unchanged."
-        ) from error

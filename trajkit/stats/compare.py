@@ -89,8 +89,9 @@ def _delta_interval(
     values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     n = member.max() + 1
-    times = rng.multinomial(n, np.full(n, 1 / n), n_resamples)
-    draws = _delta(values, is_a, times[:, member])
+    times = rng.multinomial(n, np.full(n, 1 / n), n_resamples)  # (n_resamples, groups): how often each is drawn
+    blocks = [_delta(values, is_a, times[i : i + 100, member]) for i in range(0, n_resamples, 100)]  # for memory
+    draws = np.concatenate(blocks)
     draws = draws[~np.isnan(draws)]
     return (float(np.quantile(draws, 0.025)), float(np.quantile(draws, 0.975))) if len(draws) else (np.nan, np.nan)
 

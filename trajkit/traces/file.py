@@ -49,6 +49,16 @@ class TraceFile:
         """The transcript_id of each row, reading nothing else."""
         return self._read(("transcript_id",))["transcript_id"].to_pylist()
 
+    def read_settings(self) -> list[tuple[str, str]]:
+        """One (transcript_id, meta as JSON) for every distinct `meta`, reading nothing else."""
+        table = self._read(("transcript_id", "meta"))
+        return list(
+            {
+                meta: (name, meta)
+                for name, meta in zip(table["transcript_id"].to_pylist(), table["meta"].to_pylist(), strict=True)
+            }.values()
+        )
+
     @cached_property
     def _index(self) -> pa.Table:
         table = self._read(_INDEX)

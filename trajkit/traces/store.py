@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -157,6 +158,21 @@ class TraceWriter:
     def ids(self) -> Set[str]:
         """The runs in the folder and those that wait: what need not be collected again."""
         return self._ids
+
+    def require(self, settings: Mapping[str, Any]) -> None:
+        """Raise InputError when a run in the folder says in its `meta` that it was made with other settings.
+
+        Settings that a run says nothing of are not compared.
+        """
+        for part in _parts(self._folder):
+            for name, text in TraceFile(part).read_settings():
+                meta = json.loads(text)
+                for key, value in settings.items():
+                    if meta.get(key, value) != value:
+                        raise InputError(
+                            f"{self._folder} holds runs made with {key} {meta[key]!r} (run {name!r}), and these are "
+                            f"to be made with {value!r}; go on with the same, or give them a folder of their own."
+                        )
 
     def add(self, trace: Trace) -> None:
         """Take a run. Raises InputError when its id is already there or it cannot be stored; then it is not taken."""

@@ -2,7 +2,6 @@
 
 All measures lie in [0, 1] and are comparable across K: 0 when all regions support the step equally, 1 when one region
 does alone. A step that no region supports has none (NaN). With K = 1 every supported step has concentration 1.
-Formulas: DESIGN.md, "Trajectory".
 """
 
 from __future__ import annotations

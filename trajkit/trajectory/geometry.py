@@ -1,7 +1,7 @@
 """Geometry of a path x_1..x_T in R^D. NumPy only.
 
 Every function takes x of shape (T, D), any D ≥ 1, in any unit; lengths come out in that unit. A path is read in the
-order of its rows. A NaN coordinate makes lengths NaN. Formulas: DESIGN.md, "Trajectory".
+order of its rows. A NaN coordinate makes lengths NaN.
 """
 
 from __future__ import annotations
