@@ -124,3 +124,15 @@ class TestLabels:
     def test_a_wrong_comparison_is_found(self):
         label = label_run(parse_question("is there a red 7?"), SCENE, ["look for red 7, see red 1, yes."], "yes")
         assert (label.outcome, label.first_wrong) == ("reasoning_failure", 0)
+
+    @pytest.mark.parametrize(("question", "conclusion", "answer"), [
+        ("how many red digits are there?", "that makes 3 red digits.", "3"),
+        ("are there more red than blue digits?", "that makes 1 red and 0 blue.", "yes"),
+        ("what is the sum of row 1?", "the sum is 9.", "9"),
+        ("what is the largest blue digit?", "the largest is 9.", "9"),
+        ("is there a blue 7?", "there is no blue 7.", "no"),
+        ("is there a red 2?", "that is a red 2.", "yes"),
+    ])  # fmt: skip
+    def test_a_conclusion_that_does_not_follow_from_what_was_read_is_found(self, question, conclusion, answer):
+        label = label_run(parse_question(question), SCENE, (*self.look, conclusion), answer)
+        assert (label.outcome, label.first_wrong) == ("reasoning_failure", 2)

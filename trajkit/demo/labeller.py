@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,9 @@ Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
 
 _PERCEPT = re.compile(rf"row (\d+) col (\d+) is (?:(empty)|({'|'.join(COLOURS)}) (\d+))(?=\s*\.|\s|$)")
 _COMPARISON = re.compile(r"look for (\w+ \d+), see (\w+ \d+), (yes|no)|(\d+) more than (\d+), (yes|no)")
+_COUNT = re.compile(rf"(?:that makes|and) (\d+) ({'|'.join(COLOURS)})")
+_RESULT = re.compile(r"(?:the sum|the largest) is (\w+)")
+_PRESENCE = re.compile(r"(there is no|that is an?) \w+ \d+$")
 _ARITHMETIC = re.compile(r"(\d+) (plus|minus) (\d+) is (minus )?(\d+)")
 
 
@@ -26,7 +30,8 @@ class Label:
     `hallucination` when they are false and the answer is the one that they imply; `unknown` when they are false and it
     does not follow from them either.
     first_wrong: 0-based sentence that went wrong first and was never put right; the number of sentences when it was
-    the answer itself or a conclusion that states no sum or comparison; None on success.
+    the answer itself; None on success. A sum, comparison, count or other conclusion is wrong when it does not follow
+    from what had been read by then.
     false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.
     """
 
@@ -63,6 +68,9 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
         for wanted, seen, same, a, b, more in _COMPARISON.findall(text):
             if (same == "yes") != (wanted == seen) if same else (more == "yes") != (int(a) > int(b)):
                 broken.append(number)
+        seen = {at: cell for at, (cell, _) in readings.items()}
+        if not _concludes_rightly(text, task, seen):
+            broken.append(number)
     false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):
         return Label("success", None, len(false), corrections)
@@ -73,3 +81,15 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
         return Label("reasoning_failure", min(broken, default=len(sentences)), len(false), corrections)
     follows = answer is not None and normalise(answer) == implied
     return Label("hallucination" if follows else "unknown", first_wrong, len(false), corrections)
+
+
+def _concludes_rightly(text: str, task: Task, seen: Mapping[Position, Cell]) -> bool:
+    """Whether the conclusions in a sentence, if there are any, follow from the cells read so far."""
+    counts = Counter(cell[0] for cell in seen.values() if cell is not None)
+    if any(int(count) != counts[colour] for count, colour in _COUNT.findall(text)):
+        return False
+    implied = task.answer(seen)
+    if any(result != implied for result in _RESULT.findall(text)):
+        return False
+    presence = _PRESENCE.search(text)
+    return presence is None or (presence[1] == "there is no") == (implied == "no")
