@@ -4,7 +4,10 @@
     python -m pipelines.train_demo_model --compile        # a fifth faster where a C++ compiler is installed
     python -m pipelines.train_demo_model --quick          # seconds; an untrained stand-in in a scratch folder
 
-Writes data/demo/model. A GPU is used where there is one. Accuracy: `python -m analyses.demo_model`.
+    python -m pipelines.train_demo_model --architecture glm4v --out data/demo/glm4v --work runs/train_glm4v
+
+Writes data/demo/model, or a smaller model of another architecture with a shorter training. A GPU is used where there
+is one. Accuracy: `python -m analyses.demo_model`.
 """
 
 from __future__ import annotations
@@ -20,25 +23,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/train_demo_model"), help="where the training state lives"
     )
+    parser.add_argument("--architecture", default="qwen3_vl", choices=("qwen3_vl", "qwen2_5_vl", "glm4v"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="fuse the text layers with torch.compile")
     parser.add_argument("--quick", action="store_true", help="a few steps into a scratch folder")
     args = parser.parse_args(argv)
 
     import torch
-    from transformers import Qwen3VLForConditionalGeneration
 
-    from trajkit.demo.model import build_config, build_tokenizer, save_checkpoint
-    from trajkit.demo.training import QUICK_STAGES, STAGES, Trainer
+    from trajkit.demo.model import build_model, build_tokenizer, save_checkpoint
+    from trajkit.demo.training import QUICK_STAGES, SMALL_STAGES, STAGES, Trainer
     from trajkit.progress import progress
 
     if args.quick:
         scratch = Path(tempfile.mkdtemp(prefix="trajkit-"))
         args.out, args.work = scratch / "model", scratch / "work"
-    stages = QUICK_STAGES if args.quick else STAGES
+    stages = STAGES if args.architecture == "qwen3_vl" else SMALL_STAGES
+    stages = QUICK_STAGES if args.quick else stages
     torch.manual_seed(args.seed)
-    tokenizer = build_tokenizer()
-    model = Qwen3VLForConditionalGeneration(build_config(tokenizer))
+    tokenizer = build_tokenizer(args.architecture)
+    model = build_model(tokenizer, args.architecture)
     trainer = Trainer(model, tokenizer, args.work, stages, args.seed)
     if trainer.resume():
         print(f"resumed at stage {trainer.stage + 1} of {len(stages)}, step {trainer.step}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -36,3 +37,30 @@ def scene_image():
     from trajkit.demo.scene import draw_scene
 
     return Image.fromarray(draw_scene(np.random.default_rng(11), "test", 0.0)[1])
+
+
+@pytest.fixture(scope="session")
+def random_vlm(tmp_path_factory):
+    """Make a random-weight model of an architecture, as loaded from its folder; image tokens merge 2 × 2 patches."""
+
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from trajkit.demo.model import ARCHITECTURES, build_tokenizer, save_checkpoint
+    from trajkit.vlm.load import load_vlm
+
+    @cache
+    def make(architecture: str = "qwen3_vl", heads: int = 4, kv_heads: int = 2, dtype: str = "float32"):
+        tokenizer = build_tokenizer(architecture)
+        config = ARCHITECTURES[architecture](tokenizer)
+        config.text_config.num_attention_heads, config.text_config.num_key_value_heads = heads, kv_heads
+        config.vision_config.spatial_merge_size, config.vision_config.temporal_patch_size = 2, 2
+        torch.manual_seed(0)
+        model = AutoModelForImageTextToText.from_config(config)
+        for parameter in model.parameters():  # make attention uneven, so that a wrong row or head would show
+            parameter.data.add_(torch.randn_like(parameter) * 0.1)
+        folder = tmp_path_factory.mktemp(f"{architecture}-{heads}-{kv_heads}")
+        save_checkpoint(model, tokenizer, folder)
+        return load_vlm(folder, device="cpu", dtype=getattr(torch, dtype))
+
+    return make

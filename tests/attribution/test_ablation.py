@@ -15,7 +15,7 @@ from trajkit.vlm.sentences import split_steps
 @pytest.fixture(scope="module")
 def run(demo_vlm, prompt, generated):
     spans, texts, _ = split_steps(generated.tolist(), demo_vlm)
-    return spans, texts, tk.segment(prompt.image, "blocks", (16, 16))
+    return spans, texts, tk.segment(prompt.canvas.images, "blocks", (16, 16))
 
 
 def measure(vlm, prompt, generated, run, masks, ablation="mean", **kwargs):
@@ -58,10 +58,10 @@ def test_an_effect_is_the_drop_in_log_probability(demo_vlm, prompt, generated, r
     spans, _, regions = run
     mask = np.zeros((1, 16), bool)
     mask[0, 5] = True
-    pixels = np.asarray(prompt.image).copy()
+    pixels = np.asarray(prompt.canvas.picture).copy()
     pixels[regions.labels == 5] = pixels.reshape(-1, 3).mean(0).round()
     drop = []
-    for image in (prompt.image, Image.fromarray(pixels)):
+    for image in (prompt.canvas.picture, Image.fromarray(pixels)):
         inputs = demo_vlm.prepare(image, prompt.question).inputs
         ids = torch.cat([inputs["input_ids"], generated[None]], 1)
         kinds = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(generated)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.attribution.conftest import random_vlm
+from tests.attribution.conftest import QUESTION
 from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import image_attention
 from trajkit.attribution.tap import AttentionTap
+from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
 
 
@@ -38,19 +39,38 @@ def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated
     torch.testing.assert_close(ours, eager, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 1)])
-def test_grouped_query_heads_and_merged_patches_are_handled(heads, kv_heads):
-    vlm = random_vlm(heads, kv_heads)
-    image = vlm.model.config.image_token_id
-    ids = torch.cat([torch.tensor([1, 10, 3]), torch.full((16,), image), torch.randint(20, 60, (9,))])[None]
-    kinds = (ids == image).long()
-    inputs = {
-        "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds,
-        "pixel_values": torch.randn(64, 768), "image_grid_thw": torch.tensor([[1, 8, 8]]),
-    }  # fmt: skip
-    rows, at = torch.arange(19, 28), torch.arange(3, 19)
-    ours = tapped_attention(vlm, inputs, rows, at)
-    torch.testing.assert_close(ours, eager_attention(vlm, inputs)[:, :, rows][..., at], atol=1e-5, rtol=0)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_it_equals_eager_attention_for_every_architecture_and_number_of_key_heads(
+    random_vlm, scene_image, architecture, kv_heads
+):
+    vlm = random_vlm(architecture, 4, kv_heads)
+    prompt = vlm.prepare([scene_image, scene_image.resize((128, 64))], QUESTION)
+    tokens = torch.arange(20, 32)
+    inputs = full_inputs(vlm, prompt, tokens)
+    rows = torch.arange(prompt.length - 1, prompt.length - 1 + len(tokens))
+    ours = tapped_attention(vlm, inputs, rows, prompt.image_tokens)
+    eager = eager_attention(vlm, inputs)[:, :, rows][..., prompt.image_tokens]
+    assert ours.std() > 1e-3
+    torch.testing.assert_close(ours, eager, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_tokens_are_identical_with_the_tap_for_every_architecture(
+    random_vlm, scene_image, architecture, dtype, do_sample
+):
+    vlm = random_vlm(architecture, dtype=dtype)
+    prompt = vlm.prepare(scene_image, QUESTION)
+
+    def run():
+        torch.manual_seed(5)
+        return vlm.model.generate(**prompt.inputs, do_sample=do_sample, max_new_tokens=12)
+
+    plain = run()
+    with AttentionTap(vlm):
+        assert torch.equal(run(), plain)
 
 
 @pytest.mark.parametrize("do_sample", [False, True])
@@ -93,8 +113,11 @@ def test_leaving_a_tap_restores_the_model_even_after_an_error(demo_vlm):
     assert set(ALL_ATTENTION_FUNCTIONS) == before
 
 
-def test_an_eager_model_is_refused():
-    vlm = random_vlm(2, 2)
+def test_an_eager_model_is_refused(random_vlm):
+    vlm = random_vlm()
     vlm.model.set_attn_implementation("eager")
-    with pytest.raises(InputError, match="needs a model on a fast kernel"), AttentionTap(vlm):
-        pass
+    try:
+        with pytest.raises(InputError, match="needs a model on a fast kernel"), AttentionTap(vlm):
+            pass
+    finally:
+        vlm.model.set_attn_implementation("sdpa")

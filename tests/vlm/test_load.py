@@ -25,7 +25,7 @@ def test_the_demo_model_is_an_ordinary_checkpoint():
 
 def test_a_prompt_marks_one_token_for_every_patch(demo_vlm, scene_image):
     prompt = demo_vlm.prepare(scene_image, "read row 2.")
-    assert prompt.grid == (8, 8)
+    assert prompt.grids == ((8, 8),)
     assert len(prompt.image_tokens) == 64
     ids = prompt.inputs["input_ids"][0]
     assert (ids[prompt.image_tokens] == demo_vlm.model.config.image_token_id).all()

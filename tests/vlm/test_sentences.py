@@ -48,6 +48,41 @@ def test_an_opening_tag_in_the_output_belongs_to_no_step():
     assert cut("<think>", "Look", ".", "</think>", "no") == [("Look.", "thinking"), ("no", "answer")]
 
 
+def test_tags_may_be_ordinary_text_over_several_tokens():
+    pieces = [
+        "<",
+        "think",
+        ">",
+        "\n",
+        "Look",
+        ".",
+        " It",
+        " is",
+        " red",
+        ".\n",
+        "</",
+        "think",
+        ">\n\n",
+        "<answer>",
+        "red",
+        "</answer>",
+    ]
+    splitter = StepSplitter(lambda ids: "".join(pieces[i] for i in ids), None, None, ("<answer>", "</answer>"))
+    spans = [span for token in range(len(pieces)) if (span := splitter.push(token))]
+    spans.append(splitter.finish())
+    assert [(splitter.text(s), s.kind) for s in spans] == [
+        ("Look.", "thinking"), ("It is red.", "thinking"), ("red", "answer")
+    ]  # fmt: skip
+    assert splitter.closed
+
+
+def test_text_tags_in_the_middle_of_a_line_end_the_step_before_them():
+    pieces = ["Look", ".", "</", "think", ">", "yes"]
+    splitter = StepSplitter(lambda ids: "".join(pieces[i] for i in ids), None, None)
+    spans = [span for token in range(len(pieces)) if (span := splitter.push(token))]
+    assert [(s.start, s.end) for s in [*spans, splitter.finish()]] == [(0, 2), (5, 6)]
+
+
 def test_a_thinking_span_that_never_closes_is_all_thinking():
     assert cut("Look", ".", " Hmm") == [("Look.", "thinking"), ("Hmm", "thinking")]
 

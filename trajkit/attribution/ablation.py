@@ -7,6 +7,7 @@ supports the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -38,9 +39,8 @@ def full_inputs(vlm: VLM, prompt: Prompt, tokens: Tensor) -> dict[str, Tensor]:
     inputs = dict(prompt.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    for name, text in vlm.adapter.position_inputs.items():
-        grown = inputs[name].new_full((1, len(tokens)), text)
-        inputs[name] = torch.cat([inputs[name], grown], 1)
+    text = inputs["mm_token_type_ids"].new_zeros(1, len(tokens))
+    inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], text], 1)
     return inputs
 
 
@@ -96,10 +96,13 @@ def _repeat(inputs: dict[str, Tensor], n: int) -> dict[str, Tensor]:
 def _hide_pixels(
     vlm: VLM, prompt: Prompt, inputs: dict[str, Tensor], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
 ) -> dict[str, Tensor]:
-    hidden = masks[:, regions.labels][..., None]  # (B, H, W, 1)
-    pixels = np.where(hidden, fill(prompt.image, ablation), np.asarray(prompt.image))
+    ablated = []  # for each image, its (B, H, W, 3) copies
+    for image, labels in zip(prompt.canvas.images, prompt.canvas.crops(regions.labels), strict=True):
+        hidden = masks[:, labels][..., None]  # (B, H, W, 1)
+        ablated.append(np.where(hidden, fill(image, ablation), np.asarray(image)))
     batch = _repeat({k: v for k, v in inputs.items() if k != "pixel_values"}, len(masks))
-    batch["pixel_values"] = vlm.pixel_values([Image.fromarray(p) for p in pixels])
+    in_order = chain.from_iterable(zip(*ablated, strict=True))
+    batch["pixel_values"] = vlm.pixel_values([Image.fromarray(pixels) for pixels in in_order])
     return batch
 
 
@@ -108,22 +111,15 @@ def _hide_tokens(
 ) -> dict[str, Tensor]:
     """Block all attention to the image tokens that lie mostly in a hidden region; positions stay as they are."""
     device = inputs["input_ids"].device
-    hidden = masks @ token_weights(regions, prompt.grid).T > 0.5  # (B, N)
+    hidden = masks @ token_weights(regions, prompt).T > 0.5  # (B, N)
     length = inputs["input_ids"].shape[1]
     blocked = torch.zeros(len(masks), length, dtype=torch.bool, device=device)
     blocked[:, prompt.image_tokens] = torch.from_numpy(hidden).to(device)
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     itself = torch.eye(length, dtype=torch.bool, device=device)
     mask = (causal & ~blocked[:, None]) | itself  # (B, S, S); a token always sees itself
-    position_ids = vlm.model.model.compute_3d_position_ids(
-        input_ids=inputs["input_ids"],
-        inputs_embeds=None,
-        image_grid_thw=inputs["image_grid_thw"],
-        attention_mask=inputs["attention_mask"],
-        mm_token_type_ids=inputs["mm_token_type_ids"],
-    )
     batch = _repeat({k: v for k, v in inputs.items() if k != "attention_mask"}, len(masks))
-    batch["position_ids"] = position_ids.repeat(1, len(masks), 1)
+    batch["position_ids"] = vlm.position_ids(inputs).repeat(1, len(masks), 1)
     batch["attention_mask"] = mask[:, None]
     return batch
 

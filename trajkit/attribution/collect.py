@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.regions import Regions, segment
@@ -21,6 +21,7 @@ from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Sampling, stream
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Outcome, Step, Trace
+from trajkit.vlm.canvas import Images
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A question to collect runs of. target: the right answer, or None when there is none to compare with."""
+    """A question to collect runs of, about one image or several. target: the right answer, None when not known."""
 
     id: str
-    image: Image.Image
+    image: Images
     question: str
     group_id: str
     target: str | None = None
@@ -68,7 +69,7 @@ def _plain(text: str) -> str:
 
 def trace(
     vlm: VLM,
-    image: Image.Image,
+    image: Images,
     question: str,
     *,
     estimator: EffectEstimator,
@@ -88,11 +89,12 @@ def trace(
     live = list(running)
     steps = [Step(s.text, s.kind, s.token_start, s.token_end, s.logprob, s.entropy, s.seconds) for s in live]
     effects = np.stack([s.effects for s in live]) if live else np.zeros((0, running.regions.k), np.float32)
-    png = to_png(running.prompt.image)
+    picture = running.prompt.canvas.picture
+    png = to_png(picture)
     image_id = hashlib.sha256(png).hexdigest()
     draw = uuid.uuid4().hex if seed is None else f"{seed} {temperature} {max_new_tokens}"
     name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {question} {draw}".encode()).hexdigest()[:16]
-    item = Item(name, running.prompt.image, question, group_id or image_id[:16], target)
+    item = Item(name, picture, question, group_id or image_id[:16], target)
     made_by = settings(vlm, estimator, Sampling(temperature, max_new_tokens, seed))
     return _assemble(vlm, item, 0, steps, effects, running.regions, png, made_by, running.closed, judge_by_target)
 
@@ -136,8 +138,8 @@ def collect(
             advance("already there", len(batch))
             continue
         for item, prompt, runs in generate_runs(vlm, batch, samples, sampling):
-            regions = segment(prompt.image, estimator.binding.region_method, vlm=vlm)
-            png = to_png(prompt.image)
+            regions = segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
+            png = to_png(prompt.canvas.picture)
             for i, tokens in enumerate(runs):
                 spans, texts, closed = split_steps(tokens, vlm)
                 if not spans or f"{item.id}-{i}" in done:
@@ -164,26 +166,31 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def generate_runs(
     vlm: VLM, items: Sequence[Item], samples: int, sampling: Sampling
 ) -> Iterator[tuple[Item, Prompt, list[list[int]]]]:
-    """`samples` generations of each item, each cut after its end token; items whose prompts are of one shape together.
+    """`samples` generations of each item, each cut after its end token; all in one batch, prompts padded on the left.
 
     Seeded, where there is a seed, by it and by the ids of all `items`: the same items give the same runs.
     """
-    arguments = sampling.arguments(vlm)
-    prompts = [(item, vlm.prepare(item.image, item.question)) for item in items]
-    shapes: dict[Any, list[tuple[Item, Prompt]]] = {}
-    for item, prompt in prompts:
-        shape = tuple((name, tuple(value.shape)) for name, value in prompt.inputs.items())
-        shapes.setdefault((shape, prompt.grid), []).append((item, prompt))
+    prompts = [vlm.prepare(item.image, item.question) for item in items]
+    inputs = pad_left([prompt.inputs for prompt in prompts], vlm.tokenizer.pad_token_id)
     salt = zlib.crc32(" ".join(item.id for item in items).encode())
-    for number, group in enumerate(shapes.values()):
-        inputs = {name: torch.cat([p.inputs[name] for _, p in group]) for name in group[0][1].inputs}
-        with torch.random.fork_rng(enabled=sampling.seed is not None):
-            if sampling.seed is not None:
-                torch.manual_seed(((sampling.seed << 40) + (salt << 8) + number) % 2**63)
-            output = vlm.model.generate(**inputs, **arguments, num_return_sequences=samples)
-        rows = [_until_end(row, vlm.end_tokens) for row in output[:, group[0][1].length :].tolist()]
-        for i, (item, prompt) in enumerate(group):
-            yield item, prompt, rows[i * samples : (i + 1) * samples]
+    with torch.random.fork_rng(enabled=sampling.seed is not None):
+        if sampling.seed is not None:
+            torch.manual_seed(((sampling.seed << 40) + (salt << 8)) % 2**63)
+        output = vlm.model.generate(**inputs, **sampling.arguments(vlm), num_return_sequences=samples)
+    rows = [_until_end(row, vlm.end_tokens) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
+    for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
+        yield item, prompt, rows[i * samples : (i + 1) * samples]
+
+
+def pad_left(prompts: Sequence[dict[str, Tensor]], pad_token: int) -> dict[str, Tensor]:
+    """Inputs of several prompts as one batch: token rows padded on the left, the patches of all images in order."""
+    length = max(p["input_ids"].shape[1] for p in prompts)
+    fill = {"input_ids": pad_token, "attention_mask": 0, "mm_token_type_ids": 0}
+
+    def padded(name: str, value: Tensor) -> Tensor:
+        return torch.nn.functional.pad(value, (length - value.shape[1], 0), value=fill[name]) if name in fill else value
+
+    return {name: torch.cat([padded(name, p[name]) for p in prompts]) for name in prompts[0]}
 
 
 def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:

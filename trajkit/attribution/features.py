@@ -16,28 +16,37 @@ from torch import Tensor
 
 from trajkit.attribution.regions import Regions
 from trajkit.errors import InputError
+from trajkit.vlm.model import Prompt
 
 Pooling = Literal["mean", "sum"]
 
 
-def token_weights(regions: Regions, grid: tuple[int, int]) -> NDArray[np.float32]:
-    """(N, K): the share of each image token's pixels that lies in each region; rows sum to 1.
+def token_weights(regions: Regions, prompt: Prompt) -> NDArray[np.float32]:
+    """(N, K): the share of the pixels of each image token of a prompt that lies in each region; rows sum to 1."""
+    crops = prompt.canvas.crops(regions.labels)
+    return np.concatenate(
+        [image_weights(labels, regions.k, grid) for labels, grid in zip(crops, prompt.grids, strict=True)]
+    )
+
+
+def image_weights(labels: NDArray[Any], k: int, grid: tuple[int, int]) -> NDArray[np.float32]:
+    """(rows·cols, K): as `token_weights`, for one image with (H, W) `labels` and a (rows, cols) grid of tokens.
 
     A token covers a rectangle of the image, [i·H/rows, (i+1)·H/rows) × [j·W/cols, (j+1)·W/cols); a pixel on a border
     counts to the token that holds its centre.
     """
-    height, width = regions.labels.shape
+    height, width = labels.shape
     rows = np.minimum(((np.arange(height) + 0.5) * grid[0] / height).astype(int), grid[0] - 1)
     cols = np.minimum(((np.arange(width) + 0.5) * grid[1] / width).astype(int), grid[1] - 1)
     token = rows[:, None] * grid[1] + cols
     n = grid[0] * grid[1]
-    pairs = np.bincount((token * regions.k + regions.labels).ravel(), minlength=n * regions.k)
-    weights = pairs.reshape(n, regions.k).astype(np.float32)  # (N, K) pixels
+    pairs = np.bincount((token * k + labels).ravel(), minlength=n * k)
+    weights = pairs.reshape(n, k).astype(np.float32)  # (N, K) pixels
     covered = weights.sum(1, keepdims=True)
     if not covered.all():  # an image with fewer pixels than tokens: take the pixel under the token's centre
         at_row = (np.arange(grid[0]) + 0.5) * height / grid[0]
         at_col = (np.arange(grid[1]) + 0.5) * width / grid[1]
-        nearest = regions.labels[at_row.astype(int)[:, None], at_col.astype(int)].ravel()
+        nearest = labels[at_row.astype(int)[:, None], at_col.astype(int)].ravel()
         empty = np.flatnonzero(covered[:, 0] == 0)
         weights[empty, nearest[empty]] = 1
         covered = weights.sum(1, keepdims=True)

@@ -61,7 +61,7 @@ def measure_runs(
     for item, prompt, runs in chain.from_iterable(
         generate_runs(vlm, b, 1, sampling) for b in batched(items, batch_size)
     ):
-        regions = segment(prompt.image, region_method, vlm=vlm)
+        regions = segment(prompt.canvas.images, region_method, vlm=vlm)
         spans, _, _ = split_steps(runs[0], vlm)
         if spans:
             tokens = torch.tensor(runs[0], device=vlm.model.device)

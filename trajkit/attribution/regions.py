@@ -7,18 +7,18 @@ merge distances.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from trajkit.demo.paths import MODEL as _DEMO_MODEL
 from trajkit.errors import InputError
+from trajkit.vlm.canvas import Canvas, Images
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from trajkit.vlm.model import VLM
 
 Method = Literal["vision", "blocks", "voronoi"]
@@ -46,31 +46,35 @@ class Regions:
 
 
 def segment(
-    image: Image.Image,
+    images: Images,
     method: Method = "vision",
     k: tuple[int, int] = (16, 128),
     *,
     vlm: VLM | None = None,
     seed: int = 0,
 ) -> Regions:
-    """Partition an image into regions.
+    """Partition an image into regions, or several images of one prompt into regions of their common canvas.
 
     method: `vision` clusters the features of `vlm`'s own vision tower (the demo model's when no `vlm` is given);
     `blocks` is a regular grid, `voronoi` the cells of random points (`seed`), both at the most regions that `k`
-    allows. k: the fewest and the most regions; clipped to the number of patches.
-    Raises InputError for an unknown method or k.
+    allows. k: the fewest and the most regions of all images together, clipped to the number of patches; each image has
+    at least one. Raises InputError for an unknown method or k.
     """
     if method not in get_args(Method):
         raise InputError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
     if not 1 <= k[0] <= k[1]:
         raise InputError(f"k must be (fewest, most) with 1 ≤ fewest ≤ most; got {k}.")
-    size = (image.height, image.width)
+    canvas = Canvas((images,) if isinstance(images, Image.Image) else tuple(images))
+    n = len(canvas.images)
+    share = (-(-k[0] // n), max(k[1] // n, 1))
+    sizes = [(image.height, image.width) for image in canvas.images]
     if method == "vision":
-        features, grid = _tower_features(vlm or _demo_vlm(), image)
-        labels = _upsample(cluster(features, grid, k), size)
-        return Regions(labels, int(labels.max()) + 1, method)
-    count = min(k[1], image.height * image.width)
-    labels = _compact(_blocks(size, count) if method == "blocks" else _voronoi(size, count, seed))
+        features = _tower_features(vlm or _demo_vlm(), canvas)
+        maps = [_upsample(cluster(f, grid, share), size) for (f, grid), size in zip(features, sizes, strict=True)]
+    else:
+        make = _blocks if method == "blocks" else partial(_voronoi, seed=seed)
+        maps = [_compact(make(size, min(share[1], size[0] * size[1]))) for size in sizes]
+    labels = canvas.join(maps)
     return Regions(labels, int(labels.max()) + 1, method)
 
 
@@ -135,13 +139,11 @@ def _voronoi(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
     return cKDTree(points).query(pixels)[1].reshape(size)
 
 
-def _tower_features(vlm: VLM, image: Image.Image) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    import torch
-
-    prompt = vlm.prepare(image, "look")
-    with torch.inference_mode():
-        features = vlm.adapter.image_features(vlm.model, prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"])
-    return features.float().cpu().numpy(), prompt.grid
+def _tower_features(vlm: VLM, canvas: Canvas) -> list[tuple[NDArray[np.float32], tuple[int, int]]]:
+    """For each image: (rows·cols, D) features of its tokens, and (rows, cols)."""
+    prompt = vlm.prepare(canvas.images, "look")
+    features = [f.float().cpu().numpy() for f in vlm.image_features(prompt)]
+    return list(zip(features, prompt.grids, strict=True))
 
 
 @cache

@@ -36,7 +36,7 @@ def replay(
     with AttentionTap(vlm, last_only=False) as tap:
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0, :-1]
     queries, keys = tap.take(0, tap.n_passes)
-    weights = torch.from_numpy(token_weights(regions, prompt.grid)).to(tokens.device)
+    weights = torch.from_numpy(token_weights(regions, prompt)).to(tokens.device)
     features, logprob, entropy = [], [], []
     for span in spans:  # a step at a time: a whole run's attention or log-probabilities may not fit in memory
         logp = torch.log_softmax(logits[span.start : span.end].float(), -1)  # (n, V)

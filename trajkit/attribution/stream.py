@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
@@ -28,6 +27,7 @@ from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import InputError, StreamError
 from trajkit.traces.trace import Step
+from trajkit.vlm.canvas import Images
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, StepSplitter
 
@@ -147,7 +147,7 @@ class _Run:
         self.max_backlog = 0
         self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
         self._watch = monitor.start() if monitor else None
-        self._weights = torch.from_numpy(token_weights(regions, prompt.grid)).to(vlm.model.device)
+        self._weights = torch.from_numpy(token_weights(regions, prompt)).to(vlm.model.device)
         limit = sampling.arguments(vlm)["max_new_tokens"] + 2
         self._finished: Queue[_Finished | None] = Queue(limit)
         self._out: Queue[LiveStep | BaseException | None] = Queue()
@@ -293,7 +293,7 @@ class _StopOn(StoppingCriteria):
 
 def stream(
     vlm: VLM,
-    image: Image.Image,
+    image: Images,
     question: str,
     *,
     estimator: EffectEstimator,
@@ -316,5 +316,5 @@ def stream(
     if monitor is not None:
         monitor.check(vlm.name, vlm.fingerprint)
     prompt = vlm.prepare(image, question)
-    regions = regions or segment(prompt.image, estimator.binding.region_method, vlm=vlm)
+    regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
     return Stream(_Run(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed)))

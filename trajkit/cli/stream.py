@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.stream import LiveStep, Stream
     from trajkit.cli.terminal import RunView
     from trajkit.detection.monitor import Monitor
+    from trajkit.vlm.canvas import Images
     from trajkit.vlm.model import VLM
 
 
@@ -68,7 +69,7 @@ def stream(
 
 
 def watch(
-    view: RunView, vlm: VLM, image: Image.Image, question: str, estimator: EffectEstimator, monitor: Monitor | None,
+    view: RunView, vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None,
     sampling: dict[str, Any], about: str = "",
 ) -> list[LiveStep]:  # fmt: skip
     """Run the model on one question, show each step on `view` as it comes, and return them all."""
@@ -80,7 +81,7 @@ def watch(
     running = start(vlm, image, question, estimator=estimator, monitor=monitor, **sampling)
     steps: list[LiveStep] = []
     try:
-        view.start(running.prompt.image, running.regions, question, about)
+        view.start(running.prompt.canvas.picture, running.regions, question, about)
         spinning = view.rich and not view.console.record
         with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
             for step in running:

@@ -90,24 +90,27 @@ class BatchMaker:
     def __init__(self, tokenizer: Any, config: Any) -> None:
         self.vocab: dict[str, int] = tokenizer.get_vocab()
         word = self.vocab.__getitem__
-        image = config.image_token_id
+        start, end = (
+            getattr(config, f"vision_{side}_token_id", None) or getattr(config, f"image_{side}_token_id")
+            for side in ("start", "end")
+        )
         self.prefix = [
             word("<|im_start|>"),
             word("user"),
-            word("<|vision_start|>"),
-            *[image] * IMAGE_TOKENS,
-            word("<|vision_end|>"),
+            start,
+            *[config.image_token_id] * IMAGE_TOKENS,
+            end,
         ]
         self.to_think = [word("<|im_end|>"), word("<|im_start|>"), word("assistant"), word("<think>")]
         self.end_think, self.end = word("</think>"), word("<|im_end|>")
         self.pad = word("<|endoftext|>")
         grid = torch.arange(IMAGE_TOKENS)
-        start = 3
-        positions = torch.arange(start)[None].expand(3, -1)
-        image_positions = torch.stack([torch.zeros_like(grid), grid // _SIDE, grid % _SIDE]) + start
-        after = torch.full((3, 1), start + _SIDE)
+        before = 3
+        positions = torch.arange(before)[None].expand(3, -1)
+        image_positions = torch.stack([torch.zeros_like(grid), grid // _SIDE, grid % _SIDE]) + before
+        after = torch.full((3, 1), before + _SIDE)
         self.prefix_positions = torch.cat([positions, image_positions, after], 1)  # (3, prefix)
-        self.first_position = start + _SIDE + 1
+        self.first_position = before + _SIDE + 1
 
     def words(self, text: str) -> list[int]:
         return [self.vocab[w] for w in _WORD.findall(text)]

@@ -5,11 +5,14 @@ What is saved is an ordinary Hugging Face checkpoint: `AutoModelForImageTextToTe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trajkit.demo.reasoning import vocabulary
 from trajkit.demo.scene import IMAGE_PX
+from trajkit.vlm.adapter import adapter_for
+from trajkit.vlm.processor import transformers_class
 
 PATCH_PX = 16
 IMAGE_TOKENS = (IMAGE_PX // PATCH_PX) ** 2
@@ -29,12 +32,24 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {%- if add_generation_prompt %}<|im_start|>assistant<think>{% endif -%}"""
 
 
-def build_tokenizer() -> Any:
+GLM_NAMES = {
+    "<|vision_start|>": "<|begin_of_image|>", "<|vision_end|>": "<|end_of_image|>", "<|image_pad|>": "<|image|>",
+    "<|video_pad|>": "<|video|>",
+}  # fmt: skip
+"""What the tokens around an image are called where they are not called as in Qwen."""
+
+
+def build_tokenizer(architecture: str = "qwen3_vl") -> Any:
     """A `PreTrainedTokenizerFast` over the demo's words; punctuation is split off and joined again when decoding."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = [*SPECIAL, *vocabulary()]
+    names = GLM_NAMES if architecture == "glm4v" else {}
+    special = [names.get(token, token) for token in SPECIAL]
+    template = CHAT_TEMPLATE
+    for old, new in names.items():
+        template = template.replace(old, new)
+    words = [*special, *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -45,10 +60,10 @@ def build_tokenizer() -> Any:
         unk_token="<unk>",
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
-        extra_special_tokens=[t for t in SPECIAL if t.startswith("<|") and t not in ("<|endoftext|>", "<|im_end|>")],
+        extra_special_tokens=[t for t in special if t.startswith("<|") and t not in ("<|endoftext|>", "<|im_end|>")],
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=template,
     )
 
 
@@ -56,57 +71,106 @@ def build_config(tokenizer: Any, width: int = 128, layers: int = 4, heads: int =
     """`Qwen3VLConfig` of about 1.3 M weights: text `layers` × `heads` with 2 key heads, vision depth 4."""
     from transformers import Qwen3VLConfig
 
-    token = tokenizer.convert_tokens_to_ids
-    return Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 3 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": 2,
-            "head_dim": 32,
-            "max_position_embeddings": 1024,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
-            },
-            "pad_token_id": token("<|endoftext|>"),
-            "eos_token_id": token("<|im_end|>"),
-        },
-        vision_config={
-            "depth": 4,
-            "hidden_size": vision_width,
-            "hidden_act": "gelu_pytorch_tanh",
-            "intermediate_size": 2 * vision_width,
-            "num_heads": 4,
-            "in_channels": 3,
-            "patch_size": PATCH_PX,
-            "spatial_merge_size": 1,
-            "temporal_patch_size": 1,
-            "out_hidden_size": width,
-            "num_position_embeddings": IMAGE_TOKENS,
-            "deepstack_visual_indexes": [1],
-        },
-        image_token_id=token("<|image_pad|>"),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    text = _text(tokenizer, width, 3 * width, layers, heads, rope) | {"head_dim": 32}
+    vision = _vision(4, vision_width, width) | {
+        "hidden_act": "gelu_pytorch_tanh",
+        "num_position_embeddings": IMAGE_TOKENS,
+        "deepstack_visual_indexes": [1],
+    }
+    return Qwen3VLConfig(text_config=text, vision_config=vision, **_tokens(tokenizer), tie_word_embeddings=True)
+
+
+def build_qwen2_5_vl_config(tokenizer: Any) -> Any:
+    """`Qwen2_5_VLConfig` of about 0.9 M weights; its vision tower begins with windows of 4 × 4 patches."""
+    from transformers import Qwen2_5_VLConfig
+
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 5, 5]}
+    vision = _vision(3, 96, 112) | {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1, 2]}
+    return Qwen2_5_VLConfig(
+        text_config=_text(tokenizer, 112, 224, 4, 4, rope), vision_config=vision, **_tokens(tokenizer),
         tie_word_embeddings=True,
-    )
+    )  # fmt: skip
 
 
-def build_image_processor() -> Any:
-    """Qwen's image processor with the demo's patch size; one image token per PATCH_PX × PATCH_PX pixels."""
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+def build_glm4v_config(tokenizer: Any) -> Any:
+    """`Glm4vConfig` of about 0.9 M weights; rotary embedding on half of each head, as in GLM-4.1V."""
+    from transformers import Glm4vConfig
 
-    return Qwen2VLImageProcessorPil(
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 3], "partial_rotary_factor": 0.5}
+    text = _text(tokenizer, 112, 224, 4, 4, rope)
+    return Glm4vConfig(
+        text_config=text, vision_config=_vision(3, 96, 112) | {"image_size": IMAGE_PX}, **_tokens(tokenizer),
+        tie_word_embeddings=True,
+    )  # fmt: skip
+
+
+ARCHITECTURES: dict[str, Callable[[Any], Any]] = {
+    "qwen3_vl": build_config,
+    "qwen2_5_vl": build_qwen2_5_vl_config,
+    "glm4v": build_glm4v_config,
+}
+"""Configuration of the demo model of each architecture."""
+
+
+def _text(tokenizer: Any, width: int, inner: int, layers: int, heads: int, rope: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "rope_parameters": rope,
+        "bos_token_id": None,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
+def _vision(depth: int, width: int, out: int) -> dict[str, Any]:
+    return {
+        "depth": depth,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_heads": 4,
+        "in_channels": 3,
+        "patch_size": PATCH_PX,
+        "spatial_merge_size": 1,
+        "temporal_patch_size": 1,
+        "out_hidden_size": out,
+    }
+
+
+def _tokens(tokenizer: Any) -> dict[str, int]:
+    """Ids of the tokens of an image, under the names that the configurations of Qwen and of GLM have for them."""
+    vocabulary = tokenizer.get_vocab()
+    token = {qwen: vocabulary.get(qwen, vocabulary.get(glm)) for qwen, glm in GLM_NAMES.items()}
+    start, end, image, video = token.values()
+    around = "image" if "<|image|>" in vocabulary else "vision"
+    return {
+        "image_token_id": image, "video_token_id": video, f"{around}_start_token_id": start,
+        f"{around}_end_token_id": end,
+    }  # fmt: skip
+
+
+def build_model(tokenizer: Any, architecture: str = "qwen3_vl") -> Any:
+    """An untrained model of one of ARCHITECTURES."""
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_config(ARCHITECTURES[architecture](tokenizer), attn_implementation="sdpa")
+
+
+def build_image_processor(config: Any) -> Any:
+    """The image processor of the architecture; one image token per PATCH_PX × PATCH_PX pixels."""
+    parts = adapter_for(config).processor
+    area = IMAGE_PX * IMAGE_PX * config.vision_config.temporal_patch_size
+    return transformers_class(parts.image_module, parts.image_processor)(
         patch_size=PATCH_PX,
-        merge_size=1,
-        temporal_patch_size=1,
-        size={"shortest_edge": IMAGE_PX * IMAGE_PX, "longest_edge": IMAGE_PX * IMAGE_PX},
+        merge_size=config.vision_config.spatial_merge_size,
+        temporal_patch_size=config.vision_config.temporal_patch_size,
+        size={"shortest_edge": area, "longest_edge": area},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
@@ -127,8 +191,12 @@ def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    build_image_processor().save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    build_image_processor(model.config).save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+    parts = adapter_for(model.config).processor
     described = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-    described |= {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen3VLProcessor"}
+    described |= {
+        "image_processor_type": parts.image_processor.removesuffix("Pil"),
+        "processor_class": parts.processor,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

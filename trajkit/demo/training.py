@@ -53,6 +53,12 @@ STAGES: tuple[Stage, ...] = (
     Stage("spell", 1500, 8, 6, 1.5e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), horizon=3600),
     Stage("settle", 900, 8, 6, 9.5e-4, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
 )
+SMALL_STAGES: tuple[Stage, ...] = (
+    Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
+    Stage("look", 2500, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0, spell_out=True), horizon=4500),
+    Stage("spell", 3500, 8, 6, 1.6e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
+)
+"""The shorter curriculum of the smaller models of the other architectures."""
 QUICK_STAGES: tuple[Stage, ...] = (
     Stage("see", 12, 4, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
     Stage("look", 12, 2, 3, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0)),

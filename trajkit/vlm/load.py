@@ -11,11 +11,15 @@ from trajkit.vlm.model import VLM
 from trajkit.vlm.processor import load_processor
 
 
-def load_vlm(source: str | Path, *, device: str | None = None, dtype: Any = "auto", revision: str | None = None) -> VLM:
+def load_vlm(
+    source: str | Path, *, device: str | None = None, dtype: Any = "auto", revision: str | None = None,
+    system: str | None = None,
+) -> VLM:  # fmt: skip
     """Load a thinking vision-language model.
 
     source: a checkpoint folder or a hub id, such as "Qwen/Qwen3-VL-8B-Thinking". device: "cuda", "cpu" …; a GPU is
-    used where there is one. dtype: as in `from_pretrained`. The model runs with its fast attention kernel (sdpa).
+    used where there is one. dtype: as in `from_pretrained`. system: a system prompt, for models that need one to think
+    (Cosmos-Reason1: its card has the text). The model runs with its fast attention kernel (sdpa).
     Raises InputError when there is no such model, UnsupportedModelError when its architecture has no adapter.
     """
     import torch
@@ -41,10 +45,10 @@ def load_vlm(source: str | Path, *, device: str | None = None, dtype: Any = "aut
         model = AutoModelForImageTextToText.from_pretrained(
             name, revision=revision, dtype=dtype, attn_implementation="sdpa"
         )
-        processor = load_processor(name, revision)
+        processor = load_processor(name, adapter, revision)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"cannot load model {name!r}: {reason} Is the checkpoint complete?") from error
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return VLM(model, processor, adapter, name, getattr(config, "_commit_hash", None) or revision)
+    return VLM(model, processor, adapter, name, getattr(config, "_commit_hash", None) or revision, system)

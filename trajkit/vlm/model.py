@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
+from trajkit.vlm.canvas import Canvas, Images
 
 MAX_ASPECT = 200
 """Longest side over shortest that the image processors of Qwen take."""
@@ -21,16 +22,16 @@ MAX_ASPECT = 200
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prepared question about one image.
+    """A prepared question about one image or several.
 
-    inputs: tensors of batch size 1 for the model. image_tokens: (N,) positions of the image's tokens in the prompt.
-    grid: (rows, cols) of those tokens, N = rows·cols. image: the picture as the user gave it, RGB.
+    inputs: tensors of batch size 1 for the model. image_tokens: (N,) positions of the images' tokens in the prompt, in
+    order. grids: (rows, cols) of the tokens of each image. canvas: the images as the user gave them, RGB.
     """
 
     inputs: dict[str, Tensor]
     image_tokens: Tensor
-    grid: tuple[int, int]
-    image: Image.Image
+    grids: tuple[tuple[int, int], ...]
+    canvas: Canvas
     question: str
 
     @property
@@ -42,15 +43,17 @@ class Prompt:
 class VLM:
     """A vision-language model. Made by `load_vlm`.
 
-    name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. lock: held by the
-    thread that taps the model's attention; a tap in another thread waits.
+    name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
+    prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
+    another thread waits.
     """
 
-    model: Any
-    processor: Any
+    model: Any = field(repr=False)
+    processor: Any = field(repr=False)
     adapter: Adapter
     name: str
     revision: str | None = None
+    system: str | None = None
     lock: Any = field(default_factory=RLock, repr=False)
 
     @property
@@ -67,17 +70,17 @@ class VLM:
         return self.text_config.num_hidden_layers * self.text_config.num_attention_heads
 
     @cached_property
-    def think_end(self) -> int:
-        """The token that closes the thinking span. Raises InputError when the tokenizer has none."""
-        token = self.tokenizer.convert_tokens_to_ids("</think>")
-        if token is None or token == self.tokenizer.unk_token_id:
-            raise InputError(f"{self.name}: no </think> token; trajkit needs a model that marks its thinking span.")
-        return token
+    def think_end(self) -> int | None:
+        """The token that closes the thinking span; None when the tag is several tokens of ordinary text."""
+        return self._token("</think>")
 
     @cached_property
     def think_start(self) -> int | None:
-        """The token that opens the thinking span, where there is one."""
-        token = self.tokenizer.convert_tokens_to_ids("<think>")
+        """The token that opens the thinking span; None when the tag is several tokens of ordinary text."""
+        return self._token("<think>")
+
+    def _token(self, text: str) -> int | None:
+        token = self.tokenizer.convert_tokens_to_ids(text)
         return None if token == self.tokenizer.unk_token_id else token
 
     @cached_property
@@ -96,39 +99,74 @@ class VLM:
             digest.update(sample.numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def prepare(self, image: Image.Image, question: str) -> Prompt:
-        """Prompt of one image and question, through the model's own chat template, ready to think.
+    def prepare(self, images: Images, question: str) -> Prompt:
+        """Prompt of one or several images and a question, through the model's own chat template, ready to think.
 
-        Raises InputError when the question is empty, the image is too narrow, or its tokens do not come through whole.
+        Raises InputError when the question is empty, an image is too narrow or no image (video is not supported), or
+        image tokens do not come through whole.
         """
         if not question.strip():
             raise InputError("the question is empty; ask something about the image.")
-        if max(image.size) >= MAX_ASPECT * min(image.size):
-            raise InputError(
-                f"the image is {image.width} × {image.height}; its sides must differ by less than {MAX_ASPECT} times. "
-                "Crop it."
-            )
-        image = image.convert("RGB")
-        content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+        given = [images] if isinstance(images, Image.Image) else list(images)
+        for image in given:
+            _check_image(image)
+        canvas = Canvas(tuple(image.convert("RGB") for image in given))
+        content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in canvas.images]
+        system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
         inputs = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}],
+            [*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
         )
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if isinstance(v, Tensor)}
-        grid = self.adapter.token_grid(self.model.config, inputs["image_grid_thw"])[0]
+        merge = self.model.config.vision_config.spatial_merge_size
+        grids = tuple((int(h) // merge, int(w) // merge) for _, h, w in inputs["image_grid_thw"].tolist())
         at = torch.nonzero(inputs["input_ids"][0] == self.model.config.image_token_id)[:, 0]
-        if len(at) != grid[0] * grid[1]:
+        if len(at) != sum(rows * cols for rows, cols in grids):
             raise InputError(
-                f"the prompt holds {len(at)} image tokens where the image needs {grid[0]} × {grid[1]}; "
-                "it was truncated: use a smaller image or a longer context."
+                f"the prompt holds {len(at)} image tokens where the images need "
+                f"{' + '.join(f'{rows} × {cols}' for rows, cols in grids)}; it was truncated: use smaller images or a "
+                "longer context."
+            )
+        limit = self.text_config.max_position_embeddings
+        if inputs["input_ids"].shape[1] >= limit:
+            raise InputError(
+                f"the prompt has {inputs['input_ids'].shape[1]} tokens and the model's context ends at {limit}; "
+                "use a smaller image or a shorter question."
             )
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return Prompt(inputs, at, grid, image, question)
+        return Prompt(inputs, at, grids, canvas, question)
+
+    @torch.inference_mode()
+    def image_features(self, prompt: Prompt) -> list[Tensor]:
+        """Features of the image tokens from the model's own vision tower, (rows·cols, D) for each image."""
+        out = self.model.model.get_image_features(prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"])
+        return list(out.pooler_output)
+
+    def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
+        """(3, B, S) M-RoPE positions of unpadded inputs, as the model computes them itself."""
+        return self.model.model.get_rope_index(
+            input_ids=inputs["input_ids"],
+            mm_token_type_ids=inputs["mm_token_type_ids"],
+            image_grid_thw=inputs["image_grid_thw"],
+        )[0]
 
     def pixel_values(self, images: list[Image.Image]) -> Tensor:
-        """What the vision tower takes for `images` of one size: (n·patches, C), in order."""
+        """What the vision tower takes for `images`: (all patches, C), in order."""
         values = self.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         return values.to(self.model.device, self.model.dtype)
+
+
+def _check_image(image: Any) -> None:
+    if not isinstance(image, Image.Image):
+        raise InputError(
+            f"expected an image (PIL.Image.Image), or several; got {type(image).__name__}. Video is not supported: "
+            "pass single frames."
+        )
+    if max(image.size) >= MAX_ASPECT * min(image.size):
+        raise InputError(
+            f"the image is {image.width} × {image.height}; its sides must differ by less than {MAX_ASPECT} times. "
+            "Crop it."
+        )

@@ -2,7 +2,8 @@
 
 Works token by token, so that a live run and a saved one are cut alike. A sentence ends before the token that starts
 with white space after a final mark (. ! ? and their full-width forms), or after a line break. List numbers ("1."),
-initials and common abbreviations do not end one.
+initials and common abbreviations do not end one. The thinking tags are single tokens in some tokenizers and ordinary
+text over several tokens in others; an opening tag may be in the prompt, in the output, or nowhere.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from trajkit.traces.trace import StepKind
 from trajkit.vlm.model import VLM
 
+OPEN, CLOSE = "<think>", "</think>"
 _FINAL = re.compile(r"[.!?。！？…][\"'”’)\]]*$")
 _NOT_FINAL = re.compile(r"(^\s*\d+|\b(e\.g|i\.e|etc|vs|cf|Fig|fig|Eq|No|Dr|Mr|Mrs|Ms|Prof|approx|[A-Z]))\.$")
 
@@ -34,8 +36,12 @@ def _ends_sentence(text: str) -> bool:
 class StepSplitter:
     """Feed it the generated tokens one by one; it returns the step that each one completes, if any."""
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], think_start: int | None, think_end: int) -> None:
-        self._decode, self._think_start, self._think_end = decode, think_start, think_end
+    def __init__(
+        self, decode: Callable[[Sequence[int]], str], think_start: int | None, think_end: int | None,
+        marks: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """think_start, think_end: the tags as tokens, None where they are text. marks: text left out of an answer."""
+        self._decode, self._think_start, self._think_end, self._marks = decode, think_start, think_end, marks
         self._tokens: list[int] = []
         self._start = 0
         self._text = ""
@@ -48,7 +54,7 @@ class StepSplitter:
         def decode(ids: Sequence[int]) -> str:
             return vlm.tokenizer.decode(ids, skip_special_tokens=True)
 
-        return cls(decode, vlm.think_start, vlm.think_end)
+        return cls(decode, vlm.think_start, vlm.think_end, vlm.adapter.marks)
 
     @property
     def closed(self) -> bool:
@@ -69,6 +75,13 @@ class StepSplitter:
             self._start, self._text = at + 1, ""
             return None
         longer = self._decode(self._tokens[self._start :])
+        if self._think_end is None and CLOSE in longer:
+            done = self._close(self._token_at(longer.index(CLOSE)))
+            self._start, self._kind = at + 1, "answer"
+            return done
+        if self._think_start is None and longer.strip() == OPEN:
+            self._start, self._text = at + 1, ""
+            return None
         piece = longer[len(self._text) :]
         breaks = piece[:1].isspace() and _ends_sentence(self._text.rstrip())
         if breaks or (self._text.endswith("\n") and self._text.strip()):
@@ -84,7 +97,17 @@ class StepSplitter:
         return self._close(len(self._tokens) if end is None else end)
 
     def text(self, span: Span) -> str:
-        return self._decode(self._tokens[span.start : span.end]).strip()
+        text = self._decode(self._tokens[span.start : span.end])
+        for mark in self._marks if span.kind == "answer" else ():
+            text = text.replace(mark, "")
+        return text.strip()
+
+    def _token_at(self, character: int) -> int:
+        """The token in which a character of the current step's text lies."""
+        end = self._start
+        while len(self._decode(self._tokens[self._start : end + 1])) <= character:
+            end += 1
+        return end
 
     def _close(self, end: int) -> Span | None:
         start, self._start = self._start, end
