@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     noise = {id(run): rng.normal(size=run.features.shape[:2]) for run in runs}
     methods: dict[str, Score] = {
         "linear estimator": lambda run: estimator.predict(run.features),
-        "raw attention": lambda run: raw_attention(run.features),
+        "raw attention": lambda run: raw_attention(run.features, vlm.n_features),
         "random (floor)": lambda run: noise[id(run)],
         "leave-one-out, measured (ceiling)": lambda run: run.single.T,
     }

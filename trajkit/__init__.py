@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from trajkit import trajectory as trajectory
     from trajkit.attribution.collect import trace as trace
     from trajkit.attribution.estimator import EffectEstimator as EffectEstimator
+    from trajkit.attribution.linear import LinearEstimator as LinearEstimator
+    from trajkit.attribution.network import NetworkEstimator as NetworkEstimator
     from trajkit.attribution.regions import Regions as Regions
     from trajkit.attribution.regions import segment as segment
     from trajkit.attribution.stream import stream as stream
@@ -33,7 +35,9 @@ __version__ = "0.1.0"
 _HOME = {
     "EarlyFailurePredictor": "trajkit.detection.early_failure",
     "EffectEstimator": "trajkit.attribution.estimator",
+    "LinearEstimator": "trajkit.attribution.linear",
     "Monitor": "trajkit.detection.monitor",
+    "NetworkEstimator": "trajkit.attribution.network",
     "OutcomeClassifier": "trajkit.detection.outcome",
     "Regions": "trajkit.attribution.regions",
     "Step": "trajkit.traces.trace",

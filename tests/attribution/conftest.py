@@ -19,3 +19,18 @@ def generated(demo_vlm, prompt):
     with torch.inference_mode():
         out = demo_vlm.model.generate(**prompt.inputs, do_sample=False, max_new_tokens=120)
     return out[0, prompt.length :]
+
+
+@pytest.fixture(scope="session")
+def eager_attention():
+    """(L, H, S, S) attention of the eager kernel, for a model and inputs."""
+
+    def attention(vlm, inputs):
+        vlm.model.set_attn_implementation("eager")
+        try:
+            with torch.inference_mode():
+                return torch.cat(vlm.model(**inputs, output_attentions=True).attentions).unflatten(0, (-1, 1))[:, 0]
+        finally:
+            vlm.model.set_attn_implementation("sdpa")
+
+    return attention

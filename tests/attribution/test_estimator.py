@@ -1,68 +1,137 @@
-"""The linear estimator recovers a known map, saves and loads exactly, and refuses what it was not made for."""
+"""Estimators of every kind recover what they can express, save and load exactly, and refuse what they were not made
+for."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import trajkit as tk
 from trajkit.attribution.estimator import Binding, StepExample
+from trajkit.attribution.training import held_out_faithfulness
 from trajkit.errors import EstimatorMismatchError, InputError
 
 BINDING = Binding("abc", "a model", None, "vision", "sum", "mean")
+HEADS = 4
+TRUE = np.array([4.0, 0.0, 1.0, -2.0])
 
 
-def examples(weights, n=200, k=16, m=32, noise=0.0, seed=0):
+def examples(effect, n=200, m=32, noise=0.0, seed=0):
+    """Steps whose single-region effects are `effect(features)`, and whose mask effects are their sums."""
     rng = np.random.default_rng(seed)
     made = []
-    for _ in range(n):
-        features = rng.random((k, len(weights))).astype(np.float32) ** 3
+    for i in range(n):
+        k = int(rng.integers(12, 18))
+        attention = rng.random((k, 2 * HEADS)) ** 3
+        facts = np.broadcast_to([-rng.random(), rng.random(), 5.0], (k, 3))
+        features = np.concatenate([attention, facts], 1).astype(np.float32)
         masks = rng.random((m, k)) < 0.5
-        effects = masks @ features @ weights + noise * rng.normal(size=m) + rng.normal()
-        made.append(StepExample(features, masks, effects))
+        single = effect(features)
+        effects = masks @ single + noise * rng.normal(size=m) + rng.normal()
+        made.append(StepExample(features, masks, effects, single, f"g{i // 2}"))
     return made
 
 
-def test_fitting_recovers_a_linear_map_in_nats():
-    true = np.array([4.0, 0.0, 1.0, -2.0])
-    fitted = tk.EffectEstimator.fit(examples(true), BINDING, steps=1500, rate=1e-2)
-    np.testing.assert_allclose(fitted.weights, true, atol=0.25)
+def linear(features):
+    return features[:, :HEADS] @ TRUE
 
 
-def test_fitting_is_reproducible():
-    data = examples(np.array([1.0, 2.0]), n=20, noise=0.1)
-    a, b = (tk.EffectEstimator.fit(data, BINDING, steps=30, seed=4).weights for _ in range(2))
-    np.testing.assert_array_equal(a, b)
+def relative(features):
+    """Where a region stands among others for head 1, and what it gets through the text: no linear map of attention."""
+    log = np.log(features[:, 1] + 1e-3)
+    return np.tanh(2 * (log - log.mean())) + features[:, HEADS]
 
 
-def test_steps_whose_effects_do_not_vary_are_left_out_and_none_at_all_is_an_error():
-    flat = [StepExample(np.ones((4, 2), np.float32), np.eye(4, dtype=bool), np.zeros(4))]
+def fit(kind, data, **fitting):
+    if kind == "linear":
+        return tk.LinearEstimator.fit(data, BINDING, HEADS, **fitting)
+    return tk.NetworkEstimator.fit(data, BINDING, **fitting)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return fit("network", examples(relative, 400), epochs=30)
+
+
+@pytest.fixture(params=["linear", "network"])
+def estimator(request, network):
+    return network if request.param == "network" else tk.LinearEstimator({"weights": np.float32(TRUE)}, BINDING)
+
+
+def test_the_linear_estimator_recovers_a_linear_map_in_nats():
+    fitted = fit("linear", examples(linear), steps=800, rate=1e-2)
+    np.testing.assert_allclose(fitted.weights, TRUE, atol=0.25)
+
+
+def test_the_network_learns_what_no_linear_map_of_attention_can(network):
+    fresh = examples(relative, 50, seed=9)
+    r2, rank = held_out_faithfulness(network, fresh)
+    plain, _ = held_out_faithfulness(fit("linear", examples(relative), steps=300, rate=1e-2), fresh)
+    assert r2 > 0.8 > 0.6 > plain
+    assert rank > 0.8
+
+
+def test_effects_lie_within_the_half_width_about_as_often_as_promised(network):
+    fresh = examples(relative, 200, seed=5)
+    inside = [np.abs(e.single - network.predict(e.features)) <= network.half_width(e.features) for e in fresh]
+    assert 0.8 < np.concatenate(inside).mean() < 0.97
+
+
+def test_regions_can_come_in_any_order(network):
+    features = examples(relative, 1, seed=3)[0].features
+    order = np.random.default_rng(0).permutation(len(features))
+    np.testing.assert_allclose(network.predict(features[order]), network.predict(features)[order], atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "fitting"), [("linear", {"steps": 30}), ("network", {"epochs": 2})])
+def test_fitting_is_reproducible(kind, fitting):
+    data = examples(linear, n=20, noise=0.1)
+    a, b = (fit(kind, data, seed=4, **fitting) for _ in range(2))
+    assert a.digest == b.digest
+    assert a.digest != fit(kind, data, seed=5, **fitting).digest
+
+
+@pytest.mark.parametrize("kind", ["linear", "network"])
+def test_steps_whose_effects_do_not_vary_are_left_out_and_none_at_all_is_an_error(kind):
+    flat = [StepExample(np.ones((4, 11), np.float32), np.eye(4, dtype=bool), np.zeros(4), np.zeros(4))]
     with pytest.raises(InputError, match="does the model look at the image at all"):
-        tk.EffectEstimator.fit(flat, BINDING)
+        fit(kind, flat)
 
 
-def test_predicting_takes_any_leading_axes():
-    estimator = tk.EffectEstimator(np.array([1.0, 2.0], np.float32), BINDING)
-    features = np.random.default_rng(0).random((5, 7, 2))
-    np.testing.assert_allclose(estimator.predict(features), features[..., 0] + 2 * features[..., 1], rtol=1e-6)
-    with pytest.raises(InputError, match="L·H = 2"):
-        estimator.predict(features[..., :1])
+def test_a_network_needs_groups_to_set_aside():
+    with pytest.raises(InputError, match="at least 2 groups"):
+        fit("network", examples(linear, 2))
 
 
-def test_a_saved_estimator_loads_exactly(tmp_path):
-    estimator = tk.EffectEstimator(np.array([1.5, -2.0], np.float32), BINDING, {"runs": 3})
+def test_predicting_takes_any_leading_axes_and_refuses_too_few_features(estimator):
+    features = np.random.default_rng(0).random((5, 7, 2 * HEADS + 3)).astype(np.float32)
+    together = estimator.predict(features)
+    assert together.shape == (5, 7)
+    np.testing.assert_allclose(together[2], estimator.predict(features[2]), rtol=1e-5)
+    with pytest.raises(InputError, match="features must"):
+        estimator.predict(features[..., : HEADS - 1])
+
+
+def test_a_saved_estimator_loads_exactly_by_either_class(tmp_path, estimator):
     estimator.save(tmp_path / "e")
-    again = tk.EffectEstimator.load(tmp_path / "e")
-    np.testing.assert_array_equal(again.weights, estimator.weights)
-    assert (again.binding, again.card) == (BINDING, {"runs": 3})
+    for opened in (tk.EffectEstimator.load(tmp_path / "e"), type(estimator).load(tmp_path / "e")):
+        assert type(opened) is type(estimator)
+        assert opened.digest == estimator.digest
+        assert (opened.binding, dict(opened.card)) == (BINDING, dict(estimator.card))
     assert sorted(f.name for f in (tmp_path / "e").iterdir()) == ["estimator.json", "estimator.safetensors"]
 
 
-def test_an_estimator_of_another_model_is_refused():
-    estimator = tk.EffectEstimator(np.ones(2, np.float32), BINDING)
+def test_another_kind_than_asked_for_is_refused(tmp_path, network):
+    network.save(tmp_path)
+    with pytest.raises(InputError, match="is network; expected linear"):
+        tk.LinearEstimator.load(tmp_path)
+
+
+def test_an_estimator_of_another_model_is_refused(estimator):
     with pytest.raises(EstimatorMismatchError, match=r"trained on a model \(abc\) and does not fit other \(xyz\)"):
         estimator.check("xyz", "other")
 
@@ -72,24 +141,40 @@ def test_a_missing_estimator_says_how_to_make_one(tmp_path):
         tk.EffectEstimator.load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "shape", "dtype", "nan", "header", "version", "other weights"])
-def test_damaged_files_are_refused(tmp_path, damage):
-    tk.EffectEstimator(np.ones(4, np.float32), BINDING).save(tmp_path)
+DAMAGES = [
+    "truncated", "shape", "dtype", "nan", "missing", "header", "kind", "binding", "version", "other weights", "pickle",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_files_are_refused(tmp_path, estimator, damage):
+    estimator.save(tmp_path)
     weights, card = tmp_path / "estimator.safetensors", tmp_path / "estimator.json"
+    arrays, record = load_file(weights), json.loads(card.read_text())
+    name = next(iter(arrays))
     match damage:
         case "truncated":
             weights.write_bytes(weights.read_bytes()[:-3])
         case "shape":
-            save_file({"weights": np.ones((2, 2), np.float32)}, weights)
+            save_file(arrays | {name: arrays[name][None]}, weights)
         case "dtype":
-            save_file({"weights": np.ones(4)}, weights)
+            save_file(arrays | {name: arrays[name].astype(np.float64)}, weights)
         case "nan":
-            save_file({"weights": np.full(4, np.nan, np.float32)}, weights)
+            save_file(arrays | {name: np.full_like(arrays[name], np.nan)}, weights)
+        case "missing":
+            save_file({"something": arrays[name]}, weights)
         case "other weights":
-            save_file({"weights": np.full(4, 2, np.float32)}, weights)
+            save_file(arrays | {name: arrays[name] + 1}, weights)
         case "header":
             card.write_text("{")
+        case "kind":
+            card.write_text(json.dumps(record | {"kind": "os:system"}))
+        case "binding":
+            card.write_text(json.dumps(record | {"binding": {"fingerprint": "abc"}}))
         case "version":
-            card.write_text(json.dumps(json.loads(card.read_text()) | {"format": 99}))
+            card.write_text(json.dumps(record | {"format": 99}))
+        case "pickle":
+            weights.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(InputError, match="the estimator in"):
         tk.EffectEstimator.load(tmp_path)
+    shutil.rmtree(tmp_path)

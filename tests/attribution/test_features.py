@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trajkit.attribution.features import image_weights, pool, token_weights
+from trajkit.attribution.ablation import full_inputs
+from trajkit.attribution.features import StepFeatures, image_weights, token_weights
 from trajkit.attribution.regions import segment
+from trajkit.attribution.replay import replay
 from trajkit.errors import InputError
+from trajkit.vlm.sentences import split_steps
 
 
 def test_a_region_that_is_one_token_gets_that_token_alone():
@@ -47,15 +50,51 @@ def test_the_tokens_of_several_images_share_in_the_regions_of_their_own_image_al
     assert weights[first:, :4].max() == 0
 
 
-def test_sum_pooling_keeps_all_attention_and_mean_pooling_divides_by_area():
-    attention = torch.rand(2, 3, 5, 4)  # (L, H, n, N)
-    weights = torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1]])
-    total = pool(attention, weights, "sum")
-    assert total.shape == (2, 6)
-    torch.testing.assert_close(total.sum(0), attention.mean(2).sum(-1).flatten())
-    torch.testing.assert_close(pool(attention, weights, "mean")[0], total[0] / 3)
+def extracted(vlm, prompt, tokens, spans, regions, pooling="sum"):
+    return replay(vlm, prompt, tokens, spans, regions, pooling).features
 
 
-def test_unknown_pooling_is_refused():
+@pytest.mark.parametrize("pooling", ["sum", "mean"])
+def test_features_are_means_of_eager_attention_direct_and_through_the_text(
+    demo_vlm, prompt, generated, eager_attention, pooling
+):
+    """Put together by hand from the full attention matrix."""
+    spans, _, _ = split_steps(generated.tolist(), demo_vlm)
+    regions = segment(prompt.canvas.images, "blocks", (16, 16))
+    attention = eager_attention(demo_vlm, full_inputs(demo_vlm, prompt, generated))  # (L, H, S, S)
+    weights = torch.from_numpy(token_weights(regions, prompt))
+    if pooling == "mean":
+        weights = weights / weights.sum(0)
+    to_regions = attention[..., prompt.image_tokens] @ weights  # (L, H, S, K)
+    text = attention.clone()
+    text[..., : prompt.first_row] = 0
+    through = text @ to_regions.mean((0, 1))
+    features = extracted(demo_vlm, prompt, generated, spans, regions, pooling)
+    n = demo_vlm.n_features
+    assert features.shape == (len(spans), 16, 2 * n + 3)
+    for step, span in zip(features, spans, strict=True):
+        rows = slice(span.start + prompt.length - 1, span.end + prompt.length - 1)
+        np.testing.assert_allclose(step[:, :n], to_regions[:, :, rows].mean(2).flatten(0, 1).T, atol=1e-5)
+        np.testing.assert_allclose(step[:, n : 2 * n], through[:, :, rows].mean(2).flatten(0, 1).T, atol=1e-5)
+        assert (step[:, -1] == span.end - span.start).all()
+
+
+def test_features_of_a_step_do_not_depend_on_what_comes_after(demo_vlm, prompt, generated):
+    spans, _, _ = split_steps(generated.tolist(), demo_vlm)
+    regions = segment(prompt.canvas.images, "blocks", (16, 16))
+    whole = extracted(demo_vlm, prompt, generated, spans, regions)
+    first = extracted(demo_vlm, prompt, generated[: spans[1].end], spans[:2], regions)
+    np.testing.assert_allclose(whole[:2], first, atol=1e-5)
+
+
+def test_attention_that_overflowed_is_an_error(demo_vlm, prompt, generated):
+    features = StepFeatures(segment(prompt.canvas.images, "blocks"), prompt, "sum")
+    n, heads = 4, 6
+    rows = [torch.full((heads, n, 32), float("nan"))] * 4
+    with pytest.raises(InputError, match="NaN or infinite values"):
+        features.push(rows, [torch.zeros(2, prompt.length + n, 32)] * 4, 1.0, 2, [torch.zeros(())] * 3)
+
+
+def test_unknown_pooling_is_refused(prompt):
     with pytest.raises(InputError, match="'mean' or 'sum'; got 'max'"):
-        pool(torch.rand(1, 1, 1, 1), torch.ones(1, 1), "max")  # type: ignore[arg-type]
+        StepFeatures(segment(prompt.canvas.images, "blocks"), prompt, "max")

@@ -53,13 +53,13 @@ def test_closing_stops_the_generation(demo_vlm, demo_estimator, scene_image):
     assert demo_vlm.text_config._attn_implementation == "sdpa"
 
 
-class Broken(tk.EffectEstimator):
+class Broken(tk.LinearEstimator):
     def predict(self, features):
         raise ZeroDivisionError("no such effect")
 
 
 def test_a_failing_worker_stops_the_run_and_reaches_the_caller(demo_vlm, demo_estimator, scene_image):
-    broken = Broken(demo_estimator.weights, demo_estimator.binding)
+    broken = Broken({"weights": np.ones(24, np.float32)}, demo_estimator.binding)
     running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=broken, seed=1)
     with pytest.raises(StreamError, match="ZeroDivisionError: no such effect"):
         list(running)
@@ -67,14 +67,14 @@ def test_a_failing_worker_stops_the_run_and_reaches_the_caller(demo_vlm, demo_es
     assert demo_vlm.text_config._attn_implementation == "sdpa"
 
 
-class Slow(tk.EffectEstimator):
+class Slow(tk.LinearEstimator):
     def predict(self, features):
         time.sleep(0.3)
         return super().predict(features)
 
 
 def test_generation_does_not_wait_for_a_slow_worker(demo_vlm, demo_estimator, scene_image):
-    slow = Slow(demo_estimator.weights, demo_estimator.binding)
+    slow = Slow({"weights": np.ones(24, np.float32)}, demo_estimator.binding)
     running: Stream = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=slow, temperature=0)
     steps = list(running)
     assert len(steps) >= 4

@@ -7,30 +7,21 @@ import torch
 
 from tests.attribution.conftest import QUESTION
 from trajkit.attribution.ablation import full_inputs
-from trajkit.attribution.features import image_attention
+from trajkit.attribution.features import attention_to
 from trajkit.attribution.tap import AttentionTap
 from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
 
 
-def eager_attention(vlm, inputs):
-    """(L, H, S, S) attention of the eager kernel."""
-    vlm.model.set_attn_implementation("eager")
-    try:
-        with torch.inference_mode():
-            return torch.cat(vlm.model(**inputs, output_attentions=True).attentions)
-    finally:
-        vlm.model.set_attn_implementation("sdpa")
-
-
 def tapped_attention(vlm, inputs, rows, image_tokens):
-    with AttentionTap(vlm, last_only=False) as tap, torch.inference_mode():
+    with AttentionTap(vlm) as tap, torch.inference_mode():
         vlm.model(**inputs)
-    queries, keys = tap.take(0, 1)
-    return image_attention([q[0, :, rows] for q in queries], [k[0] for k in keys], rows, image_tokens, tap.scaling)
+    length = inputs["input_ids"].shape[1]
+    queries, keys = tap.take(length), tap.keys(length)
+    return attention_to([q[0, :, rows] for q in queries], [k[0] for k in keys], rows, image_tokens, tap.scaling)
 
 
-def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated):
+def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated, eager_attention):
     inputs = full_inputs(demo_vlm, prompt, generated)
     rows = torch.arange(prompt.length - 1, prompt.length - 1 + len(generated))
     ours = tapped_attention(demo_vlm, inputs, rows, prompt.image_tokens)
@@ -42,7 +33,7 @@ def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 def test_it_equals_eager_attention_for_every_architecture_and_number_of_key_heads(
-    random_vlm, scene_image, architecture, kv_heads
+    random_vlm, scene_image, eager_attention, architecture, kv_heads
 ):
     vlm = random_vlm(architecture, 4, kv_heads)
     prompt = vlm.prepare([scene_image, scene_image.resize((128, 64))], QUESTION)
@@ -80,9 +71,9 @@ def test_generated_tokens_are_identical_with_and_without_the_tap(demo_vlm, promp
         return demo_vlm.model.generate(**prompt.inputs, do_sample=do_sample, max_new_tokens=80)
 
     plain = run()
-    with AttentionTap(demo_vlm) as tap:
+    with AttentionTap(demo_vlm, prompt.length - 1) as tap:
         tapped = run()
-    assert tap.n_passes == tapped.shape[1] - prompt.length
+    assert tap.n_rows == tapped.shape[1] - prompt.length
     assert torch.equal(plain, tapped)
 
 
@@ -99,8 +90,19 @@ def test_taps_nest_and_each_sees_every_pass(demo_vlm, prompt):
         demo_vlm.model(**prompt.inputs)
         with AttentionTap(demo_vlm) as inner:
             demo_vlm.model(**prompt.inputs)
-    assert (outer.n_passes, inner.n_passes) == (2, 1)
-    assert torch.equal(outer.queries[0][1], inner.queries[0][0])
+    n = prompt.length
+    assert (outer.n_rows, inner.n_rows) == (2 * n, n)
+    assert torch.equal(outer.take(2 * n)[0][:, :, n:], inner.take(n)[0])
+
+
+def test_rows_are_kept_from_the_first_one_asked_for_and_taken_in_order(demo_vlm, prompt):
+    with torch.inference_mode(), AttentionTap(demo_vlm) as whole, AttentionTap(demo_vlm, prompt.length - 3) as some:
+        demo_vlm.model(**prompt.inputs)
+    assert some.n_rows == 3
+    first, rest = some.take(1), some.take(2)
+    assert some.n_rows == 0
+    assert torch.equal(torch.cat([first[2], rest[2]], 2), whole.take(prompt.length)[2][:, :, -3:])
+    assert whole.keys(5)[0].shape[2] == 5
 
 
 def test_leaving_a_tap_restores_the_model_even_after_an_error(demo_vlm):

@@ -66,12 +66,13 @@ def picture(tmp_path_factory, scene_image) -> Path:
 @pytest.fixture(scope="session")
 def model_and_estimator(tmp_path_factory, demo_vlm) -> list[str]:
     """Options for the demo model with an estimator that fits it."""
-    from trajkit.attribution.estimator import Binding, EffectEstimator
+    from trajkit.attribution.estimator import Binding
+from trajkit.attribution.linear import LinearEstimator
 
     folder = tmp_path_factory.mktemp("estimator")
     n = demo_vlm.n_features
     binding = Binding(demo_vlm.fingerprint, demo_vlm.name, None, "vision", "sum", "mean")
-    EffectEstimator(np.full(n, 1 / n, np.float32), binding).save(folder)
+    LinearEstimator({"weights": np.full(n, 1 / n, np.float32)}, binding).save(folder)
     return ["--model", str(demo_vlm.name), "--estimator", str(folder)]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from trajkit.attribution.estimator import Binding, EffectEstimator
+from trajkit.attribution.estimator import Binding
+from trajkit.attribution.linear import LinearEstimator
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_a_model_type_that_is_not_supported(cli, picture, tmp_path):
 
 
 def test_an_estimator_of_another_model(cli, picture, tmp_path, demo_vlm, model_and_estimator):
-    own = EffectEstimator.load(model_and_estimator[-1])
-    EffectEstimator(own.weights, Binding("0123456789abcdef", "other/model", None, "vision", "sum", "mean")).save(
+    own = LinearEstimator.load(model_and_estimator[-1])
+    LinearEstimator(own.arrays, Binding("0123456789abcdef", "other/model", None, "vision", "sum", "mean")).save(
         tmp_path
     )
     result = cli("stream", picture, "is there a red 7?", "--model", demo_vlm.name, "--estimator", tmp_path)

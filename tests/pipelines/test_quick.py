@@ -42,7 +42,8 @@ def test_train_demo_model(written):
 
 def test_train_estimator(written):
     folder = written(train_estimator)
-    assert tk.EffectEstimator.load(folder).card["runs"] == 6
+    for kind in ("estimator", "estimator-linear"):
+        assert tk.EffectEstimator.load(folder.with_name(kind)).card["runs"] == 8
 
 
 def test_collect_traces(written):

@@ -10,7 +10,8 @@ from PIL import Image
 import trajkit as tk
 from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.collect import Item, collect, generate_runs
-from trajkit.attribution.estimator import Binding, EffectEstimator
+from trajkit.attribution.estimator import Binding
+from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.stream import Sampling
 from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
@@ -26,8 +27,8 @@ def vlm(random_vlm, architecture):
 
 
 def estimator_for(vlm):
-    return EffectEstimator(
-        np.full(vlm.n_features, 1 / vlm.n_features, np.float32),
+    return LinearEstimator(
+        {"weights": np.full(vlm.n_features, 1 / vlm.n_features, np.float32)},
         Binding(vlm.fingerprint, vlm.name, None, "vision", "sum", "mean"),
     )
 

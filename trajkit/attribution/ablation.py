@@ -22,6 +22,9 @@ from trajkit.errors import InputError
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span
 
+LOGITS_AT_ONCE = 2**27
+"""Numbers in the largest block of logits that is made at once: half a gigabyte in float32."""
+
 Ablation = Literal["mean", "blur", "gray", "tokens"]
 
 
@@ -74,28 +77,51 @@ def measure_effects(
         raise InputError(f"ablation must be one of {', '.join(get_args(Ablation))}; got {ablation!r}.")
     if masks.ndim != 2 or masks.shape[1] != regions.k:
         raise InputError(f"masks must be (M, {regions.k}), one column a region; got shape {masks.shape}.")
-    inputs = full_inputs(vlm, prompt, tokens)
+    inputs: dict[str, Any] = dict(full_inputs(vlm, prompt, tokens))
+    inputs["position_ids"] = vlm.position_ids(inputs)  # the same for every mask
+    if ablation == "tokens":
+        inputs |= {"mm_encoder_outputs": vlm.encode_images(prompt)}  # so is what the vision tower sees
+        del inputs["pixel_values"]
     hide = _hide_tokens if ablation == "tokens" else _hide_pixels
     intact = np.zeros((1, regions.k), dtype=bool)
     measured = []
     for start in range(0, len(masks) + 1, batch_size):
         chunk = np.concatenate([intact, masks])[start : start + batch_size]
         batch = hide(vlm, prompt, inputs, regions, chunk, ablation)
-        logits = vlm.model(**batch, use_cache=False, logits_to_keep=len(tokens) + 1).logits[:, :-1]
-        chosen = torch.log_softmax(logits.float(), -1).gather(-1, tokens.expand(len(chunk), -1)[..., None])[..., 0]
-        measured.append(step_logprobs(chosen, spans))
+        hidden = vlm.model.model(**batch, use_cache=False).last_hidden_state[:, -len(tokens) - 1 : -1]  # (B, n, D)
+        measured.append(step_logprobs(_token_logprobs(vlm, hidden, tokens), spans))
         advance(len(chunk))
     logprobs = np.concatenate(measured)  # (1 + M, T)
     return logprobs[0] - logprobs[1:]
 
 
-def _repeat(inputs: dict[str, Tensor], n: int) -> dict[str, Tensor]:
-    return {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in inputs.items()}
+def _token_logprobs(vlm: VLM, hidden: Tensor, tokens: Tensor) -> Tensor:
+    """(B, n, D) hidden states → (B, n) log-probability of each token, a few rows at a time: B·n·V may not fit."""
+    rows = max(1, LOGITS_AT_ONCE // (len(hidden) * vlm.text_config.vocab_size))
+    parts = []
+    for start in range(0, len(tokens), rows):
+        logits = vlm.model.lm_head(hidden[:, start : start + rows]).float()
+        chosen = tokens[start : start + rows].expand(len(hidden), -1)[..., None]
+        parts.append(torch.log_softmax(logits, -1).gather(-1, chosen)[..., 0])
+    return torch.cat(parts, 1)
+
+
+def _repeat(inputs: dict[str, Any], n: int) -> dict[str, Any]:
+    """Inputs of one run, `n` times: rows for `n` masks."""
+    repeated = {}
+    for name, value in inputs.items():
+        if name == "position_ids":  # (3, 1, S)
+            repeated[name] = value.expand(-1, n, -1)
+        elif name == "mm_encoder_outputs":
+            repeated[name] = {kind: out.repeat(n) for kind, out in value.items()}
+        else:
+            repeated[name] = value.repeat(n, *[1] * (value.ndim - 1))
+    return repeated
 
 
 def _hide_pixels(
-    vlm: VLM, prompt: Prompt, inputs: dict[str, Tensor], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
-) -> dict[str, Tensor]:
+    vlm: VLM, prompt: Prompt, inputs: dict[str, Any], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
+) -> dict[str, Any]:
     ablated = []  # for each image, its (B, H, W, 3) copies
     for image, labels in zip(prompt.canvas.images, prompt.canvas.crops(regions.labels), strict=True):
         hidden = masks[:, labels][..., None]  # (B, H, W, 1)
@@ -107,8 +133,8 @@ def _hide_pixels(
 
 
 def _hide_tokens(
-    vlm: VLM, prompt: Prompt, inputs: dict[str, Tensor], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
-) -> dict[str, Tensor]:
+    vlm: VLM, prompt: Prompt, inputs: dict[str, Any], regions: Regions, masks: NDArray[np.bool_], ablation: Ablation
+) -> dict[str, Any]:
     """Block all attention to the image tokens that lie mostly in a hidden region; positions stay as they are."""
     device = inputs["input_ids"].device
     hidden = masks @ token_weights(regions, prompt).T > 0.5  # (B, N)
@@ -119,7 +145,6 @@ def _hide_tokens(
     itself = torch.eye(length, dtype=torch.bool, device=device)
     mask = (causal & ~blocked[:, None]) | itself  # (B, S, S); a token always sees itself
     batch = _repeat({k: v for k, v in inputs.items() if k != "attention_mask"}, len(masks))
-    batch["position_ids"] = vlm.position_ids(inputs).repeat(1, len(masks), 1)
     batch["attention_mask"] = mask[:, None]
     return batch
 

@@ -1,12 +1,15 @@
-"""Features f_{S,k}: attention from the positions that predict a step to the image tokens of a region, per head.
+"""Features of a step, for each region: how the step attends to it, directly and through the text written before.
 
-Position t−1 predicts token t. Rows are normalised over all visible keys before the image tokens are picked out
-(pooling by mean over a region's tokens is the paper's, vSTREAM, arXiv 2604.16587; by sum is the natural one for
-ablation).
+Position t−1 predicts token t; rows are normalised over all visible keys before image tokens are picked out. For every
+head there are two numbers, means over the rows that predict the step: the attention to the region's image tokens, as in
+vSTREAM (arXiv 2604.16587) and AT2 (arXiv 2504.13752); and the attention to earlier text, weighted by how that text
+itself attended to the region (averaged over heads), since a conclusion looks at the sentence that read the image and no
+longer at the image. Behind them stand three numbers of the step, the same for all regions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -53,41 +56,76 @@ def image_weights(labels: NDArray[Any], k: int, grid: tuple[int, int]) -> NDArra
     return weights / covered
 
 
-def image_attention(
-    queries: list[Tensor], keys: list[Tensor], positions: Tensor, image_tokens: Tensor, scaling: float
+class StepFeatures:
+    """Turns the rows of one run, handed over in order, into the features of its steps.
+
+    Rows are positions after the last image token: those of the question, then those of the generation.
+    """
+
+    def __init__(self, regions: Regions, prompt: Prompt, pooling: Pooling) -> None:
+        """Raises InputError for an unknown pooling."""
+        if pooling not in get_args(Pooling):
+            raise InputError(f"pooling must be 'mean' or 'sum'; got {pooling!r}.")
+        weights = torch.from_numpy(token_weights(regions, prompt)).to(prompt.image_tokens.device)  # (N, K)
+        self._weights = weights / weights.sum(0) if pooling == "mean" else weights
+        self._image_tokens = prompt.image_tokens
+        self.first_row = prompt.first_row
+        self._grounding = weights.new_zeros(0, regions.k)  # of each row so far: its attention to regions, (rows, K)
+
+    @property
+    def next_row(self) -> int:
+        """Position of the first row that has not been handed over."""
+        return self.first_row + len(self._grounding)
+
+    def push(
+        self, queries: list[Tensor], keys: list[Tensor], scaling: float, step_rows: int, facts: Sequence[Tensor]
+    ) -> Tensor:
+        """(K, 2·L·H + 3) features of the step predicted by the last `step_rows` of the rows handed over.
+
+        queries: (H, n, D) per layer, of the next n rows; keys: (H_kv, S, D) per layer, S at least the last row's
+        position + 1. facts: mean log-probability, mean entropy (nats) and number of tokens of the step.
+        Raises InputError when attention is not finite.
+        """
+        n = queries[0].shape[1]
+        rows = torch.arange(self.next_row, self.next_row + n, device=self._weights.device)
+        text = torch.arange(self.first_row, self.next_row + n, device=self._weights.device)
+        columns = torch.cat([self._image_tokens, text])
+        attention = attention_to(queries, keys, rows, columns, scaling)  # (L, H, n, N + rows)
+        n_image = len(self._image_tokens)
+        direct = attention[..., :n_image] @ self._weights  # (L, H, n, K)
+        self._grounding = torch.cat([self._grounding, direct.mean((0, 1))])
+        through_text = attention[:, :, -step_rows:, n_image:].mean(2) @ self._grounding  # (L, H, K)
+        both = torch.cat([direct[:, :, -step_rows:].mean(2).flatten(0, 1), through_text.flatten(0, 1)])  # (2·L·H, K)
+        if not torch.isfinite(both).all():
+            raise InputError(
+                "the model's attention holds NaN or infinite values, as in an overflow of float16; load it with "
+                "dtype=torch.bfloat16 or torch.float32."
+            )
+        return torch.cat([both.T, torch.stack([f.float() for f in facts]).expand(both.shape[1], -1)], 1)
+
+
+def attention_to(
+    queries: list[Tensor], keys: list[Tensor], positions: Tensor, columns: Tensor, scaling: float
 ) -> Tensor:
-    """Attention of some rows to the image tokens, (L, H, n, N) float32, each row normalised over all visible keys.
+    """Attention of some rows to some keys, (L, H, n, C) float32, each row normalised over all visible keys.
 
     queries: (H, n, D) per layer; keys: (H_kv, S, D) per layer; positions: (n,) place of each query in the sequence,
-    which sees keys 0..position.
+    which sees keys 0..position; columns: (C,) places of the keys.
     """
     seen = torch.arange(keys[0].shape[1], device=positions.device) <= positions[:, None]  # (n, S)
-    return torch.stack([_rows(q, k, seen, image_tokens, scaling) for q, k in zip(queries, keys, strict=True)])
+    return torch.stack([_rows(q, k, seen, columns, scaling) for q, k in zip(queries, keys, strict=True)])
 
 
-def _rows(query: Tensor, key: Tensor, seen: Tensor, image_tokens: Tensor, scaling: float) -> Tensor:
+def _rows(query: Tensor, key: Tensor, seen: Tensor, columns: Tensor, scaling: float) -> Tensor:
     heads, n, width = query.shape
     grouped = query.float().reshape(key.shape[0], -1, width)  # (H_kv, H/H_kv · n, D)
     scores = torch.matmul(grouped, key.float().transpose(1, 2)).mul_(scaling)  # (H_kv, H/H_kv · n, S)
     scores = scores.reshape(heads, n, -1).masked_fill_(~seen, float("-inf"))
     peak = scores.amax(-1, keepdim=True)
     total = torch.logsumexp(scores - peak, -1, keepdim=True)
-    return torch.exp(scores[..., image_tokens] - peak - total)  # (H, n, N)
+    return torch.exp(scores[..., columns] - peak - total)  # (H, n, C)
 
 
-def pool(attention: Tensor, weights: Tensor, pooling: Pooling) -> Tensor:
-    """(L, H, n, N) attention of a step's n rows and (N, K) token weights → (K, L·H) features of the step.
-
-    Mean over the rows, then over a region's tokens by area (`mean`) or their sum (`sum`).
-    """
-    if pooling not in get_args(Pooling):
-        raise InputError(f"pooling must be 'mean' or 'sum'; got {pooling!r}.")
-    regional = attention.mean(2) @ weights  # (L, H, K)
-    if pooling == "mean":
-        regional = regional / weights.sum(0)
-    return regional.flatten(0, 1).T
-
-
-def raw_attention(features: NDArray[Any]) -> NDArray[Any]:
-    """The untrained baseline: attention averaged over layers and heads, (..., K, L·H) → (..., K)."""
-    return features.mean(-1)
+def raw_attention(features: NDArray[Any], n_heads: int) -> NDArray[Any]:
+    """The untrained baseline: direct attention averaged over `n_heads` = L·H heads, (..., K, F) → (..., K)."""
+    return features[..., :n_heads].mean(-1)

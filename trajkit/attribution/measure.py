@@ -5,29 +5,61 @@ They train an estimator (random masks) and test one (single regions and random m
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trajkit.attribution.ablation import Ablation, measure_effects, random_masks, single_region_masks
 from trajkit.attribution.collect import Item, batched, generate_runs
 from trajkit.attribution.estimator import StepExample
 from trajkit.attribution.features import Pooling
-from trajkit.attribution.regions import Method, segment
+from trajkit.attribution.regions import Method, Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Sampling
-from trajkit.vlm.model import VLM
-from trajkit.vlm.sentences import split_steps
+from trajkit.errors import InputError
+from trajkit.traces.atomic import replacing
+from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.sentences import Span, split_steps
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One generated run, cut into steps, with the regions that its effects will be about. tokens: (n,) ids."""
+
+    item: Item
+    prompt: Prompt
+    tokens: Tensor
+    spans: list[Span]
+    texts: list[str]
+    regions: Regions
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How runs are measured: n_masks random masks and every region alone, hidden by `ablation`."""
+
+    pooling: Pooling = "sum"
+    ablation: Ablation = "mean"
+    region_method: Method = "vision"
+    n_masks: int = 32
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredRun:
-    """features (T, K, L·H); masks (M, K) with their effects (M, T); single (K, T), each region hidden alone; nats."""
+    """A run's measurements.
+
+    features (T, K, F), as by StepFeatures; masks (M, K) with their effects (M, T); single (K, T), each region hidden
+    alone; nats.
+    """
 
     group_id: str
     task_set: str
@@ -38,36 +70,116 @@ class MeasuredRun:
 
     def examples(self) -> list[StepExample]:
         """One training example a step."""
-        return [StepExample(f, self.masks, e) for f, e in zip(self.features, self.effects.T, strict=True)]
+        return [
+            StepExample(features, self.masks, effects, single, self.group_id)
+            for features, effects, single in zip(self.features, self.effects.T, self.single.T, strict=True)
+        ]
+
+
+def generations(
+    vlm: VLM, items: Iterable[Item], sampling: Sampling, region_method: Method, batch_size: int = 32
+) -> Iterator[Generation]:
+    """One generation of each item, seeded like `collect`; those without any step have no spans."""
+    for item, prompt, runs in chain.from_iterable(
+        generate_runs(vlm, batch, 1, sampling) for batch in batched(items, batch_size)
+    ):
+        spans, texts, _ = split_steps(runs[0], vlm)
+        tokens = torch.tensor(runs[0], device=vlm.model.device)
+        regions = segment(prompt.canvas.images, region_method, vlm=vlm)
+        yield Generation(item, prompt, tokens, spans, texts, regions)
+
+
+def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size: int = 64) -> MeasuredRun:
+    """Measure one generation: one teacher-forced pass for each mask and each region, `batch_size` at a time.
+
+    The masks are seeded by `seed` and the item's id.
+    """
+    k = run.regions.k
+    masks = random_masks(np.random.default_rng([seed, *run.item.id.encode()]), how.n_masks, k)
+    every: NDArray[Any] = np.concatenate([masks, single_region_masks(k)])
+    effects = measure_effects(
+        vlm, run.prompt, run.tokens, run.spans, run.regions, every, how.ablation, batch_size=batch_size
+    )
+    features = replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
+    return MeasuredRun(
+        run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :]
+    )
 
 
 def measure_runs(
     vlm: VLM,
     items: Iterable[Item],
+    how: Measuring,
     *,
-    pooling: Pooling,
-    ablation: Ablation = "mean",
-    region_method: Method = "vision",
-    n_masks: int = 32,
     sampling: Sampling | None = None,
-    batch_size: int = 32,
-    advance: Callable[[str], None] = lambda note: None,
+    store: MeasuredStore | None = None,
+    generate_at_once: int = 32,
+    batch_size: int = 64,
+    advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> Iterator[MeasuredRun]:
-    """Generate one run of each item and measure `n_masks` random masks and every single region on all its steps.
+    """Generate one run of each item and measure all its steps; runs without any step are left out.
 
-    Seeded like `collect`. Runs without any step are left out.
+    store: where runs are kept, and found again when this is called again with the same items.
     """
     sampling = sampling or Sampling(seed=0)
-    for item, prompt, runs in chain.from_iterable(
-        generate_runs(vlm, b, 1, sampling) for b in batched(items, batch_size)
-    ):
-        regions = segment(prompt.canvas.images, region_method, vlm=vlm)
-        spans, _, _ = split_steps(runs[0], vlm)
-        if spans:
-            tokens = torch.tensor(runs[0], device=vlm.model.device)
-            masks = random_masks(np.random.default_rng([sampling.seed or 0, *item.id.encode()]), n_masks, regions.k)
-            every: NDArray[Any] = np.concatenate([masks, single_region_masks(regions.k)])
-            effects = measure_effects(vlm, prompt, tokens, spans, regions, every, ablation)
-            features = replay(vlm, prompt, tokens, spans, regions, pooling).features
-            yield MeasuredRun(item.group_id, item.task_set, features, masks, effects[:n_masks], effects[n_masks:])
-        advance(item.task_set)
+    for batch in batched(items, generate_at_once):
+        kept = [store.read(item.id) if store else None for item in batch]
+        if store and all(store.has(item.id) for item in batch):
+            yield from (run for run in kept if run is not None)
+            advance("already there", len(batch))
+            continue
+        for item, run in zip(batch, generations(vlm, batch, sampling, how.region_method, len(batch)), strict=True):
+            measured = measure(vlm, run, how, sampling.seed or 0, batch_size) if run.spans else None
+            if store:
+                store.write(item.id, measured)
+            if measured is not None:
+                yield measured
+            advance(item.task_set)
+
+
+class MeasuredStore:
+    """A folder of measured runs, one file each, written whole or not at all. No pickle."""
+
+    def __init__(self, folder: str | Path, settings: dict[str, Any]) -> None:
+        """Open or begin a folder. Raises InputError when it holds runs that were measured with other settings."""
+        self._folder = Path(folder)
+        about = self._folder / "settings.json"
+        wanted = json.loads(json.dumps(settings))
+        if about.is_file():
+            found = json.loads(about.read_text(encoding="utf-8"))
+            other = [key for key in wanted if found.get(key) != wanted[key]]
+            if other:
+                raise InputError(
+                    f"{self._folder} holds runs measured with {other[0]} {found.get(other[0])!r}, and these are to be "
+                    f"measured with {wanted[other[0]]!r}; go on with the same, or choose another folder."
+                )
+            return
+        with replacing(about) as file:
+            file.write((json.dumps(wanted, indent=2) + "\n").encode())
+
+    def has(self, item_id: str) -> bool:
+        return self._path(item_id).is_file()
+
+    def read(self, item_id: str) -> MeasuredRun | None:
+        """The run of an item; None when it has none (yet). Raises InputError when its file is damaged."""
+        path = self._path(item_id)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} is damaged ({error}); remove it, and its run is measured again.") from error
+        if not arrays:
+            return None
+        texts = {name: str(arrays.pop(name)) for name in ("group_id", "task_set")}
+        return MeasuredRun(**texts, **arrays)  # type: ignore[arg-type]
+
+    def write(self, item_id: str, run: MeasuredRun | None) -> None:
+        """Keep a run; None for an item whose generation had no step."""
+        arrays = {} if run is None else {field.name: np.asarray(getattr(run, field.name)) for field in fields(run)}
+        with replacing(self._path(item_id)) as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    def _path(self, item_id: str) -> Path:
+        return self._folder / f"{hashlib.sha256(item_id.encode()).hexdigest()[:24]}.npz"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trajkit.attribution.ablation import full_inputs
-from trajkit.attribution.features import Pooling, image_attention, pool, token_weights
+from trajkit.attribution.features import Pooling, StepFeatures
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.tap import AttentionTap
 from trajkit.vlm.model import VLM, Prompt
@@ -20,7 +20,7 @@ from trajkit.vlm.sentences import Span
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """features: (T, K, L·H) float32. logprob, entropy: (T,) mean over the tokens of each step, nats."""
+    """features: (T, K, 2·L·H + 3), as by StepFeatures. logprob, entropy: (T,) mean over a step's tokens, nats."""
 
     features: NDArray[np.float32]
     logprob: NDArray[np.float64]
@@ -33,20 +33,19 @@ def replay(
 ) -> Replay:
     """Features, log-probability and entropy of every step of a generation `tokens`, (n,)."""
     inputs = full_inputs(vlm, prompt, tokens)
-    with AttentionTap(vlm, last_only=False) as tap:
+    with AttentionTap(vlm, prompt.first_row) as tap:
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0, :-1]
-    queries, keys = tap.take(0, tap.n_passes)
-    weights = torch.from_numpy(token_weights(regions, prompt)).to(tokens.device)
+    steps = StepFeatures(regions, prompt, pooling)
     features, logprob, entropy = [], [], []
     for span in spans:  # a step at a time: a whole run's attention or log-probabilities may not fit in memory
         logp = torch.log_softmax(logits[span.start : span.end].float(), -1)  # (n, V)
         logprob.append(logp.gather(-1, tokens[span.start : span.end, None]).mean())
-        entropy.append(-(logp.exp() * logp).sum(-1).mean())
-        rows = torch.arange(span.start, span.end, device=tokens.device) + prompt.length - 1  # row t−1 predicts token t
-        attention = image_attention(
-            [q[0, :, rows] for q in queries], [k[0] for k in keys], rows, prompt.image_tokens, tap.scaling
-        )  # (L, H, n, N)
-        features.append(pool(attention, weights, pooling))
+        entropy.append(-(logp.exp() * logp.nan_to_num(neginf=0)).sum(-1).mean())
+        upto = span.end + prompt.length - 1  # row t−1 predicts token t
+        queries, keys = tap.take(upto - steps.next_row), tap.keys(upto)
+        facts = (logprob[-1], entropy[-1], torch.tensor(span.end - span.start, device=tokens.device))
+        rows = [q[0] for q in queries], [k[0] for k in keys]
+        features.append(steps.push(*rows, tap.scaling, span.end - span.start, facts))
     return Replay(
         torch.stack(features).cpu().numpy(),
         torch.stack(logprob).double().cpu().numpy(),

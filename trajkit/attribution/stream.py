@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
 from trajkit.attribution.estimator import EffectEstimator
-from trajkit.attribution.features import image_attention, pool, token_weights
+from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import InputError, StreamError
@@ -52,9 +52,8 @@ class _Finished:
 
     span: Span
     text: str
-    queries: list[Tensor]  # L × (1, H, n, D)
-    keys: list[Tensor]  # L × (1, H_kv, S, D)
-    scaling: float
+    queries: list[Tensor]  # L × (1, H, n, D), of the rows since the step before
+    tap: AttentionTap
     logprob: list[Tensor]
     entropy: list[Tensor]
     seconds: float
@@ -147,7 +146,7 @@ class _Run:
         self.max_backlog = 0
         self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
         self._watch = monitor.start() if monitor else None
-        self._weights = torch.from_numpy(token_weights(regions, prompt)).to(vlm.model.device)
+        self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
         limit = sampling.arguments(vlm)["max_new_tokens"] + 2
         self._finished: Queue[_Finished | None] = Queue(limit)
         self._out: Queue[LiveStep | BaseException | None] = Queue()
@@ -178,10 +177,13 @@ class _Run:
     @torch.inference_mode()
     def _produce(self) -> None:
         try:
-            with AttentionTap(self._vlm) as tap, torch.random.fork_rng(enabled=self._sampling.seed is not None):
+            with (
+                AttentionTap(self._vlm, self.prompt.first_row) as tap,
+                torch.random.fork_rng(enabled=self._sampling.seed is not None),
+            ):
                 if self._sampling.seed is not None:
                     torch.manual_seed(self._sampling.seed)
-                recorder = _Recorder(self._vlm, tap, self.prompt.length, self._finished)
+                recorder = _Recorder(self._vlm, tap, self.prompt, self._finished)
                 output = self._vlm.model.generate(
                     **self.prompt.inputs,
                     **self._sampling.arguments(self._vlm),
@@ -211,23 +213,23 @@ class _Run:
 
     def _live_step(self, index: int, item: _Finished) -> LiveStep:
         span = item.span
-        device = self.prompt.image_tokens.device
-        rows = torch.arange(span.start, span.end, device=device) + self.prompt.length - 1
-        attention = image_attention(
-            [q[0] for q in item.queries], [k[0] for k in item.keys], rows, self.prompt.image_tokens,
-            item.scaling,
+        logprob, entropy = torch.stack(item.logprob).mean(), torch.stack(item.entropy).mean()
+        n_tokens = span.end - span.start
+        features = self._features.push(
+            [q[0] for q in item.queries], [k[0] for k in item.tap.keys(span.end + self.prompt.length - 1)],
+            item.tap.scaling, n_tokens,
+            (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
         )  # fmt: skip
-        features = pool(attention, self._weights, self._estimator.binding.pooling).cpu().numpy()
         live = LiveStep(
             text=item.text,
             kind=span.kind,
             token_start=span.start,
             token_end=span.end,
-            logprob=float(torch.stack(item.logprob).mean()),
-            entropy=float(torch.stack(item.entropy).mean()),
+            logprob=float(logprob),
+            entropy=float(entropy),
             seconds=item.seconds,
             index=index,
-            effects=self._estimator.predict(features),
+            effects=self._estimator.predict(features.cpu().numpy()),
         )
         if self._watch is not None:
             object.__setattr__(live, "verdict", self._watch.update(live))
@@ -237,9 +239,10 @@ class _Run:
 class _Recorder(LogitsProcessor):
     """Sees every next-token distribution before sampling, and cuts the tokens into steps as they come."""
 
-    def __init__(self, vlm: VLM, tap: AttentionTap, prompt_length: int, out: Queue[_Finished | None]) -> None:
+    def __init__(self, vlm: VLM, tap: AttentionTap, prompt: Prompt, out: Queue[_Finished | None]) -> None:
         self.splitter = StepSplitter.of(vlm)
-        self._vlm, self._tap, self._prompt_length, self._out = vlm, tap, prompt_length, out
+        self._vlm, self._tap, self._out = vlm, tap, out
+        self._prompt_length, self._taken = prompt.length, prompt.first_row
         self._logp = torch.empty(0)  # of the token to come
         self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
         self._entropy: list[Tensor] = []
@@ -271,14 +274,15 @@ class _Recorder(LogitsProcessor):
             return
         now = time.perf_counter()
         first, last = span.start - self._dropped, span.end - self._dropped
-        queries, keys = self._tap.take(first, last)
+        upto = span.end + self._prompt_length - 1  # row t−1 predicts token t
+        queries = self._tap.take(upto - self._taken)
+        self._taken = upto
         item = _Finished(
-            span, self.splitter.text(span), queries, keys, self._tap.scaling, self._logprob[first:last],
+            span, self.splitter.text(span), queries, self._tap, self._logprob[first:last],
             self._entropy[first:last], now - self._clock,
         )  # fmt: skip
         self._out.put_nowait(item)
         self._clock = now
-        self._tap.drop(last)
         del self._logprob[:last], self._entropy[:last]
         self._dropped = span.end
 

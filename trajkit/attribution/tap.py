@@ -3,7 +3,7 @@
 Asking a model for its attention weights switches it to slow kernels that can change its output. The tap instead wraps
 the kernel in use, hands its result through untouched, and keeps the queries and keys that it was given (after norm and
 rotary embedding). Attention is recomputed from them later, off the generation's path, for the few rows that matter
-(`features.region_attention`; tests compare it with eager attention and the tokens with and without the tap).
+(`features.StepFeatures`; tests compare it with eager attention and the tokens with and without the tap).
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ _names = count()
 class AttentionTap:
     """Context manager that records queries and keys of a model's text stack while it runs.
 
-    queries[layer]: list of (B, H, n, D), one per forward pass. keys[layer]: (B, H_kv, S, D), those of the latest pass:
-    a cache hands over all keys so far, so the latest hold the earlier ones too. last_only: keep only the last query
-    of each pass, which is the one that predicts a new token (for generation; off for teacher-forced passes).
+    Kept are the queries of the positions from `first_row` on, in order, until `take` hands them over, and the keys of
+    the latest pass: a cache hands over all keys so far, so the latest hold the earlier ones too.
     Taps nest, on one model or several; leaving one restores what it found. Taps of one model in several threads take
     turns, since each would record the passes of the others.
     """
 
-    def __init__(self, vlm: VLM, last_only: bool = True) -> None:
-        self._vlm, self._last_only = vlm, last_only
+    def __init__(self, vlm: VLM, first_row: int = 0) -> None:
+        self._vlm, self._first_row = vlm, first_row
         self._name = f"trajkit_tap_{next(_names)}"
         self._previous = ""
         self.scaling = 1.0
         layers = vlm.text_config.num_hidden_layers
-        self.queries: list[list[Tensor]] = [[] for _ in range(layers)]
-        self.keys: list[Tensor | None] = [None] * layers
+        self._queries: list[list[Tensor]] = [[] for _ in range(layers)]
+        self._keys: list[Tensor | None] = [None] * layers
 
     def __enter__(self) -> AttentionTap:
         from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -57,8 +56,11 @@ class AttentionTap:
         def tapped(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
             layer = module.layer_idx
             self.scaling = module.scaling
-            self.queries[layer].append(query[:, :, -1:] if self._last_only else query)
-            self.keys[layer] = key
+            skipped = self._first_row - (key.shape[2] - query.shape[2])  # rows of this pass that are not asked for
+            if skipped < query.shape[2]:
+                kept = query[:, :, skipped:].clone() if skipped > 0 else query  # a view would hold the whole prompt
+                self._queries[layer].append(kept)
+            self._keys[layer] = key
             return kernel(module, query, key, value, *args, **kwargs)
 
         ALL_ATTENTION_FUNCTIONS.register(self._name, tapped)
@@ -82,16 +84,19 @@ class AttentionTap:
         self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
 
     @property
-    def n_passes(self) -> int:
-        """Forward passes seen and not yet dropped."""
-        return len(self.queries[-1])
+    def n_rows(self) -> int:
+        """Rows seen and not yet taken."""
+        return sum(query.shape[2] for query in self._queries[-1])
 
-    def take(self, start: int, end: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Queries of passes [start, end), (B, H, end − start, D) per layer, and the keys, (B, H_kv, S, D) per layer."""
-        keys = [key for key in self.keys if key is not None]
-        return [torch.cat(layer[start:end], dim=2) for layer in self.queries], keys
+    def take(self, n: int) -> list[Tensor]:
+        """Queries of the next `n` rows, (B, H, n, D) per layer. They are forgotten here."""
+        taken = []
+        for i, layer in enumerate(self._queries):
+            whole = torch.cat(layer, dim=2) if len(layer) > 1 else layer[0]
+            taken.append(whole[:, :, :n])
+            self._queries[i] = [whole[:, :, n:].clone()] if n < whole.shape[2] else []
+        return taken
 
-    def drop(self, n: int) -> None:
-        """Forget the queries of the first `n` passes."""
-        for layer in self.queries:
-            del layer[:n]
+    def keys(self, end: int) -> list[Tensor]:
+        """Keys of the positions before `end`, (B, H_kv, end, D) per layer; views, safe while the model runs on."""
+        return [key[:, :, :end] for key in self._keys if key is not None]

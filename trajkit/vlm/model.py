@@ -35,8 +35,26 @@ class Prompt:
     question: str
 
     @property
+    def first_row(self) -> int:
+        """Position after the last image token, where text that can rest on all images begins."""
+        return int(self.image_tokens[-1]) + 1
+
+    @property
     def length(self) -> int:
         return self.inputs["input_ids"].shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Output of a vision tower: features of each image's tokens, and those for deeper layers where there are any."""
+
+    pooler_output: tuple[Tensor, ...]
+    deepstack_features: list[tuple[Tensor, ...]] | None
+
+    def repeat(self, n: int) -> EncodedImages:
+        """The same for `n` copies of the images."""
+        deep = self.deepstack_features
+        return EncodedImages(self.pooler_output * n, None if deep is None else [features * n for features in deep])
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +162,14 @@ class VLM:
         """Features of the image tokens from the model's own vision tower, (rows·cols, D) for each image."""
         out = self.model.model.get_image_features(prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"])
         return list(out.pooler_output)
+
+    @torch.inference_mode()
+    def encode_images(self, prompt: Prompt) -> dict[str, EncodedImages]:
+        """What the vision tower makes of the images, as the model takes it in `mm_encoder_outputs`."""
+        out = self.model.model.get_image_features(
+            prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], return_dict=True
+        )
+        return {"image": EncodedImages(tuple(out.pooler_output), getattr(out, "deepstack_features", None))}
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
         """(3, B, S) M-RoPE positions of unpadded inputs, as the model computes them itself."""

@@ -1,0 +1,192 @@
+"""NetworkEstimator: a small network for each region, the same for all, shown the region among the others of the image.
+
+A linear map of attention cannot tell a region that a step looks at from one that all steps look at, nor follow a step
+to what it reads through its own earlier text. The network sees, for every head, the logarithm of a region's direct and
+through-text attention (`StepFeatures`), the same less its mean over regions, and the largest value over regions.
+Several members are trained from different starts and averaged; how much they differ, scaled on runs that none was
+trained on, gives an interval for each effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, usable_examples
+from trajkit.attribution.linear import pearson
+from trajkit.errors import InputError
+
+COVERAGE = 0.9
+"""Share of effects that lie within `half_width` of their estimate."""
+_LAYERS = ("w1", "b1", "w2", "b2", "w3", "b3")
+_SHAPES = {"w1": 3, "b1": 2, "w2": 3, "b2": 2, "w3": 3, "b3": 2, "floor": 1, "mean": 1, "deviation": 1, "interval": 1}
+N_FACTS = 3
+"""Features of a step that say nothing of regions, at the end: mean log-probability, mean entropy, tokens."""
+
+
+class NetworkEstimator(EffectEstimator):
+    """A fitted network.
+
+    arrays: `floor` (2·L·H,), added before the logarithm; `mean` and `deviation` (D,) of the inputs; `w1` (M, D, h) …
+    `b3` (M, 1) of the M members, the last layer in nats; `interval` (2,), offset and factor of `half_width`.
+    """
+
+    kind: ClassVar[str] = "network"
+
+    @classmethod
+    def check_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> None:
+        found = {name: array.ndim for name, array in arrays.items()}
+        inputs = 3 * len(arrays["floor"]) + N_FACTS if found == _SHAPES else -1
+        if not (
+            len(arrays.get("mean", ())) == len(arrays.get("deviation", ())) == inputs == arrays["w1"].shape[1]
+            and arrays["w1"].shape[0] == arrays["w2"].shape[0] == arrays["w3"].shape[0]
+            and arrays["w1"].shape[2] == arrays["w2"].shape[1]
+            and arrays["w2"].shape[2] == arrays["w3"].shape[1]
+        ):
+            raise ValueError(f"arrays do not fit each other: { {n: a.shape for n, a in arrays.items()} }")
+
+    def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        return self._members(features).mean(0).astype(np.float32)
+
+    def half_width(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., K, F) features → (..., K) nats: effects lie within this of `predict` as often as COVERAGE says.
+
+        Split-conformal (Lei et al. 2018, doi 10.1080/01621459.2017.1307116) with the members' spread as scale; over
+        regions and steps of runs like those that it was calibrated on, not for each of them by itself.
+        """
+        offset, factor = self.arrays["interval"]
+        return (factor * (self._members(features).std(0) + offset)).astype(np.float32)
+
+    def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """(M, ..., K) estimates of each member."""
+        n = len(self.arrays["floor"])
+        if features.shape[-1] != n + N_FACTS:
+            raise InputError(f"features must have 2·L·H + {N_FACTS} = {n + N_FACTS} columns; got {features.shape}.")
+        w1, b1, w2, b2, w3, b3 = (self.arrays[name] for name in _LAYERS)
+        x = (expand(np.asarray(features, np.float32), self.arrays["floor"]) - self.arrays["mean"]) / self.arrays[
+            "deviation"
+        ]
+        flat = x.reshape(-1, x.shape[-1])  # (rows, D)
+        hidden = _silu(flat @ w1 + b1[:, None])  # (M, rows, h)
+        hidden += _silu(hidden @ w2 + b2[:, None])
+        return (hidden @ w3 + b3[:, None])[..., 0].reshape(len(w1), *features.shape[:-1])
+
+    @classmethod
+    def fit(
+        cls,
+        examples: Sequence[StepExample],
+        binding: Binding,
+        *,
+        epochs: int = 40,
+        members: int = 4,
+        width: int = 64,
+        batch_size: int = 64,
+        rate: float = 6e-3,
+        rank_weight: float = 0.3,
+        calibration: float = 0.1,
+        seed: int = 0,
+        advance: Callable[[float], None] = lambda loss: None,
+    ) -> Self:
+        """Fit on measured steps, with AdamW and one cycle of the learning rate.
+
+        The loss is the mean squared error of single-region effects, as a share of the variance of mask effects, less
+        rank_weight · (mean Pearson r within steps between predicted and measured effects of random masks).
+        calibration: the share of groups that members are not trained on and that set the interval's factor.
+        Raises InputError when no step's effects vary over its masks, or there are too few groups to set some aside.
+        """
+        import torch
+        from torch.nn.functional import silu
+
+        train, held_out = _set_aside(usable_examples(list(examples)), calibration, seed)
+        n = train[0].features.shape[1] - N_FACTS
+        floor = 0.01 * np.concatenate([e.features[:, :n] for e in train]).mean(0).astype(np.float32) + 1e-9
+        inputs = np.concatenate([expand(e.features, floor) for e in train])
+        mean, deviation = inputs.mean(0), inputs.std(0) + 1e-4
+        k = max(len(e.features) for e in train)
+        unit = float(np.std(np.concatenate([e.effects - e.effects.mean() for e in train])))
+        x = _padded([(expand(e.features, floor) - mean) / deviation for e in train], k, 0)
+        valid = _padded([np.ones(len(e.features), np.float32) for e in train], k, 0)
+        single = _padded([e.single / unit for e in train], k, 0)
+        masks = _padded([e.masks.astype(np.float32) for e in train], k, 1)
+        effects = torch.from_numpy(np.stack([e.effects - e.effects.mean() for e in train]) / unit).float()
+
+        generator = torch.Generator().manual_seed(seed)
+        layers = {
+            "w1": torch.randn(members, x.shape[-1], width, generator=generator) / x.shape[-1] ** 0.5,
+            "b1": torch.zeros(members, width),
+            "w2": torch.randn(members, width, width, generator=generator) / width**0.5,
+            "b2": torch.zeros(members, width),
+            "w3": torch.randn(members, width, 1, generator=generator) / width**0.5,
+            "b3": torch.zeros(members, 1),
+        }
+        for layer in layers.values():
+            layer.requires_grad_()
+        optimiser = torch.optim.AdamW(layers.values(), lr=rate, weight_decay=1e-3)
+        total = epochs * -(-len(x) // batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total)
+        w1, b1, w2, b2, w3, b3 = layers.values()
+        for _ in range(epochs):
+            for rows in torch.randperm(len(x), generator=generator).split(batch_size):
+                hidden = silu(torch.einsum("bkd,mdh->mbkh", x[rows], w1) + b1[:, None, None])
+                hidden = hidden + silu(torch.einsum("mbkh,mhg->mbkg", hidden, w2) + b2[:, None, None])
+                predicted = (torch.einsum("mbkh,mho->mbko", hidden, w3) + b3[:, None, None])[..., 0] * valid[rows]
+                error = ((predicted - single[rows]) ** 2).sum((1, 2)) / valid[rows].sum()  # (members,)
+                summed = torch.einsum("bvk,mbk->mbv", masks[rows], predicted)
+                agreement = pearson(summed - summed.mean(-1, keepdim=True), effects[rows]).mean(1)
+                loss = (error - rank_weight * agreement).sum()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                advance(float(loss.detach()) / members)
+        arrays = {name: layer.detach().numpy() for name, layer in layers.items()}
+        arrays |= {"w3": arrays["w3"] * unit, "b3": arrays["b3"] * unit}
+        arrays |= {"floor": floor, "mean": mean, "deviation": deviation, "interval": np.array([0, 1])}
+        fitted = cls({name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()}, binding)
+        interval = _calibrate(fitted, held_out)
+        return cls({**fitted.arrays, "interval": interval}, binding)
+
+
+def expand(features: NDArray[np.float32], floor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(..., K, 2·L·H + 3) features → (..., K, 3·2·L·H + 3) inputs: each region's logarithm, and where it stands."""
+    n = len(floor)
+    log = np.log(features[..., :n] + floor)
+    most = np.broadcast_to(log.max(-2, keepdims=True), log.shape)
+    logprob, entropy, tokens = np.moveaxis(features[..., n:], -1, 0)
+    facts = np.stack([logprob, np.log(entropy + 1e-4), np.log(tokens)], -1)
+    return np.concatenate([log, log - log.mean(-2, keepdims=True), most, facts], -1, dtype=np.float32)
+
+
+def _silu(x: NDArray[Any]) -> NDArray[Any]:
+    return x / (1 + np.exp(-np.clip(x, -60, 60)))
+
+
+def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:
+    """Arrays with regions along `axis`, padded to `k` of them with zeros, as one float32 tensor."""
+    import torch
+
+    pads = [[(0, k - row.shape[axis]) if i == axis else (0, 0) for i in range(row.ndim)] for row in rows]
+    return torch.from_numpy(np.stack([np.pad(r, p) for r, p in zip(rows, pads, strict=True)]).astype(np.float32))
+
+
+def _set_aside(examples: list[StepExample], share: float, seed: int) -> tuple[list[StepExample], list[StepExample]]:
+    """(to train on, to calibrate with), split by group."""
+    groups = sorted({e.group_id for e in examples})
+    if len(groups) < 2:
+        raise InputError(f"a network needs runs of at least 2 groups (images or questions); got {len(groups)}.")
+    chosen = np.random.default_rng(seed).permutation(len(groups))[: max(1, round(share * len(groups)))]
+    aside = {groups[i] for i in chosen}
+    return [e for e in examples if e.group_id not in aside], [e for e in examples if e.group_id in aside]
+
+
+def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> NDArray[np.float32]:
+    """(offset, factor) of `half_width`."""
+    error = np.concatenate([np.abs(e.single - fitted.predict(e.features)) for e in examples])
+    spread = np.concatenate([fitted._members(e.features).std(0) for e in examples])
+    offset = max(float(np.median(error)), 1e-6)
+    rank = min(int(np.ceil(COVERAGE * (len(error) + 1))), len(error))
+    factor = np.sort(error / (spread + offset))[rank - 1]
+    return np.array([offset, factor], np.float32)

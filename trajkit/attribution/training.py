@@ -1,0 +1,135 @@
+"""From questions to an estimator: measure runs, fit on most of them, say how faithful it is on the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from trajkit.attribution.collect import Item
+from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample
+from trajkit.attribution.faithfulness import lds, r_squared
+from trajkit.attribution.linear import LinearEstimator
+from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
+from trajkit.attribution.network import NetworkEstimator
+from trajkit.attribution.stream import Sampling
+from trajkit.errors import InputError
+from trajkit.vlm.model import VLM
+
+Kind = Literal["network", "linear"]
+HELD_OUT = 0.1
+"""Share of groups that tell how faithful an estimator is, and that it is not trained on."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """runs, steps: measured. passes: forward passes of the model under ablation. seconds of measuring and fitting.
+
+    peak_gb: largest memory of the process (CPU) or of the GPU so far, 1e9 bytes. r2, lds: on groups held out; NaN
+    where there are none.
+    """
+
+    runs: int
+    steps: int
+    passes: int
+    measuring_seconds: float
+    fitting_seconds: float
+    peak_gb: float
+    r2: float
+    lds: float
+
+
+def train_estimator(
+    vlm: VLM,
+    items: Iterable[Item],
+    *,
+    kind: Kind = "network",
+    how: Measuring | None = None,
+    sampling: Sampling | None = None,
+    store: MeasuredStore | None = None,
+    batch_size: int = 64,
+    measured: Callable[..., None] = lambda note, steps=1: None,
+    fitted: Callable[[float], None] = lambda loss: None,
+    **fitting: Any,
+) -> tuple[EffectEstimator, TrainingReport]:
+    """Train an estimator for `vlm` on one generation of each item.
+
+    store: keeps measured runs, so that an interrupted training goes on. fitting: as in the estimator's `fit`.
+    Raises InputError when there are fewer than 3 groups of runs with steps.
+    """
+    how = how or Measuring()
+    began = time.perf_counter()
+    runs = list(measure_runs(vlm, items, how, sampling=sampling, store=store, batch_size=batch_size, advance=measured))
+    measuring = time.perf_counter() - began
+    seed = fitting.get("seed", 0)
+    train, test = _hold_out(runs, seed)
+    binding = Binding(vlm.fingerprint, vlm.name, vlm.revision, how.region_method, how.pooling, how.ablation)
+    began = time.perf_counter()
+    estimator = fit_estimator(train, binding, vlm.n_features, kind, advance=fitted, **fitting)
+    examples = [example for run in test for example in run.examples()]
+    r2, rank = held_out_faithfulness(estimator, examples)
+    report = TrainingReport(
+        len(runs),
+        sum(len(run.features) for run in runs),
+        sum(1 + len(run.masks) + len(run.single) for run in runs),
+        measuring,
+        time.perf_counter() - began,
+        _peak_gb(vlm),
+        r2,
+        rank,
+    )
+    card = asdict(report) | asdict(how) | {"seed": seed, "trained_on_runs": len(train)}
+    card = {name: round(value, 4) if isinstance(value, float) else value for name, value in card.items()}
+    return replace(estimator, card=card), report
+
+
+def fit_estimator(
+    runs: Sequence[MeasuredRun], binding: Binding, n_heads: int, kind: Kind = "network", **fitting: Any
+) -> EffectEstimator:
+    """An estimator of a kind from measured runs. n_heads: L·H of the model."""
+    examples = [example for run in runs for example in run.examples()]
+    if kind == "linear":
+        return LinearEstimator.fit(examples, binding, n_heads, **fitting)
+    return NetworkEstimator.fit(examples, binding, **fitting)
+
+
+def held_out_faithfulness(estimator: EffectEstimator, examples: Sequence[StepExample]) -> tuple[float, float]:
+    """(r² of single-region effects over all steps, mean LDS of steps)."""
+    if not examples:
+        return float("nan"), float("nan")
+    predicted = [estimator.predict(e.features) for e in examples]
+    ranks = [lds(p, e.masks, e.effects) for p, e in zip(predicted, examples, strict=True)]
+    single = np.concatenate([e.single for e in examples])
+    known = [rank for rank in ranks if not np.isnan(rank)]
+    return r_squared(np.concatenate(predicted), single), float(np.mean(known)) if known else float("nan")
+
+
+def _hold_out(runs: Sequence[MeasuredRun], seed: int) -> tuple[list[MeasuredRun], list[MeasuredRun]]:
+    """(to train on, to test on), split by group."""
+    groups = sorted({run.group_id for run in runs})
+    if len(groups) < 3:
+        raise InputError(
+            f"training needs runs about at least 3 images (groups); {len(groups)} of them had runs with steps. "
+            "Give it more questions: some hundreds make a good estimator."
+        )
+    chosen = np.random.default_rng([seed, 1]).permutation(len(groups))[: max(1, round(HELD_OUT * len(groups)))]
+    test = {groups[i] for i in chosen}
+    return [run for run in runs if run.group_id not in test], [run for run in runs if run.group_id in test]
+
+
+def _peak_gb(vlm: VLM) -> float:
+    import torch
+
+    if vlm.model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(vlm.model.device) / 1e9
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return float("nan")
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
