@@ -79,6 +79,9 @@ def test_generation_does_not_wait_for_a_slow_worker(demo_vlm, demo_estimator, sc
     steps = list(running)
     assert len(steps) >= 4
     assert running.max_backlog >= 2  # steps were handed over while the worker slept
+    assert running.lagged
+    assert steps[-1].delay > 0.3
+    assert running.held_bytes > 0
 
 
 def test_an_estimator_of_another_model_is_refused(demo_vlm, demo_estimator, scene_image):

@@ -67,7 +67,7 @@ def picture(tmp_path_factory, scene_image) -> Path:
 def model_and_estimator(tmp_path_factory, demo_vlm) -> list[str]:
     """Options for the demo model with an estimator that fits it."""
     from trajkit.attribution.estimator import Binding
-from trajkit.attribution.linear import LinearEstimator
+    from trajkit.attribution.linear import LinearEstimator
 
     folder = tmp_path_factory.mktemp("estimator")
     n = demo_vlm.n_features

@@ -18,11 +18,19 @@ from trajkit.vlm.model import VLM
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trajkit.attribution.baselines import Baseline
+
 TOP = (1, 3, 5)
 """How many of the regions that a method ranks first are hidden together."""
 
 Method = Callable[[Generation, MeasuredRun], NDArray[Any]]
 """A run → (T, K) scores of regions for each step, higher where they support it more."""
+
+
+def baseline_method(vlm: VLM, baseline: Baseline) -> Method:
+    """A baseline of `trajkit.attribution.baselines` as a method."""
+    return lambda run, measured: baseline(vlm, run.prompt, run.tokens, run.spans, run.regions)
+
 
 _SUMS = ("n", "x", "y", "xx", "yy", "xy", "residual", "within", "n_within", "lds", "n_lds", "steps")
 

@@ -77,6 +77,11 @@ class StepFeatures:
         """Position of the first row that has not been handed over."""
         return self.first_row + len(self._grounding)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory held, bytes."""
+        return self._grounding.nbytes + self._weights.nbytes
+
     def push(
         self, queries: list[Tensor], keys: list[Tensor], scaling: float, step_rows: int, facts: Sequence[Tensor]
     ) -> Tensor:

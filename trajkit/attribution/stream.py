@@ -39,9 +39,13 @@ DEFAULT_NEW_TOKENS = 4096
 
 @dataclass(frozen=True, eq=False)
 class LiveStep(Step):
-    """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict."""
+    """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict.
+
+    delay: seconds from when its last token was seen until its effects were known.
+    """
 
     index: int = 0
+    delay: float = 0.0
     effects: NDArray[np.float32] = None  # type: ignore[assignment]
     verdict: Verdict | None = None
 
@@ -57,6 +61,7 @@ class _Finished:
     logprob: list[Tensor]
     entropy: list[Tensor]
     seconds: float
+    seen_at: float
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,21 @@ class Stream(Iterator[LiveStep]):
 
     @property
     def max_backlog(self) -> int:
-        """Most steps that ever waited for the worker. When it grows, attribution is slower than generation (lagging),
-        which delays verdicts but never generation."""
+        """Most steps that ever waited for the worker."""
         return self._run.max_backlog
+
+    @property
+    def lagged(self) -> bool:
+        """Whether steps had to wait for the worker: attribution is slower than generation, verdicts come late.
+
+        Generation itself is not slowed.
+        """
+        return self._run.max_backlog > 1
+
+    @property
+    def held_bytes(self) -> int:
+        """Most memory that attribution held at once beside the model's own cache, bytes."""
+        return self._run.held_bytes
 
 
 class _Run:
@@ -144,6 +161,7 @@ class _Run:
         self.tokens: list[int] = []
         self.closed = False
         self.max_backlog = 0
+        self.held_bytes = 0
         self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
         self._watch = monitor.start() if monitor else None
         self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
@@ -204,6 +222,8 @@ class _Run:
         try:
             while (item := self._finished.get()) is not None:
                 self.max_backlog = max(self.max_backlog, self._finished.qsize())
+                waiting = sum(query.nbytes for query in item.queries) * (1 + self._finished.qsize())
+                self.held_bytes = max(self.held_bytes, waiting + self._features.nbytes)
                 self._out.put(self._live_step(index, item))
                 index += 1
         except BaseException as error:
@@ -229,6 +249,7 @@ class _Run:
             entropy=float(entropy),
             seconds=item.seconds,
             index=index,
+            delay=time.perf_counter() - item.seen_at,
             effects=self._estimator.predict(features.cpu().numpy()),
         )
         if self._watch is not None:
@@ -279,7 +300,7 @@ class _Recorder(LogitsProcessor):
         self._taken = upto
         item = _Finished(
             span, self.splitter.text(span), queries, self._tap, self._logprob[first:last],
-            self._entropy[first:last], now - self._clock,
+            self._entropy[first:last], now - self._clock, now,
         )  # fmt: skip
         self._out.put_nowait(item)
         self._clock = now

@@ -21,10 +21,10 @@ METRICS = (
 
 NAMES = {"step": "steps"}
 DIFFERENCES = {
-    "metric": "metric", "a": "a", "b": "b", "cliffs_delta": "Cliff's δ", "delta_low": "95 % from", "delta_high": "to",
+    "metric": "metric", "pair": "a and b (runs)", "cliffs_delta": "δ", "delta_low": "95 % from", "delta_high": "to",
     "p_corrected": "p",
 }  # fmt: skip
-"""Columns of `stats.compare` that fit a terminal; the Markdown file has them all."""
+"""What fits a terminal of `stats.compare`; the Markdown file has all of its columns."""
 
 
 def analyze(
@@ -44,9 +44,10 @@ def analyze(
 
       trajkit analyze traces --report reports/outcomes.md
     """
-    from trajkit.cli.output import show_frame, stdout
+    from trajkit.cli.output import metric, p_value, score, share, show_frame, stdout
     from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
+    from trajkit.stats.compare import MIN_GROUPS
     from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
 
@@ -59,12 +60,21 @@ def analyze(
     known = compared_outcomes(last)
     outcomes = known["outcome"].nunique()
     if outcomes >= 2:
-        sections["Differences between outcomes: δ > 0 where a is larger; p by permutation, Holm over the pairs"] = (
-            differences(known)
-        )
+        sections[
+            "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, Holm over the pairs"
+        ] = differences(known)
     console = stdout()
+    formats = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
+    formats |= dict.fromkeys(("cliffs_delta", "delta_low", "delta_high"), score)
     for title, table in sections.items():
-        show_frame(console, table, title, DIFFERENCES if "cliffs_delta" in table else None)
+        if "cliffs_delta" not in table:
+            show_frame(console, table, title, None, formats)
+            continue
+        sides = zip(table["a"], table["n_a"], table["b"], table["n_b"], strict=True)
+        pairs = [f"{a} ({n_a}) {b} ({n_b})" for a, n_a, b, n_b in sides]
+        show_frame(console, table.assign(pair=pairs), title, DIFFERENCES, formats)
+        if table["delta_low"].isna().any():
+            console.print(f"–: no interval, as a side has fewer than {MIN_GROUPS} groups or all its resamples agree.\n")
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
     if report is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
     from trajkit.attribution.stream import Sampling
     from trajkit.traces.questions import Question
-    from trajkit.traces.store import TraceWriter
+    from trajkit.traces.store import Traces, TraceWriter
     from trajkit.traces.trace import Trace
     from trajkit.vlm.model import VLM
 
@@ -24,7 +24,7 @@ FLUSH_SECONDS = 60.0
 
 
 def collect(
-    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.jsonl", help="One question a line, as below.")],
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.jsonl", help="One question a line, as above.")],
     out: Annotated[Path, typer.Option("--out", metavar="TRACES", help="Folder to write to, or to go on with.")],
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", show_default="the folder of QUESTIONS.jsonl",
@@ -94,7 +94,7 @@ def _collect(
                 new = list(_runs(vlm, estimator, question, samples, sampling, done))
             except InputError as error:
                 bad += 1
-                note(f"trajkit: left out question {question.id}: {error}")
+                note(f"trajkit: left out question {question.id} (line {question.line}, {question.image.name}): {error}")
                 new = []
             for trace in new:
                 writer.add(trace)
@@ -141,4 +141,21 @@ def _summarise(out: Path, asked: set[str], before: int) -> None:
         else "; no targets, so no successes to count."
     )
     typer.echo(line)
-    typer.echo(f"Next: trajkit fit {out} --out detectors" if known else f"Next: trajkit report {out} --out report")
+    typer.echo(f"Next: {_next(traces, out)}")
+
+
+def _next(traces: Traces, out: Path) -> str:
+    """The command that can be run on these traces: fit where they can be split by group, analyze where outcomes differ,
+    else report."""
+    from trajkit.detection.splits import failures, split_by_group
+    from trajkit.errors import InputError
+    from trajkit.traces.frame import features
+
+    frame = features(traces)
+    known = frame[failures(frame) >= 0]
+    try:
+        split_by_group(known)
+    except InputError:
+        usable = f"trajkit analyze {out}" if known["success"].nunique() > 1 else f"trajkit report {out} --out report"
+        return f"{usable} (trajkit fit needs known outcomes, right and wrong, on more images)"
+    return f"trajkit fit {out} --out detectors"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SEED = 2026
 """Not the seed of the shipped traces, so these scenes are in none of them."""
 
+ERRORS = {(True, True): "false alarm", (False, False): "missed"}
+"""(the run ended right, the monitor alarmed) → what the monitor got wrong."""
+
 
 def demo(
     out: Annotated[
@@ -29,8 +32,8 @@ def demo(
     """Watch the built-in model reason about scenes that it has never seen, then analyse the runs shipped with trajkit
     and write a report. Takes under 3 minutes on two cores, needs no network, writes only the report.
 
-    The scenes are the first ones that the seed gives: one of each task family in turn, difficulty drawn evenly from
-    easy to hard, digits that training never showed. None is picked by how its run ends.
+    The scenes are the first ones that the seed gives: one of each task family in turn, difficulty drawn
+    evenly over that of the shipped runs, digits that training never showed. None is picked by how its run ends.
 
     [bold]Examples[/bold]
 
@@ -47,32 +50,42 @@ def demo(
     _analyse(console, out if out is not None else paths.ROOT / "reports" / "demo")
 
 
-def show_runs(console: Console, count: int, seed: int) -> None:
+def show_runs(console: Console, n: int, seed: int) -> None:
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
+    from trajkit.cli.output import count
     from trajkit.cli.stream import watch
     from trajkit.cli.terminal import RunView
-    from trajkit.demo.runs import demo_items, judge_by_scene
+    from trajkit.demo.runs import MIX, demo_items, judge_by_scene
 
     vlm = load_model(None)
     estimator = load_estimator(None, vlm)
     detectors = load_detectors_for(None, vlm)
     watcher = detectors.monitor if detectors else None
     console.print(
-        f"Held-out scenes: the first {count} of seed {seed}. Task families in turn, difficulty drawn evenly from 0 to "
-        "1, temperature 1; none is picked by how its run ends.\n",
+        f"Held-out scenes: the first {n} of seed {seed}. Task families in turn, difficulty drawn evenly from "
+        f"{MIX[0]:g} to {MIX[1]:g}, temperature 1; none is picked by how its run ends.\n",
         markup=False,
     )
-    for number, item in enumerate(demo_items("test", count, seed)):
-        about = f"run {number + 1} of {count} · {item.task_set} · difficulty {item.meta['difficulty']:.2f}"
+    ends: list[tuple[bool, bool]] = []
+    for number, item in enumerate(demo_items("test", n, seed)):
+        about = f"run {number + 1} of {n} · {item.task_set} · difficulty {item.meta['difficulty']:.2f}"
         sampling = {"seed": seed + number, "temperature": 1.0}
         view = RunView(console, watcher)
         steps = watch(view, vlm, item.image, item.question, estimator, watcher, sampling, about)
         answer = next((step.text for step in reversed(steps) if step.kind == "answer"), None)
         judgement = judge_by_scene(item, [step.text for step in steps if step.kind == "thinking"], answer)
-        _show_truth(console, item, judgement)
+        alarmed = any(step.verdict is not None and step.verdict.alarm for step in steps)
+        ends.append((judgement.outcome == "success", alarmed))
+        _show_truth(console, item, judgement, ERRORS.get(ends[-1]) if watcher else None)
+    right, alarms = (sum(end) for end in zip(*ends, strict=True))
+    line = f"{count(n, 'run')}: {right} right, {n - right} wrong"
+    if watcher:
+        line += f"; {count(alarms, 'alarm')}, {ends.count((True, True))} false; {ends.count((False, False))} missed"
+    console.print(f"{line}.\n", markup=False)
 
 
-def _show_truth(console: Console, item: Item, judgement: Judgement) -> None:
+def _show_truth(console: Console, item: Item, judgement: Judgement, error: str | None) -> None:
+    """error: in a word, what the monitor got wrong."""
     from rich.text import Text
 
     words = {
@@ -86,6 +99,8 @@ def _show_truth(console: Console, item: Item, judgement: Judgement) -> None:
     first = judgement.facts.get("first_wrong")
     if first is not None:
         line.append(f" (went wrong at step {first + 1})", "dim")
+    if error:
+        line.append(f" · {error}", "bold yellow")
     console.print(line, soft_wrap=not console.is_terminal)
     console.print()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import SeedOption, TracesArgument
+from trajkit.cli.options import TracesArgument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,9 @@ def fit(
             "--alpha", metavar="SHARE", min=0.001, max=0.5, help="Largest share of successful runs that may be alarmed."
         ),
     ] = 0.1,
-    seed: SeedOption = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same split of the groups.")
+    ] = 0,
 ) -> None:
     """Learn from saved runs with known outcomes to tell, mid-run, that a run is failing.
 
@@ -59,7 +61,7 @@ def fit(
 
 def show_evaluation(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
-    from trajkit.cli.output import show_frame
+    from trajkit.cli.output import feature_sets, score, show_frame
 
     show_frame(console, tables["split"], "Runs, split by group")
     most = max(2, (console.width - 24) // 18)  # columns that fit beside the methods
@@ -79,32 +81,37 @@ def show_evaluation(console: Console, tables: dict[str, pd.DataFrame]) -> None:
             macro,
             "Macro AUC of the outcome, at the end of thinking",
             {"method": "method", "n_runs": "runs"} | _INTERVAL,
+            {"method": feature_sets} | dict.fromkeys(_INTERVAL, score),
         )
     show_monitor(console, tables)
 
 
 def show_monitor(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     """False alarms, power and tokens saved."""
-    from trajkit.cli.output import show_frame
+    from trajkit.cli.output import metric, promise, share, show_frame
 
     spread = {"low": "95 % from", "high": "to"}
+    shares = dict.fromkeys(("rate", "median", "mean", *spread), share)
     show_frame(
         console, tables["false_alarms"], "False alarms on successful runs",
-        {"unit": "unit", "n": "n", "rate": "rate", "alpha": "promised"} | spread,
+        {"unit": "unit", "n": "n", "rate": "rate"} | spread | {"alpha": "promised"}, shares | {"alpha": promise},
     )  # fmt: skip
     show_frame(
         console, tables["power"], "Failing runs that were alarmed",
-        {"outcome": "outcome", "n": "n", "k": "alarmed", "rate": "rate", "median_alarm_step": "median step"} | spread,
+        {"outcome": "outcome", "n": "n", "k": "alarmed", "rate": "rate"} | spread
+        | {"median_alarm_step": "median step"}, shares | {"median_alarm_step": metric},
     )  # fmt: skip
     show_frame(
         console, tables["tokens_saved"], "Share of thinking tokens after the alarm",
-        {"runs": "runs", "n": "n", "median": "median", "mean": "mean"} | spread,
+        {"runs": "runs", "n": "n", "median": "median"} | spread | {"mean": "mean"}, shares,
     )  # fmt: skip
 
 
 def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
     """Methods down, `at` across, each cell an AUC with its interval; `most` columns spread evenly over those there."""
     import numpy as np
+
+    from trajkit.cli.output import feature_sets
 
     places = sorted(table[at].unique())
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
@@ -117,5 +124,5 @@ def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
     counts = part.groupby(at)[["n_runs", "n_failures"]].max()
     shown.loc["runs (failing)"] = [f"{counts.n_runs[c]:.0f} ({counts.n_failures[c]:.0f})" for c in shown.columns]
     shown.columns = [f"{at} {c:g}" if i == 0 else f"{c:g}" for i, c in enumerate(shown.columns)]
-    shown.index = shown.index.str.replace("+", " + ", regex=False)  # so that long names wrap
+    shown.index = shown.index.map(feature_sets)
     return shown.rename_axis("method").reset_index()

@@ -18,13 +18,12 @@ NO_DETECTORS = "none"
 
 
 def load_model(model: str | None) -> VLM:
-    """The model of `--model`, or the demo's. transformers keeps quiet: its bars and advice are not for this screen."""
+    """The model of `--model`, or the demo's. transformers keeps its advice to itself: it is not for this screen."""
     from transformers.utils import logging
 
     from trajkit.vlm.load import load_vlm
 
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     return load_vlm(model if model is not None else _shown(_demo(paths.MODEL, "--model")))
 
 

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from trajkit.cli import analyze, collect, demo, doctor, fit, monitor, report, stream
+from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, stream, train_estimator
 from trajkit.cli.output import Interrupted, one_line
 from trajkit.errors import TrajkitError
 
 EXIT_ERROR = 1
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+UsageError: Any = typer.BadParameter.__base__  # click's, wherever typer keeps it
+
+
+class _Flags:
+    """A command whose help shows no type beside a flag."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_Flags, TyperCommand):
+    pass
+
+
+class _Group(_Flags, TyperGroup):
+    pass
+
+
+def _help(function: Any) -> str:
+    """The docstring with each paragraph on one line, as typer breaks lines where the source does; examples are kept."""
+    paragraphs = inspect.getdoc(function).split("\n\n")  # type: ignore[union-attr]
+    return "\n\n".join(p if "\n " in f"\n{p}" else p.replace("\n", " ") for p in paragraphs)
+
 
 app = typer.Typer(
     name="trajkit",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -30,15 +60,23 @@ for _name, _function, _panel, _short in (
     ("demo", demo.demo, "See it", "Watch the built-in model think, then read a report on its runs."),
     ("stream", stream.stream, "See it", "Ask about one image; see each step and what it rests on, live."),
     ("collect", collect.collect, "On your own images", "Run a model on your questions and save every run."),
+    (
+        "train-estimator",
+        train_estimator.train_estimator,
+        "On your own model",
+        "Learn a model's effects, by hiding regions.",
+    ),
+    ("evaluate", evaluate.evaluate, "On your own model", "Say how faithful an estimator is, beside other methods."),
     ("fit", fit.fit, "On your own images", "Learn from saved runs to tell a failing one mid-run."),
     ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs: right, wrong, tokens saved."),
     ("analyze", analyze.analyze, "On your own images", "Compare saved runs by how they ended, in tables."),
     ("report", report.report, "On your own images", "Write a page to explore saved runs in, offline."),
     ("doctor", doctor.doctor, "On this machine", "Check libraries, GPU and the demo's data."),
 ):
-    app.command(_name, rich_help_panel=_panel, short_help=_short, no_args_is_help=_name not in ("demo", "doctor"))(
-        _function
-    )
+    app.command(
+        _name, cls=_Command, help=_help(_function), rich_help_panel=_panel, short_help=_short,
+        no_args_is_help=_name not in ("demo", "doctor"),
+    )(_function)  # fmt: skip
 
 
 def _version(wanted: bool) -> None:
@@ -63,6 +101,10 @@ def trajkit(
 
       trajkit demo
       trajkit stream photo.png "is there a red 7?"
+
+    [bold]On your own model[/bold]: an estimator for it, once
+
+      trajkit train-estimator questions.jsonl --model Qwen/Qwen3-VL-8B-Thinking --out estimator
 
     [bold]On your own images[/bold]: one line a question, {"image": …, "question": …, "target": …}
 
@@ -98,12 +140,19 @@ def main(argv: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        app(arguments, prog_name="trajkit")
-    except SystemExit as done:
-        if done.code == EXIT_INTERRUPTED:
-            raise KeyboardInterrupt from None
-        return done.code if isinstance(done.code, int) else EXIT_ERROR if done.code else 0
-    return 0
+        code = app(arguments, prog_name="trajkit", standalone_mode=False) or 0
+    except UsageError as error:
+        message = error.format_message()  # none where the help was shown instead
+        if not message:
+            return int(error.exit_code)
+        stop = "" if message.endswith((".", "?")) else "."
+        where = error.ctx.command_path if error.ctx else "trajkit"
+        return _fail(f"{message}{stop} See {where} --help.", error.exit_code)
+    except SystemExit as done:  # a closed pipe
+        return EXIT_ERROR if done.code else 0
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    return int(code)
 
 
 def _explain(error: Exception) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +35,7 @@ def monitor(
       trajkit monitor traces --detectors detectors
     """
     from trajkit.cli.fit import show_monitor
-    from trajkit.cli.output import show_frame, stdout
+    from trajkit.cli.output import one_line, score, share, show_frame, stdout
     from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
     from trajkit.detection.store import load_detectors
     from trajkit.traces.frame import features
@@ -52,11 +53,13 @@ def monitor(
     replayed = monitor_runs(watch, features(runs))
     alarms = replayed[replayed["alarmed"]]
     if len(alarms) and most:
+        asked = {run.transcript_id: shorten(one_line(run.question), 40, placeholder=" …") for run in runs}
+        alarms = alarms.assign(question=alarms["transcript_id"].map(asked))
         title = f"Alarms ({len(alarms)}" + (f", the first {most})" if len(alarms) > most else ")")
         show_frame(console, alarms.head(most), title, {
-            "transcript_id": "run", "task_set": "task", "outcome": "outcome", "n_steps": "steps",
+            "transcript_id": "run", "question": "question", "outcome": "outcome", "n_steps": "steps",
             "alarm_step": "alarm at step", "max_risk": "highest risk", "saved": "tokens saved",
-        })  # fmt: skip
+        }, {"max_risk": score, "saved": share})  # fmt: skip
     elif not len(alarms):
         console.print("No alarm.\n")
     if replayed["failure"].isna().all():

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from trajkit.errors import InputError
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -38,3 +40,19 @@ TokensOption = Annotated[
 TracesArgument = Annotated[
     Path, typer.Argument(metavar="TRACES", help="A .parquet file of runs, or a folder of them, as `collect` writes.")
 ]
+QuestionsArgument = Annotated[
+    Path, typer.Argument(metavar="QUESTIONS.jsonl", help="One question a line, as for `trajkit collect`.")
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", metavar="DIR", show_default="the folder of QUESTIONS.jsonl", help="Where the questions' images are."
+    ),
+]
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    """`value`, when it is one of those. Raises InputError naming the option."""
+    if value not in known:
+        raise InputError(f"{option} must be one of {', '.join(known)}; got {value!r}.")
+    return value

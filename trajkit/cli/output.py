@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,22 +69,61 @@ def number(value: Any) -> str:
     return clean(str(value))
 
 
-def show_frame(console: Console, frame: pd.DataFrame, title: str, names: Mapping[str, str] | None = None) -> None:
-    """Print a DataFrame. names: the columns to show → their headings; all of them as they are when not given."""
+def share(value: float) -> str:
+    """A share as per cent: 49 %, 4.1 %, 0.0 %."""
+    return number(value) if value != value else f"{100 * value:.{int(value < 0.0995)}f} %"
+
+
+def promise(alpha: float) -> str:
+    """A bound on a share, as per cent and never rounded: 10 %, 2.5 %."""
+    return f"{100 * alpha:g} %"
+
+
+def score(value: float) -> str:
+    """A risk, an AUC, a concentration or an effect size: two decimals."""
+    return number(value) if value != value else f"{value:.2f}"
+
+
+def metric(value: float) -> str:
+    """A metric, a step or a number of tokens: three significant digits, whole numbers in full."""
+    return number(value) if value != value or abs(value) >= 1000 else f"{value:.3g}"
+
+
+def p_value(value: float) -> str:
+    """A p-value: three decimals, or that it is smaller."""
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def feature_sets(name: str) -> str:
+    """The name of a method, its feature sets set apart, so that a long one wraps."""
+    return name.replace("+", " + ")
+
+
+def show_frame(
+    console: Console,
+    frame: pd.DataFrame,
+    title: str,
+    names: Mapping[str, str] | None = None,
+    formats: Mapping[str, Callable[[Any], str]] | None = None,
+) -> None:
+    """Print a DataFrame. names: the columns to show → their headings; all of them as they are when not given.
+    formats: column → how its cells are written; `number` where none is given."""
     from rich.table import Table
     from rich.text import Text
 
     names = {str(c): str(c) for c in frame.columns} if names is None else names
     names = {column: heading for column, heading in names.items() if column in frame.columns}
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    cells = {column: [(formats or {}).get(column, number)(value) for value in frame[column]] for column in names}
     for column, heading in names.items():
         numeric = frame[column].dtype.kind in "fiu"
-        width = None if numeric else min(22, max((len(number(v)) for v in frame[column]), default=0))
+        words = [word for cell in cells[column] for word in cell.split()]
+        width = None if numeric else min(22, max(map(len, words), default=0))  # a column breaks between words
         table.add_column(
             heading, justify="right" if numeric else "left", header_style="dim", min_width=width, overflow="fold"
         )
-    for row in frame[list(names)].itertuples(index=False):
-        table.add_row(*(Text(number(value)) for value in row))
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
     console.print(table)
     console.print()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.cli.output import clean, count, one_line
+from trajkit.cli.output import clean, count, one_line, promise, score
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 SUPPORT = (235, 45, 45)
 OPPOSE = (60, 120, 255)
+_SIXTEEN = np.array([
+    [(0, 0, 0), (85, 85, 85)],  # neither: the dark and the light of the picture
+    [(170, 0, 0), (255, 85, 85)],  # supports: weakly and strongly
+    [(0, 0, 170), (85, 85, 255)],  # opposes
+], np.uint8)  # fmt: skip
+"""The 16 colours of a plain terminal that a heat map is drawn with: mixtures would come out yellow, white and grey."""
 _NARROW, _WIDE = 60, 100
 _PICTURE = (32, 16)  # characters, at the head of a run
 _SAMPLES = 8  # a side, per pixel of the heat map, to read the label map at
@@ -70,9 +76,17 @@ class HeatMap:
         """The picture itself, in its own colours."""
         return half_blocks(self.colour)
 
-    def over(self, effects: NDArray[Any], scale: float) -> Text:
-        """The picture in grey, red where a region supports the step, blue where it opposes it; full at ±`scale`."""
+    def over(self, effects: NDArray[Any], scale: float, sixteen: bool = False) -> Text:
+        """The picture in grey, red where a region supports the step, blue where it opposes it; full at ±`scale`.
+
+        sixteen: for a terminal of 16 colours, with two steps of each.
+        """
         strength = (self.shares @ np.asarray(effects, float)).reshape(self.grey.shape) / max(scale, 1e-12)
+        if sixteen:
+            coloured = np.abs(strength) > 0.25
+            hue = np.where(coloured, np.where(strength > 0, 1, 2), 0)
+            full = np.where(coloured, np.abs(strength) > 0.6, self.grey > 0.5)
+            return half_blocks(_SIXTEEN[hue, full.astype(int)])
         alpha = 0.94 * np.clip(np.abs(strength), 0, 1)[..., None]
         base = (22 + 88 * self.grey)[..., None]
         tint = np.where((strength > 0)[..., None], SUPPORT, OPPOSE) * (0.55 + 0.45 * self.grey[..., None])
@@ -138,7 +152,7 @@ class RunView:
         lines = [one_line(about), f"{regions.k} regions"] if about else [f"{regions.k} regions"]
         body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend]
         if self.monitor is not None:
-            promise = Text.assemble(("┃", "bold yellow"), f" alarm above risk {self.monitor.threshold:.2f}")
+            promise = Text.assemble(("┃", "bold yellow"), f" alarm above risk {score(self.monitor.threshold)}")
             body.append(promise if self.monitor.can_alarm else Text(self.monitor.message, "dim"))
         self.console.rule(style="grey30")
         self._side_by_side(HeatMap.of(image, regions, *_PICTURE).picture(), Group(*body))
@@ -153,7 +167,8 @@ class RunView:
         if not self.rich or self._map is None:
             self._plain(plain_step(step))
         else:
-            self._side_by_side(self._map.over(step.effects, self._strongest), self._body(step, verdict))
+            heat = self._map.over(step.effects, self._strongest, self.console.color_system == "standard")
+            self._side_by_side(heat, self._body(step, verdict))
         if verdict is not None and verdict.alarm:
             self._alarm = verdict
             self._show_alarm(verdict, step.index + 1)
@@ -162,7 +177,7 @@ class RunView:
         """What the whole run came to, in one line."""
         parts = [f"{count(n_tokens, 'token')} in {seconds:.1f} s"]
         if self._riskiest[1]:
-            parts.append(f"highest risk {self._riskiest[0]:.2f} at step {self._riskiest[1]}")
+            parts.append(f"highest risk {score(self._riskiest[0])} at step {self._riskiest[1]}")
         if self.monitor is not None:
             parts.append("alarm raised" if self._alarm else "no alarm")
         if not answered:
@@ -188,7 +203,7 @@ class RunView:
         gauges = Table.grid(padding=(0, 1))
         width = 28 if wide else 20
         hhi, best = _concentration(step), float(step.effects.max(initial=0.0))
-        shown = f"{hhi:.2f}" if not math.isnan(hhi) else "no region supports it"
+        shown = score(hhi) if not math.isnan(hhi) else "no region supports it"
         gauges.add_row(Text("concentration", "dim"), bar(hhi, width, "cyan"),
                        Text.assemble(shown, (f"   strongest {best:+.2f} nats", "dim")))  # fmt: skip
         if verdict is not None:
@@ -196,7 +211,7 @@ class RunView:
             gauges.add_row(
                 Text("risk", "dim"),
                 bar(verdict.risk, width, style, verdict.threshold),
-                Text(f"{verdict.risk:.2f}", style),
+                Text(score(verdict.risk), style),
             )
         return Group(head, sentence, Text(), gauges)
 
@@ -228,21 +243,21 @@ class RunView:
 def plain_step(step: LiveStep) -> str:
     """A step as one line of text."""
     hhi = _concentration(step)
-    shown = "none" if math.isnan(hhi) else f"{hhi:.2f}"
+    shown = "none" if math.isnan(hhi) else score(hhi)
     parts = [
         f"{'answer' if step.kind == 'answer' else step.index + 1}: {clean(step.text)}",
         f"concentration {shown}",
         f"strongest {float(step.effects.max(initial=0.0)):+.2f} nats",
     ]
     if step.verdict is not None and step.kind == "thinking":
-        parts.append(f"risk {step.verdict.risk:.2f}")
+        parts.append(f"risk {score(step.verdict.risk)}")
     return " | ".join(parts)
 
 
 def alarm_line(verdict: Verdict, number: int, monitor: Monitor | None) -> str:
     """What an alarm says: where, how high, and how seldom a good run gets there."""
-    line = f"ALARM at step {number}: risk {verdict.risk:.2f} > {verdict.threshold:.2f}"
-    return line if monitor is None else f"{line}; at most {monitor.alpha:.0%} of good runs get there"
+    line = f"ALARM at step {number}: risk {score(verdict.risk)} > {score(verdict.threshold)}"
+    return line if monitor is None else f"{line}; at most {promise(monitor.alpha)} of good runs get there"
 
 
 def _concentration(step: LiveStep) -> float:

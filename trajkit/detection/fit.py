@@ -131,7 +131,7 @@ def _fit_outcome(
         "outcome_auc": outcome_auc(outcomes, probabilities, classes, groups, n_boot, seed),
         "abstention": abstention(outcomes, classifier.predict(held_out)),
     }
-    return classifier, tables, f"answers where its top probability is at least {classifier.threshold_:.3f}"
+    return classifier, tables, f"answers where its top probability is at least {classifier.threshold_:.2f}"
 
 
 def _split_table(frame: pd.DataFrame, split: Split) -> pd.DataFrame:

@@ -173,10 +173,10 @@ class Monitor:
                 f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {needed} groups (images or questions) "
                 f"with a successful run for calibration, and there were {self.n}. Collect more runs or raise alpha."
             )
-        sure = "" if self.delta is None else f", with confidence {1 - self.delta:g}"
+        sure = "" if self.delta is None else f", with {100 * (1 - self.delta):g} % confidence"
         return (
-            f"Alarms when the risk first exceeds {self.threshold:.3f}: at most {self.alpha:g} of successful runs{sure} "
-            f"(calibrated on {self.n} successful groups)."
+            f"Alarms when the risk first exceeds {self.threshold:.2f}: at most {100 * self.alpha:g} % of successful "
+            f"runs{sure} (calibrated on {self.n} successful groups)."
         )
 
     def check(self, model: str, fingerprint: str = "") -> None:

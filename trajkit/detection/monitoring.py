@@ -1,4 +1,9 @@
-"""What a monitor did on held-out runs: false alarms, power, tokens saved."""
+"""What a monitor did on held-out runs: false alarms, power, tokens saved.
+
+Intervals (95 %) resample whole groups. Where the resamples agree, as when no run or every run was alarmed, that says
+nothing of chance: the interval of a rate is then Wilson's (J. Am. Stat. Assoc. 22, 1927) for that share of as many
+trials as there are groups. It stays honest at 0 and 1, and takes no more from several runs of a group than from one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,9 @@ import numpy as np
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
 from trajkit.detection.splits import failures
+
+MIN_MEDIAN_GROUPS = 6
+"""Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +64,7 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
     """Realised false-alarm rate on successful runs, in two rows.
 
     `per group`, the guarantee's own quantity: a run drawn at random from each group, so the mean over groups of the
-    share alarmed. `per run`: all successful runs alike. Columns: unit n k rate low high (95 %, group bootstrap)
-    wilson_low wilson_high (as if the n units were independent) alpha.
+    share alarmed. `per run`: all successful runs alike. Columns: unit n k rate low high alpha.
     """
     import pandas as pd
 
@@ -68,13 +75,8 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
         ("per group", by_group.to_numpy(float), by_group.index.to_numpy(str)),
         ("per run", good["alarmed"].to_numpy(float), good["group_id"].to_numpy(str)),
     ]:
-        k = float(values.sum())
-        low, high = wilson(round(k), len(values))
-        table.append(
-            {"unit": unit, "n": len(values), "k": k}
-            | _share(values, groups, n_boot, seed)
-            | {"wilson_low": low, "wilson_high": high, "alpha": alpha}
-        )
+        rate = _share(values, groups, n_boot, seed)
+        table.append({"unit": unit, "n": len(values), "k": float(values.sum())} | rate | {"alpha": alpha})
     return pd.DataFrame(table)
 
 
@@ -116,6 +118,7 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
     """Share of thinking tokens saved by stopping at the alarm: columns runs n median low high mean.
 
     Rows: `all failing` (no alarm saves 0), `alarmed failing`, and `alarmed successful`, whose share is the work lost.
+    low and high are NaN with fewer than MIN_MEDIAN_GROUPS groups.
     """
     import pandas as pd
 
@@ -128,6 +131,8 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
     ]:
         saved, groups = part["saved"].to_numpy(float), part["group_id"].to_numpy(str)
         median, low, high = interval(weighted_median(saved, group_draws(groups, n_boot, seed)))
+        if len(np.unique(groups)) < MIN_MEDIAN_GROUPS:
+            low = high = float("nan")
         mean = float(saved.mean()) if len(saved) else float("nan")
         table.append({"runs": name, "n": len(part), "median": median, "low": low, "high": high, "mean": mean})
     return pd.DataFrame(table)
@@ -140,4 +145,7 @@ def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
 
 def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
     value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed)))
+    if low == high:
+        n = len(np.unique(groups))
+        low, high = wilson(value * n, n)
     return {"rate": value, "low": low, "high": high}

@@ -65,7 +65,7 @@ def interval(draws: Floats) -> tuple[float, float, float]:
     return float(draws[0]), float(low), float(high)
 
 
-def wilson(k: int, n: int) -> tuple[float, float]:
+def wilson(k: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of k in n independent trials; (0, 1) when n = 0."""
     if n == 0:
         return 0.0, 1.0

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Correction = Literal["holm", "bonferroni", "fdr_bh"]
+MIN_GROUPS = 10
+"""Groups that each side needs for an interval: resampling fewer understates how much another sample could differ."""
 
 
 def compare(
@@ -33,7 +35,8 @@ def compare(
     mean of its runs; a group that holds both outcomes counts on both sides, and the pairing is not used.
     p_permutation: two-sided, of the difference in mean ranks, when the labels of whole groups are shuffled among groups
     of equal size and then within each group; p_corrected corrects it over the pairs. cliffs_delta: P(a > b) − P(a < b),
-    in [−1, 1], with a 95 % interval from resampling groups.
+    in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups, NaN where a side has fewer than
+    MIN_GROUPS groups, or all resamples agree (as when no value of a lies beyond one of b): they say nothing there.
     Raises InputError when a column is missing, fewer than two outcomes are there, or the correction is unknown.
     """
     import pandas as pd
@@ -88,12 +91,14 @@ def _delta(values: NDArray[Any], is_a: NDArray[np.bool_], weights: NDArray[Any])
 def _delta_interval(
     values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, rng: np.random.Generator
 ) -> tuple[float, float]:
+    if min(len(np.unique(member[side])) for side in (is_a, ~is_a)) < MIN_GROUPS:
+        return np.nan, np.nan
     n = member.max() + 1
     times = rng.multinomial(n, np.full(n, 1 / n), n_resamples)  # (n_resamples, groups): how often each is drawn
     blocks = [_delta(values, is_a, times[i : i + 100, member]) for i in range(0, n_resamples, 100)]  # for memory
     draws = np.concatenate(blocks)
-    draws = draws[~np.isnan(draws)]
-    return (float(np.quantile(draws, 0.025)), float(np.quantile(draws, 0.975))) if len(draws) else (np.nan, np.nan)
+    low, high = np.nanquantile(draws, (0.025, 0.975))
+    return (float(low), float(high)) if low < high else (np.nan, np.nan)
 
 
 def _permutation_p(

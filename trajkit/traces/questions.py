@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ class Question:
     """One question about one image.
 
     id: unique in the file. target: the right answer, or None when it is not known. group_id: questions of one group
-    (by default, on one image) are never split across train, calibration and test. task_set: the task family.
+    (by default, on one image) are never split across train, calibration and test. task_set: the task family. line:
+    where it stands in its file, from 1.
     """
 
     id: str
@@ -27,10 +28,12 @@ class Question:
     target: str | None
     group_id: str
     task_set: str = ""
+    line: int = field(default=0, compare=False)
 
 
 def read_questions(path: str | Path, images_dir: str | Path | None = None) -> list[Question]:
-    """The questions of a JSONL file; `image` is looked up in images_dir, by default the file's own folder.
+    """The questions of a JSONL file; `image` is a name in images_dir, by default the file's own folder. Images are not
+    opened, so whether they are there shows later.
 
     Required keys: image, question. Optional: id (by default a hash of image and question, so that it stays when lines
     move), target, group_id (by default the image), task_set. Other keys are ignored.
@@ -45,7 +48,7 @@ def read_questions(path: str | Path, images_dir: str | Path | None = None) -> li
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        question = _question(line, folder, f"{path}, line {number}")
+        question = _question(line, folder, path, number)
         if question.id in lines:
             raise InputError(
                 f"{path}, line {number}: id {question.id!r} is already that of line {lines[question.id]}; "
@@ -71,7 +74,8 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected a JSONL file.") from error
 
 
-def _question(line: str, folder: Path, where: str) -> Question:
+def _question(line: str, folder: Path, path: Path, number: int) -> Question:
+    where = f"{path}, line {number}"
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -79,17 +83,15 @@ def _question(line: str, folder: Path, where: str) -> Question:
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected a JSON object, got {line.strip()[:60]!r}; one such as {_EXAMPLE}")
     image, text = _required(record, "image", where), _required(record, "question", where)
-    file = folder / image
-    if not file.is_file():
-        raise InputError(f"{where}: image {file} does not exist; copy it there, or name the folder with images_dir.")
     name = hashlib.sha256(f"{image}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return Question(
         id=_optional(record, "id", where) or name,
-        image=file,
+        image=folder / image,
         question=text,
         target=_optional(record, "target", where),
         group_id=_optional(record, "group_id", where) or image,
         task_set=_optional(record, "task_set", where) or "",
+        line=number,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ def load_vlm(
             f"no model at {name!r}: expected a checkpoint folder with config.json, or a hub id such as "
             "Qwen/Qwen3-VL-8B-Thinking."
         )
+    if not Path(name).exists():
+        _check_hub(name, revision)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
@@ -42,9 +46,10 @@ def load_vlm(
         ) from error
     adapter = adapter_for(config)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            name, revision=revision, dtype=dtype, attn_implementation="sdpa"
-        )
+        with _no_loading_bar():
+            model = AutoModelForImageTextToText.from_pretrained(
+                name, revision=revision, dtype=dtype, attn_implementation="sdpa"
+            )
         processor = load_processor(name, adapter, revision)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -52,3 +57,36 @@ def load_vlm(
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return VLM(model, processor, adapter, name, getattr(config, "_commit_hash", None) or revision, system)
+
+
+def _check_hub(name: str, revision: str | None) -> None:
+    """Raises InputError where a model is not in the cache and the hub cannot be reached.
+
+    transformers would try six times, with a warning each, before it said so. What the hub answers is left to it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        if try_to_load_from_cache(name, "config.json", revision=revision) is None:
+            get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision))
+    except (HfHubHTTPError, ValueError):
+        return
+    except Exception as error:  # no connection: the kind depends on the HTTP library that the hub's client is built on
+        reason = "HF_HUB_OFFLINE is set" if is_offline_mode() else f"the hub cannot be reached: {error}"
+        raise InputError(
+            f"cannot load model {name!r}: it is not on this machine, and {reason}. Check the id and the network, or "
+            "pass a checkpoint folder."
+        ) from error
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Without transformers' "Loading weights" bar; the bars of a download stay."""
+    from transformers.utils import logging
+
+    before = logging.set_tqdm_hook(lambda bar, args, kwargs: bar(*args, **kwargs | {"disable": True}))
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)

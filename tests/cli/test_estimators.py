@@ -1,0 +1,63 @@
+"""`trajkit train-estimator` and `trajkit evaluate` on a user's own folder."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+import trajkit as tk
+
+QUICK = ("--temperature", "0", "--max-new-tokens", "40", "--masks", "8")
+
+
+@pytest.fixture
+def grouped(questions):
+    """Questions about n images."""
+
+    def write(n: int):
+        path = questions(n)
+        rows = [json.loads(line) | {"group_id": f"g{i}"} for i, line in enumerate(path.read_text().splitlines())]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return path
+
+    return write
+
+
+def test_an_estimator_is_trained_in_one_command_and_collects_runs(cli, grouped, tmp_path):
+    out = tmp_path / "estimator"
+    result = cli("train-estimator", grouped(4), "--out", out, *QUICK)
+    assert result.code == 0, result.err
+    assert "Measured 4 runs with" in result.out
+    assert "peak memory" in result.out
+    assert "On images held out: r²" in result.out
+    assert tk.EffectEstimator.load(out).card["runs"] == 4
+    collected = cli("collect", grouped(1), "--estimator", out, "--out", tmp_path / "t", "--samples", "1")
+    assert collected.code == 0, collected.err
+    again = cli("train-estimator", grouped(4), "--out", tmp_path / "linear", "--kind", "linear", *QUICK,
+                "--work", tmp_path / "estimator.measured")  # fmt: skip
+    assert again.code == 0, again.err
+    assert isinstance(tk.EffectEstimator.load(tmp_path / "linear"), tk.LinearEstimator)
+
+
+def test_an_estimator_is_evaluated_beside_raw_attention_ceiling_and_floor(cli, grouped, model_and_estimator, tmp_path):
+    table = tmp_path / "table.csv"
+    result = cli("evaluate", grouped(2), *model_and_estimator, *QUICK, "--out", table)
+    assert result.code == 0, result.err
+    for word in ("raw attention", "ceiling", "floor", "LDS", "Only 2 images"):
+        assert word in result.out
+    measured = pd.read_csv(table).set_index(["method", "figure"])
+    assert measured.loc[("measured (ceiling)", "r²"), "value"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("train-estimator", "{questions}", "--out", "{out}", "--ablation", "zap"), ("--ablation must be one of", "'zap'")),
+    (("train-estimator", "{questions}", "--out", "{out}", "--kind", "tree"), ("--kind must be one of", "'tree'")),
+    (("train-estimator", "{questions}", "--out", "{out}", *QUICK), ("at least 3 images", "more questions")),
+    (("evaluate", "{questions}", "--methods", "some"), ("--methods must be one of",)),
+    (("evaluate", "{out}/none.jsonl"), ("does not exist",)),
+])  # fmt: skip
+def test_bad_input_is_one_line(cli, grouped, tmp_path, arguments, words):
+    given = [a.format(questions=grouped(1), out=tmp_path / "out") for a in arguments]
+    cli(*given).assert_one_line_error(*words)

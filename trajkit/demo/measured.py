@@ -1,0 +1,38 @@
+"""Measured runs of the demo world, kept below runs/ so that pipelines and analyses measure each of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
+from trajkit.attribution.stream import Sampling
+from trajkit.demo.digits import Split
+from trajkit.demo.runs import MIX, demo_items
+from trajkit.vlm.model import VLM
+
+WORK = Path("runs/measured")
+TRAIN_SEED, TEST_SEED = 2, 103
+"""Seeds of the runs that estimators are trained on (validation digits) and tested on (test digits)."""
+
+
+def demo_store(vlm: VLM, how: Measuring, sampling: Sampling, folder: Path = WORK) -> MeasuredStore:
+    """The folder of a model's measured demo runs."""
+    settings = asdict(how) | {"temperature": sampling.temperature, "fingerprint": vlm.fingerprint, "mix": MIX}
+    return MeasuredStore(folder / f"{vlm.fingerprint}-{how.region_method}-{how.pooling}-{how.ablation}", settings)
+
+
+def measured_demo_runs(
+    vlm: VLM,
+    split: Split,
+    n: int,
+    how: Measuring | None = None,
+    advance: Callable[..., None] = lambda note, steps=1: None,
+) -> list[MeasuredRun]:
+    """The first `n` runs of a split, sampled at temperature 1 with the mix of difficulties, measured or read again."""
+    how = how or Measuring()
+    seed = TEST_SEED if split == "test" else TRAIN_SEED
+    sampling = Sampling(1.0, seed=seed)
+    store = demo_store(vlm, how, sampling)
+    return list(measure_runs(vlm, demo_items(split, n, seed), how, sampling=sampling, store=store, advance=advance))
