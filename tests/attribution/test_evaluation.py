@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,10 +16,10 @@ from trajkit.attribution.collect import Item
 from trajkit.attribution.evaluation import (
     TOP,
     Scored,
-    _sums,
     faithfulness_table,
     joint_drops,
     paired_difference,
+    score_measured,
     score_run,
 )  # fmt: skip
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, measure
@@ -34,7 +36,7 @@ def run(group: int, t: int = 4, k: int = 6, m: int = 16) -> MeasuredRun:
 
 
 def scored(name: str, measured: MeasuredRun, scores) -> Scored:
-    return Scored(name, measured.group_id, "math", _sums(scores, measured), np.ones((len(scores), len(TOP))), 0.5, 50)
+    return replace(score_measured(name, measured, scores), seconds=0.5, tokens=50)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,12 +63,16 @@ def score_run(
         seconds[name] = time.perf_counter() - began
     drops = joint_drops(vlm, run, scores, ablation)
     return [
-        Scored(
-            name, measured.group_id, measured.task_set, _sums(score, measured), drops[name], seconds[name],
-            len(run.tokens),
-        )
+        replace(score_measured(name, measured, score), drops=drops[name], seconds=seconds[name], tokens=len(run.tokens))
         for name, score in scores.items()
-    ]  # fmt: skip
+    ]
+
+
+def score_measured(method: str, measured: MeasuredRun, scores: NDArray[Any]) -> Scored:
+    """(T, K) scores of a method on a run that is measured already; its drops, time and tokens stay unknown."""
+    nothing = np.full((len(scores), len(TOP)), np.nan)
+    sums = _sums(np.asarray(scores, np.float64), measured)
+    return Scored(method, measured.group_id, measured.task_set, sums, nothing, float("nan"), 0)
 
 
 def joint_drops(
@@ -106,7 +110,7 @@ def faithfulness_table(
 
     Figures: r² (squared correlation with measured single-region effects, over all steps and regions), R² (for methods
     in nats: 1 − residual / total), r² within steps (mean over steps), LDS (mean over steps), drop@n (nats), and ms per
-    token. Steps where a figure cannot be had (no variation) are left out of it.
+    token. Steps where a figure cannot be had (no variation) are left out of it, and figures that nothing is known of.
     """
     import pandas as pd
 
@@ -115,6 +119,8 @@ def faithfulness_table(
     rows = []
     for method in dict.fromkeys(s.method for s in runs):
         for figure, values in _figures(draws.totals(method), method in in_nats).items():
+            if np.isnan(values[0]):
+                continue
             low, high = np.nanquantile(values[1:], (0.025, 0.975))
             rows.append({"method": method, "figure": figure, "value": values[0], "low": low, "high": high})
     return pd.DataFrame(rows)
