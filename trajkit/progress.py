@@ -24,7 +24,7 @@ class _Terminal:
 
 
 class _Log:
-    """Prints at most every ten seconds, with the time left."""
+    """Prints at most every ten seconds, with the time left; a job that takes less prints nothing."""
 
     def __init__(self, title: str, total: int, completed: int) -> None:
         self._title, self._total, self._done, self._start = title, total, completed, completed
@@ -35,11 +35,13 @@ class _Log:
 
         self._done += steps
         now = time.monotonic()
-        if now - self._printed < 10 and self._done < self._total:
+        last = self._done >= self._total and self._printed > self._began
+        if now - self._printed < 10 and not last:
             return
         self._printed = now
         left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
-        line = f"{self._title} {self._done}/{self._total} · {left / 60:.1f} min left · {note}"
+        parts = (f"{self._title} {self._done}/{self._total}", f"{left / 60:.1f} min left", note)
+        line = " · ".join(filter(None, parts))
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
 
 

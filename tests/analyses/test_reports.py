@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from analyses import demo_model, detection, faithfulness
+from analyses import demo_model, detection, estimators, faithfulness, performance
 from trajkit.demo.tasks import FAMILIES
 
 
@@ -17,7 +17,9 @@ def tables(text: str) -> list[list[str]]:
 
 
 @pytest.fixture
-def report(tmp_path, capsys):
+def report(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what an analysis keeps for the next one stays here
+
     def write(analysis, *arguments: str) -> str:
         path = tmp_path / "report.md"
         analysis.main([*arguments, "--out", str(path)])
@@ -35,12 +37,29 @@ def test_demo_model(report):
 
 
 def test_faithfulness(report):
-    text = report(faithfulness, "--runs", "5", "--boot", "10")
-    methods = tables(text)[0]
+    text = report(faithfulness, "--models", "qwen3_vl", "--runs", "2", "--train-runs", "3", "--boot", "10")
+    methods, families = tables(text)
     ceiling = next(line for line in methods if "leave-one-out" in line)
-    assert "1.000 (1.000 to 1.000)" in ceiling
-    assert len(methods) == 2 + 4
-    assert re.search(r"LDS of the estimator less that of raw attention, paired: -?\d", text)
+    assert "1.00 (1.00 to 1.00)" in ceiling
+    for name in ("network estimator", "linear estimator", "AT2 recipe", "raw attention", "AttnLRP", "TAM", "random"):
+        assert any(line.startswith(f"| {name}") for line in methods)
+    assert len(families) == 2 + 2
+    assert re.search(r"LDS of the network estimator less that of raw attention, paired: -?\d", text)
+
+
+def test_estimators(report):
+    text = report(estimators, "--train-runs", "10", "--test-runs", "5", "--boot", "10")
+    variants, efficiency, transfer, length = tables(text)
+    assert any("network (shipped form)" in line for line in variants)
+    assert len(transfer) == 2 + 6
+    assert len(efficiency) == 2 + 1
+    assert len(length) > 2
+
+
+def test_performance(report):
+    text = report(performance, "--quick")
+    assert len(tables(text)) == 2
+    assert "reported as lagging" in text
 
 
 def test_detection(report):

@@ -37,6 +37,8 @@ ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "glm4v")
 NEED_CAPTUM = ("input × gradient", "integrated gradients", "feature ablation")
 QUICK = {"integrated gradients": partial(integrated_gradients, steps=4)}
 """With fewer steps than shipped, to keep the tests quick."""
+EVERY = {name: QUICK.get(name, method) for name, method in BASELINES.items() if "64" not in name}
+EVERY["one head"] = partial(single_head, head=5)
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +114,11 @@ def test_every_architecture_runs_and_is_left_as_it_was(small, architecture):
         return kernels, any(patched), any(wants), registries, vlm.fingerprint, vlm.model.training
 
     before, state_before = logits(vlm, prompt, tokens), state()
-    for name, method in (BASELINES | QUICK | {"one head": partial(single_head, head=5)}).items():
-        first, again = (method(vlm, prompt, tokens, spans, regions) for _ in range(2))
-        assert first.shape == (2, regions.k), name
-        assert np.isfinite(first).all(), name
-        assert np.ptp(first) > 0 or name.startswith("ContextCite"), name
-        np.testing.assert_array_equal(first, again, err_msg=name)
+    for name, method in EVERY.items():
+        scores = method(vlm, prompt, tokens, spans, regions)
+        assert scores.shape == (2, regions.k), name
+        assert np.isfinite(scores).all(), name
+        assert np.ptp(scores) > 0, name
         assert torch.equal(logits(vlm, prompt, tokens), before), name
         assert state() == state_before, name
 
@@ -128,10 +129,10 @@ def test_pixels_are_counted_to_the_region_that_they_lie_in(small, architecture):
     vlm, prompt, _, _, regions = small(architecture)
     labels = patch_labels(vlm, prompt, regions)
     for k in (0, regions.k - 1):
-        mask = np.repeat(np.where(regions.labels == k, 255, 0).astype(np.uint8)[..., None], 3, 2)
-        values = vlm.pixel_values([Image.fromarray(mask)])
+        white = np.repeat(np.where(regions.labels == k, 255, 0).astype(np.uint8)[..., None], 3, 2)
+        values = vlm.pixel_values([Image.fromarray(white)])
         pooled = pool_pixels((values > 0).float(), labels, regions.k)
-        assert pooled[k] == (values > 0).sum() > 0
+        assert pooled[k] > 0.99 * pooled.sum() > 0  # all but for borders that were smoothed by resizing
 
 
 def test_an_error_says_how_to_install_captum(demo_vlm, prompt, generated, readings, monkeypatch):
@@ -159,10 +160,13 @@ def test_captums_ablation_takes_several_images(demo_vlm, scene_image):
 
 
 def test_integrated_gradients_add_up_to_hiding_everything(small):
-    vlm, prompt, tokens, spans, regions = small("qwen2_5_vl")
+    """On a picture of little contrast, where 16 steps are many."""
+    vlm, _, tokens, spans, regions = small("qwen3_vl")
+    noise = np.random.default_rng(0).integers(120, 136, (64, 256, 3), dtype=np.uint8)
+    prompt = vlm.prepare(Image.fromarray(noise), "what is the sum of row 2?")
     everything = measure_effects(vlm, prompt, tokens, spans, regions, np.ones((1, regions.k), bool))[0]
-    scores = integrated_gradients(vlm, prompt, tokens, spans, regions, steps=24)
-    np.testing.assert_allclose(scores.sum(1), everything, rtol=0.1, atol=0.02)
+    scores = integrated_gradients(vlm, prompt, tokens, spans, regions)
+    np.testing.assert_allclose(scores.sum(1), everything, rtol=0.05, atol=0.005)
 
 
 def test_input_x_gradient_is_the_slope_of_dimming_the_image(small):
@@ -221,6 +225,7 @@ def test_contextcite_finds_the_few_regions_that_matter(monkeypatch):
     found = contextcite(None, None, None, spans, regions)
     np.testing.assert_allclose(found, weights, atol=0.2)
     assert (found == 0).mean() > 0.5
+    np.testing.assert_array_equal(found, contextcite(None, None, None, spans, regions))
     assert not np.array_equal(found, contextcite(None, None, None, spans, regions, seed=1))
 
 
@@ -252,7 +257,8 @@ def test_lrp_of_attention_follows_the_published_rules():
 
     out = uniform_attention(kernel)(None, q, k, v)[0]
     start = torch.randn_like(out)  # R_out / out
-    found = [(g * x).detach()[0, 0] for g, x in zip(torch.autograd.grad((out * start).sum(), (q, k, v)), (q, k, v))]
+    gradients = torch.autograd.grad((out * start).sum(), (q, k, v))
+    found = [(g * x).detach()[0, 0] for g, x in zip(gradients, (q, k, v), strict=True)]
 
     q, k, v, start = q[0, 0].detach(), k[0, 0].detach(), v[0, 0].detach(), start[0]
     scores, attention = q @ k.T * 0.5, causal_attention(q[None], k[None], 0.5)[0]
@@ -289,9 +295,9 @@ def test_lrp_conserves_relevance_in_each_architecture(small, architecture):
 def test_lrp_rules_are_undone_after_an_error(small):
     vlm, prompt, tokens, _, _ = small("qwen3_vl")
     before = logits(vlm, prompt, tokens)
-    with pytest.raises(RuntimeError, match="stop"), lrp_rules(vlm):
-        assert torch.equal(logits(vlm, prompt, tokens), before)
-        raise RuntimeError("stop")
+    with pytest.raises(KeyboardInterrupt), lrp_rules(vlm):
+        raise KeyboardInterrupt
+    assert torch.equal(logits(vlm, prompt, tokens), before)
     assert not any("forward" in vars(module) for module in vlm.model.modules())
     assert vlm.text_config._attn_implementation == "sdpa"
 

@@ -6,9 +6,10 @@ import errno
 import json
 import signal
 
+import numpy as np
 import pytest
 
-from trajkit.traces.store import read_traces
+from trajkit.traces.store import read_traces, write_traces
 
 
 @pytest.fixture
@@ -53,6 +54,47 @@ def test_a_bad_image_in_the_middle_is_reported_and_the_rest_collected(collect, q
     assert "1 of 3 questions could not be used" in result.err
     assert "Traceback" not in result.err
     assert sorted(read_traces(tmp_path / "traces").ids) == ["q0-0", "q2-0"]
+
+
+def test_a_missing_image_is_left_out_like_a_damaged_one_and_named_by_its_line(collect, questions, tmp_path):
+    path = questions(2)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join([json.dumps({"image": "gone.png", "question": "how many?"}), *map(json.dumps, rows)]))
+    result = collect(path, "--out", tmp_path / "traces", "--samples", "1")
+    assert result.code == 1
+    reported = next(line for line in result.err.splitlines() if "left out question" in line)
+    assert "(line 1, gone.png)" in reported
+    assert "gone.png does not exist" in reported
+    assert "1 of 3 questions could not be used" in result.err
+    assert sorted(read_traces(tmp_path / "traces").ids) == ["q0-0", "q1-0"]
+
+
+def test_a_damaged_image_is_named_by_its_line_too(collect, questions, tmp_path):
+    path = questions(2)
+    (tmp_path / "scene.png").write_bytes(b"not a picture")
+    result = collect(path, "--out", tmp_path / "traces", "--samples", "1")
+    assert "left out question q1 (line 2, scene.png): " in result.err
+
+
+def test_too_few_groups_are_not_sent_to_fit(collect, questions, tmp_path):
+    result = collect(questions(2), "--out", tmp_path / "traces", "--samples", "1")
+    assert "Next: trajkit report" in result.out or "Next: trajkit analyze" in result.out
+    assert "trajkit fit needs" in result.out
+
+
+def test_what_is_suggested_next_can_be_run(cli, traces, tmp_path, make_trace):
+    from trajkit.cli.collect import _next
+
+    rng = np.random.default_rng(0)
+
+    def suggestion(*failed: bool | None) -> str:
+        runs = [make_trace(group, 0, f, rng) for group, f in enumerate(failed)]
+        return _next(read_traces(write_traces(runs, tmp_path / "t.parquet")), tmp_path / "t.parquet")
+
+    assert suggestion(None, None).startswith("trajkit report")
+    assert suggestion(True, True).startswith("trajkit report")
+    assert suggestion(True, False, True).startswith("trajkit analyze")
+    assert _next(read_traces(traces), traces) == f"trajkit fit {traces} --out detectors"
 
 
 def test_a_line_that_is_no_json_names_the_line(collect, questions, tmp_path):

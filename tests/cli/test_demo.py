@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from trajkit.demo import paths
 from trajkit.demo.runs import demo_items
 
@@ -12,6 +17,7 @@ def test_demo_shows_runs_with_their_truth_then_the_monitor_and_writes_the_report
     for item in demo_items("test", 2, 5):  # the first two scenes of the seed, none left out
         assert f"question: {item.question}" in result.out
         assert f"truth: {item.target}  →  " in result.out
+    assert "difficulty drawn evenly from 0.45 to 1" in " ".join(result.out.split())
     assert "none is picked by how its run ends" in " ".join(result.out.split())
     assert "scenes of digits that nothing has seen" in " ".join(result.out.split())
     assert "False alarms on successful runs" in result.out
@@ -34,6 +40,35 @@ def test_the_same_seed_gives_the_same_runs():
         return [line for line in text.splitlines() if "tokens in" not in line]
 
     assert lines() == lines()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 2.0])
+def test_a_run_that_the_monitor_misjudged_says_so_and_the_end_counts_them(threshold, monkeypatch, model_and_estimator):
+    """A monitor that alarms on every run, and one that alarms on none."""
+    import io
+    from types import SimpleNamespace
+
+    from rich.console import Console
+
+    from trajkit.cli.demo import show_runs
+    from trajkit.detection.store import load_detectors
+
+    shipped = load_detectors(paths.DETECTORS)
+    always = SimpleNamespace(monitor=replace(shipped.monitor, threshold=threshold))
+    monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: always)
+    monkeypatch.setattr(paths, "ESTIMATOR", Path(model_and_estimator[-1]))
+    console = Console(file=io.StringIO(), width=200)
+    show_runs(console, 6, 5)
+    *_, summary = [line for line in console.file.getvalue().splitlines() if line]  # type: ignore[attr-defined]
+    truths = [line for line in console.file.getvalue().splitlines() if line.startswith("truth: ")]  # type: ignore[attr-defined]
+    right = sum("→  right" in line for line in truths)
+    assert 0 < right < 6
+    for line in truths:
+        assert ("false alarm" in line) == ("→  right" in line and threshold < 1)
+        assert ("missed" in line) == ("→  right" not in line and threshold > 1)
+    alarms = "6 alarms" if threshold < 1 else "0 alarms"
+    false, missed = (right, 0) if threshold < 1 else (0, 6 - right)
+    assert summary == f"6 runs: {right} right, {6 - right} wrong; {alarms}, {false} false; {missed} missed."
 
 
 def test_demo_without_its_data_says_what_to_restore(cli, monkeypatch, tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,21 @@ def test_no_such_model(cli, picture, tmp_path):
     cli("stream", picture, "?", "--model", tmp_path / "none").assert_one_line_error("no model at", "config.json")
 
 
+@pytest.mark.parametrize(("offline", "words"), [("0", "the hub cannot be reached"), ("1", "HF_HUB_OFFLINE is set")])
+def test_a_hub_id_that_cannot_be_had_is_one_line_at_once(picture, offline, words, tmp_path):
+    hub = {"HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "trajkit.cli.main", "stream", picture, "?", "--model", "nobody/no-such-model"],
+        capture_output=True, text=True, env=os.environ | hub,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+    assert "pass a checkpoint folder" in done.stderr
+    assert time.monotonic() - began < 20  # six tries would wait for 23 s between them
+
+
 def test_a_model_type_that_is_not_supported(cli, picture, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     cli("stream", picture, "?", "--model", tmp_path).assert_one_line_error("'bert' is not supported", "qwen3_vl")
@@ -64,7 +81,7 @@ def test_an_estimator_of_another_model(cli, picture, tmp_path, demo_vlm, model_a
         tmp_path
     )
     result = cli("stream", picture, "is there a red 7?", "--model", demo_vlm.name, "--estimator", tmp_path)
-    result.assert_one_line_error("other/model", "does not fit", "train_estimator")
+    result.assert_one_line_error("other/model", "does not fit", "train-estimator")
 
 
 def test_no_estimator(cli, picture, tmp_path, demo_vlm):

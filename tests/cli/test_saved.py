@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -30,6 +31,22 @@ def test_analyze_compares_outcomes_and_writes_the_same_tables_to_markdown(cli, t
     assert "## Differences between outcomes" in text
     assert "p_mannwhitney" in text
     assert "| concentration_mean |" in text
+
+
+def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, tmp_path, make_trace):
+    rng = np.random.default_rng(1)
+    write_traces([make_trace(g, 0, g > 0, rng) for g in range(3)], tmp_path / "t.parquet")
+    result = cli("analyze", tmp_path / "t.parquet")
+    assert result.code == 0, result.err
+    assert result.out.count("too few groups for an interval: a side has under 10") == 1
+    row = next(line for line in result.out.splitlines() if line.startswith("mean_step") and "success" in line)
+    assert re.search(r"\d – 1 +-?\d\.\d\d +– +– ", row)
+
+
+def test_analyze_of_many_groups_shows_intervals(cli, traces):
+    out = cli("analyze", traces).out
+    assert re.search(r"path_length +hallucination – success +\d+ – \d+ +0\.\d\d +0\.\d\d +0\.\d\d +< 0\.001|path_length"
+                     r" +hallucination – success +\d+ – \d+ +0\.\d\d +0\.\d\d +0\.\d\d +0\.\d{3}", out)  # fmt: skip
 
 
 def test_analyze_of_runs_without_outcomes_says_that_there_is_nothing_to_compare(cli, tmp_path, make_trace):
@@ -77,6 +94,22 @@ def test_monitor_replays_only_held_out_runs_unless_asked_for_all(cli, traces, de
         "Alarms (",
     ):
         assert part in held.out
+
+
+def test_monitor_names_the_question_of_an_alarm_and_writes_numbers_as_elsewhere(cli, traces, detectors):
+    out = cli("monitor", traces, "--detectors", detectors, "--all").out
+    assert re.search(r"g\d+-\d +how many\? +\w+ +\d of \d +0\.\d\d +\d+(\.\d)? %", out)
+    threshold = re.search(r"first exceeds (\S+): at most 10 % of successful", out)
+    assert threshold
+    assert re.fullmatch(r"0\.\d\d", threshold[1])
+    assert re.search(r"per group .* 10 %\n", out)
+
+
+def test_monitor_of_one_group_is_not_sure_that_nothing_goes_wrong(cli, detectors, tmp_path, make_trace):
+    rng = np.random.default_rng(3)
+    write_traces([make_trace(300, 0, False, rng)], tmp_path / "t.parquet")
+    out = cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out
+    assert re.search(r"per group +1 +0\.0 % +0\.0 % +79 % ", out)
 
 
 def test_monitor_of_another_models_runs_is_refused(cli, detectors, tmp_path, make_trace):

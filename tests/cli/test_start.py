@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -60,5 +61,35 @@ def test_version_is_that_of_the_package(cli):
 def test_wrong_usage_exits_with_2_and_no_traceback(cli, arguments):
     result = cli(*arguments)
     assert result.code == 2
-    assert result.err.strip()
-    assert "Traceback" not in result.err
+    command = f"trajkit {arguments[0]}" if arguments[0] in COMMANDS else "trajkit"
+    result.assert_one_line_error(f"See {command} --help.")
+
+
+def test_a_command_alone_shows_its_help_and_no_error(cli):
+    result = cli("fit")
+    assert result.code == 2
+    assert "Usage: trajkit fit" in result.out + result.err
+    assert "trajkit: " not in result.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_paragraphs_of_the_help_are_wrapped_by_the_terminal_alone(cli, command, monkeypatch):
+    """A line of the text that ends early is followed by a word that would not have fitted, or ends its paragraph."""
+    monkeypatch.setenv("COLUMNS", "80")
+    result = cli(command, "--help")
+    text = [line.strip() for line in result.out.partition("╭")[0].splitlines()[3:]]
+    for line, following in pairwise(text):
+        if line and following and not line.startswith("trajkit"):
+            assert len(line) + 1 + len(following.split()[0]) > 78, (line, following)
+
+
+def test_a_flag_shows_no_type(cli):
+    for arguments in (("--help",), ("stream", "--help"), ("monitor", "--help")):
+        assert "<bool>" not in cli(*arguments).out
+
+
+def test_the_help_of_collect_and_fit_says_what_is_so(cli):
+    assert "as below" not in cli("collect", "--help").out
+    fit = cli("fit", "--help").out
+    assert "same runs" not in fit
+    assert "same split" in fit

@@ -65,7 +65,7 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
 
     monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: Detectors())
     result = cli("stream", picture, "read row 2.", *model_and_estimator)
-    assert "ALARM at step 1: risk 0.90 > 0.50; at most 10% of good runs get there" in result.out
+    assert "ALARM at step 1: risk 0.90 > 0.50; at most 10 % of good runs get there" in result.out
     assert result.out.count("ALARM") == 1
 
 

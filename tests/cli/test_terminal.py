@@ -7,13 +7,25 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
+from rich.style import Style
 
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.stream import LiveStep
-from trajkit.cli.output import clean, one_line
+from trajkit.cli.output import (
+    clean,
+    feature_sets,
+    metric,
+    one_line,
+    p_value,
+    promise,
+    score,
+    share,
+    show_frame,
+)
 from trajkit.cli.terminal import HeatMap, RunView, bar, half_blocks
 from trajkit.detection.monitor import Verdict
 
@@ -62,6 +74,35 @@ def test_supporting_regions_are_red_opposing_blue_and_the_rest_grey():
     assert red.red > 2 * red.blue
     assert blue.blue > 2 * blue.red
     assert grey.red == grey.green == grey.blue
+
+
+def test_sixteen_colours_keep_red_for_support_and_blue_for_opposition():
+    on = Console(
+        file=io.StringIO(), width=80, force_terminal=True, color_system="standard", highlight=False,
+        _environ={"TERM": "xterm"},
+    )  # fmt: skip
+    for cached in (Style.parse, Style._add):  # rich keeps the codes of a style for the terminal it was first shown on
+        cached.cache_clear()  # type: ignore[attr-defined]
+    view = RunView(on)
+    view.start(GREY, REGIONS, "is there a red 7?")
+    legend = on.file.getvalue()  # type: ignore[attr-defined]
+    view.step(replace(STEP, effects=np.array([2, -2, 0.8, -0.8], np.float32)))
+    heat = on.file.getvalue()[len(legend) :]  # type: ignore[attr-defined]
+    assert re.search(r"\x1b\[91m■\x1b\[0m supports", legend)
+    assert re.search(r"\x1b\[94m■", legend)
+    rows = [re.findall(r"\x1b\[(\d+);(\d+)m▀", line) for line in heat.splitlines()]
+    rows = [row for row in rows if row]
+    half = len(rows[0]) // 2
+    upper, lower = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    assert {pixel for row in upper for pixel in row[:half]} == {("91", "101")}
+    assert {pixel for row in upper for pixel in row[half:]} == {("94", "104")}
+    assert {pixel for row in lower for pixel in row[:half]} == {("31", "41")}
+    assert {pixel for row in lower for pixel in row[half:]} == {("34", "44")}
+
+
+def test_sixteen_colours_leave_what_the_step_does_not_rest_on_grey():
+    over = HeatMap.of(GREY, REGIONS, 4, 2).over(np.array([2.0, 0.1, 0, 0]), 2.0, sixteen=True)
+    assert {tuple(span.style.color.triplet) for span in over.spans[2:]} == {(85, 85, 85)}
 
 
 @pytest.mark.parametrize("size", [(16, 16), (100, 20), (20, 300)])
@@ -129,6 +170,30 @@ def test_a_step_that_no_region_supports_says_so():
     none = replace(STEP, effects=np.array([-1, 0, 0, 0], np.float32))
     assert "no region supports it" in visible(show(none, on=console()))
     assert "concentration none" in show(none, on=console(terminal=False))
+
+
+@pytest.mark.parametrize(("written", "expected"), [
+    (share(0.489), "49 %"), (share(0.041), "4.1 %"), (share(0.1), "10 %"), (share(1.0), "100 %"), (share(0.0), "0.0 %"),
+    (share(float("nan")), "–"), (promise(0.1), "10 %"), (promise(0.025), "2.5 %"), (promise(0.125), "12.5 %"),
+    (score(0.6849), "0.68"), (score(-0.001), "0.00"), (score(float("nan")), "–"),
+    (metric(4.0), "4"), (metric(47.5), "47.5"), (metric(0.15432), "0.154"), (metric(12345.0), "12,345"),
+    (p_value(0.0005), "< 0.001"), (p_value(0.0421), "0.042"), (feature_sets("length+task"), "length + task"),
+])  # fmt: skip
+def test_each_kind_of_number_is_written_in_one_way(written, expected):
+    assert written == expected
+
+
+def test_a_table_as_wide_as_the_terminal_loses_no_column():
+    frame = pd.DataFrame({
+        "run": ["test-1-00000-2"], "question": ["is there a red 7 in the last column? " * 2],
+        "outcome": ["reasoning_failure"], "at": ["10 of 12"], "risk": [0.79], "saved": [0.5],
+    })  # fmt: skip
+    on = console(terminal=False)
+    names = {"run": "run", "question": "question", "outcome": "outcome", "at": "alarm at step"}
+    show_frame(on, frame, "Alarms", names | {"risk": "highest risk", "saved": "tokens saved"}, {"saved": share})
+    text = on.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("test-1-00000-2", "reasoning_failure", "10 of 12", "0.790", "50 %", "column?"):
+        assert part in text
 
 
 def test_clean_keeps_letters_of_all_scripts_and_joins_lines():

@@ -173,6 +173,29 @@ def test_a_monitor_that_never_alarmed_has_tables_all_the_same(watched: pd.DataFr
     assert tokens_saved(silent, n_boot=10).set_index("runs").loc["alarmed failing", "n"] == 0
 
 
+def test_the_interval_of_a_rate_is_honest_where_no_run_or_every_run_was_alarmed(watched: pd.DataFrame) -> None:
+    silent, loud = (watched.assign(alarmed=always) for always in (False, True))
+    for unit in ("per group", "per run"):  # four groups, however many runs
+        row = false_alarms(silent, 0.1, n_boot=50).set_index("unit").loc[unit]
+        assert (row["low"], row["high"]) == pytest.approx(wilson(0, 4))
+        row = false_alarms(loud, 0.1, n_boot=50).set_index("unit").loc[unit]
+        assert (row["low"], row["high"]) == pytest.approx(wilson(4, 4))
+    one = false_alarms(watched[watched["group_id"] == "b"], 0.1, n_boot=50).iloc[0]
+    assert (one["n"], one["rate"], one["low"]) == (1, 0, 0)
+    assert one["high"] > 0.75
+    assert power(loud, n_boot=50)["low"].max() < 1
+    assert false_alarms_by_length(silent, n_boot=20)["high"].min() > 0
+
+
+def test_a_median_of_few_groups_has_no_interval(watched: pd.DataFrame) -> None:
+    row = tokens_saved(watched, n_boot=50).set_index("runs").loc["all failing"]
+    assert np.isnan([row["low"], row["high"]]).all()
+    more = watched.assign(group_id=[f"g{i}" for i in range(len(watched))])
+    many = pd.concat([more, more.assign(group_id=more["group_id"] + "x")])
+    row = tokens_saved(many, n_boot=50).set_index("runs").loc["all failing"]
+    assert row["low"] <= row["median"] <= row["high"]
+
+
 def test_five_hundred_resamples_of_eight_hundred_runs_take_a_moment() -> None:
     rng = np.random.default_rng(0)
     began = time.perf_counter()

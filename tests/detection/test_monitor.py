@@ -140,7 +140,7 @@ def test_the_confident_mode_has_a_higher_threshold(predictor: EarlyFailurePredic
     data = make_frame(calibration)
     plain, sure = (Monitor.calibrate(predictor, data, alpha=0.2, delta=delta) for delta in (None, 0.05))
     assert sure.threshold > plain.threshold
-    assert "confidence 0.95" in sure.message
+    assert "95 % confidence" in sure.message
 
 
 def test_a_verdict_is_frozen_and_json_able(monitor: Monitor, calibration: list[Run]) -> None:

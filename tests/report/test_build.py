@@ -17,6 +17,7 @@ from tests.report.runs import HOSTILE, make_runs
 from trajkit.errors import InputError
 from trajkit.report import write_report
 from trajkit.report.collection import choose, collect
+from trajkit.report.detectors import predictor_note
 from trajkit.report.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
@@ -184,3 +185,26 @@ def test_importing_plots_and_report_loads_no_plotly_and_no_jinja():
     code = "import sys, trajkit.plots, trajkit.report; print({'plotly', 'jinja2', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_models_are_told_apart_by_their_weights_and_not_by_where_they_lie(runs, fitted):
+    detectors = replace(fitted.detectors, card={**fitted.detectors.card, "fingerprint": "abc"})
+    here = [replace(run, model="elsewhere/model", meta={**run.meta, "fingerprint": "abc"}) for run in runs[:20]]
+    assert "Beware" not in predictor_note(collect(here, detectors), detectors)
+    other = [replace(run, meta={**run.meta, "fingerprint": "xyz"}) for run in runs[:20]]
+    assert "Beware" in predictor_note(collect(other, detectors), detectors)
+    unmarked = [replace(run, model="elsewhere/model") for run in runs[:20]]
+    assert "these come from elsewhere/model" in predictor_note(collect(unmarked, detectors), detectors)
+
+
+def test_runs_of_groups_that_the_detectors_do_not_know_count_as_held_out(runs, fitted):
+    fresh = [replace(run, group_id=f"new-{run.group_id}") for run in runs[:12]]
+    found = collect(fresh, fitted.detectors)
+    assert found.held_out == {run.group_id for run in fresh}
+    assert "so all count as new to them" in predictor_note(found, fitted.detectors)
+
+
+def test_pairs_say_how_many_runs_they_compare_and_few_groups_have_no_interval(runs, tmp_path):
+    page = write_report([r for r in runs if r.group_id in {run.group_id for run in runs[:12]}], tmp_path).read_text()
+    assert re.search(r"\(\d+\) vs [a-z ]+\(\d+\)", page)
+    assert "no interval, and a p to be read with care" in page

@@ -73,6 +73,26 @@ def test_shared_images_do_not_make_chance_significant():
     assert small["p_mannwhitney"] > 10
 
 
+@pytest.mark.parametrize(("n", "known"), [(9, False), (10, True)])
+def test_an_interval_needs_ten_groups_on_each_side(n, known):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(n + 40), 3)
+    outcome = np.where(groups < n, "failure", "success")
+    df = pd.DataFrame({"outcome": outcome, "x": rng.normal(size=len(groups)), "group_id": groups})
+    row = tk.stats.compare(df, "x", n_resamples=100).iloc[0]
+    assert np.isfinite(row.cliffs_delta)
+    assert np.isfinite([row.delta_low, row.delta_high]).tolist() == [known] * 2
+
+
+def test_resamples_that_all_agree_make_no_interval():
+    groups = np.arange(40)
+    outcome = np.where(groups < 20, "failure", "success")
+    df = pd.DataFrame({"outcome": outcome, "x": groups.astype(float), "group_id": groups})
+    row = tk.stats.compare(df, "x", n_resamples=100).iloc[0]
+    assert row.cliffs_delta == -1
+    assert np.isnan([row.delta_low, row.delta_high]).all()
+
+
 def test_values_that_are_not_finite_are_left_out():
     df = frame()
     df.loc[df.index[:4], "x"] = [np.inf, -np.inf, np.nan, np.nan]

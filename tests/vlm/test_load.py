@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 import trajkit as tk
@@ -21,6 +23,45 @@ def test_the_demo_model_is_an_ordinary_checkpoint():
     model = AutoModelForImageTextToText.from_pretrained(paths.MODEL)
     assert model.config.model_type == "qwen3_vl"
     assert sum(f.stat().st_size for f in paths.MODEL.iterdir()) < 25e6
+
+
+def test_loading_shows_no_bar_and_leaves_the_setting_of_transformers_as_it_was(capfd):
+    from transformers.utils import logging
+
+    def mine(bar, args, kwargs):
+        return bar(*args, **kwargs)
+
+    before, active = logging.set_tqdm_hook(mine), logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    try:
+        capfd.readouterr()
+        tk.load_vlm(paths.MODEL)
+        assert "Loading weights" not in capfd.readouterr().err
+        assert logging.is_progress_bar_enabled()
+        assert logging.set_tqdm_hook(before) is mine
+    finally:
+        logging.set_tqdm_hook(before)
+        if not active:
+            logging.disable_progress_bar()
+
+
+@pytest.mark.parametrize(("error", "passes"), [(HfHubHTTPError, True), (TimeoutError, False)])
+def test_what_the_hub_answers_is_left_to_transformers_and_no_answer_is_an_error(monkeypatch, error, passes):
+    from trajkit.vlm.load import _check_hub
+
+    def ask(url):
+        raise error("x") if error is TimeoutError else error("x", response=Response())
+
+    class Response:
+        headers: ClassVar[dict[str, str]] = {}
+        request = None
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", ask)
+    if passes:
+        _check_hub("nobody/no-such-model", None)
+        return
+    with pytest.raises(InputError, match="cannot load model 'nobody/no-such-model': it is not on this machine"):
+        _check_hub("nobody/no-such-model", None)
 
 
 def test_a_prompt_marks_one_token_for_every_patch(demo_vlm, scene_image):

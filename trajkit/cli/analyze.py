@@ -21,8 +21,8 @@ METRICS = (
 
 NAMES = {"step": "steps"}
 DIFFERENCES = {
-    "metric": "metric", "pair": "a and b (runs)", "cliffs_delta": "δ", "delta_low": "95 % from", "delta_high": "to",
-    "p_corrected": "p",
+    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ", "delta_low": "95 % from",
+    "delta_high": "to", "p_corrected": "p",
 }  # fmt: skip
 """What fits a terminal of `stats.compare`; the Markdown file has all of its columns."""
 
@@ -70,11 +70,13 @@ def analyze(
         if "cliffs_delta" not in table:
             show_frame(console, table, title, None, formats)
             continue
-        sides = zip(table["a"], table["n_a"], table["b"], table["n_b"], strict=True)
-        pairs = [f"{a} ({n_a}) {b} ({n_b})" for a, n_a, b, n_b in sides]
-        show_frame(console, table.assign(pair=pairs), title, DIFFERENCES, formats)
+        numbers = [f"{a} – {b}" for a, b in zip(table["n_a"], table["n_b"], strict=True)]
+        pairs = table.assign(pair=table["a"] + " – " + table["b"], runs=numbers)
+        show_frame(console, pairs, title, DIFFERENCES, formats)
         if table["delta_low"].isna().any():
-            console.print(f"–: no interval, as a side has fewer than {MIN_GROUPS} groups or all its resamples agree.\n")
+            console.print(
+                f"–: too few groups for an interval: a side has under {MIN_GROUPS}, or all resamples agree.\n"
+            )
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
     if report is not None:

@@ -126,6 +126,7 @@ def _runs(
 
 
 def _summarise(out: Path, asked: set[str], before: int) -> None:
+    from trajkit.cli.output import count
     from trajkit.traces.store import read_traces
 
     if not any(out.glob("*.parquet")):
@@ -133,7 +134,7 @@ def _summarise(out: Path, asked: set[str], before: int) -> None:
         return
     traces = read_traces(out)
     known = [bool(s) for s in traces.column("success") if s is not None]
-    line = f"{len(traces)} runs of {len(set(traces.column('task_id')) & asked)} questions in {out}"
+    line = f"{count(len(traces), 'run')} of {count(len(set(traces.column('task_id')) & asked), 'question')} in {out}"
     line += f" ({len(traces) - before} new)"
     line += (
         f", {sum(known)} of {len(known)} with a target succeeded."

@@ -54,11 +54,12 @@ def monitor(
     alarms = replayed[replayed["alarmed"]]
     if len(alarms) and most:
         asked = {run.transcript_id: shorten(one_line(run.question), 40, placeholder=" …") for run in runs}
-        alarms = alarms.assign(question=alarms["transcript_id"].map(asked))
+        at = [f"{step} of {n}" for step, n in zip(alarms["alarm_step"], alarms["n_steps"], strict=True)]
+        alarms = alarms.assign(question=alarms["transcript_id"].map(asked), at=at)
         title = f"Alarms ({len(alarms)}" + (f", the first {most})" if len(alarms) > most else ")")
         show_frame(console, alarms.head(most), title, {
-            "transcript_id": "run", "question": "question", "outcome": "outcome", "n_steps": "steps",
-            "alarm_step": "alarm at step", "max_risk": "highest risk", "saved": "tokens saved",
+            "transcript_id": "run", "question": "question", "outcome": "outcome", "at": "alarm at step",
+            "max_risk": "highest risk", "saved": "tokens saved",
         }, {"max_risk": score, "saved": share})  # fmt: skip
     elif not len(alarms):
         console.print("No alarm.\n")

@@ -81,7 +81,7 @@ def promise(alpha: float) -> str:
 
 def score(value: float) -> str:
     """A risk, an AUC, a concentration or an effect size: two decimals."""
-    return number(value) if value != value else f"{value:.2f}"
+    return number(value) if value != value else f"{round(value, 2) + 0.0:.2f}"
 
 
 def metric(value: float) -> str:
@@ -117,11 +117,12 @@ def show_frame(
     cells = {column: [(formats or {}).get(column, number)(value) for value in frame[column]] for column in names}
     for column, heading in names.items():
         numeric = frame[column].dtype.kind in "fiu"
-        words = [word for cell in cells[column] for word in cell.split()]
-        width = None if numeric else min(22, max(map(len, words), default=0))  # a column breaks between words
+        longest = max(map(len, cells[column]), default=0)
+        word = longest if numeric else max((len(w) for cell in cells[column] for w in cell.split()), default=0)
         table.add_column(
-            heading, justify="right" if numeric else "left", header_style="dim", min_width=width, overflow="fold"
-        )
+            heading, justify="right" if numeric else "left", header_style="dim", overflow="fold",
+            min_width=min(22, word), no_wrap=not numeric and word == longest <= 22,
+        )  # fmt: skip
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
     console.print(table)

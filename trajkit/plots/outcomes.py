@@ -52,7 +52,16 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
         "tickvals": list(range(len(shown))),
         "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y)}" for name, y in shown.items()],
     }
-    figure.update_xaxes(axis(**ticks, range=[-0.6, max(len(shown), 1) - 0.4], showgrid=False, ticks=""))
+    figure.update_xaxes(
+        axis(
+            **ticks,
+            tickangle=0,
+            tickfont={"size": 10.5},
+            range=[-0.6, max(len(shown), 1) - 0.4],
+            showgrid=False,
+            ticks="",
+        )
+    )
     every = np.concatenate(list(shown.values())) if shown else np.zeros(0)
     figure.update_yaxes(axis(nticks=6, **(_log_ticks(every) if metric in _LOG and len(every) else {})))
     title = {"text": METRIC_NAMES.get(metric, metric), "font": {"size": 12, "color": MUTED}}

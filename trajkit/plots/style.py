@@ -24,8 +24,8 @@ METRIC_NAMES = {
     "step": "thinking steps",
     "mean_step": "mean step (nats)",
     "tortuosity": "tortuosity (path / net)",
-    "concentration": "concentration (hhi)",
-    "concentration_mean": "mean concentration (hhi)",
+    "concentration": "concentration (HHI)",
+    "concentration_mean": "mean concentration (HHI)",
     "path_length": "path length (nats)",
     "risk": "risk of failure",
 }

@@ -39,10 +39,11 @@ def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None) -> go.
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )  # fmt: skip
-    ends = ((0, "start", "circle-open", "#1b8a6b"), (-1, "end", "diamond", INK)) if len(points) else ()
-    for at, name, symbol, colour in ends:
+    start = (0, "start", "circle-open", "#1b8a6b", "top left")
+    ends = (start, (-1, "end", "diamond", INK, "bottom right")) if len(points) else ()
+    for at, name, symbol, colour, place in ends:
         figure.add_scatter3d(
-            x=x[[at]], y=y[[at]], z=z[[at]], mode="markers+text", name=name, text=[name], textposition="top center",
+            x=x[[at]], y=y[[at]], z=z[[at]], mode="markers+text", name=name, text=[name], textposition=place,
             textfont={"size": 13, "color": colour}, hoverinfo="skip", showlegend=False,
             marker={"size": 8 if name == "start" else 6, "symbol": symbol, "color": colour, "line": {"width": 2}},
         )  # fmt: skip

@@ -25,13 +25,14 @@ class Collection:
     runs: a row per run, in order: transcript_id model group_id task_set success outcome image effects_kind n_steps
     (thinking) n_regions. frame: prefix features of the runs with effects, with a column `risk` where a predictor was
     given. last: the rows of `frame` at each run's last thinking step. held_out: groups that the detectors have not
-    seen, or None when that is not known.
+    seen, or None without detectors. fingerprints: of the models that made the runs, where the runs say.
     """
 
     runs: pd.DataFrame
     frame: pd.DataFrame
     last: pd.DataFrame
     held_out: frozenset[str] | None
+    fingerprints: frozenset[str] = frozenset()
 
     def rows(self, transcript_id: str) -> pd.DataFrame:
         """The prefix features of one run, (T thinking steps) rows."""
@@ -50,10 +51,12 @@ def collect(traces: Sequence[Trace], detectors: Detectors | None = None) -> Coll
     import pandas as pd
 
     rows: list[dict[str, object]] = []
+    fingerprints: set[str] = set()
 
     def with_effects() -> Iterator[Trace]:
         for trace in traces.without_images() if isinstance(traces, Traces) else traces:
             rows.append(_row(trace))
+            fingerprints.add(str(trace.meta.get("fingerprint", "")))
             if trace.effects_kind is not None and trace.n_regions:
                 yield trace
 
@@ -67,8 +70,9 @@ def collect(traces: Sequence[Trace], detectors: Detectors | None = None) -> Coll
     held_out = None
     if detectors is not None:
         there = frozenset(runs["group_id"])
-        held_out = there & frozenset(detectors.card.get("test_groups", ())) or None
-    return Collection(runs, frame, last, held_out)
+        tested_on = there & frozenset(detectors.card.get("test_groups", ()))
+        held_out = tested_on or there  # groups that the detectors do not know at all are as new to them
+    return Collection(runs, frame, last, held_out, frozenset(fingerprints - {""}))
 
 
 def _row(trace: Trace) -> dict[str, object]:

@@ -27,7 +27,9 @@ _DRAWN = (
 )  # fmt: skip
 """Methods drawn beside the detectors' own; the rest are in the table below the figure."""
 
+_ABSTENTION = "Abstention: what is answered only when sure enough, and how often those answers are wrong"
 _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
+_TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to tell."
 
 
 def tables_for(collection: Collection, detectors: Detectors, seed: int = 0) -> Tables:
@@ -83,7 +85,7 @@ def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
     ):  # fmt: skip
         table = tables.get(key)
         if table is None or not len(table) or not np.isfinite(table["auc"].to_numpy(float)).any():
-            panels.append(Panel(key, title, missing=_UNKNOWN))
+            panels.append(Panel(key, title, missing=_TOO_FEW if tables else _UNKNOWN))
             continue
         drawn = table[table["method"].isin({*_DRAWN, main})]
         figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
@@ -118,7 +120,7 @@ def _outcome_panel(tables: Tables) -> Panel:
             (outcome_name(row["outcome"]), f"{row['n_runs']:,}", percent(row["answered"]), percent(row["error"]))
             for row in tables["abstention"].to_dict("records")
         )
-        found.append(Table(("outcome", "runs", "answered", "wrong among answered"), cells, "Abstention"))
+        found.append(Table(("outcome", "runs", "answered", "wrong among answered"), cells, _ABSTENTION))
     read = (
         "How well the end of thinking tells outcomes apart on held-out runs; macro is the plain mean of the outcomes."
     )
@@ -184,11 +186,16 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
     if detectors is None:
         return "No detectors were given, so no risk is shown."
     notes = [detectors.monitor.message]
+    made_for = str(detectors.card.get("fingerprint", ""))
+    known = bool(
+        made_for and collection.fingerprints
+    )  # weights tell models apart; names only where there are no weights
     others = sorted(set(collection.runs["model"]) - {detectors.model})
-    if others and detectors.model:
+    if (known and collection.fingerprints != {made_for}) or (not known and others and detectors.model):
+        these = ", ".join(others) or "other weights"
+        notes.append(f"Beware: the detectors were fitted on runs of {detectors.model}, and these come from {these}.")
+    if not frozenset(detectors.card.get("test_groups", ())) & frozenset(collection.runs["group_id"]):
         notes.append(
-            f"Beware: the detectors were fitted on runs of {detectors.model}, and these come from {', '.join(others)}."
+            "None of these runs is of the groups that the detectors were tested on, so all count as new to them."
         )
-    if collection.held_out is None:
-        notes.append("Which of these runs the detectors were fitted on is not known; on those, risk flatters.")
     return " ".join(notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
@@ -11,7 +13,13 @@ from trajkit.plots.style import METRIC_NAMES, outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel, Table, probability, spread
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 METRICS = ("mean_step", "tortuosity", "concentration_mean", "path_length", "step")
+
+PERMUTATIONS = 2000
+"""As by default in `stats.compare`, so that a report and `trajkit analyze` say the same."""
 
 _READ = {
     "mean_step": "Mean distance between the effect vectors of successive sentences: higher means attention jumps more.",
@@ -22,7 +30,7 @@ _READ = {
 }
 
 
-def outcome_panels(collection: Collection, n_resamples: int = 1000) -> list[Panel]:
+def outcome_panels(collection: Collection, n_resamples: int = PERMUTATIONS) -> list[Panel]:
     """A panel per metric, at each run's last thinking step."""
     if collection.last.empty:
         return [
@@ -58,10 +66,15 @@ def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[
         return None, f"Not tested: {error}"
     rows = tuple(
         (
-            f"{outcome_name(row['a'])} vs {outcome_name(row['b'])}",
+            f"{outcome_name(row['a'])} ({row['n_a']}) vs {outcome_name(row['b'])} ({row['n_b']})",
             spread(row["cliffs_delta"], row["delta_low"], row["delta_high"], "+.2f"),
             probability(row["p_corrected"]),
         )
         for row in table.to_dict("records")
     )
-    return Table(("pair", "Cliff's δ [95 %]", "p"), rows), ""
+    few = "Fewer than 10 groups on a side: no interval, and a p to be read with care." if _few(table) else ""
+    return Table(("pair (runs)", "Cliff's δ [95 %]", "p"), rows), few
+
+
+def _few(table: pd.DataFrame) -> bool:
+    return bool(table["delta_low"].isna().any())

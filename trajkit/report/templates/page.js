@@ -49,7 +49,7 @@
         find("run").append(group);
       }
       const thinking = one.steps.filter((step) => step.kind === "thinking").length;
-      const option = make("option", "", [one.task, one.id, `${thinking} step${thinking === 1 ? "" : "s"}`].filter(Boolean).join(" · "));
+      const option = make("option", "", [one.task, one.question.length > 46 ? one.question.slice(0, 45) + "…" : one.question, `${thinking} step${thinking === 1 ? "" : "s"}`, one.id].filter(Boolean).join(" · "));
       option.value = i;
       groups.get(one.outcome).append(option);
     });
@@ -203,9 +203,9 @@
     return run().steps.findIndex((step) => step.kind === "thinking" && ++seen === thinking);
   };
 
-  async function drawRunFigures() {
+  async function drawRunFigures(wanted = false) {
     const one = run();
-    if (state.drawn === one || !(near(find("path")) || near(find("metrics")))) return;
+    if (state.drawn === one || !(wanted || near(find("path")) || near(find("metrics")))) return;
     state.drawn = one;
     find("no-path").hidden = one.path !== null;
     find("path-note").textContent = one.pathNote || "";
@@ -254,7 +254,10 @@
     }), { rootMargin: "400px" });
     document.querySelectorAll("[data-figure]").forEach((element) => seen.observe(element));
     seen.observe(find("path"));
-    addEventListener("beforeprint", () => document.querySelectorAll("[data-figure]:empty").forEach(draw));
+    addEventListener("beforeprint", () => {
+      document.querySelectorAll("[data-figure]:empty").forEach(draw);
+      drawRunFigures(true);
+    });
   }
 
   // ---- start ---------------------------------------------------------------------------------------------------

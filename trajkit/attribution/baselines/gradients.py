@@ -1,0 +1,67 @@
+"""Gradients of a step's log-probability with respect to the image, by captum.
+
+Taken at `pixel_values`, not at the image embeddings: the vision tower mixes patches, so an embedding no longer stands
+for its own pixels alone; Qwen3-VL feeds the image into several layers, and all of them start at the pixels; and pixels
+are what the ablation changes, so that integrated gradients explain exactly what hiding everything would cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from trajkit.attribution.ablation import fill
+from trajkit.attribution.baselines.captum import captum_attr
+from trajkit.attribution.baselines.pixels import patch_labels, pool_pixels
+from trajkit.attribution.baselines.replayed import StepLogprobs
+from trajkit.attribution.regions import Regions
+from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.sentences import Span
+
+
+def input_x_gradient(
+    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions
+) -> NDArray[np.float64]:
+    """(T, K) nats: Σ over the numbers of a region's pixels of x · ∂log p(step)/∂x, signed.
+
+    x is normalised by the processor, so that the colour it subtracts counts as nothing. One forward and one backward
+    pass a step. Shrikumar et al. 2016 (arXiv 1605.01713).
+    """
+    method = captum_attr().InputXGradient(StepLogprobs(vlm, prompt, tokens, spans))
+    return _scores(vlm, prompt, regions, spans, method, {})
+
+
+def integrated_gradients(
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Tensor,
+    spans: Sequence[Span],
+    regions: Regions,
+    steps: int = 16,
+    batch_size: int = 16,
+) -> NDArray[np.float64]:
+    """(T, K) nats: Σ over a region's pixels of (x − x′) · mean of ∂log p(step)/∂x on the line from x′ to x, signed.
+
+    x′ is the image filled with its mean colour, as the ablation `mean` fills it, so that a row sums to about the effect
+    of hiding every region at once. A step costs `steps` passes, at Gauss-Legendre points of the line, `batch_size` at a
+    time. Sundararajan et al. 2017 (arXiv 1703.01365).
+    """
+    method = captum_attr().IntegratedGradients(StepLogprobs(vlm, prompt, tokens, spans))
+    filled = vlm.pixel_values([Image.fromarray(fill(image, "mean")) for image in prompt.canvas.images])
+    settings = {"baselines": filled[None], "n_steps": steps, "internal_batch_size": batch_size}
+    return _scores(vlm, prompt, regions, spans, method, settings)
+
+
+def _scores(
+    vlm: VLM, prompt: Prompt, regions: Regions, spans: Sequence[Span], method: Any, settings: dict[str, Any]
+) -> NDArray[np.float64]:
+    labels = patch_labels(vlm, prompt, regions)
+    image = prompt.inputs["pixel_values"][None].clone().requires_grad_()  # (1, P, C)
+    return np.stack(
+        [pool_pixels(method.attribute(image, target=t, **settings)[0], labels, regions.k) for t in range(len(spans))]
+    )
