@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.ndimage import label
 
@@ -12,12 +13,47 @@ from trajkit.attribution.regions import Regions, cluster
 from trajkit.errors import InputError
 
 
-@pytest.mark.parametrize("method", ["vision", "blocks"])
-def test_regions_are_connected_and_use_every_label(demo_vlm, scene_image, method):
+@pytest.fixture(scope="module")
+def dinov3(tmp_path_factory):
+    """A folder with a small DINOv3 of random weights: its patches still differ as their colours do."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3}
+    folder = tmp_path_factory.mktemp("dinov3")
+    DINOv3ViTModel(DINOv3ViTConfig(**sizes, num_register_tokens=4)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["vision", "blocks", "dinov3"])
+def test_regions_are_connected_and_use_every_label(demo_vlm, scene_image, dinov3, method):
+    method = f"dinov3:{dinov3}" if method == "dinov3" else method
     regions = tk.segment(scene_image, method, (16, 64), vlm=demo_vlm)
     assert regions.labels.shape == (128, 128)
     for k in range(regions.k):
         assert label(regions.labels == k)[1] == 1
+
+
+@pytest.mark.parametrize("size", [(256, 128), (90, 400)])
+def test_dinov3_regions_follow_what_is_in_an_image_of_any_shape(dinov3, size):
+    """A border in the lower right quarter is where a wrong order of patches would show."""
+    width, height = size
+    pixels = np.full((height, width, 3), (200, 30, 30), np.uint8)
+    right, low = width * 3 // 4, height * 3 // 4
+    pixels[low:, right:] = (30, 40, 220)
+    labels = tk.segment(Image.fromarray(pixels), f"dinov3:{dinov3}", (2, 2)).labels
+    blue = labels == labels[-1, -1]
+    inside = np.zeros_like(blue)
+    inside[low:, right:] = True
+    assert (blue & inside).sum() / (blue | inside).sum() > 0.8
+
+
+@pytest.mark.parametrize(("source", "message"), [
+    ("nowhere", "no model at 'nowhere'"), ("data/demo/model", "'qwen3_vl' and no DINOv3 vision transformer"),
+])  # fmt: skip
+def test_what_is_no_dinov3_is_refused(scene_image, source, message):
+    with pytest.raises(InputError, match=message):
+        tk.segment(scene_image, f"dinov3:{source}")
 
 
 def test_voronoi_cells_cover_the_image_with_as_many_regions_as_asked(scene_image):
@@ -59,7 +95,8 @@ def test_the_same_image_gives_the_same_regions(demo_vlm, scene_image):
 
 
 @pytest.mark.parametrize(
-    ("method", "k", "message"), [("watershed", (16, 64), "method must be"), ("blocks", (9, 3), "k must be")]
+    ("method", "k", "message"),
+    [("watershed", (16, 64), "dinov3:SOURCE; got 'watershed'"), ("blocks", (9, 3), "k must be")],
 )
 def test_bad_arguments_are_refused(scene_image, method, k, message):
     with pytest.raises(InputError, match=message):

@@ -22,7 +22,6 @@ from trajkit.errors import EstimatorMismatchError, InputError
 if TYPE_CHECKING:
     from trajkit.attribution.ablation import Ablation
     from trajkit.attribution.features import Pooling
-    from trajkit.attribution.regions import Method
 
 FORMAT = 2
 _CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
@@ -54,7 +53,7 @@ class Binding:
     fingerprint: str
     model: str
     revision: str | None
-    region_method: Method
+    region_method: str
     pooling: Pooling
     ablation: Ablation
 

@@ -22,7 +22,7 @@ from trajkit.attribution.ablation import Ablation, measure_effects, random_masks
 from trajkit.attribution.collect import Item, batched, generate_runs
 from trajkit.attribution.estimator import StepExample
 from trajkit.attribution.features import Pooling
-from trajkit.attribution.regions import Method, Regions, segment
+from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Sampling
 from trajkit.errors import InputError
@@ -49,7 +49,7 @@ class Measuring:
 
     pooling: Pooling = "sum"
     ablation: Ablation = "mean"
-    region_method: Method = "vision"
+    region_method: str = "vision"
     n_masks: int = 32
 
 
@@ -77,7 +77,7 @@ class MeasuredRun:
 
 
 def generations(
-    vlm: VLM, items: Iterable[Item], sampling: Sampling, region_method: Method, batch_size: int = 32
+    vlm: VLM, items: Iterable[Item], sampling: Sampling, region_method: str, batch_size: int = 32
 ) -> Iterator[Generation]:
     """One generation of each item, seeded like `collect`; those without any step have no spans."""
     for item, prompt, runs in chain.from_iterable(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from trajkit.vlm.canvas import Canvas, Images
 if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
 
-Method = Literal["vision", "blocks", "voronoi"]
+METHODS = ("vision", "dinov3", "blocks", "voronoi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Regions:
 
 def segment(
     images: Images,
-    method: Method = "vision",
+    method: str = "vision",
     k: tuple[int, int] = (16, 128),
     *,
     vlm: VLM | None = None,
@@ -56,26 +56,32 @@ def segment(
     """Partition an image into regions, or several images of one prompt into regions of their common canvas.
 
     method: `vision` clusters the features of `vlm`'s own vision tower (the demo model's when no `vlm` is given);
-    `blocks` is a regular grid, `voronoi` the cells of random points (`seed`), both at the most regions that `k`
-    allows. k: the fewest and the most regions of all images together, clipped to the number of patches; each image has
-    at least one. Raises InputError for an unknown method or k.
+    `dinov3` those of DINOv3, `dinov3:SOURCE` of another checkpoint of it, a folder or a hub id; `blocks` is a regular
+    grid, `voronoi` the cells of random points (`seed`), both at the most regions that `k` allows. k: the fewest and the
+    most regions of all images together, clipped to the number of patches; each image has at least one.
+    Raises InputError for an unknown method or k.
     """
-    if method not in get_args(Method):
-        raise InputError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    check_method(method)
     if not 1 <= k[0] <= k[1]:
         raise InputError(f"k must be (fewest, most) with 1 ≤ fewest ≤ most; got {k}.")
     canvas = Canvas((images,) if isinstance(images, Image.Image) else tuple(images))
     n = len(canvas.images)
     share = (-(-k[0] // n), max(k[1] // n, 1))
     sizes = [(image.height, image.width) for image in canvas.images]
-    if method == "vision":
-        features = _tower_features(vlm or _demo_vlm(), canvas)
+    if method in ("vision", "dinov3") or method.startswith("dinov3:"):
+        features = _tower_features(vlm or _demo_vlm(), canvas) if method == "vision" else _dino(method, canvas, vlm)
         maps = [_upsample(cluster(f, grid, share), size) for (f, grid), size in zip(features, sizes, strict=True)]
     else:
         make = _blocks if method == "blocks" else partial(_voronoi, seed=seed)
         maps = [_compact(make(size, min(share[1], size[0] * size[1]))) for size in sizes]
     labels = canvas.join(maps)
     return Regions(labels, int(labels.max()) + 1, method)
+
+
+def check_method(method: str) -> None:
+    """Raise InputError unless `segment` knows this method."""
+    if method not in METHODS and not method.startswith("dinov3:"):
+        raise InputError(f"regions must come from one of {', '.join(METHODS)} or dinov3:SOURCE; got {method!r}.")
 
 
 def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, int]) -> NDArray[np.int64]:
@@ -144,6 +150,16 @@ def _tower_features(vlm: VLM, canvas: Canvas) -> list[tuple[NDArray[np.float32],
     prompt = vlm.prepare(canvas.images, "look")
     features = [f.float().cpu().numpy() for f in vlm.image_features(prompt)]
     return list(zip(features, prompt.grids, strict=True))
+
+
+def _dino(method: str, canvas: Canvas, vlm: VLM | None) -> list[tuple[NDArray[np.float32], tuple[int, int]]]:
+    """As `_tower_features`, of the DINOv3 that the method names, on the device of `vlm`."""
+    from trajkit.attribution.dinov3 import DEFAULT, load_dinov3
+
+    dino = load_dinov3(
+        method.removeprefix("dinov3").removeprefix(":") or DEFAULT, str(vlm.model.device) if vlm else "cpu"
+    )
+    return [dino.features(image) for image in canvas.images]
 
 
 @cache

@@ -28,7 +28,7 @@ def train_estimator(
         str, typer.Option("--ablation", metavar="mean|blur|gray|tokens", help="How regions are hidden.")
     ] = "mean",
     regions: Annotated[
-        str, typer.Option("--regions", metavar="METHOD", help="vision, blocks or voronoi; see `tk.segment`.")
+        str, typer.Option("--regions", metavar="METHOD", help="vision, dinov3[:SOURCE], blocks or voronoi.")
     ] = "vision",
     masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, help="Random masks a run.")] = 32,
     batch_size: Annotated[
@@ -55,6 +55,7 @@ def train_estimator(
     Stop it at any moment and run it again: runs already measured are read from DIR. Remove DIR when you are done.
     """
     from trajkit.attribution.measure import MeasuredStore, Measuring
+    from trajkit.attribution.regions import check_method
     from trajkit.attribution.stream import Sampling
     from trajkit.attribution.training import train_estimator as train
     from trajkit.cli.loading import load_model
@@ -65,9 +66,10 @@ def train_estimator(
     how = Measuring(
         "sum",
         one_of("--ablation", ablation, ("mean", "blur", "gray", "tokens")),  # type: ignore[arg-type]
-        one_of("--regions", regions, ("vision", "blocks", "voronoi")),  # type: ignore[arg-type]
+        regions,
         masks,
     )
+    check_method(regions)
     one_of("--kind", kind, ("network", "linear"))
     asked = read_questions(questions, images)
     vlm = load_model(model)

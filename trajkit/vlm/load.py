@@ -29,14 +29,7 @@ def load_vlm(
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     name = str(source)
-    looks_local = Path(name).exists() or name.startswith((".", "/")) or name.count("/") != 1
-    if looks_local and not (Path(name) / "config.json").is_file():
-        raise InputError(
-            f"no model at {name!r}: expected a checkpoint folder with config.json, or a hub id such as "
-            "Qwen/Qwen3-VL-8B-Thinking."
-        )
-    if not Path(name).exists():
-        _check_hub(name, revision)
+    check_source(name, "Qwen/Qwen3-VL-8B-Thinking", revision)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
@@ -46,7 +39,7 @@ def load_vlm(
         ) from error
     adapter = adapter_for(config)
     try:
-        with _no_loading_bar():
+        with no_loading_bar():
             model = AutoModelForImageTextToText.from_pretrained(
                 name, revision=revision, dtype=dtype, attn_implementation="sdpa"
             )
@@ -57,6 +50,17 @@ def load_vlm(
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return VLM(model, processor, adapter, name, getattr(config, "_commit_hash", None) or revision, system)
+
+
+def check_source(name: str, example: str, revision: str | None = None) -> None:
+    """Raise InputError where `name` is neither a checkpoint folder nor a hub id that can be had; `example` is one."""
+    looks_local = Path(name).exists() or name.startswith((".", "/")) or name.count("/") != 1
+    if looks_local and not (Path(name) / "config.json").is_file():
+        raise InputError(
+            f"no model at {name!r}: expected a checkpoint folder with config.json, or a hub id such as {example}."
+        )
+    if not looks_local:
+        _check_hub(name, revision)
 
 
 def _check_hub(name: str, revision: str | None) -> None:
@@ -81,7 +85,7 @@ def _check_hub(name: str, revision: str | None) -> None:
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
+def no_loading_bar() -> Iterator[None]:
     """Without transformers' "Loading weights" bar; the bars of a download stay."""
     from transformers.utils import logging
 
