@@ -28,6 +28,7 @@ from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import InputError, StreamError
 from trajkit.traces.trace import Step
 from trajkit.vlm.canvas import Images
+from trajkit.vlm.logits import FiniteLogits
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, StepSplitter
 
@@ -182,9 +183,9 @@ class _Run:
         self._out.put(None)
         if item is None:
             raise StopIteration
-        if not isinstance(item, Exception):
+        if isinstance(item, InputError) or not isinstance(item, Exception):
             raise item
-        raise StreamError(f"attribution stopped the run: {type(item).__name__}: {item}") from item
+        raise StreamError(f"the run was stopped by {type(item).__name__}: {item}") from item
 
     def close(self) -> None:
         self._stop.set()
@@ -205,7 +206,7 @@ class _Run:
                 output = self._vlm.model.generate(
                     **self.prompt.inputs,
                     **self._sampling.arguments(self._vlm),
-                    logits_processor=[recorder],
+                    logits_processor=[FiniteLogits(), recorder],
                     stopping_criteria=[_StopOn(self._stop)],
                 )
                 self.tokens = output[0, self.prompt.length :].tolist()
@@ -333,7 +334,7 @@ def stream(
     regions: as from `segment` with the method that the estimator was trained on; made so by default. temperature:
     None for the model's own setting, 0 for greedy. Breaking out of the loop stops the generation.
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
-    StreamError when attribution fails while the model generates.
+    InputError when attention or logits are not finite, StreamError when anything else fails while the model generates.
     """
     estimator.check(vlm.fingerprint, vlm.name)
     if regions is not None:
