@@ -11,7 +11,6 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,27 +94,12 @@ def main(argv: list[str] | None = None) -> None:
     scored += _score("raw attention", test, lambda f: raw_attention(f, n))
     scored += [score_measured("leave-one-out, measured", run, run.single.T) for run in test]
     table = faithfulness_table(scored, in_nats=[v for v in variants if "AT2" not in v], n_boot=args.boot)
-    efficiency = []
-    for m in sorted({m for m in (50, 100, 200, 300, args.train_runs) if m <= args.train_runs}):
-        rows = _score("n", test, _predictor(train[:m], binding, n))
-        efficiency.append({"training runs": m} | _row(faithfulness_table(rows, n_boot=args.boot)))
-    families = sorted({run.task_set for run in train})
-    transfer = []
-    for source in [*families, "all"]:
-        part = [run for run in train if source in ("all", run.task_set)][: args.train_runs // len(families)]
-        predict = _predictor(part, binding, n)
-        cells = {f: _lds(_score("n", [r for r in test if r.task_set == f], predict)) for f in families}
-        transfer.append({"trained on ↓, tested on →": f"{source} ({len(part)} runs)"} | cells)
     text = (
         "# Estimators compared\n\n"
         f"Regenerate: `python -m analyses.estimators`. {len(train)} training runs, {len(test)} test runs of other "
         "digits; 95 % intervals resample scenes.\n\n"
         f"{markdown(_wide(table, seconds))}\n"
-        f"Effects within the network's half width, promised 90 %: {inside:.1%}.\n\n"
-        f"## Data efficiency of the network\n\n{markdown(pd.DataFrame(efficiency))}\n"
-        "## Transfer between task families: LDS of the network\n\nEvery row is trained on the same number of runs.\n\n"
-        f"{markdown(pd.DataFrame(transfer))}\n"
-        f"## By length of the run\n\n{markdown(_by_length(vlm, test))}\n"
+        f"Effects within the network's half width, promised 90 %: {inside:.1%}.\n"
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text, encoding="utf-8")
@@ -126,20 +110,9 @@ def _score(name: str, runs: Sequence[MeasuredRun], predict: Callable[[np.ndarray
     return [score_measured(name, run, predict(run.features)) for run in runs]
 
 
-def _predictor(runs: Sequence[MeasuredRun], binding: Binding, n: int) -> Callable[[np.ndarray], Any]:
-    epochs = int(
-        np.clip(40 * 300 / len(runs), 25, 120)
-    )  # about as many steps of the optimiser from few runs as from 300
-    return fit_estimator(runs, binding, n, "network", epochs=epochs).predict
-
-
 def _coverage(estimator: tk.NetworkEstimator, runs: Sequence[MeasuredRun]) -> float:
     inside = [np.abs(r.single.T - estimator.predict(r.features)) <= estimator.half_width(r.features) for r in runs]
     return float(np.concatenate([i.ravel() for i in inside]).mean())
-
-
-def _lds(scored: list[Scored]) -> float:
-    return float(faithfulness_table(scored, n_boot=2).set_index("figure").loc["LDS", "value"])
 
 
 def _cell(row: Any) -> str:
@@ -156,20 +129,6 @@ def _wide(table: pd.DataFrame, seconds: dict[str, float]) -> pd.DataFrame:
         took = {"fit, s": f"{seconds[method]:.0f}"} if method in seconds else {"fit, s": ""}
         rows.append({"estimator": method} | _row(table[table["method"] == method]) | took)
     return pd.DataFrame(rows).fillna("")
-
-
-def _by_length(vlm: Any, runs: Sequence[MeasuredRun]) -> pd.DataFrame:
-    """r² and LDS of the shipped estimator by fifths of the number of steps."""
-    shipped = tk.EffectEstimator.load(paths.ESTIMATOR)
-    lengths = np.array([len(run.features) for run in runs])
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, 6)))
-    rows = []
-    for low, high in pairwise(edges):
-        last = high == edges[-1]
-        part = [r for r, m in zip(runs, lengths, strict=True) if low <= m and (m < high or (last and m == high))]
-        name = f"{low:.0f} to {high if last else high - 1:.0f}"
-        rows.append({"steps": name, "runs": len(part)} | _row(faithfulness_table(_score("n", part, shipped.predict))))
-    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

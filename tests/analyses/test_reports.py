@@ -7,7 +7,21 @@ import re
 
 import pytest
 
-from analyses import demo_model, detection, estimators, faithfulness, performance
+from analyses import (
+    data_efficiency,
+    demo_model,
+    detection,
+    elapsed,
+    estimators,
+    faithfulness,
+    length,
+    out_of_distribution,
+    performance,
+    regions,
+    scatter,
+    transfer,
+    weights,
+)
 from trajkit.demo.tasks import FAMILIES
 
 
@@ -16,9 +30,15 @@ def tables(text: str) -> list[list[str]]:
     return [block.splitlines() for block in text.split("\n\n") if block.lstrip().startswith("|")]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where one analysis keeps measured runs for the next."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def report(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # what an analysis keeps for the next one stays here
+def report(tmp_path, kept, capsys, monkeypatch):
+    monkeypatch.chdir(kept)
 
     def write(analysis, *arguments: str) -> str:
         path = tmp_path / "report.md"
@@ -49,11 +69,34 @@ def test_faithfulness(report):
 
 def test_estimators(report):
     text = report(estimators, "--train-runs", "10", "--test-runs", "5", "--boot", "10")
-    variants, efficiency, transfer, length = tables(text)
+    (variants,) = tables(text)
     assert any("network (shipped form)" in line for line in variants)
-    assert len(transfer) == 2 + 6
-    assert len(efficiency) == 2 + 1
-    assert len(length) > 2
+    assert "promised 90 %" in text
+
+
+FEW, SMALL = ("--runs", "5"), ("--train-runs", "10", "--runs", "5")
+
+
+@pytest.mark.parametrize(("analysis", "arguments", "rows"), [
+    (scatter, FEW, 1), (length, FEW, 5), (elapsed, FEW, 10), (weights, SMALL[:2], 1), (data_efficiency, SMALL, 2),
+    (transfer, SMALL, 6), (out_of_distribution, ("--runs", "2"), 4),
+])  # fmt: skip
+def test_an_analysis_of_each_model_writes_its_table_and_its_picture(report, tmp_path, analysis, arguments, rows):
+    text = report(analysis, "--models", "qwen3_vl", "--boot", "5", *arguments)
+    (table,) = tables(text)
+    assert len(table) <= 2 + rows
+    assert all(line.startswith("| qwen3_vl |") for line in table[2:])
+    (picture,) = re.findall(r"!\[[^]]+\]\((report\.(?:svg|png))\)", text)
+    assert (tmp_path / picture).stat().st_size > 2000
+
+
+def test_regions(report, monkeypatch):
+    monkeypatch.setattr(regions, "STRATEGIES", [("blocks", (16, 16)), ("vision", (16, 128))])
+    strategies, times = tables(
+        report(regions, "--models", "qwen3_vl", "--boot", "5", "--train-runs", "3", "--runs", "2")
+    )
+    assert len(strategies) == 2 + 2
+    assert "generation / segmenting" in times[0]
 
 
 def test_performance(report):

@@ -47,8 +47,18 @@ def test_an_estimator_is_evaluated_beside_raw_attention_ceiling_and_floor(cli, g
     assert result.code == 0, result.err
     for word in ("raw attention", "ceiling", "floor", "LDS", "Only 2 images"):
         assert word in result.out
-    measured = pd.read_csv(table).set_index(["method", "figure"])
-    assert measured.loc[("measured (ceiling)", "r²"), "value"] == pytest.approx(1)
+    measured = pd.read_csv(table).set_index(["task_set", "method", "figure"])
+    assert measured.loc[("all", "measured (ceiling)", "r²"), "value"] == pytest.approx(1)
+
+
+def test_questions_of_several_task_sets_are_evaluated_for_each_of_them(cli, grouped, model_and_estimator, tmp_path):
+    path, table = grouped(2), tmp_path / "table.csv"
+    rows = [json.loads(line) | {"task_set": f"set {i}"} for i, line in enumerate(path.read_text().splitlines())]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    result = cli("evaluate", path, *model_and_estimator, *QUICK, "--out", table)
+    assert result.code == 0, result.err
+    assert "by task set" in result.out
+    assert set(pd.read_csv(table)["task_set"]) == {"all", "set 0", "set 1"}
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -20,6 +20,8 @@ from trajkit.cli.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
+EVERY = "all"
+
 
 def evaluate(
     questions: QuestionsArgument,
@@ -88,12 +90,19 @@ def evaluate(
             bar.advance(run.item.id)
     if not scored:
         raise InputError(f"none of the {len(asked)} runs had a step; is this a thinking model?")
-    table = faithfulness_table(scored, in_nats=("estimator", "measured (ceiling)"), seed=seed)
+    families = sorted({s.task_set for s in scored})
+    parts = {EVERY: scored} | ({f: [s for s in scored if s.task_set == f] for f in families} if families[1:] else {})
+    tables = {
+        part: faithfulness_table(rows, in_nats=("estimator", "measured (ceiling)"), seed=seed)
+        for part, rows in parts.items()
+    }
     if out is not None:
-        _write(table, out)
+        _write(tables, out)
     groups = len({s.group_id for s in scored})
     steps = sum(int(s.drops.shape[0]) for s in scored if s.method == "estimator")
-    show_frame(stdout(), _wide(table), f"Faithfulness on {steps} steps of {groups} images")
+    show_frame(stdout(), _wide(tables[EVERY]), f"Faithfulness on {steps} steps of {groups} images")
+    if families[1:]:
+        show_frame(stdout(), _by_family(tables), "The estimator by task set, beside raw attention and the ceiling")
     typer.echo("r², R²: with the measured effect of hiding each region. LDS: rank correlation over random masks.")
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     if groups < 20:
@@ -108,8 +117,25 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[list(dict.fromkeys(kept["method"])), order].fillna("").reset_index()
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
+def _by_family(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for family, table in tables.items():
+        value = table.set_index(["method", "figure"])["value"]
+        rows.append(
+            {"task set": family, "r²": value["estimator", "r²"], "LDS": value["estimator", "LDS"]}
+            | {"raw attention, LDS": value["raw attention", "LDS"], "ceiling, LDS": value["measured (ceiling)", "LDS"]}
+        )
+    return pd.DataFrame(rows).round(2)
+
+
+def _write(tables: dict[str, pd.DataFrame], path: Path) -> None:
+    """All tables as one, with a column task_set."""
+    import pandas as pd
+
     from trajkit.traces.atomic import replacing
 
+    table = pd.concat([table.assign(task_set=part) for part, table in tables.items()])
     with replacing(path) as file:
         file.write(table.to_csv(index=False).encode())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.demo.digits import GLYPH_PX, Split, glyphs
+from trajkit.demo.digits import GLYPH_PX, Glyphs, Split, glyphs
 
 GRID = 4
 CELL_PX = 32
@@ -37,16 +37,16 @@ class Scene:
 
 
 def draw_scene(
-    rng: np.random.Generator, split: Split, difficulty: float = 0.0, fill: float = 0.62
+    rng: np.random.Generator, split: Split, difficulty: float = 0.0, fill: float = 0.62, source: Glyphs | None = None
 ) -> tuple[Scene, NDArray[np.uint8]]:
     """A random scene and its picture, (IMAGE_PX, IMAGE_PX, 3) uint8.
 
     `difficulty` in [0, 1] sets the worst that a cell can suffer of low contrast, noise, occluding bars and clutter;
-    each cell draws its own share of it, so one scene holds easy and hard cells.
+    each cell draws its own share of it, so one scene holds easy and hard cells. source: other glyphs than the split's.
     """
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty must lie in [0, 1]; got {difficulty}")
-    source = glyphs(split)
+    source = source or glyphs(split)
     filled = rng.random((GRID, GRID)) < fill
     digit = rng.integers(0, 10, (GRID, GRID))
     colour = rng.integers(0, len(COLOURS), (GRID, GRID))

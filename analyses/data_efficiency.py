@@ -1,0 +1,60 @@
+"""How many runs an estimator needs: trained on the first n, tested on held-out runs, for each demo model.
+
+python -m analyses.data_efficiency    # minutes after the runs are measured; writes reports/data_efficiency.md
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analyses.common import HELD_OUT, arguments, cell, figures, measured, score, subjects, write
+from analyses.pictures import COLOURS, interval, panels, save
+from trajkit.attribution.training import fit_estimator
+from trajkit.progress import progress
+
+SIZES = (25, 50, 100, 200, 300, 600)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments(
+        __doc__, "reports/data_efficiency.md", argv,
+        train_runs=(600, "most training runs"), runs=(150, "test runs of each model"),
+    )  # fmt: skip
+    figure, axes = panels(2, 4.6)
+    sizes = sorted({n for n in (*SIZES, args.train_runs) if n <= args.train_runs})
+    rows: list[dict[str, Any]] = []
+    for subject in subjects(args.models):
+        train, test = measured(subject, "validation", args.train_runs), measured(subject, "test", args.runs)
+        for kind in ("network", "linear"):
+            tables = []
+            with progress(f"{subject.name}: {kind}", total=len(sizes)) as bar:
+                for n in sizes:
+                    fitted = fit_estimator(train[:n], subject.network.binding, subject.vlm.n_features, kind)  # type: ignore[arg-type]
+                    tables.append(figures(score(kind, test, fitted.predict), args.boot))
+                    steps = sum(len(run.features) for run in train[:n])
+                    rows.append(
+                        {"model": subject.name, "estimator": kind, "runs": n, "steps": steps}
+                        | {f: cell(tables[-1].loc[f]) for f in ("r²", "R²", "LDS")}
+                    )
+                    bar.advance(f"{n} runs")
+            for ax, name in zip(axes, ("r²", "LDS"), strict=True):
+                line = pd.DataFrame([table.loc[name] for table in tables])
+                style = "-" if kind == "network" else "--"
+                interval(ax, sizes, line, COLOURS[subject.name], f"{subject.name}, {kind}", style)
+    for ax, name in zip(axes, ("r²", "LDS"), strict=True):
+        ax.set(xscale="log", xlabel="training runs", ylabel=name, xticks=sizes, xticklabels=[str(n) for n in sizes])
+        ax.minorticks_off()
+    axes[1].legend(fontsize=8)
+    text = f"# Data efficiency\n\nRegenerate: `python -m analyses.data_efficiency`. {HELD_OUT}"
+    write(args.out, text, rows, _READING, save(figure, args.out))
+
+
+_READING = """\
+The settings of training are those of `trajkit train-estimator` at every size. A run has about seven steps, and a step
+is one training example with the effects of 32 random masks and of every region alone."""
+
+
+if __name__ == "__main__":
+    main()

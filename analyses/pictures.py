@@ -1,0 +1,45 @@
+"""How the pictures of reports are drawn: quiet axes, the colours of trajkit, SVG without a date in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from trajkit.plots.style import GRID, INK, MUTED
+
+COLOURS = {"qwen3_vl": "#23527c", "qwen2_5_vl": "#d1590b", "glm4v": "#1b8a6b"}
+"""A colour for each demo model."""
+
+mpl.rcParams.update({
+    "svg.fonttype": "none", "svg.hashsalt": "trajkit", "font.family": "sans-serif", "font.size": 10,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": MUTED, "axes.edgecolor": "#c5ccd4",
+    "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False,
+    "figure.dpi": 110,
+})  # fmt: skip
+
+
+def panels(n: int, width: float = 4.2, height: float = 3.6, **options: Any) -> tuple[Any, list[Any]]:
+    """A figure with `n` panels side by side."""
+    figure, axes = plt.subplots(1, n, figsize=(width * n, height), layout="constrained", squeeze=False, **options)
+    return figure, list(axes[0])
+
+
+def interval(ax: Any, x: Any, table: Any, colour: str, label: str, style: str = "-") -> None:
+    """A line through `value` with a band from `low` to `high`."""
+    ax.plot(x, table["value"], style, marker="o", ms=4, color=colour, label=label)
+    ax.fill_between(x, table["low"], table["high"], color=colour, alpha=0.13, lw=0)
+
+
+def save(figure: Any, out: Path, suffix: str = ".svg") -> Path:
+    """Write the picture beside the report `out`, under its name; returns where."""
+    path = out.with_suffix(suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None} if suffix == ".svg" else None)
+    plt.close(figure)
+    return path
