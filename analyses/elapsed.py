@@ -20,7 +20,7 @@ N_SHARES = 5
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = arguments(__doc__, "reports/elapsed.md", argv, runs=(300, "test runs of each model"))
+    args = arguments(__doc__, "reports/elapsed.md", argv, runs=(200, "test runs of each model"))
     figure, axes = panels(len(args.models), 4.0, sharey=True)
     rows: list[dict[str, Any]] = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):

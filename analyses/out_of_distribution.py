@@ -84,7 +84,7 @@ def items(world: str, n: int) -> Iterator[Item]:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/out_of_distribution.md", argv, runs=(80, "runs of each kind of scene and model")
+        __doc__, "reports/out_of_distribution.md", argv, runs=(60, "runs of each kind of scene and model")
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
     for subject in subjects(args.models):
@@ -154,7 +154,7 @@ def _printed_glyphs() -> Glyphs:
     names = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10")
     images, labels = [], []
     for name in names:
-        font = ImageFont.truetype(fonts / f"{name}.ttf", 24)
+        font = ImageFont.truetype(fonts / f"{name}.ttf", 29)
         for digit in range(10):
             page = Image.new("L", (GLYPH_PX, GLYPH_PX))
             ImageDraw.Draw(page).text((GLYPH_PX / 2, GLYPH_PX / 2), str(digit), fill=255, font=font, anchor="mm")

@@ -14,6 +14,8 @@ from trajkit.plots.style import GRID, INK, MUTED
 
 COLOURS = {"qwen3_vl": "#23527c", "qwen2_5_vl": "#d1590b", "glm4v": "#1b8a6b"}
 """A colour for each demo model."""
+COUNTS = mpl.colors.LinearSegmentedColormap.from_list("counts", ["#a9c6e3", "#23527c", "#0a1f33"])
+"""For counts: one is seen on white, too."""
 
 mpl.rcParams.update({
     "svg.fonttype": "none", "svg.hashsalt": "trajkit", "font.family": "sans-serif", "font.size": 10,

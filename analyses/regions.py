@@ -38,7 +38,7 @@ GENERATED = 400
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
         __doc__, "reports/regions.md", argv,
-        train_runs=(100, "training runs of each model"), runs=(50, "test runs of each model"),
+        train_runs=(60, "training runs of each model"), runs=(30, "test runs of each model"),
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
     times: list[dict[str, Any]] = []
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
                 | {"leave-one-out, LDS": f"{ceiling.loc['LDS', 'value']:.3f}"}
             )
             lines.setdefault(label.split(", K")[0], []).append(table.loc["LDS"].rename(count))
-        for (name, found), colour in zip(lines.items(), [*COLOURS.values(), "#7a57b0"], strict=True):
+        for (name, found), colour in zip(lines.items(), COLOURS.values(), strict=False):
             line = pd.DataFrame(found)
             interval(ax, line.index, line, colour, name)
         ax.set(title=subject.name, xlabel="regions (mean K)", ylim=(0, 1))

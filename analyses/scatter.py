@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, write
-from analyses.pictures import panels, save
+from analyses.pictures import COUNTS, panels, save
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
 
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         rows.append(row)
         low, high = np.quantile(np.concatenate([predicted, actual]), (0.0005, 0.9995))
         bins = ax.hexbin(
-            predicted, actual, gridsize=48, extent=(low, high, low, high), bins="log", cmap="Blues", mincnt=1
+            predicted, actual, gridsize=48, extent=(low, high, low, high), bins="log", cmap=COUNTS, mincnt=1
         )
         ax.axline((0, 0), slope=1, color="#b2182b", lw=1)
         ax.set(title=subject.name, xlabel="predicted effect, nats", ylabel="measured effect, nats", aspect="equal")
