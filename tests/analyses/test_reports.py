@@ -50,7 +50,7 @@ def report(tmp_path, kept, capsys, monkeypatch):
 
 
 def test_demo_model(report):
-    text = report(demo_model, "--runs", "10")
+    text = report(demo_model, "--models", "qwen3_vl", "--runs", "10")
     greedy, sampled = tables(text)
     assert [line.split("|")[1].strip() for line in greedy[2:]] == ["all", *FAMILIES]
     assert len(sampled) == len(greedy)
