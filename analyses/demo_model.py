@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     text = (
         "# The demo models\n\nRegenerate: `python -m analyses.demo_model`. Digits and scenes are held out from "
-        "training. The first model is the demo's own; the others are smaller, trained for less time, and there to show that what "
-        "runs on one architecture runs on all.\n\n"
+        "training. The first model is the demo's own; the others are smaller and were trained for less time: they show "
+        "that what runs on one architecture runs on all.\n\n"
     )
     text += "\n".join(_section(name, args.runs) for name in args.models)
     text += "\n`unknown`: false readings stand, and the wrong answer does not follow from them either.\n"
