@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 import trajkit as tk
 from trajkit.attribution.evaluation import Scored, faithfulness_table, score_measured
-from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generations
-from trajkit.attribution.stream import Sampling
+from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.cli.output import markdown
 from trajkit.demo import paths
 from trajkit.demo.measured import TEST_SEED, measured_demo_runs
@@ -68,14 +67,13 @@ def measured(subject: Subject, split: Any, n: int) -> list[MeasuredRun]:
         return measured_demo_runs(subject.vlm, split, n, subject.how, bar.advance)
 
 
-def judged(subject: Subject, n: int) -> list[tuple[Generation, MeasuredRun, bool]]:
-    """The first `n` test runs that have steps, each with its measurements and whether its answer was right."""
-    found = {run.group_id: run for run in measured(subject, "test", n)}
-    sampling = Sampling(1.0, seed=TEST_SEED)
-    runs = generations(subject.vlm, demo_items("test", n, TEST_SEED), sampling, subject.how.region_method)
-    return [
-        (run, found[run.item.group_id], right(run)) for run in runs if run.item.group_id in found
-    ]  # a group is one scene, and a scene has one run here
+def generated(subject: Subject, n: int) -> Iterator[tuple[Generation, MeasuredRun]]:
+    """The first `n` test runs that have steps, each with its measurements."""
+    found = {run.group_id: run for run in measured(subject, "test", n)}  # a group is one scene, with one run here
+    for item in demo_items("test", n, TEST_SEED):
+        if item.group_id in found:
+            run = found[item.group_id]
+            yield generation_of(subject.vlm, item, run, subject.how.region_method), run
 
 
 def right(run: Generation) -> bool:

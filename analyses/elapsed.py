@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, Subject, arguments, cell, figures, judged, only, score, subjects, write
+from analyses.common import HELD_OUT, Subject, arguments, cell, figures, generated, only, right, score, subjects, write
 from analyses.pictures import interval, panels, save
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.plots.style import OUTCOME_COLOURS
@@ -24,12 +24,12 @@ def main(argv: list[str] | None = None) -> None:
     figure, axes = panels(len(args.models), 4.0, sharey=True)
     rows: list[dict[str, Any]] = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):
-        runs = judged(subject, args.runs)
+        runs = [(measured, right(run)) for run, measured in generated(subject, args.runs)]
         for end, colour in (("right", "success"), ("wrong", "failure")):
             tables = []
             for part in range(N_SHARES):
                 pieces = []
-                for _, run, success in runs:
+                for run, success in runs:
                     n = len(run.features)
                     steps = np.flatnonzero(np.arange(n) * N_SHARES // n == part)  # share elapsed before the step
                     if success == (end == "right") and len(steps):
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             if tables:
                 line = pd.DataFrame(tables)
                 interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
-        ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(0, 1), xlim=(0, 1))
+        ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(-0.5, 1), xlim=(0, 1))
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)
     text = f"# Faithfulness as a run goes on\n\nRegenerate: `python -m analyses.elapsed`. {HELD_OUT}"

@@ -10,14 +10,12 @@ ranks first are hidden together, and milliseconds per generated token. 95 % inte
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import trajkit as tk
+from analyses.common import HELD_OUT, Subject, arguments, generated, measured, subjects
 from trajkit.attribution.baselines import BASELINES, best_head
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.evaluation import (
@@ -29,65 +27,62 @@ from trajkit.attribution.evaluation import (
     score_run,
 )  # fmt: skip
 from trajkit.attribution.features import raw_attention
-from trajkit.attribution.measure import Generation, Measuring, generations, measure
+from trajkit.attribution.measure import Generation
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Sampling
 from trajkit.cli.output import markdown
-from trajkit.demo import paths
-from trajkit.demo.measured import TEST_SEED, measured_demo_runs
-from trajkit.demo.runs import demo_items
 from trajkit.progress import progress
 
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 CEILING, FLOOR = "leave-one-out, measured", "random"
-IN_NATS = (OURS, LINEAR, CEILING)
+IN_NATS = (OURS, LINEAR, CEILING, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation")
+SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", CEILING)
+"""Methods in the table of task families; the file beside the report has all."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100, help="test runs of each model")
-    parser.add_argument("--train-runs", type=int, default=300, help="runs for the AT2 recipe and the best single head")
-    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
-    parser.add_argument("--models", nargs="+", default=["qwen3_vl", "qwen2_5_vl", "glm4v"], choices=paths.MODELS)
-    parser.add_argument("--out", type=Path, default=Path("reports/faithfulness.md"))
-    args = parser.parse_args(argv)
-
-    scored = {name: score_model(name, args.runs, args.train_runs) for name in args.models}
+    args = arguments(
+        __doc__, "reports/faithfulness.md", argv, runs=(100, "test runs of each model"),
+        train_runs=(300, "runs for the AT2 recipe and the best single head"),
+    )  # fmt: skip
     text = (
-        "# Faithfulness\n\n"
-        f"Regenerate: `python -m analyses.faithfulness`. {args.runs} sampled runs of each demo model, one a scene, of "
-        "test digits that neither the model nor an estimator was trained on; regions from the vision tower, hidden by "
-        "filling them with the image's mean colour. Intervals: 95 %, resampling scenes.\n\n"
+        f"# Faithfulness\n\nRegenerate: `python -m analyses.faithfulness`. {args.runs} sampled runs of each demo "
+        f"model, regions from its vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n"
     )
-    for name, runs in scored.items():
+    whole, families = [], []
+    for subject in subjects(args.models):
+        runs = score_model(subject, args.runs, args.train_runs)
         table = faithfulness_table(runs, in_nats=IN_NATS, n_boot=args.boot)
-        text += f"## {name}\n\n{markdown(wide(table))}\n"
-        for other in (RAW, LINEAR):
-            gain, low, high = paired_difference(runs, OURS, other, "LDS", args.boot)
-            text += f"LDS of the {OURS} less that of {other}, paired: {gain:.3f} ({low:.3f} to {high:.3f}). "
-        text += "\n\n"
-    text += _READING
-    families = [
-        {"model": name, "family": family}
-        | {m: _value(table, m, "r²") for m in (OURS, LINEAR, RAW)}
-        | {f"LDS, {m}": _value(table, m, "LDS") for m in (OURS, CEILING)}
-        for name, runs in scored.items()
-        for family in sorted({s.task_set for s in runs})
-        if (table := faithfulness_table([s for s in runs if s.task_set == family], n_boot=2)) is not None
-    ]
-    text += f"\n## r² and LDS by task family\n\n{markdown(pd.DataFrame(families))}"
+        shown = wide(table).set_index("method")
+        for figure in ("r²", "LDS"):
+            gains = {m: _cell(*paired_difference(runs, OURS, m, figure, args.boot)) for m in shown.index if m != OURS}
+            shown[f"{figure}, {OURS} less this"] = pd.Series(gains)
+        kept = _value(table, OURS, "LDS") / _value(table, CEILING, "LDS")
+        text += (
+            f"## {subject.name}\n\n{markdown(shown.fillna('').reset_index())}\n"
+            f"LDS of the {OURS} is {kept:.2f} of that of leave-one-out.\n\n"
+        )
+        whole.append(table.assign(model=subject.name, family="all"))
+        for family in sorted({s.task_set for s in runs}):
+            part = [s for s in runs if s.task_set == family]
+            own = faithfulness_table(part, in_nats=IN_NATS, n_boot=args.boot)
+            whole.append(own.assign(model=subject.name, family=family))
+            row = {"model": subject.name, "family": family}
+            row |= {f"{f}, {m}": _value(own, m, f) for f in ("r²", "LDS") for m in SHOWN if (f, m) != ("r²", CEILING)}
+            families.append(row)
+    text += (
+        f"{_READING}\n## By task family\n\n{markdown(pd.DataFrame(families))}\n"
+        f"Every method and figure, with intervals: `{args.out.with_suffix('.csv').name}`.\n"
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    pd.concat(whole).round(4).to_csv(args.out.with_suffix(".csv"), index=False)
     args.out.write_text(text, encoding="utf-8")
     print(text)
 
 
-def score_model(name: str, n_runs: int, n_train: int) -> list[Scored]:
+def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
     """Every method on test runs of one demo model."""
-    vlm = tk.load_vlm(paths.model(name))
-    network, linear = (tk.EffectEstimator.load(paths.estimator(name, kind)) for kind in ("network", "linear"))
-    how = Measuring(network.binding.pooling, network.binding.ablation, network.binding.region_method)
-    with progress(f"{name}: training runs", total=n_train) as bar:
-        train = measured_demo_runs(vlm, "validation", n_train, how, bar.advance)
+    vlm, network, linear, how = subject.vlm, subject.network, subject.linear, subject.how
+    train = measured(subject, "validation", n_train)
     examples = [example for run in train for example in run.examples()]
     recipe = at2(examples, network.binding, vlm.n_features)
     head = best_head(examples, vlm.n_features)
@@ -107,11 +102,9 @@ def score_model(name: str, n_runs: int, n_train: int) -> list[Scored]:
         FLOOR: lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
     scored: list[Scored] = []
-    sampling = Sampling(1.0, seed=TEST_SEED)
-    with progress(f"{name}: scoring", total=n_runs) as bar:
-        for run in generations(vlm, demo_items("test", n_runs, TEST_SEED), sampling, how.region_method):
-            if run.spans:
-                scored += score_run(vlm, run, measure(vlm, run, how, TEST_SEED), methods, how.ablation)
+    with progress(f"{subject.name}: scoring", total=n_runs) as bar:
+        for run, found in generated(subject, n_runs):
+            scored += score_run(vlm, run, found, methods, how.ablation)
             bar.advance(run.item.task_set)
     return scored
 
@@ -131,7 +124,8 @@ def _cell(value: float, low: float, high: float) -> str:
 
 
 def _value(table: pd.DataFrame, method: str, figure: str) -> float:
-    return float(table.query("method == @method and figure == @figure")["value"].iloc[0])
+    found = table.query("method == @method and figure == @figure")["value"]
+    return float(found.iloc[0]) if len(found) else float("nan")
 
 
 _READING = """\
@@ -144,6 +138,8 @@ count as much as the others. drop@n: nats that a step loses when the n regions t
 together. ms per token: time of scoring a whole run after it was generated, over its tokens, on this machine's CPU; the
 estimators, raw attention and single head take one pass of the model, which generation makes anyway, and ContextCite
 and leave-one-out take one for each mask or region (leave-one-out's was spent in measuring and is not shown).
+
+The last two columns are paired: the same draws of scenes for both.
 
 leave-one-out is the ceiling for r² and close to one for LDS: it cannot see how regions act together. Single head: the
 one of all heads with the highest LDS on training runs. The AT2 recipe and the single head were fitted on the first 300

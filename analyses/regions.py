@@ -88,11 +88,11 @@ def _measured(
     found = []
     with progress(f"{subject.name}: {label}", total=len(runs)) as bar:
         for i, run in enumerate(runs):
-            one = store.read(run.item.id)
-            if one is None:
+            one = store.read(run.item)
+            if one is None or not np.array_equal(one.tokens, run.tokens):
                 regions = tk.segment(run.prompt.canvas.images, method, k, vlm=subject.vlm, seed=i)
                 one = measure(subject.vlm, replace(run, regions=regions), how)
-                store.write(run.item.id, one)
+                store.write(run.item, one)
             found.append(one)
             bar.advance()
     return found

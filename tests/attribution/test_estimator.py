@@ -95,6 +95,19 @@ def test_fitting_is_reproducible(kind, fitting):
     assert a.digest != fit(kind, data, seed=5, **fitting).digest
 
 
+def test_inputs_that_do_not_fit_into_memory_are_made_anew_and_change_nothing(monkeypatch):
+    data = examples(linear, n=20, noise=0.1)
+    kept = fit("network", data, epochs=2)
+    monkeypatch.setattr("trajkit.attribution.network._EXPANDED_BYTES", 0)
+    assert fit("network", data, epochs=2).digest == kept.digest
+
+
+def test_arrays_of_shapes_that_do_not_fit_each_other_are_refused(network):
+    for name, array in network.arrays.items():
+        with pytest.raises(ValueError, match="do not fit"):
+            network.check_arrays(network.arrays | {name: np.concatenate([array, array])})
+
+
 @pytest.mark.parametrize("kind", ["linear", "network"])
 def test_steps_whose_effects_do_not_vary_are_left_out_and_none_at_all_is_an_error(kind):
     flat = [StepExample(np.ones((4, 11), np.float32), np.eye(4, dtype=bool), np.zeros(4), np.zeros(4))]
@@ -142,7 +155,8 @@ def test_a_missing_estimator_says_how_to_make_one(tmp_path):
 
 
 DAMAGES = [
-    "truncated", "shape", "dtype", "nan", "missing", "header", "kind", "binding", "version", "other weights", "pickle",
+    "truncated", "shape", "dtype", "nan", "missing", "header", "kind", "binding", "bound to another", "version",
+    "other weights", "pickle",
 ]  # fmt: skip
 
 
@@ -171,6 +185,8 @@ def test_damaged_files_are_refused(tmp_path, estimator, damage):
             card.write_text(json.dumps(record | {"kind": "os:system"}))
         case "binding":
             card.write_text(json.dumps(record | {"binding": {"fingerprint": "abc"}}))
+        case "bound to another":
+            card.write_text(json.dumps(record | {"binding": record["binding"] | {"fingerprint": "xyz"}}))
         case "version":
             card.write_text(json.dumps(record | {"format": 99}))
         case "pickle":

@@ -31,7 +31,7 @@ RNG = np.random.default_rng(0)
 def run(group: int, t: int = 4, k: int = 6, m: int = 16) -> MeasuredRun:
     return MeasuredRun(
         f"g{group}", "math", np.zeros((t, k, 2), np.float32), RNG.random((m, k)) < 0.5, RNG.normal(size=(m, t)),
-        RNG.normal(size=(k, t)),
+        RNG.normal(size=(k, t)), np.arange(40),
     )  # fmt: skip
 
 

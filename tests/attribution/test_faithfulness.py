@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import r2_score
 
-from trajkit.attribution.faithfulness import determination, lds, r_squared
+from trajkit.attribution.faithfulness import lds, r_squared
 
 RNG = np.random.default_rng(0)
 
@@ -15,11 +14,6 @@ def test_r_squared_is_the_squared_pearson_correlation():
     x, y = RNG.normal(size=(2, 50))
     np.testing.assert_allclose(r_squared(x, y), pearsonr(x, y)[0] ** 2)
     np.testing.assert_allclose(r_squared(3 * y + 2, y), 1)
-
-
-def test_determination_is_the_share_of_variance_explained():
-    x, y = RNG.normal(size=(2, 50))
-    np.testing.assert_allclose(determination(x, y), r2_score(y, x))
 
 
 def test_lds_is_spearman_over_masks():
@@ -31,5 +25,4 @@ def test_lds_is_spearman_over_masks():
 def test_what_does_not_vary_has_no_correlation():
     flat = np.ones(5)
     assert np.isnan(r_squared(flat, np.arange(5.0)))
-    assert np.isnan(determination(np.arange(5.0), flat))
     assert np.isnan(lds(np.zeros(3), np.eye(3, dtype=bool), np.arange(3.0)))

@@ -79,6 +79,14 @@ def test_features_are_means_of_eager_attention_direct_and_through_the_text(
         assert (step[:, -1] == span.end - span.start).all()
 
 
+def test_rows_taken_a_few_at_a_time_give_the_same_features(demo_vlm, prompt, generated, monkeypatch):
+    spans, _, _ = split_steps(generated.tolist(), demo_vlm)
+    regions = segment(prompt.canvas.images, "blocks", (16, 16))
+    whole = extracted(demo_vlm, prompt, generated, spans, regions)
+    monkeypatch.setattr("trajkit.attribution.features._SCORES_AT_ONCE", 6 * 150 * 3)
+    np.testing.assert_allclose(extracted(demo_vlm, prompt, generated, spans, regions), whole, atol=1e-6)
+
+
 def test_features_of_a_step_do_not_depend_on_what_comes_after(demo_vlm, prompt, generated):
     spans, _, _ = split_steps(generated.tolist(), demo_vlm)
     regions = segment(prompt.canvas.images, "blocks", (16, 16))

@@ -31,6 +31,29 @@ def test_streamed_effects_equal_those_of_a_replay(demo_vlm, demo_estimator, scen
     np.testing.assert_allclose([s.entropy for s in live], again.entropy, atol=1e-5)
 
 
+def test_log_probabilities_are_the_models_own_whatever_generation_does_to_them(demo_vlm, demo_estimator, scene_image):
+    settings = demo_vlm.model.generation_config
+    settings.repetition_penalty = 1.3
+    try:
+        running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)
+        live = list(running)
+    finally:
+        settings.repetition_penalty = None
+    spans, _, _ = split_steps(running.tokens, demo_vlm)
+    again = replay(demo_vlm, running.prompt, torch.tensor(running.tokens), spans, running.regions, "sum")
+    np.testing.assert_allclose([s.logprob for s in live], again.logprob, atol=1e-5)
+
+
+def test_a_pass_of_another_thread_is_none_of_a_streams_business(demo_vlm, demo_estimator, scene_image, prompt):
+    expected = [s.effects for s in tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)]
+    found = []
+    for step in tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3):
+        with torch.inference_mode():
+            demo_vlm.model(**prompt.inputs)
+        found.append(step.effects)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_streaming_generates_what_plain_generation_does(demo_vlm, demo_estimator, prompt, scene_image, generated):
     running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)
     list(running)

@@ -7,7 +7,7 @@ import torch
 
 from tests.attribution.conftest import QUESTION
 from trajkit.attribution.ablation import full_inputs
-from trajkit.attribution.features import attention_to
+from trajkit.attribution.features import attention_rows
 from trajkit.attribution.tap import AttentionTap
 from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
@@ -18,7 +18,10 @@ def tapped_attention(vlm, inputs, rows, image_tokens):
         vlm.model(**inputs)
     length = inputs["input_ids"].shape[1]
     queries, keys = tap.take(length), tap.keys(length)
-    return attention_to([q[0, :, rows] for q in queries], [k[0] for k in keys], rows, image_tokens, tap.scaling)
+    layers = [
+        attention_rows(q[0, :, rows], k[0], rows, image_tokens, tap.scaling) for q, k in zip(queries, keys, strict=True)
+    ]
+    return torch.stack(layers)
 
 
 def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated, eager_attention):

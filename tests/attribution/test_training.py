@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trajkit.attribution.linear import LinearEstimator
-from trajkit.attribution.measure import MeasuredStore, Measuring, measure_runs
+from trajkit.attribution.measure import MeasuredStore, Measuring, generation_of, measure_runs
 from trajkit.attribution.network import NetworkEstimator
 from trajkit.attribution.stream import Sampling
 from trajkit.attribution.training import train_estimator
@@ -56,13 +56,41 @@ def test_runs_already_measured_are_read_and_no_pass_is_made(demo_vlm, trained, f
     assert report.steps == trained[1].steps
 
 
-def test_a_run_that_was_interrupted_equals_one_that_was_not(demo_vlm, folder, trained, tmp_path):
-    store = MeasuredStore(tmp_path, asdict(HOW))
-    whole = {r.group_id: r for r in measure_runs(demo_vlm, items(), HOW, sampling=Sampling(1.0, seed=0), store=store)}
-    kept = MeasuredStore(folder, asdict(HOW))
-    for item in items():
-        run = kept.read(item.id)
-        np.testing.assert_allclose(run.effects, whole[item.group_id].effects, atol=1e-3)
+def test_an_interrupted_measuring_goes_on_and_ends_as_if_it_had_not_been(
+    demo_vlm, folder, trained, tmp_path, monkeypatch
+):
+    from trajkit.attribution import measure as module
+
+    store, whole = MeasuredStore(tmp_path, asdict(HOW)), MeasuredStore(folder, asdict(HOW))
+    begun = measure_runs(demo_vlm, items(), HOW, sampling=Sampling(1.0, seed=0), store=store)
+    for _ in range(3):
+        next(begun)
+    begun.close()
+    made = []
+    monkeypatch.setattr(module, "measure", lambda *a, real=module.measure: made.append(a) or real(*a))
+    runs = list(measure_runs(demo_vlm, items(), HOW, sampling=Sampling(1.0, seed=0), store=store))
+    assert len(made) == 3
+    for item, run in zip(items(), runs, strict=True):
+        expected = whole.read(item)
+        np.testing.assert_array_equal(run.tokens, expected.tokens)
+        np.testing.assert_allclose(run.effects, expected.effects, atol=1e-3)
+        assert expected.seconds > 0
+
+
+def test_another_question_or_picture_under_the_same_id_is_measured_anew(folder, trained):
+    from dataclasses import replace
+
+    store, item = MeasuredStore(folder, asdict(HOW)), next(iter(items(1)))
+    assert store.has(item)
+    assert store.read(replace(item, group_id="other")).group_id == "other"
+    assert not store.has(replace(item, question="read row 2."))
+    assert not store.has(replace(item, image=item.image.transpose(0)))
+
+
+def test_a_measured_run_gives_its_generation_back(demo_vlm, folder, trained):
+    store, item = MeasuredStore(folder, asdict(HOW)), next(iter(items(1)))
+    run = generation_of(demo_vlm, item, store.read(item), "vision")
+    assert len(run.spans) == len(store.read(item).features)
 
 
 def test_other_settings_are_refused(folder, trained):
@@ -77,9 +105,15 @@ def test_a_damaged_file_is_named(folder, trained, tmp_path):
     shutil.copytree(folder, copy)
     store = MeasuredStore(copy, asdict(HOW))
     item = next(iter(items(1)))
-    store._path(item.id).write_bytes(b"cut off")
-    with pytest.raises(InputError, match=r"is damaged.*remove it"):
-        store.read(item.id)
+    path = store._path(item)
+    whole = path.read_bytes()
+    for damaged in (b"cut off", whole[: len(whole) // 2], whole[:400] + b"\0\0\0" + whole[403:]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"is damaged.*remove it"):
+            store.read(item)
+    (copy / "settings.json").write_text("{")
+    with pytest.raises(InputError, match=r"settings\.json is damaged"):
+        MeasuredStore(copy, asdict(HOW))
 
 
 def test_too_few_groups_are_refused(demo_vlm):

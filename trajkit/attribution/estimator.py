@@ -113,6 +113,7 @@ class EffectEstimator(ABC):
             "kind": self.kind,
             "binding": asdict(self.binding),
             "sha256": self.digest,
+            "bound_sha256": _bound(self.kind, asdict(self.binding), self.digest),
             "card": dict(self.card),
         }
         with replacing(folder / _WEIGHTS) as file:
@@ -151,6 +152,8 @@ class EffectEstimator(ABC):
             found.check_arrays(arrays)
             if record["sha256"] != _digest(arrays):
                 raise ValueError(f"{_CARD} and {_WEIGHTS} were not saved together")
+            if record["bound_sha256"] != _bound(record["kind"], record["binding"], record["sha256"]):
+                raise ValueError(f"{_CARD} was changed by hand: it no longer says what these weights were made for")
             estimator = found(arrays, Binding(**record["binding"]), record["card"])
         except InputError:
             raise
@@ -178,6 +181,11 @@ def usable_examples(examples: list[StepExample]) -> list[StepExample]:
     if len(counts) > 1:
         raise InputError(f"every example must have the same number of masks; got {sorted(counts)}.")
     return usable
+
+
+def _bound(kind: str, binding: Mapping[str, Any], digest: str) -> str:
+    """16 hex digits of what an estimator is bound to, together with its weights."""
+    return hashlib.sha256(json.dumps([kind, dict(binding), digest], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

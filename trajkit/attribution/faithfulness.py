@@ -17,12 +17,6 @@ def r_squared(predicted: Array, actual: Array) -> float:
     return float((x * y).sum()) ** 2 / scale if scale > 0 else float("nan")
 
 
-def determination(predicted: Array, actual: Array) -> float:
-    """R² = 1 − SS_res/SS_tot, in (−∞, 1]; predictions in the units of `actual`. NaN when that is constant."""
-    total = float(((actual - actual.mean()) ** 2).sum())
-    return 1 - float(((actual - predicted) ** 2).sum()) / total if total > 0 else float("nan")
-
-
 def lds(scores: Array, masks: Array, effects: Array) -> float:
     """Linear datamodelling score of one step: Spearman correlation over masks, in [−1, 1]; NaN when one is constant.
 

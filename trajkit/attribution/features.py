@@ -22,6 +22,8 @@ from trajkit.errors import InputError
 from trajkit.vlm.model import Prompt
 
 Pooling = Literal["mean", "sum"]
+_SCORES_AT_ONCE = 2**24
+"""Attention scores of one layer that are in memory together: 64 MiB of them."""
 
 
 def token_weights(regions: Regions, prompt: Prompt) -> NDArray[np.float32]:
@@ -71,6 +73,8 @@ class StepFeatures:
         self._image_tokens = prompt.image_tokens
         self.first_row = prompt.first_row
         self._grounding = weights.new_zeros(0, regions.k)  # of each row so far: its attention to regions, (rows, K)
+        self.working_bytes = 0
+        """Most that the latest `push` held for a moment, bytes, about."""
 
     @property
     def next_row(self) -> int:
@@ -79,7 +83,7 @@ class StepFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, bytes."""
+        """Memory held between steps, bytes."""
         return self._grounding.nbytes + self._weights.nbytes
 
     def push(
@@ -91,16 +95,26 @@ class StepFeatures:
         position + 1. facts: mean log-probability, mean entropy (nats) and number of tokens of the step.
         Raises InputError when attention is not finite.
         """
-        n = queries[0].shape[1]
-        rows = torch.arange(self.next_row, self.next_row + n, device=self._weights.device)
-        text = torch.arange(self.first_row, self.next_row + n, device=self._weights.device)
-        columns = torch.cat([self._image_tokens, text])
-        attention = attention_to(queries, keys, rows, columns, scaling)  # (L, H, n, N + rows)
-        n_image = len(self._image_tokens)
-        direct = attention[..., :n_image] @ self._weights  # (L, H, n, K)
-        self._grounding = torch.cat([self._grounding, direct.mean((0, 1))])
-        through_text = attention[:, :, -step_rows:, n_image:].mean(2) @ self._grounding  # (L, H, K)
-        both = torch.cat([direct[:, :, -step_rows:].mean(2).flatten(0, 1), through_text.flatten(0, 1)])  # (2·L·H, K)
+        heads, n, _ = queries[0].shape
+        first, end, seen = self.next_row, self.next_row + n, keys[0].shape[1]
+        columns = torch.cat([self._image_tokens, torch.arange(self.first_row, end, device=self._weights.device)])
+        n_image, at_once = len(self._image_tokens), max(1, _SCORES_AT_ONCE // (heads * seen))
+        grounding = self._weights.new_zeros(n, self._weights.shape[1])
+        direct = self._weights.new_zeros(len(queries), heads, self._weights.shape[1])
+        text = self._weights.new_zeros(len(queries), heads, len(columns) - n_image)
+        for layer, (query, key) in enumerate(zip(queries, keys, strict=True)):
+            for at in range(0, n, at_once):  # all rows of a long step, or of a long question, may not fit in memory
+                positions = torch.arange(first + at, min(first + at + at_once, end), device=columns.device)
+                attention = attention_rows(query[:, at : at + at_once], key, positions, columns, scaling)
+                image = attention[..., :n_image] @ self._weights  # (H, rows, K)
+                grounding[at : at + at_once] += image.sum(0)
+                own = max(n - step_rows - at, 0)  # rows from here on predict the step
+                direct[layer] += image[:, own:].sum(1)
+                text[layer] += attention[:, own:, n_image:].sum(1)
+        self._grounding = torch.cat([self._grounding, grounding / (len(queries) * heads)])
+        self.working_bytes = 4 * heads * min(at_once, n) * (seen + len(columns)) + text.nbytes
+        through_text = text @ self._grounding  # (L, H, K)
+        both = torch.cat([direct.flatten(0, 1), through_text.flatten(0, 1)]) / step_rows  # (2·L·H, K)
         if not torch.isfinite(both).all():
             raise InputError(
                 "the model's attention holds NaN or infinite values, as in an overflow of float16; load it with "
@@ -109,20 +123,14 @@ class StepFeatures:
         return torch.cat([both.T, torch.stack([f.float() for f in facts]).expand(both.shape[1], -1)], 1)
 
 
-def attention_to(
-    queries: list[Tensor], keys: list[Tensor], positions: Tensor, columns: Tensor, scaling: float
-) -> Tensor:
-    """Attention of some rows to some keys, (L, H, n, C) float32, each row normalised over all visible keys.
+def attention_rows(query: Tensor, key: Tensor, positions: Tensor, columns: Tensor, scaling: float) -> Tensor:
+    """Attention of some rows to some keys in one layer, (H, n, C) float32, normalised over all keys that a row sees.
 
-    queries: (H, n, D) per layer; keys: (H_kv, S, D) per layer; positions: (n,) place of each query in the sequence,
-    which sees keys 0..position; columns: (C,) places of the keys.
+    query: (H, n, D); key: (H_kv, S, D); positions: (n,) place of each query in the sequence, which sees keys
+    0..position; columns: (C,) places of the keys.
     """
-    seen = torch.arange(keys[0].shape[1], device=positions.device) <= positions[:, None]  # (n, S)
-    return torch.stack([_rows(q, k, seen, columns, scaling) for q, k in zip(queries, keys, strict=True)])
-
-
-def _rows(query: Tensor, key: Tensor, seen: Tensor, columns: Tensor, scaling: float) -> Tensor:
     heads, n, width = query.shape
+    seen = torch.arange(key.shape[1], device=positions.device) <= positions[:, None]  # (n, S)
     grouped = query.float().reshape(key.shape[0], -1, width)  # (H_kv, H/H_kv · n, D)
     scores = torch.matmul(grouped, key.float().transpose(1, 2)).mul_(scaling)  # (H_kv, H/H_kv · n, S)
     scores = scores.reshape(heads, n, -1).masked_fill_(~seen, float("-inf"))

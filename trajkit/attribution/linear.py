@@ -64,7 +64,7 @@ class LinearEstimator(EffectEstimator):
         import torch
 
         usable = usable_examples(list(examples))
-        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         design = torch.from_numpy(
             np.stack([e.masks.astype(np.float32) @ e.features[:, :n_heads] for e in usable])
         )  # (n, M, F)
@@ -77,7 +77,7 @@ class LinearEstimator(EffectEstimator):
         optimiser = torch.optim.Adam([weights, log_scale], lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         for _ in range(steps):
-            rows = torch.randint(len(design), (min(batch_size, len(design)),))
+            rows = torch.randint(len(design), (min(batch_size, len(design)),), generator=generator)
             predicted = _centred(design[rows] @ weights)
             error = ((predicted * log_scale.exp() - effects[rows]) ** 2).mean() / variance
             loss = scale_weight * error - pearson(predicted, effects[rows]).mean()

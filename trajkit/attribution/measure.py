@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from trajkit.attribution.ablation import Ablation, measure_effects, random_masks, single_region_masks
@@ -29,6 +33,9 @@ from trajkit.errors import InputError
 from trajkit.traces.atomic import replacing
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, split_steps
+
+_KEPT = ("features", "masks", "effects", "single", "tokens", "seconds")
+"""What a file of a measured run holds; its group and task set are the item's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +65,7 @@ class MeasuredRun:
     """A run's measurements.
 
     features (T, K, F), as by StepFeatures; masks (M, K) with their effects (M, T); single (K, T), each region hidden
-    alone; nats.
+    alone; nats. tokens: (n,) generated ids. seconds: what generating and measuring took.
     """
 
     group_id: str
@@ -67,6 +74,8 @@ class MeasuredRun:
     masks: NDArray[np.bool_]
     effects: NDArray[np.float64]
     single: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    seconds: float = 0.0
 
     def examples(self) -> list[StepExample]:
         """One training example a step."""
@@ -102,8 +111,17 @@ def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size
     )
     features = replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
     return MeasuredRun(
-        run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :]
-    )
+        run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :],
+        run.tokens.cpu().numpy(),
+    )  # fmt: skip
+
+
+def generation_of(vlm: VLM, item: Item, run: MeasuredRun, region_method: str) -> Generation:
+    """The generation that a run was measured on."""
+    prompt = vlm.prepare(item.image, item.question)
+    spans, texts, _ = split_steps(run.tokens.tolist(), vlm)
+    regions = segment(prompt.canvas.images, region_method, vlm=vlm)
+    return Generation(item, prompt, torch.from_numpy(run.tokens).to(vlm.model.device), spans, texts, regions)
 
 
 def measure_runs(
@@ -123,15 +141,21 @@ def measure_runs(
     """
     sampling = sampling or Sampling(seed=0)
     for batch in batched(items, generate_at_once):
-        kept = [store.read(item.id) if store else None for item in batch]
-        if store and all(store.has(item.id) for item in batch):
-            yield from (run for run in kept if run is not None)
+        kept = {item.id: store.read(item) for item in batch if store.has(item)} if store else {}
+        if len(kept) == len(batch):
+            yield from (run for run in kept.values() if run is not None)
             advance("already there", len(batch))
             continue
+        began = time.perf_counter()
         for item, run in zip(batch, generations(vlm, batch, sampling, how.region_method, len(batch)), strict=True):
-            measured = measure(vlm, run, how, sampling.seed or 0, batch_size) if run.spans else None
-            if store:
-                store.write(item.id, measured)
+            if item.id in kept:
+                measured = kept[item.id]
+            else:
+                measured = measure(vlm, run, how, sampling.seed or 0, batch_size) if run.spans else None
+                now = time.perf_counter()
+                measured, began = measured and replace(measured, seconds=now - began), now
+                if store:
+                    store.write(item, measured)
             if measured is not None:
                 yield measured
             advance(item.task_set)
@@ -146,7 +170,10 @@ class MeasuredStore:
         about = self._folder / "settings.json"
         wanted = json.loads(json.dumps(settings))
         if about.is_file():
-            found = json.loads(about.read_text(encoding="utf-8"))
+            try:
+                found = json.loads(about.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise InputError(f"{about} is damaged ({error}); choose another folder.") from error
             other = [key for key in wanted if found.get(key) != wanted[key]]
             if other:
                 raise InputError(
@@ -157,29 +184,34 @@ class MeasuredStore:
         with replacing(about) as file:
             file.write((json.dumps(wanted, indent=2) + "\n").encode())
 
-    def has(self, item_id: str) -> bool:
-        return self._path(item_id).is_file()
+    def has(self, item: Item) -> bool:
+        return self._path(item).is_file()
 
-    def read(self, item_id: str) -> MeasuredRun | None:
+    def read(self, item: Item) -> MeasuredRun | None:
         """The run of an item; None when it has none (yet). Raises InputError when its file is damaged."""
-        path = self._path(item_id)
+        path = self._path(item)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError) as error:
+            if not arrays:
+                return None
+            seconds = float(arrays.pop("seconds"))
+            return MeasuredRun(item.group_id, item.task_set, **arrays, seconds=seconds)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is damaged ({error}); remove it, and its run is measured again.") from error
-        if not arrays:
-            return None
-        texts = {name: str(arrays.pop(name)) for name in ("group_id", "task_set")}
-        return MeasuredRun(**texts, **arrays)  # type: ignore[arg-type]
 
-    def write(self, item_id: str, run: MeasuredRun | None) -> None:
+    def write(self, item: Item, run: MeasuredRun | None) -> None:
         """Keep a run; None for an item whose generation had no step."""
-        arrays = {} if run is None else {field.name: np.asarray(getattr(run, field.name)) for field in fields(run)}
-        with replacing(self._path(item_id)) as file:
+        arrays = {} if run is None else {name: np.asarray(getattr(run, name)) for name in _KEPT}
+        with replacing(self._path(item)) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
-    def _path(self, item_id: str) -> Path:
-        return self._folder / f"{hashlib.sha256(item_id.encode()).hexdigest()[:24]}.npz"
+    def _path(self, item: Item) -> Path:
+        """One file for an id, a question and its pixels: where any of them changes, so does the file."""
+        images = [item.image] if isinstance(item.image, Image.Image) else item.image
+        digest = hashlib.sha256(f"{item.id}\0{item.question}".encode())
+        for image in images:
+            digest.update(f"\0{image.mode} {image.size}".encode() + image.tobytes())
+        return self._folder / f"{digest.hexdigest()[:24]}.npz"

@@ -9,7 +9,7 @@ trained on, gives an interval for each effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,6 +23,8 @@ COVERAGE = 0.9
 """Share of effects that lie within `half_width` of their estimate."""
 _LAYERS = ("w1", "b1", "w2", "b2", "w3", "b3")
 _SHAPES = {"w1": 3, "b1": 2, "w2": 3, "b2": 2, "w3": 3, "b3": 2, "floor": 1, "mean": 1, "deviation": 1, "interval": 1}
+_EXPANDED_BYTES = 2e9
+"""Inputs of a training that take more than this are made anew in every epoch and not kept."""
 N_FACTS = 3
 """Features of a step that say nothing of regions, at the end: mean log-probability, mean entropy, tokens."""
 
@@ -38,15 +40,19 @@ class NetworkEstimator(EffectEstimator):
 
     @classmethod
     def check_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> None:
-        found = {name: array.ndim for name, array in arrays.items()}
-        inputs = 3 * len(arrays["floor"]) + N_FACTS if found == _SHAPES else -1
-        if not (
-            len(arrays.get("mean", ())) == len(arrays.get("deviation", ())) == inputs == arrays["w1"].shape[1]
-            and arrays["w1"].shape[0] == arrays["w2"].shape[0] == arrays["w3"].shape[0]
-            and arrays["w1"].shape[2] == arrays["w2"].shape[1]
-            and arrays["w2"].shape[2] == arrays["w3"].shape[1]
-        ):
+        expected: dict[str, tuple[int, ...]] = {}
+        if {name: array.ndim for name, array in arrays.items()} == _SHAPES:
+            members, _, width = arrays["w1"].shape
+            inputs = 3 * len(arrays["floor"]) + N_FACTS
+            expected = {
+                "floor": arrays["floor"].shape, "mean": (inputs,), "deviation": (inputs,), "interval": (2,),
+                "w1": (members, inputs, width), "b1": (members, width), "w2": (members, width, width),
+                "b2": (members, width), "w3": (members, width, 1), "b3": (members, 1),
+            }  # fmt: skip
+        if {name: array.shape for name, array in arrays.items()} != expected:
             raise ValueError(f"arrays do not fit each other: { {n: a.shape for n, a in arrays.items()} }")
+        if (arrays["deviation"] <= 0).any() or (arrays["floor"] <= 0).any():
+            raise ValueError("floor and deviation must be positive")
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         return self._members(features).mean(0).astype(np.float32)
@@ -102,20 +108,25 @@ class NetworkEstimator(EffectEstimator):
 
         train, held_out = _set_aside(usable_examples(list(examples)), calibration, seed)
         n = train[0].features.shape[1] - N_FACTS
-        floor = 0.01 * np.concatenate([e.features[:, :n] for e in train]).mean(0).astype(np.float32) + 1e-9
-        inputs = np.concatenate([expand(e.features, floor) for e in train])
-        mean, deviation = inputs.mean(0), inputs.std(0) + 1e-4
+        floor = 0.01 * _moments(e.features[:, :n] for e in train)[0] + np.float32(1e-9)
+        mean, deviation = _moments(expand(e.features, floor) for e in train)
+        deviation += np.float32(1e-4)
         k = max(len(e.features) for e in train)
         unit = float(np.std(np.concatenate([e.effects - e.effects.mean() for e in train])))
-        x = _padded([(expand(e.features, floor) - mean) / deviation for e in train], k, 0)
         valid = _padded([np.ones(len(e.features), np.float32) for e in train], k, 0)
         single = _padded([e.single / unit for e in train], k, 0)
         masks = _padded([e.masks.astype(np.float32) for e in train], k, 1)
         effects = torch.from_numpy(np.stack([e.effects - e.effects.mean() for e in train]) / unit).float()
 
+        def inputs(i: int) -> NDArray[np.float32]:
+            return (expand(train[i].features, floor) - mean) / deviation
+
+        if 12 * sum(e.features.size for e in train) < _EXPANDED_BYTES:
+            inputs = [inputs(i) for i in range(len(train))].__getitem__  # type: ignore[assignment]
+
         generator = torch.Generator().manual_seed(seed)
         layers = {
-            "w1": torch.randn(members, x.shape[-1], width, generator=generator) / x.shape[-1] ** 0.5,
+            "w1": torch.randn(members, len(mean), width, generator=generator) / len(mean) ** 0.5,
             "b1": torch.zeros(members, width),
             "w2": torch.randn(members, width, width, generator=generator) / width**0.5,
             "b2": torch.zeros(members, width),
@@ -125,12 +136,13 @@ class NetworkEstimator(EffectEstimator):
         for layer in layers.values():
             layer.requires_grad_()
         optimiser = torch.optim.AdamW(layers.values(), lr=rate, weight_decay=1e-3)
-        total = epochs * -(-len(x) // batch_size)
+        total = epochs * -(-len(train) // batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total)
         w1, b1, w2, b2, w3, b3 = layers.values()
         for _ in range(epochs):
-            for rows in torch.randperm(len(x), generator=generator).split(batch_size):
-                hidden = silu(torch.einsum("bkd,mdh->mbkh", x[rows], w1) + b1[:, None, None])
+            for rows in torch.randperm(len(train), generator=generator).split(batch_size):
+                x = _padded([inputs(i) for i in rows.tolist()], k, 0)
+                hidden = silu(torch.einsum("bkd,mdh->mbkh", x, w1) + b1[:, None, None])
                 hidden = hidden + silu(torch.einsum("mbkh,mhg->mbkg", hidden, w2) + b2[:, None, None])
                 predicted = (torch.einsum("mbkh,mho->mbko", hidden, w3) + b3[:, None, None])[..., 0] * valid[rows]
                 error = ((predicted - single[rows]) ** 2).sum((1, 2)) / valid[rows].sum()  # (members,)
@@ -160,6 +172,15 @@ def expand(features: NDArray[np.float32], floor: NDArray[np.float32]) -> NDArray
     return np.concatenate([log, log - log.mean(-2, keepdims=True), most, facts], -1, dtype=np.float32)
 
 
+def _moments(parts: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of the columns of (rows, D) parts, one part in memory at a time."""
+    count, total, squares = 0, np.float64(0), np.float64(0)
+    for part in parts:
+        count, total, squares = count + len(part), total + part.sum(0, np.float64), squares + (part**2.0).sum(0)
+    mean = np.asarray(total / count)
+    return mean.astype(np.float32), np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32)
+
+
 def _silu(x: NDArray[Any]) -> NDArray[Any]:
     return x / (1 + np.exp(-np.clip(x, -60, 60)))
 
@@ -168,8 +189,12 @@ def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:
     """Arrays with regions along `axis`, padded to `k` of them with zeros, as one float32 tensor."""
     import torch
 
-    pads = [[(0, k - row.shape[axis]) if i == axis else (0, 0) for i in range(row.ndim)] for row in rows]
-    return torch.from_numpy(np.stack([np.pad(r, p) for r, p in zip(rows, pads, strict=True)]).astype(np.float32))
+    shape = list(rows[0].shape)
+    shape[axis] = k
+    whole = np.zeros((len(rows), *shape), np.float32)
+    for place, row in zip(whole, rows, strict=True):
+        place[(slice(None),) * axis + (slice(row.shape[axis]),)] = row
+    return torch.from_numpy(whole)
 
 
 def _set_aside(examples: list[StepExample], share: float, seed: int) -> tuple[list[StepExample], list[StepExample]]:

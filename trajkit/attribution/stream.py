@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Queue
-from threading import Event, Thread, current_thread
+from threading import Event, Thread, current_thread, get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,12 +204,13 @@ class _Run:
                 if self._sampling.seed is not None:
                     torch.manual_seed(self._sampling.seed)
                 recorder = _Recorder(self._vlm, tap, self.prompt, self._finished)
-                output = self._vlm.model.generate(
-                    **self.prompt.inputs,
-                    **self._sampling.arguments(self._vlm),
-                    logits_processor=[FiniteLogits(), recorder],
-                    stopping_criteria=[_StopOn(self._stop)],
-                )
+                with recorder.seeing_logits():
+                    output = self._vlm.model.generate(
+                        **self.prompt.inputs,
+                        **self._sampling.arguments(self._vlm),
+                        logits_processor=[FiniteLogits(), recorder],
+                        stopping_criteria=[_StopOn(self._stop)],
+                    )
                 self.tokens = output[0, self.prompt.length :].tolist()
                 recorder.finish(self.tokens)
                 self.closed = recorder.splitter.closed
@@ -224,8 +226,9 @@ class _Run:
             while (item := self._finished.get()) is not None:
                 self.max_backlog = max(self.max_backlog, self._finished.qsize())
                 waiting = sum(query.nbytes for query in item.queries) * (1 + self._finished.qsize())
-                self.held_bytes = max(self.held_bytes, waiting + self._features.nbytes)
                 self._out.put(self._live_step(index, item))
+                held = waiting + self._features.nbytes + self._features.working_bytes
+                self.held_bytes = max(self.held_bytes, held)
                 index += 1
         except BaseException as error:
             self._stop.set()
@@ -259,23 +262,42 @@ class _Run:
 
 
 class _Recorder(LogitsProcessor):
-    """Sees every next-token distribution before sampling, and cuts the tokens into steps as they come."""
+    """Sees every next-token distribution of the model itself, and cuts the tokens into steps as they come.
+
+    The scores that a processor is given may have been through others (a repetition penalty, a bias); a replay of the
+    run, which estimators are trained on, would not see those.
+    """
 
     def __init__(self, vlm: VLM, tap: AttentionTap, prompt: Prompt, out: Queue[_Finished | None]) -> None:
         self.splitter = StepSplitter.of(vlm)
         self._vlm, self._tap, self._out = vlm, tap, out
         self._prompt_length, self._taken = prompt.length, prompt.first_row
-        self._logp = torch.empty(0)  # of the token to come
+        self._logits = self._logp = torch.empty(0)  # of the token to come
         self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
         self._entropy: list[Tensor] = []
         self._dropped = 0
         self._pushed = 0
         self._clock = time.perf_counter()
 
+    @contextmanager
+    def seeing_logits(self) -> Iterator[None]:
+        """Take the logits of the passes of this thread."""
+        own = get_ident()
+
+        def see(module: Any, inputs: Any, output: Any) -> None:
+            if get_ident() == own:
+                self._logits = output.logits[0, -1]
+
+        hook = self._vlm.model.register_forward_hook(see)
+        try:
+            yield
+        finally:
+            hook.remove()
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if input_ids.shape[1] > self._prompt_length:
             self._push(int(input_ids[0, -1]))
-        self._logp = torch.log_softmax(scores[0].float(), -1)
+        self._logp = torch.log_softmax(self._logits.float(), -1)
         return scores
 
     def finish(self, tokens: list[int]) -> None:

@@ -9,6 +9,7 @@ rotary embedding). Attention is recomputed from them later, off the generation's
 from __future__ import annotations
 
 from itertools import count
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -26,8 +27,8 @@ class AttentionTap:
 
     Kept are the queries of the positions from `first_row` on, in order, until `take` hands them over, and the keys of
     the latest pass: a cache hands over all keys so far, so the latest hold the earlier ones too.
-    Taps nest, on one model or several; leaving one restores what it found. Taps of one model in several threads take
-    turns, since each would record the passes of the others.
+    Taps nest, on one model or several; leaving one restores what it found. A tap records the passes of the thread that
+    entered it; taps of one model in several threads take turns.
     """
 
     def __init__(self, vlm: VLM, first_row: int = 0) -> None:
@@ -53,7 +54,11 @@ class AttentionTap:
             )
         kernel = ALL_ATTENTION_FUNCTIONS[self._previous]
 
+        own = get_ident()
+
         def tapped(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() != own:
+                return kernel(module, query, key, value, *args, **kwargs)
             layer = module.layer_idx
             self.scaling = module.scaling
             skipped = self._first_row - (key.shape[2] - query.shape[2])  # rows of this pass that are not asked for
@@ -63,15 +68,22 @@ class AttentionTap:
             self._keys[layer] = key
             return kernel(module, query, key, value, *args, **kwargs)
 
-        ALL_ATTENTION_FUNCTIONS.register(self._name, tapped)
-        # without a mask function of the same name the model would get no mask at all, silently
-        ALL_MASK_ATTENTION_FUNCTIONS.register(self._name, ALL_MASK_ATTENTION_FUNCTIONS[self._previous])
-        self._set(self._name)
+        try:
+            ALL_ATTENTION_FUNCTIONS.register(self._name, tapped)
+            # without a mask function of the same name the model would get no mask at all, silently
+            ALL_MASK_ATTENTION_FUNCTIONS.register(self._name, ALL_MASK_ATTENTION_FUNCTIONS[self._previous])
+            self._set(self._name)
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
