@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common import HELD_OUT, Subject, arguments, generated, measured, subjects
-from trajkit.attribution.baselines import BASELINES, best_head
+from trajkit.attribution.baselines import baselines, best_head
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.evaluation import (
     Method,
@@ -97,7 +97,7 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
         "AT2 recipe": lambda run, measured: recipe.predict(features(run)),
         "best single head": lambda run, measured: features(run)[..., head],
         RAW: lambda run, measured: raw_attention(features(run), vlm.n_features),
-        **{label: baseline_method(vlm, baseline) for label, baseline in BASELINES.items()},
+        **{label: baseline_method(vlm, baseline) for label, baseline in baselines(how.ablation).items()},
         CEILING: lambda run, measured: measured.single.T,
         FLOOR: lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }

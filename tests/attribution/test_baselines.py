@@ -13,7 +13,7 @@ from torch import nn
 
 import trajkit as tk
 from trajkit.attribution.ablation import measure_effects, single_region_masks
-from trajkit.attribution.baselines import BASELINES, best_head, single_head
+from trajkit.attribution.baselines import baselines, best_head, single_head
 from trajkit.attribution.baselines.attnlrp import (
     constant_variance,
     identity,
@@ -37,7 +37,7 @@ ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "glm4v")
 NEED_CAPTUM = ("input × gradient", "integrated gradients", "feature ablation")
 QUICK = {"integrated gradients": partial(integrated_gradients, steps=4)}
 """With fewer steps than shipped, to keep the tests quick."""
-EVERY = {name: QUICK.get(name, method) for name, method in BASELINES.items() if "64" not in name}
+EVERY = {name: QUICK.get(name, method) for name, method in baselines().items() if "64" not in name}
 EVERY["one head"] = partial(single_head, head=5)
 
 
@@ -88,13 +88,13 @@ def eager(vlm, prompt, tokens):
     return torch.cat(out.attentions)
 
 
-@pytest.mark.parametrize("name", [n for n in BASELINES if n not in ("attention rollout", "TAM")])
+@pytest.mark.parametrize("name", [n for n in baselines() if n not in ("attention rollout", "TAM")])
 def test_a_reading_rests_on_the_cell_that_it_names(demo_vlm, prompt, generated, readings, name):
     """Chance is 1 in 16. Rollout and TAM are not asked: on a model this small they are near chance, as measured."""
     spans, cells, regions = readings
     if name in QUICK:
         spans, cells = spans[:2], cells[:2]
-    scores = QUICK.get(name, BASELINES[name])(demo_vlm, prompt, generated, spans, regions)
+    scores = QUICK.get(name, baselines()[name])(demo_vlm, prompt, generated, spans, regions)
     assert scores.shape == (len(spans), 16)
     assert np.mean(scores.argmax(1) == cells) >= 0.5
 
@@ -140,13 +140,13 @@ def test_an_error_says_how_to_install_captum(demo_vlm, prompt, generated, readin
     spans, _, regions = readings
     for name in NEED_CAPTUM:
         with pytest.raises(InputError, match=r"pip install 'trajkit\[baselines\]'"):
-            BASELINES[name](demo_vlm, prompt, generated, spans, regions)
+            baselines()[name](demo_vlm, prompt, generated, spans, regions)
 
 
 def test_captums_ablation_agrees_with_the_measured_effects(demo_vlm, prompt, generated, readings):
     spans, _, regions = readings
     measured = measure_effects(demo_vlm, prompt, generated, spans, regions, single_region_masks(16))
-    captum = BASELINES["feature ablation"](demo_vlm, prompt, generated, spans, regions)
+    captum = baselines()["feature ablation"](demo_vlm, prompt, generated, spans, regions)
     np.testing.assert_allclose(captum, measured.T, atol=1e-3)
 
 
@@ -155,7 +155,7 @@ def test_captums_ablation_takes_several_images(demo_vlm, scene_image):
     regions = tk.segment(prompt.canvas.images, "blocks", (8, 8))
     tokens, spans = torch.tensor(demo_vlm.tokenizer("row 2 col 1")["input_ids"]), [Span(0, 4, "thinking")]
     measured = measure_effects(demo_vlm, prompt, tokens, spans, regions, single_region_masks(8))
-    captum = BASELINES["feature ablation"](demo_vlm, prompt, tokens, spans, regions)
+    captum = baselines()["feature ablation"](demo_vlm, prompt, tokens, spans, regions)
     np.testing.assert_allclose(captum, measured.T, atol=1e-3)
 
 
@@ -174,7 +174,7 @@ def test_input_x_gradient_is_the_slope_of_dimming_the_image(small):
     from trajkit.attribution.baselines.replayed import StepLogprobs
 
     vlm, prompt, tokens, spans, regions = small("glm4v")
-    scores = BASELINES["input × gradient"](vlm, prompt, tokens, spans, regions)
+    scores = baselines()["input × gradient"](vlm, prompt, tokens, spans, regions)
     logprobs, pixels = StepLogprobs(vlm, prompt, tokens, spans), prompt.inputs["pixel_values"][None]
     with torch.no_grad():
         slope = (logprobs(pixels * 1.01) - logprobs(pixels * 0.99))[0] / 0.02
@@ -188,7 +188,7 @@ def test_rollout_multiplies_the_attention_of_all_layers(small):
         flow = (0.5 * attention + 0.5 * torch.eye(len(flow))) @ flow
     rows = torch.stack([flow[prompt.length - 1 + s.start : prompt.length - 1 + s.end].mean(0) for s in spans])
     expected = rows[:, prompt.image_tokens].numpy() @ token_weights(regions, prompt)
-    found = BASELINES["attention rollout"](vlm, prompt, tokens, spans, regions)
+    found = baselines()["attention rollout"](vlm, prompt, tokens, spans, regions)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -340,7 +340,7 @@ def test_tam_finds_the_image_token_that_says_the_word(small):
 
     handle = stack.register_forward_hook(tell)
     try:
-        scores = BASELINES["TAM"](vlm, prompt, tokens, spans, regions)
+        scores = baselines()["TAM"](vlm, prompt, tokens, spans, regions)
     finally:
         handle.remove()
     assert scores[0].argmax() == 4

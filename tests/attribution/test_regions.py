@@ -80,6 +80,22 @@ def test_the_number_of_regions_is_clipped_to_what_was_asked_and_to_the_patches(d
     assert tk.segment(scene_image, k=(100, 128), vlm=demo_vlm).k == 64
 
 
+@pytest.mark.parametrize("method", ["vision", "blocks", "voronoi"])
+def test_images_of_one_prompt_share_the_number_of_regions(demo_vlm, scene_image, method):
+    assert tk.segment([scene_image] * 3, method, (10, 10), vlm=demo_vlm).k == 10
+
+
+def test_nearly_as_many_regions_as_patches_can_be_asked_for():
+    features = np.random.default_rng(0).normal(size=(144, 8)).astype(np.float32)
+    assert cluster(features, (12, 12), (130, 140)).max() + 1 >= 130
+
+
+def test_no_image_is_refused_and_a_grey_one_is_taken(demo_vlm, scene_image):
+    with pytest.raises(InputError, match="no image to segment"):
+        tk.segment([], "blocks")
+    assert tk.segment(scene_image.convert("L"), vlm=demo_vlm).labels.shape == (128, 128)
+
+
 def test_the_largest_jump_in_merge_distance_decides_how_many():
     rng = np.random.default_rng(0)
     blobs = np.arange(36).reshape(6, 6).repeat(2, 0).repeat(2, 1)  # 36 flat patches of 2 × 2 on a 12 × 12 grid

@@ -47,8 +47,8 @@ def test_an_estimator_is_evaluated_beside_raw_attention_ceiling_and_floor(cli, g
     assert result.code == 0, result.err
     for word in ("raw attention", "ceiling", "floor", "LDS", "Only 2 images"):
         assert word in result.out
-    measured = pd.read_csv(table).set_index(["task_set", "method", "figure"])
-    assert measured.loc[("all", "measured (ceiling)", "r²"), "value"] == pytest.approx(1)
+    measured = pd.read_csv(table, keep_default_na=False).set_index(["task_set", "method", "figure"])
+    assert measured.loc[("", "measured (ceiling)", "r²"), "value"] == pytest.approx(1)
 
 
 def test_questions_of_several_task_sets_are_evaluated_for_each_of_them(cli, grouped, model_and_estimator, tmp_path):
@@ -58,7 +58,18 @@ def test_questions_of_several_task_sets_are_evaluated_for_each_of_them(cli, grou
     result = cli("evaluate", path, *model_and_estimator, *QUICK, "--out", table)
     assert result.code == 0, result.err
     assert "by task set" in result.out
-    assert set(pd.read_csv(table)["task_set"]) == {"all", "set 0", "set 1"}
+    assert set(pd.read_csv(table, keep_default_na=False)["task_set"]) == {"", "set 0", "set 1"}
+
+
+def test_an_image_that_cannot_be_opened_is_left_out_and_named(cli, grouped, model_and_estimator, tmp_path):
+    path = grouped(3)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(map(json.dumps, [rows[0], rows[1] | {"image": "gone.png"}, rows[2]])))
+    result = cli("evaluate", path, *model_and_estimator, *QUICK)
+    assert result.code == 0, result.err
+    assert "left out question" in result.err
+    assert "gone.png does not exist" in result.err
+    assert "Only 2 images" in result.out
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -114,6 +114,13 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path):
         tk.load_vlm(tmp_path)
 
 
+def test_no_image_and_image_marks_in_a_question_are_refused(demo_vlm, scene_image):
+    with pytest.raises(InputError, match="no image to ask about"):
+        demo_vlm.prepare([], "read row 1.")
+    with pytest.raises(InputError, match=r"holds <\|image_pad\|>"):
+        demo_vlm.prepare(scene_image, "what is <|image_pad|>?")
+
+
 def test_an_empty_question_is_refused(demo_vlm):
     with pytest.raises(InputError, match="question is empty"):
         demo_vlm.prepare(Image.new("RGB", (128, 128)), "  ")

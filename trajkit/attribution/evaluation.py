@@ -53,15 +53,16 @@ class Scored:
 
 
 def score_run(
-    vlm: VLM, run: Generation, measured: MeasuredRun, methods: Mapping[str, Method], ablation: Ablation = "mean"
-) -> list[Scored]:
+    vlm: VLM, run: Generation, measured: MeasuredRun, methods: Mapping[str, Method], ablation: Ablation = "mean",
+    batch_size: int = 64,
+) -> list[Scored]:  # fmt: skip
     """Every method on one run. Hides each method's best regions together, one pass for every distinct set of them."""
     scores, seconds = {}, {}
     for name, method in methods.items():
         began = time.perf_counter()
         scores[name] = np.asarray(method(run, measured), np.float64)  # (T, K)
         seconds[name] = time.perf_counter() - began
-    drops = joint_drops(vlm, run, scores, ablation)
+    drops = joint_drops(vlm, run, scores, ablation, batch_size)
     return [
         replace(score_measured(name, measured, score), drops=drops[name], seconds=seconds[name], tokens=len(run.tokens))
         for name, score in scores.items()
@@ -76,7 +77,7 @@ def score_measured(method: str, measured: MeasuredRun, scores: NDArray[Any]) -> 
 
 
 def joint_drops(
-    vlm: VLM, run: Generation, scores: Mapping[str, NDArray[np.float64]], ablation: Ablation
+    vlm: VLM, run: Generation, scores: Mapping[str, NDArray[np.float64]], ablation: Ablation, batch_size: int = 64
 ) -> dict[str, NDArray[np.float64]]:
     """(T, len(TOP)) nats that each step loses when its n best regions by each method are hidden together."""
     n_steps, k = next(iter(scores.values())).shape
@@ -86,7 +87,9 @@ def joint_drops(
         for i, n in enumerate(TOP):
             np.put_along_axis(wanted[m, :, i], order[:, :n], True, axis=1)
     masks, which = np.unique(wanted.reshape(-1, k), axis=0, return_inverse=True)
-    effects = measure_effects(vlm, run.prompt, run.tokens, run.spans, run.regions, masks, ablation)  # (masks, T)
+    effects = measure_effects(
+        vlm, run.prompt, run.tokens, run.spans, run.regions, masks, ablation, batch_size=batch_size
+    )  # (masks, T)
     steps = np.broadcast_to(np.arange(n_steps)[None, :, None], wanted.shape[:3])
     found = effects[which.reshape(wanted.shape[:3]), steps]
     return dict(zip(scores, found, strict=True))

@@ -60,8 +60,9 @@ class NetworkEstimator(EffectEstimator):
     def half_width(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(..., K, F) features → (..., K) nats: effects lie within this of `predict` as often as COVERAGE says.
 
-        Split-conformal (Lei et al. 2018, doi 10.1080/01621459.2017.1307116) with the members' spread as scale; over
-        regions and steps of runs like those that it was calibrated on, not for each of them by itself.
+        After split-conformal prediction (Lei et al. 2018, doi 10.1080/01621459.2017.1307116), the members' spread as
+        scale: over regions and steps of runs like those that it was calibrated on, not for each by itself, and about as
+        often, since those steps also set the scale's offset and regions of one run are not independent.
         """
         offset, factor = self.arrays["interval"]
         return (factor * (self._members(features).std(0) + offset)).astype(np.float32)

@@ -64,16 +64,24 @@ def segment(
     check_method(method)
     if not 1 <= k[0] <= k[1]:
         raise InputError(f"k must be (fewest, most) with 1 ≤ fewest ≤ most; got {k}.")
-    canvas = Canvas((images,) if isinstance(images, Image.Image) else tuple(images))
-    n = len(canvas.images)
-    share = (-(-k[0] // n), max(k[1] // n, 1))
+    given = [images] if isinstance(images, Image.Image) else list(images)
+    if not given:
+        raise InputError("there is no image to segment; give one, or several in a list.")
+    canvas = Canvas(tuple(image.convert("RGB") for image in given))
+    n = len(given)
+    shares = [
+        (max(k[0] * (i + 1) // n - k[0] * i // n, 1), max(k[1] * (i + 1) // n - k[1] * i // n, 1)) for i in range(n)
+    ]
     sizes = [(image.height, image.width) for image in canvas.images]
     if method in ("vision", "dinov3") or method.startswith("dinov3:"):
         features = _tower_features(vlm or _demo_vlm(), canvas) if method == "vision" else _dino(method, canvas, vlm)
-        maps = [_upsample(cluster(f, grid, share), size) for (f, grid), size in zip(features, sizes, strict=True)]
+        maps = [
+            _upsample(cluster(f, grid, share), size)
+            for (f, grid), size, share in zip(features, sizes, shares, strict=True)
+        ]
     else:
         make = _blocks if method == "blocks" else partial(_voronoi, seed=seed)
-        maps = [_compact(make(size, min(share[1], size[0] * size[1]))) for size in sizes]
+        maps = [_compact(make(size, share)) for size, share in zip(sizes, shares, strict=True)]
     labels = canvas.join(maps)
     return Regions(labels, int(labels.max()) + 1, method)
 
@@ -97,7 +105,11 @@ def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, 
         return np.arange(len(features)).reshape(grid)
     standard = (features - features.mean(0)) / (features.std(0) + 1e-6)
     ward = AgglomerativeClustering(
-        n_clusters=low, linkage="ward", connectivity=grid_to_graph(*grid), compute_distances=True
+        n_clusters=low,
+        linkage="ward",
+        connectivity=grid_to_graph(*grid),
+        compute_distances=True,
+        compute_full_tree=True,
     ).fit(standard)
     chosen = _choose_k(np.maximum.accumulate(ward.distances_), len(features), low, high)
     if chosen != low:
@@ -130,18 +142,22 @@ def _upsample(labels: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.in
     return _compact(labels[rows[:, None], cols])
 
 
-def _blocks(size: tuple[int, int], count: int) -> NDArray[np.int64]:
-    rows = min(count, max(1, round((count * size[0] / size[1]) ** 0.5)))
-    cols = max(1, count // rows)
-    return _upsample(np.arange(rows * cols).reshape(rows, cols), size)
+def _blocks(size: tuple[int, int], k: tuple[int, int]) -> NDArray[np.int64]:
+    """A grid of at least k[0] and at most k[1] blocks, as square as that allows."""
+    rows = np.arange(1, min(k[1], size[0]) + 1)
+    cols = np.minimum(k[1] // rows, size[1])
+    enough = rows * cols >= min(k[0], (rows * cols).max())
+    slender = np.abs(np.log((size[0] / rows) / (size[1] / cols)))
+    best = np.argmin(np.where(enough, slender, np.inf))
+    return _upsample(np.arange(rows[best] * cols[best]).reshape(rows[best], cols[best]), size)
 
 
-def _voronoi(size: tuple[int, int], count: int, seed: int) -> NDArray[np.int64]:
+def _voronoi(size: tuple[int, int], k: tuple[int, int], seed: int) -> NDArray[np.int64]:
     from scipy.spatial import cKDTree
 
     rng = np.random.default_rng(seed)
     pixels = np.indices(size).reshape(2, -1).T
-    points = pixels[rng.choice(len(pixels), count, replace=False)]
+    points = pixels[rng.choice(len(pixels), min(k[1], len(pixels)), replace=False)]
     return cKDTree(points).query(pixels)[1].reshape(size)
 
 

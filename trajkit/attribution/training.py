@@ -61,7 +61,8 @@ def train_estimator(
     Raises InputError when there are fewer than 3 groups of runs with steps.
     """
     how = how or Measuring()
-    runs = list(measure_runs(vlm, items, how, sampling=sampling, store=store, batch_size=batch_size, advance=measured))
+    at_once = {"batch_size": batch_size, "generate_at_once": min(32, batch_size)}
+    runs = list(measure_runs(vlm, items, how, sampling=sampling, store=store, advance=measured, **at_once))
     seed = fitting.get("seed", 0)
     train, test = _hold_out(runs, seed)
     binding = Binding(vlm.fingerprint, vlm.name, vlm.revision, how.region_method, how.pooling, how.ablation)

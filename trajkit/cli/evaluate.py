@@ -20,8 +20,6 @@ from trajkit.cli.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY = "all"
-
 
 def evaluate(
     questions: QuestionsArgument,
@@ -33,6 +31,9 @@ def evaluate(
     ] = "quick",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Also write the table there.")] = None,
     masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, help="Random masks a run, for LDS.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", metavar="N", min=1, help="Masks at once; fewer need less memory.")
+    ] = 64,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
     seed: SeedOption = 0,
@@ -79,30 +80,32 @@ def evaluate(
         "random (floor)": lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
     if methods == "all":
-        from trajkit.attribution.baselines import BASELINES
+        from trajkit.attribution.baselines import baselines
 
-        compared |= {name: baseline_method(vlm, baseline) for name, baseline in BASELINES.items()}
+        compared |= {name: baseline_method(vlm, baseline) for name, baseline in baselines(how.ablation).items()}
     scored, sampling = [], Sampling(temperature, max_new_tokens, seed)
     with progress("measuring", total=len(asked)) as bar:
         for run in generations(vlm, items(asked), sampling, how.region_method, batch_size=1):
             if run.spans:
-                scored += score_run(vlm, run, measure(vlm, run, how, seed), compared, how.ablation)
+                measured = measure(vlm, run, how, seed, batch_size)
+                scored += score_run(vlm, run, measured, compared, how.ablation, batch_size)
             bar.advance(run.item.id)
     if not scored:
         raise InputError(f"none of the {len(asked)} runs had a step; is this a thinking model?")
     families = sorted({s.task_set for s in scored})
-    parts = {EVERY: scored} | ({f: [s for s in scored if s.task_set == f] for f in families} if families[1:] else {})
-    tables = {
-        part: faithfulness_table(rows, in_nats=("estimator", "measured (ceiling)"), seed=seed)
-        for part, rows in parts.items()
+    in_nats = ("estimator", "measured (ceiling)")
+    table = faithfulness_table(scored, in_nats=in_nats, seed=seed)
+    by_family = {
+        family: faithfulness_table([s for s in scored if s.task_set == family], in_nats=in_nats, seed=seed)
+        for family in (families if families[1:] else [])
     }
     if out is not None:
-        _write(tables, out)
+        _write([table.assign(task_set=""), *(t.assign(task_set=f) for f, t in by_family.items())], out)
     groups = len({s.group_id for s in scored})
     steps = sum(int(s.drops.shape[0]) for s in scored if s.method == "estimator")
-    show_frame(stdout(), _wide(tables[EVERY]), f"Faithfulness on {steps} steps of {groups} images")
-    if families[1:]:
-        show_frame(stdout(), _by_family(tables), "The estimator by task set, beside raw attention and the ceiling")
+    show_frame(stdout(), _wide(table), f"Faithfulness on {steps} steps of {groups} images")
+    if by_family:
+        show_frame(stdout(), _by_family(by_family), "The estimator by task set, beside raw attention and the ceiling")
     typer.echo("r², R²: with the measured effect of hiding each region. LDS: rank correlation over random masks.")
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     if groups < 20:
@@ -122,20 +125,25 @@ def _by_family(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
     rows = []
     for family, table in tables.items():
-        value = table.set_index(["method", "figure"])["value"]
+        value = table.set_index(["method", "figure"])["value"].round(2)
         rows.append(
-            {"task set": family, "r²": value["estimator", "r²"], "LDS": value["estimator", "LDS"]}
-            | {"raw attention, LDS": value["raw attention", "LDS"], "ceiling, LDS": value["measured (ceiling)", "LDS"]}
+            {
+                "task set": family,
+                "r²": value.get(("estimator", "r²"), ""),
+                "LDS": value.get(("estimator", "LDS"), ""),
+                "raw attention, LDS": value.get(("raw attention", "LDS"), ""),
+                "ceiling, LDS": value.get(("measured (ceiling)", "LDS"), ""),
+            }
         )
-    return pd.DataFrame(rows).round(2)
+    return pd.DataFrame(rows)
 
 
-def _write(tables: dict[str, pd.DataFrame], path: Path) -> None:
-    """All tables as one, with a column task_set."""
+def _write(tables: list[pd.DataFrame], path: Path) -> None:
+    """All tables as one; the column task_set is empty where it is about all runs."""
     import pandas as pd
 
     from trajkit.traces.atomic import replacing
 
-    table = pd.concat([table.assign(task_set=part) for part, table in tables.items()])
+    table = pd.concat(tables)
     with replacing(path) as file:
         file.write(table.to_csv(index=False).encode())

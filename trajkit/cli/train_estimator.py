@@ -87,12 +87,19 @@ def train_estimator(
 
 
 def items(asked: list[Question]) -> Iterator[Item]:
-    """The questions as items; each image is opened when its turn comes."""
+    """The questions as items. Images are opened when their turn comes; one that cannot be is left out with a note."""
     from trajkit.attribution.collect import Item
+    from trajkit.cli.output import note
+    from trajkit.errors import InputError
     from trajkit.traces.images import open_image
 
     for q in asked:
-        yield Item(q.id, open_image(q.image), q.question, q.group_id, q.target, q.task_set)
+        try:
+            image = open_image(q.image)
+        except InputError as error:
+            note(f"trajkit: left out question {q.id} (line {q.line}, {q.image.name}): {error}")
+            continue
+        yield Item(q.id, image, q.question, q.group_id, q.target, q.task_set)
 
 
 def summary(report: TrainingReport) -> str:

@@ -126,6 +126,11 @@ class VLM:
         if not question.strip():
             raise InputError("the question is empty; ask something about the image.")
         given = [images] if isinstance(images, Image.Image) else list(images)
+        if not given:
+            raise InputError("there is no image to ask about; give one, or several in a list.")
+        special = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
+        if special in question:
+            raise InputError(f"the question holds {special}, which stands for an image in a prompt; leave it out.")
         for image in given:
             _check_image(image)
         canvas = Canvas(tuple(image.convert("RGB") for image in given))

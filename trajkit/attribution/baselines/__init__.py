@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trajkit.attribution.ablation import Ablation
 from trajkit.attribution.baselines.attnlrp import attnlrp
 from trajkit.attribution.baselines.contextcite import contextcite
 from trajkit.attribution.baselines.feature_ablation import feature_ablation
@@ -34,16 +35,23 @@ class Baseline(Protocol):
     ) -> NDArray[Any]: ...
 
 
-BASELINES: dict[str, Baseline] = {
-    "attention rollout": rollout,
-    "input × gradient": input_x_gradient,
-    "integrated gradients": integrated_gradients,
-    "AttnLRP": attnlrp,
-    "TAM": tam,
-    "ContextCite, 32 masks": partial(contextcite, n_masks=32),
-    "ContextCite, 64 masks": partial(contextcite, n_masks=64),
-    "feature ablation": feature_ablation,
-}
-"""By the name that a table shows."""
+def baselines(ablation: Ablation = "mean") -> dict[str, Baseline]:
+    """By the name that a table shows. ablation: how those that hide regions, or start from an image without any, do it.
 
-__all__ = ["BASELINES", "Baseline", "best_head", "single_head"]
+    `tokens` hides no pixels, so that two which work on pixels are left out.
+    """
+    found: dict[str, Baseline] = {
+        "attention rollout": rollout,
+        "input × gradient": input_x_gradient,
+        "AttnLRP": attnlrp,
+        "TAM": tam,
+        "ContextCite, 32 masks": partial(contextcite, n_masks=32, ablation=ablation),
+        "ContextCite, 64 masks": partial(contextcite, n_masks=64, ablation=ablation),
+    }
+    if ablation != "tokens":
+        found["integrated gradients"] = partial(integrated_gradients, ablation=ablation)
+        found["feature ablation"] = partial(feature_ablation, ablation=ablation)
+    return found
+
+
+__all__ = ["Baseline", "baselines", "best_head", "single_head"]

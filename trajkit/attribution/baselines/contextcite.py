@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trajkit.attribution.ablation import measure_effects, random_masks
+from trajkit.attribution.ablation import Ablation, measure_effects, random_masks
 from trajkit.attribution.regions import Regions
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span
@@ -23,6 +23,7 @@ def contextcite(
     n_masks: int = 32,
     alpha: float = 0.01,
     seed: int = 0,
+    ablation: Ablation = "mean",
 ) -> NDArray[np.float64]:
     """(T, K) nats: weights of hidden regions in a Lasso fitted to the measured effects of `n_masks` random masks.
 
@@ -33,7 +34,7 @@ def contextcite(
     from sklearn.linear_model import Lasso
 
     masks = random_masks(np.random.default_rng(seed), n_masks, regions.k)
-    effects = measure_effects(vlm, prompt, tokens, spans, regions, masks)  # (M, T)
+    effects = measure_effects(vlm, prompt, tokens, spans, regions, masks, ablation)  # (M, T)
     lengths = np.array([span.end - span.start for span in spans])
     spread = masks.std(0)
     spread[spread == 0] = 1  # a region that was always hidden, or never, gets weight 0

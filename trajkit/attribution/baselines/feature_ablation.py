@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from trajkit.attribution.ablation import fill
+from trajkit.attribution.ablation import Ablation, fill
 from trajkit.attribution.baselines.captum import captum_attr
 from trajkit.attribution.baselines.replayed import StepLogprobs
 from trajkit.attribution.regions import Regions
@@ -20,7 +20,13 @@ from trajkit.vlm.sentences import Span
 
 
 def feature_ablation(
-    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions, batch_size: int = 32
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Tensor,
+    spans: Sequence[Span],
+    regions: Regions,
+    batch_size: int = 32,
+    ablation: Ablation = "mean",
 ) -> NDArray[Any]:
     """(T, K) nats: log p(step) less log p(step) with a region filled with the image's mean colour.
 
@@ -34,7 +40,7 @@ def feature_ablation(
         versions = []
         for row in regions_shown.bool().cpu().numpy():
             pictures = [
-                Image.fromarray(np.where(row[labels][..., None], np.asarray(image), fill(image, "mean")))
+                Image.fromarray(np.where(row[labels][..., None], np.asarray(image), fill(image, ablation)))
                 for image, labels in zip(images, crops, strict=True)
             ]
             versions.append(vlm.pixel_values(pictures))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from trajkit.attribution.ablation import fill
+from trajkit.attribution.ablation import Ablation, fill
 from trajkit.attribution.baselines.captum import captum_attr
 from trajkit.attribution.baselines.pixels import patch_labels, pool_pixels
 from trajkit.attribution.baselines.replayed import StepLogprobs
@@ -44,6 +44,7 @@ def integrated_gradients(
     regions: Regions,
     steps: int = 16,
     batch_size: int = 16,
+    ablation: Ablation = "mean",
 ) -> NDArray[np.float64]:
     """(T, K) nats: Σ over a region's pixels of (x − x′) · mean of ∂log p(step)/∂x on the line from x′ to x, signed.
 
@@ -52,7 +53,7 @@ def integrated_gradients(
     time. Sundararajan et al. 2017 (arXiv 1703.01365).
     """
     method = captum_attr().IntegratedGradients(StepLogprobs(vlm, prompt, tokens, spans))
-    filled = vlm.pixel_values([Image.fromarray(fill(image, "mean")) for image in prompt.canvas.images])
+    filled = vlm.pixel_values([Image.fromarray(fill(image, ablation)) for image in prompt.canvas.images])
     settings = {"baselines": filled[None], "n_steps": steps, "internal_batch_size": batch_size}
     return _scores(vlm, prompt, regions, spans, method, settings)
 
