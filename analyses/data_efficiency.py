@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     for ax, name in zip(axes, ("r²", "LDS"), strict=True):
         ax.set(xscale="log", xlabel="training runs", ylabel=name, xticks=sizes, xticklabels=[str(n) for n in sizes])
         ax.minorticks_off()
-    axes[1].legend(fontsize=8)
+    axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     text = f"# Data efficiency\n\nRegenerate: `python -m analyses.data_efficiency`. {HELD_OUT}"
     write(args.out, text, rows, _READING, save(figure, args.out))
 

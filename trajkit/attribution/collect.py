@@ -105,6 +105,7 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling) -> dict[s
     return {
         "fingerprint": vlm.fingerprint,
         "revision": vlm.revision,
+        "system": vlm.system,
         "estimator": estimator.digest,
         "temperature": sampling.temperature,
         "max_new_tokens": sampling.max_new_tokens,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, TemperatureOption, TokensOption
+from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -31,6 +31,7 @@ def collect(
                                   help="Where the questions' images are."),
     ] = None,
     model: ModelOption = None,
+    system: SystemOption = None,
     estimator: EstimatorOption = None,
     samples: Annotated[int, typer.Option("--samples", metavar="N", min=1, help="Runs of each question.")] = 4,
     temperature: TemperatureOption = None,
@@ -60,7 +61,7 @@ def collect(
     from trajkit.traces.store import TraceWriter, read_traces
 
     asked = read_questions(questions, images)
-    vlm = load_model(model)
+    vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     sampling = Sampling(temperature, max_new_tokens, seed)
     sampling.check(vlm, samples)

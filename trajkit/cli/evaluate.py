@@ -13,6 +13,7 @@ from trajkit.cli.options import (
     ModelOption,
     QuestionsArgument,
     SeedOption,
+    SystemOption,
     TemperatureOption,
     TokensOption,
 )  # fmt: skip
@@ -25,6 +26,7 @@ def evaluate(
     questions: QuestionsArgument,
     images: ImagesOption = None,
     model: ModelOption = None,
+    system: SystemOption = None,
     estimator: EstimatorOption = None,
     methods: Annotated[
         str, typer.Option("--methods", metavar="quick|all", help="all: also gradients, AttnLRP, TAM, ContextCite.")
@@ -64,7 +66,7 @@ def evaluate(
 
     one_of("--methods", methods, ("quick", "all"))
     asked = read_questions(questions, images)
-    vlm = load_model(model)
+    vlm = load_model(model, system)
     ours = load_estimator(estimator, vlm)
     bound = ours.binding
     how = Measuring(bound.pooling, bound.ablation, bound.region_method, masks)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 NO_DETECTORS = "none"
 
 
-def load_model(model: str | None) -> VLM:
+def load_model(model: str | None, system: str | None = None) -> VLM:
     """The model of `--model`, or the demo's. transformers keeps its advice to itself: it is not for this screen."""
     from transformers.utils import logging
 
     from trajkit.vlm.load import load_vlm
 
     logging.set_verbosity_error()
-    return load_vlm(model if model is not None else _shown(_demo(paths.MODEL, "--model")))
+    return load_vlm(model if model is not None else _shown(_demo(paths.MODEL, "--model")), system=system)
 
 
 def load_estimator(folder: Path | None, vlm: VLM) -> EffectEstimator:

@@ -16,6 +16,10 @@ ModelOption = Annotated[
         help="Checkpoint folder or hub id, such as Qwen/Qwen3-VL-8B-Thinking.",
     ),
 ]  # fmt: skip
+SystemOption = Annotated[
+    str | None,
+    typer.Option("--system", metavar="TEXT", help="System prompt, for models that need one to think."),
+]
 EstimatorOption = Annotated[
     Path | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, TemperatureOption, TokensOption
+from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +26,7 @@ def stream(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG, JPEG, WebP, BMP, GIF or TIFF file.")],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
     model: ModelOption = None,
+    system: SystemOption = None,
     estimator: EstimatorOption = None,
     detectors: Annotated[
         str | None,
@@ -56,7 +57,7 @@ def stream(
     from trajkit.traces.images import open_image
 
     picture = open_image(image)
-    vlm = load_model(model)
+    vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     found = load_detectors_for(detectors, vlm)
     monitor = found.monitor if found else None

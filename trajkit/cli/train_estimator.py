@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import ImagesOption, ModelOption, QuestionsArgument, TemperatureOption, TokensOption
+from trajkit.cli.options import (
+    ImagesOption,
+    ModelOption,
+    QuestionsArgument,
+    SystemOption,
+    TemperatureOption,
+    TokensOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +30,7 @@ def train_estimator(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write the estimator to.")],
     images: ImagesOption = None,
     model: ModelOption = None,
+    system: SystemOption = None,
     kind: Annotated[str, typer.Option("--kind", metavar="network|linear", help="linear: the papers' map.")] = "network",
     ablation: Annotated[
         str, typer.Option("--ablation", metavar="mean|blur|gray|tokens", help="How regions are hidden.")
@@ -72,9 +80,9 @@ def train_estimator(
     check_method(regions)
     one_of("--kind", kind, ("network", "linear"))
     asked = read_questions(questions, images)
-    vlm = load_model(model)
+    vlm = load_model(model, system)
     sampling = Sampling(temperature, max_new_tokens, seed)
-    about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint}
+    about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint, "system": system}
     store = MeasuredStore(work or out.with_name(out.name + ".measured"), about)
     with progress("measuring", total=len(asked)) as bar:
         estimator, report = train(

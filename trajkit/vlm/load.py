@@ -15,13 +15,14 @@ from trajkit.vlm.processor import load_processor
 
 def load_vlm(
     source: str | Path, *, device: str | None = None, dtype: Any = "auto", revision: str | None = None,
-    system: str | None = None,
+    system: str | None = None, attention: str = "sdpa",
 ) -> VLM:  # fmt: skip
     """Load a thinking vision-language model.
 
     source: a checkpoint folder or a hub id, such as "Qwen/Qwen3-VL-8B-Thinking". device: "cuda", "cpu" …; a GPU is
     used where there is one. dtype: as in `from_pretrained`. system: a system prompt, for models that need one to think
-    (Cosmos-Reason1: its card has the text). The model runs with its fast attention kernel (sdpa).
+    (Cosmos-Reason1: its card has the text). attention: the kernel, "sdpa" or, where flash-attn is installed and the
+    model is on a GPU in half precision, "flash_attention_2".
     Raises InputError when there is no such model, UnsupportedModelError when its architecture has no adapter.
     """
     import torch
@@ -41,10 +42,10 @@ def load_vlm(
     try:
         with no_loading_bar():
             model = AutoModelForImageTextToText.from_pretrained(
-                name, revision=revision, dtype=dtype, attn_implementation="sdpa"
+                name, revision=revision, dtype=dtype, attn_implementation=attention
             )
         processor = load_processor(name, adapter, revision)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"cannot load model {name!r}: {reason} Is the checkpoint complete?") from error
     model.eval().requires_grad_(False)
