@@ -1,6 +1,6 @@
 """What watching costs: ratios of decode time with and without it, memory, delay, and other methods beside it.
 
-    python -m analyses.performance           # some 20 minutes on 2 quiet cores; writes reports/performance.md
+    python -m analyses.performance           # most of an hour on 2 quiet cores; writes reports/performance.md
     python -m analyses.performance --quick   # a minute, one short context
 
 A Qwen3-VL text stack of random weights with the vocabulary of the real one, small on the CPU; with a GPU also that of
@@ -60,10 +60,13 @@ class Setting:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, A B A B …")
+    parser.add_argument(
+        "--contexts", type=int, nargs="+", default=[512, 1024, 2048, 4096], help="prompt lengths, tokens"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("reports/performance.md"))
     args = parser.parse_args(argv)
-    contexts = (512,) if args.quick else (512, 1024, 2048, 4096)
+    contexts = (512,) if args.quick else tuple(args.contexts)
     repeats, new_tokens = (2, 24) if args.quick else (args.repeats, 96)
     small = small_model(2, 128, 2000) if args.quick else small_model(12, 768, VOCABULARY)
     settings = [Setting("CPU", small, contexts, new_tokens)]
