@@ -144,9 +144,9 @@ def slow_worker(setting: Setting, repeats: int) -> str:
     delay = 0.3
 
     class Slow(tk.NetworkEstimator):
-        def predict(self, features: Any) -> Any:
+        def predict_interval(self, features: Any) -> Any:
             time.sleep(100 * delay)
-            return super().predict(features)
+            return super().predict_interval(features)
 
     ratios, lagging = [], False
     for _ in range(repeats):

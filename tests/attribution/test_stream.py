@@ -27,6 +27,7 @@ def test_streamed_effects_equal_those_of_a_replay(demo_vlm, demo_estimator, scen
     tokens = torch.tensor(running.tokens)
     again = replay(demo_vlm, running.prompt, tokens, spans, running.regions, demo_estimator.binding.pooling)
     np.testing.assert_allclose([s.effects for s in live], demo_estimator.predict(again.features), atol=1e-4)
+    np.testing.assert_allclose([s.half_width for s in live], demo_estimator.half_width(again.features), atol=1e-4)
     np.testing.assert_allclose([s.logprob for s in live], again.logprob, atol=1e-5)
     np.testing.assert_allclose([s.entropy for s in live], again.entropy, atol=1e-5)
 

@@ -33,6 +33,7 @@ def test_json_is_one_object_a_line_with_effects_and_an_end(cli, picture, model_a
     assert end["event"] == "end"
     assert end["n_steps"] == len(steps)
     assert all(len(r["effects"]) == end["n_regions"] for r in steps)
+    assert all(r["half_width"] is None for r in steps)  # a linear estimator has none
     assert np.isfinite([e for r in steps for e in r["effects"]]).all()
     assert [r["text"] for r in steps] == [json.loads(line)["text"] for line in again.out.splitlines()[:-1]]
 

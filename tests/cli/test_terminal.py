@@ -140,6 +140,12 @@ def test_no_line_is_wider_than_the_terminal_and_all_is_there(width):
         assert part in text
 
 
+def test_the_strongest_effect_stands_with_its_interval_where_there_is_one():
+    sure = replace(STEP, half_width=np.array([0.3, 9, 9, 9], np.float32))
+    for on in (console(), console(terminal=False)):
+        assert "strongest +2.00 ± 0.30 nats" in visible(show(sure, on=on))
+
+
 def test_the_alarm_is_shown_on_the_step_that_raises_it_and_only_there():
     alarm = replace(STEP, index=1, verdict=Verdict(2, 0.7, 0.7, 0.6, True))
     after = replace(STEP, index=2, verdict=Verdict(3, 0.8, 0.8, 0.6, False))

@@ -75,6 +75,10 @@ class EffectEstimator(ABC):
         Raises InputError when F does not fit.
         """
 
+    def predict_interval(self, features: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `predict`, and half the width of an interval around each effect, nats; None for kinds without one."""
+        return self.predict(features), None
+
     @classmethod
     @abstractmethod
     def check_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> None:

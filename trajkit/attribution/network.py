@@ -57,6 +57,11 @@ class NetworkEstimator(EffectEstimator):
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         return self._members(features).mean(0).astype(np.float32)
 
+    def predict_interval(self, features: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`predict` and `half_width` from one pass."""
+        members = self._members(features)
+        return members.mean(0).astype(np.float32), self._half_width(members)
+
     def half_width(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(..., K, F) features → (..., K) nats: effects lie within this of `predict` as often as COVERAGE says.
 
@@ -64,8 +69,11 @@ class NetworkEstimator(EffectEstimator):
         scale: over regions and steps of runs like those that it was calibrated on, not for each by itself, and about as
         often, since those steps also set the scale's offset and regions of one run are not independent.
         """
+        return self._half_width(self._members(features))
+
+    def _half_width(self, members: NDArray[np.float32]) -> NDArray[np.float32]:
         offset, factor = self.arrays["interval"]
-        return (factor * (self._members(features).std(0) + offset)).astype(np.float32)
+        return (factor * (members.std(0) + offset)).astype(np.float32)
 
     def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(M, ..., K) estimates of each member."""

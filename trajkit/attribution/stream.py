@@ -43,12 +43,14 @@ DEFAULT_NEW_TOKENS = 4096
 class LiveStep(Step):
     """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict.
 
-    delay: seconds from when its last token was seen until its effects were known.
+    delay: seconds from when its last token was seen until its effects were known. half_width: (K,) nats, measured
+    effects lie within this of `effects` nine times in ten; None when the estimator is of a kind that does not say.
     """
 
     index: int = 0
     delay: float = 0.0
     effects: NDArray[np.float32] = None  # type: ignore[assignment]
+    half_width: NDArray[np.float32] | None = None
     verdict: Verdict | None = None
 
 
@@ -244,6 +246,7 @@ class _Run:
             item.tap.scaling, n_tokens,
             (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
         )  # fmt: skip
+        effects, half_width = self._estimator.predict_interval(features.cpu().numpy())
         live = LiveStep(
             text=item.text,
             kind=span.kind,
@@ -254,7 +257,8 @@ class _Run:
             seconds=item.seconds,
             index=index,
             delay=time.perf_counter() - item.seen_at,
-            effects=self._estimator.predict(features.cpu().numpy()),
+            effects=effects,
+            half_width=half_width,
         )
         if self._watch is not None:
             object.__setattr__(live, "verdict", self._watch.update(live))

@@ -135,6 +135,7 @@ def _record(step: LiveStep) -> dict[str, Any]:
         "logprob": step.logprob,
         "entropy": step.entropy,
         "seconds": step.seconds,
-        "effects": [float(e) for e in step.effects],
+        "effects": step.effects.tolist(),
+        "half_width": None if step.half_width is None else step.half_width.tolist(),
         "verdict": None if step.verdict is None else step.verdict.to_dict(),
     }

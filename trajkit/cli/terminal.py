@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +31,6 @@ _SIXTEEN = np.array([
 _NARROW, _WIDE = 60, 100
 _PICTURE = (32, 16)  # characters, at the head of a run
 _SAMPLES = 8  # a side, per pixel of the heat map, to read the label map at
-
-
-class Shown(Protocol):
-    """What is read of a step to show it; a LiveStep has it all."""
-
-    text: str
-    kind: Any
-    effects: NDArray[np.float32]
-    verdict: Verdict | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +192,11 @@ class RunView:
         head = Text.assemble((title, "bold cyan"), (f"  {count(step.n_tokens, 'token')}", "dim"))
         sentence = Text(clean(step.text) or "(empty)", "bold green" if answer else "bold")
         gauges = Table.grid(padding=(0, 1))
-        width = 28 if wide else 20
-        hhi, best = _concentration(step), float(step.effects.max(initial=0.0))
+        width = 28 if wide else 16
+        hhi = _concentration(step)
         shown = score(hhi) if not math.isnan(hhi) else "no region supports it"
         gauges.add_row(Text("concentration", "dim"), bar(hhi, width, "cyan"),
-                       Text.assemble(shown, (f"   strongest {best:+.2f} nats", "dim")))  # fmt: skip
+                       Text.assemble(shown, (f"   strongest {strongest(step)}", "dim")))  # fmt: skip
         if verdict is not None:
             style = "bold red" if verdict.alarmed else "yellow" if verdict.risk > 0.7 * verdict.threshold else "green"
             gauges.add_row(
@@ -247,11 +238,18 @@ def plain_step(step: LiveStep) -> str:
     parts = [
         f"{'answer' if step.kind == 'answer' else step.index + 1}: {clean(step.text)}",
         f"concentration {shown}",
-        f"strongest {float(step.effects.max(initial=0.0)):+.2f} nats",
+        f"strongest {strongest(step)}",
     ]
     if step.verdict is not None and step.kind == "thinking":
         parts.append(f"risk {score(step.verdict.risk)}")
     return " | ".join(parts)
+
+
+def strongest(step: LiveStep) -> str:
+    """The largest effect, with half the width of its interval where the estimator gives one."""
+    top = int(np.argmax(step.effects))
+    within = "" if step.half_width is None else f" ± {step.half_width[top]:.2f}"
+    return f"{step.effects[top]:+.2f}{within} nats"
 
 
 def alarm_line(verdict: Verdict, number: int, monitor: Monitor | None) -> str:

@@ -94,13 +94,17 @@ def build_qwen2_5_vl_config(tokenizer: Any) -> Any:
 
 
 def build_glm4v_config(tokenizer: Any) -> Any:
-    """`Glm4vConfig` of about 0.9 M weights; rotary embedding on half of each head, as in GLM-4.1V."""
+    """`Glm4vConfig` of about 1.1 M weights; rotary embedding on half of each head, as in GLM-4.1V.
+
+    The rotary base is 100: of the eight frequencies the last three tell columns, and with 10,000 a step of one column
+    would turn them by less than a hundredth of a radian.
+    """
     from transformers import Glm4vConfig
 
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 3], "partial_rotary_factor": 0.5}
-    text = _text(tokenizer, 112, 224, 4, 4, rope)
+    rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 3, 3], "partial_rotary_factor": 0.5}
+    text = _text(tokenizer, 128, 256, 4, 4, rope)
     return Glm4vConfig(
-        text_config=text, vision_config=_vision(3, 96, 112) | {"image_size": IMAGE_PX}, **_tokens(tokenizer),
+        text_config=text, vision_config=_vision(3, 96, 128) | {"image_size": IMAGE_PX}, **_tokens(tokenizer),
         tie_word_embeddings=True,
     )  # fmt: skip
 

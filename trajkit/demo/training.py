@@ -58,6 +58,7 @@ SMALL_STAGES: tuple[Stage, ...] = (
     Stage("look", 2500, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0, spell_out=True), horizon=4500),
     Stage("spell", 1500, 8, 6, 1.6e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), horizon=3500),
     Stage("settle", 700, 8, 6, 1e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
+    Stage("repeat", 2500, 8, 6, 1.4e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
 )
 """The shorter curriculum of the smaller models of the other architectures."""
 QUICK_STAGES: tuple[Stage, ...] = (
