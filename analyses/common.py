@@ -17,7 +17,8 @@ from trajkit.attribution.evaluation import Scored, faithfulness_table, score_mea
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.cli.output import markdown
 from trajkit.demo import paths
-from trajkit.demo.measured import TEST_SEED, measured_demo_runs
+from trajkit.demo.digits import Split
+from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, measured_demo_runs
 from trajkit.demo.runs import demo_items, judge_by_scene
 from trajkit.progress import progress
 from trajkit.vlm.model import VLM
@@ -61,16 +62,16 @@ def subjects(names: Sequence[str]) -> Iterator[Subject]:
         yield Subject(name, tk.load_vlm(paths.model(name)), network, linear)
 
 
-def measured(subject: Subject, split: Any, n: int) -> list[MeasuredRun]:
+def measured(subject: Subject, split: Split, n: int) -> list[MeasuredRun]:
     """The first `n` measured runs of a split, with a progress bar."""
     with progress(f"{subject.name}: {split} runs", total=n) as bar:
         return measured_demo_runs(subject.vlm, split, n, subject.how, bar.advance)
 
 
-def generated(subject: Subject, n: int) -> Iterator[tuple[Generation, MeasuredRun]]:
-    """The first `n` test runs that have steps, each with its measurements."""
-    found = {run.group_id: run for run in measured(subject, "test", n)}  # a group is one scene, with one run here
-    for item in demo_items("test", n, TEST_SEED):
+def generated(subject: Subject, n: int, split: Split = "test") -> Iterator[tuple[Generation, MeasuredRun]]:
+    """The first `n` runs of a split that have steps, each with its measurements."""
+    found = {run.group_id: run for run in measured(subject, split, n)}  # a group is one scene, with one run here
+    for item in demo_items(split, n, TEST_SEED if split == "test" else TRAIN_SEED):
         if item.group_id in found:
             run = found[item.group_id]
             yield generation_of(subject.vlm, item, run, subject.how.region_method), run

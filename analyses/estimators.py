@@ -1,141 +1,195 @@
 """Which estimator, and why: variants of input, objective and form, trained on the same runs.
 
-    python -m analyses.estimators    # some minutes on 2 cores after the runs are measured; writes reports/estimators.md
+    python -m analyses.estimators    # about 20 minutes on 2 cores; writes reports/estimators.md
 
 Trained on runs about validation digits, tested on runs about test digits; measured runs are kept below runs/measured.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import torch
+from numpy.typing import NDArray
 
 import trajkit as tk
+from analyses import common
+from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.baselines.at2 import at2
-from trajkit.attribution.estimator import Binding, EffectEstimator
-from trajkit.attribution.evaluation import Scored, faithfulness_table, score_measured
-from trajkit.attribution.features import raw_attention
-from trajkit.attribution.measure import MeasuredRun, Measuring
+from trajkit.attribution.estimator import Binding, StepExample
+from trajkit.attribution.evaluation import score_measured
+from trajkit.attribution.features import attention_rows, raw_attention, token_weights
+from trajkit.attribution.measure import Generation, MeasuredRun
+from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.training import fit_estimator
-from trajkit.cli.output import markdown
-from trajkit.demo import paths
-from trajkit.demo.measured import measured_demo_runs
 from trajkit.progress import progress
+from trajkit.vlm.model import VLM
 
-View = Callable[[np.ndarray], np.ndarray]
-"""Features (..., K, 2·L·H + 3) → what a variant is given of them, of the same shape."""
+Predict = Callable[[NDArray[Any]], Any]
+SHIPPED, ONE = "network (shipped form)", "network, one member"
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """A run, and its features as other estimators would have them, each (T, K, 2·L·H + 3)."""
+
+    run: MeasuredRun
+    mean_pooled: NDArray[np.float32]
+    value_weighted: NDArray[np.float32]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train-runs", type=int, default=600)
-    parser.add_argument("--test-runs", type=int, default=150)
-    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
-    parser.add_argument("--out", type=Path, default=Path("reports/estimators.md"))
-    args = parser.parse_args(argv)
+    args = common.arguments(
+        __doc__, "reports/estimators.md", argv,
+        train_runs=(600, "runs to train on"), test_runs=(150, "runs to test on"),
+    )  # fmt: skip
+    rows = [
+        row for subject in common.subjects(args.models) for row in compare(subject, args.train_runs, args.test_runs,
+                                                                            args.boot)
+    ]  # fmt: skip
+    text = (
+        f"# Estimators compared\n\nRegenerate: `python -m analyses.estimators`. {args.train_runs} training runs and "
+        f"{args.test_runs} test runs of each model. {common.HELD_OUT} Variants of the network have one member: the row "
+        "of one member is theirs to be compared with. Variants of the linear map have the papers' objective unless "
+        "they say otherwise."
+    )
+    common.write(args.out, text, rows, READING)
 
-    vlm = tk.load_vlm(paths.MODEL)
-    n, how = vlm.n_features, Measuring()
-    with progress("runs", total=args.train_runs + args.test_runs) as bar:
-        train = measured_demo_runs(vlm, "validation", args.train_runs, how, bar.advance)
-        test = measured_demo_runs(vlm, "test", args.test_runs, how, bar.advance)
-    binding = Binding(vlm.fingerprint, vlm.name, vlm.revision, how.region_method, how.pooling, how.ablation)
 
-    def without(columns: slice) -> View:
-        def view(features: np.ndarray) -> np.ndarray:
-            seen = features.copy()
-            seen[..., columns] = 1.0 if columns.start == 2 * n else 0.0
+def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> list[dict[str, Any]]:
+    """A table row for each variant on one model."""
+    n, binding = subject.vlm.n_features, subject.network.binding
+    train = list(views(subject, "validation", n_train))
+    test = list(views(subject, "test", n_test))
+    rows = []
+    kinds = variants(train, binding, n)
+    with progress(f"{subject.name}: fitting", total=len(kinds)) as bar:
+        for name, (look, fit) in kinds.items():
+            began = time.perf_counter()
+            estimator = fit([replace(v.run, features=look(v)) for v in train])
+            row = {"model": subject.name, "estimator": name, "fit, s": f"{time.perf_counter() - began:.0f}"}
+            seen = [replace(v.run, features=look(v)) for v in test]
+            rows.append(row | figures(name, seen, estimator.predict, n_boot, in_nats="AT2" not in name))
+            if isinstance(estimator, tk.NetworkEstimator):
+                rows[-1]["within half width"] = f"{coverage(estimator, seen):.1%}"
+            bar.advance(name)
+    runs = [v.run for v in test]
+    raw = {"model": subject.name, "estimator": "raw attention"}
+    rows.append(raw | figures("raw", runs, lambda f: raw_attention(f, n), n_boot, in_nats=False))
+    ceiling = [score_measured("leave-one-out", run, run.single.T) for run in runs]
+    return [*rows, {"model": subject.name, "estimator": "leave-one-out, measured"} | cells(ceiling, n_boot, False)]
+
+
+def variants(train: list[Views], binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any], Any]]:
+    """What each variant is shown of a run, and how it is fitted on runs that show that."""
+
+    def without(columns: slice, value: float = 0.0) -> Callable[[Views], Any]:
+        def look(views: Views) -> Any:
+            seen = views.run.features.copy()
+            seen[..., columns] = value
             return seen
 
-        return view
+        return look
 
-    direct, through, facts = without(slice(n, 2 * n)), without(slice(0, n)), without(slice(2 * n, None))
+    def examples(runs: Sequence[MeasuredRun]) -> list[StepExample]:
+        return [example for run in runs for example in run.examples()]
 
-    def fitted(kind: Any, view: View | None = None, **fitting: Any) -> tuple[EffectEstimator, View]:
-        look = view or (lambda features: features)
-        runs = [replace(run, features=look(run.features)) for run in train]
-        return fit_estimator(runs, binding, n, kind, **fitting), look
-
-    examples = [example for run in train for example in run.examples()]
-    same: View = lambda features: features  # noqa: E731
-    variants: dict[str, Callable[[], tuple[EffectEstimator, View]]] = {
-        "linear (the papers' objective)": lambda: fitted("linear", scale_weight=0.0),
-        "linear (with squared error)": lambda: fitted("linear"),
-        "AT2 recipe (logits)": lambda: (at2(examples, binding, n), same),
-        "linear, direct and through text": lambda: (
-            tk.LinearEstimator.fit(examples, binding, 2 * n, rate=3e-3), same,
+    fit = partial(fit_estimator, binding=binding, n_heads=n)
+    papers = partial(fit, kind="linear", scale_weight=0.0)
+    one = partial(fit, kind="network", members=1)
+    as_is, averaged = (lambda v: v.run.features), (lambda v: v.mean_pooled)
+    return {
+        "linear (the papers' objective)": (as_is, papers),
+        "linear, regions pooled by mean": (averaged, papers),
+        "linear, weighted by value norms": (lambda v: v.value_weighted, papers),
+        "linear (with squared error)": (as_is, partial(fit, kind="linear")),
+        "linear, least squares on single regions": (as_is, lambda runs: least_squares(runs, binding, n, False)),
+        "linear, the same, no negative weight": (as_is, lambda runs: least_squares(runs, binding, n, True)),
+        "linear, direct and through text": (
+            as_is, lambda runs: tk.LinearEstimator.fit(examples(runs), binding, 2 * n, rate=3e-3),
         ),
-        "network, direct attention alone": lambda: fitted("network", direct),
-        "network, attention through text alone": lambda: fitted("network", through),
-        "network, without the step's log-probability": lambda: fitted("network", facts),
-        "network, one member": lambda: fitted("network", members=1),
-        "network, single regions alone as target": lambda: fitted("network", rank_weight=0.0),
-        "network, masks weigh more": lambda: fitted("network", rank_weight=1.0),
-        "network (shipped form)": lambda: fitted("network"),
+        "AT2 recipe (logits)": (as_is, lambda runs: at2(examples(runs), binding, n)),
+        SHIPPED: (as_is, partial(fit, kind="network")),
+        ONE: (as_is, one),
+        "network, regions pooled by mean": (averaged, one),
+        "network, weighted by value norms": (lambda v: v.value_weighted, one),
+        "network, direct attention alone": (without(slice(n, 2 * n)), one),
+        "network, attention through text alone": (without(slice(0, n)), one),
+        "network, without the step's log-probability": (without(slice(2 * n, None), 1.0), one),
+        "network, single regions alone as target": (as_is, partial(one, rank_weight=0.0)),
+        "network, masks weigh more": (as_is, partial(one, rank_weight=1.0)),
     }  # fmt: skip
-    scored: list[Scored] = []
-    seconds, inside = {}, 0.0
-    with progress("fitting", total=len(variants)) as bar:
-        for name, make in variants.items():
-            began = time.perf_counter()
-            estimator, view = make()
-            seconds[name] = time.perf_counter() - began
-            scored += _score(name, test, lambda f, e=estimator, v=view: e.predict(v(f)))
-            if name == "network (shipped form)" and isinstance(estimator, tk.NetworkEstimator):
-                inside = _coverage(estimator, test)
-            bar.advance(name)
-    scored += _score("raw attention", test, lambda f: raw_attention(f, n))
-    scored += [score_measured("leave-one-out, measured", run, run.single.T) for run in test]
-    table = faithfulness_table(scored, in_nats=[v for v in variants if "AT2" not in v], n_boot=args.boot)
-    text = (
-        "# Estimators compared\n\n"
-        f"Regenerate: `python -m analyses.estimators`. {len(train)} training runs, {len(test)} test runs of other "
-        "digits; 95 % intervals resample scenes.\n\n"
-        f"{markdown(_wide(table, seconds))}\n"
-        f"Effects within the network's half width, promised 90 %: {inside:.1%}.\n\n{_READING}\n"
-    )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text, encoding="utf-8")
-    print(text)
 
 
-def _score(name: str, runs: Sequence[MeasuredRun], predict: Callable[[np.ndarray], Any]) -> list[Scored]:
-    return [score_measured(name, run, predict(run.features)) for run in runs]
+def least_squares(runs: Sequence[MeasuredRun], binding: Binding, n: int, positive: bool) -> tk.LinearEstimator:
+    """The linear map of direct attention that fits measured single-region effects best: its ceiling in r²."""
+    from scipy.optimize import lsq_linear
+
+    x = np.concatenate([run.features[..., :n].reshape(-1, n) for run in runs]).astype(float)
+    y = np.concatenate([run.single.T.ravel() for run in runs])
+    bounds = (0 if positive else -np.inf, np.inf)
+    scale = x.std(0) + 1e-12
+    return tk.LinearEstimator({"weights": np.float32(lsq_linear(x / scale, y, bounds).x / scale)}, binding)
 
 
-def _coverage(estimator: tk.NetworkEstimator, runs: Sequence[MeasuredRun]) -> float:
+def views(subject: common.Subject, split: Any, n: int) -> Iterator[Views]:
+    """The first `n` runs of a split."""
+    heads = subject.vlm.n_features
+    for run, measured in common.generated(subject, n, split):
+        tokens = token_weights(run.regions, run.prompt).sum(0)  # (K,) image tokens of each region
+        mean_pooled, weighted = measured.features.copy(), measured.features.copy()
+        mean_pooled[..., : 2 * heads] /= tokens[:, None]
+        weighted[..., :heads] = value_weighted(subject.vlm, run)
+        yield Views(measured, mean_pooled, weighted)
+
+
+@torch.inference_mode()
+def value_weighted(vlm: VLM, run: Generation) -> NDArray[np.float32]:
+    """(T, K, L·H): direct attention, each image token's share times the norm of its value vector.
+
+    After Kobayashi et al. 2020, "Attention is Not Only a Weight" (arXiv 2004.10102), without the output projection.
+    """
+    prompt, image = run.prompt, run.prompt.image_tokens
+    weights = torch.from_numpy(token_weights(run.regions, prompt)).to(image.device)
+    with AttentionTap(vlm, prompt.first_row) as tap:
+        cache = vlm.model(**full_inputs(vlm, prompt, run.tokens), use_cache=True, logits_to_keep=1).past_key_values
+    end = run.spans[-1].end + prompt.length - 1
+    keys, queries = tap.keys(end), tap.take(end - prompt.first_row)
+    rows = torch.arange(prompt.first_row, end, device=image.device)
+    layers = []
+    for query, key, layer in zip(queries, keys, cache.layers, strict=True):
+        norms = layer.values[0][:, image].float().norm(dim=-1)  # (H_kv, N)
+        norms = norms.repeat_interleave(query.shape[1] // len(norms), 0)
+        layers.append((attention_rows(query[0], key[0], rows, image, tap.scaling) * norms[:, None]) @ weights)
+    attention = torch.cat(layers)  # (L·H, rows, K)
+    starts = [span.start + prompt.length - 1 - prompt.first_row for span in run.spans]
+    stops = [span.end + prompt.length - 1 - prompt.first_row for span in run.spans]
+    steps = [attention[:, a:b].mean(1).T for a, b in zip(starts, stops, strict=True)]
+    return torch.stack(steps).cpu().numpy()
+
+
+def figures(name: str, runs: Sequence[MeasuredRun], predict: Predict, n_boot: int, in_nats: bool) -> dict[str, str]:
+    return cells([score_measured(name, run, predict(run.features)) for run in runs], n_boot, in_nats)
+
+
+def cells(scored: Any, n_boot: int, in_nats: bool) -> dict[str, str]:
+    table = common.figures(scored, n_boot, in_nats)
+    wanted = ("r²", "R²", "r² within steps", "LDS")
+    return {figure: common.cell(table.loc[figure]) for figure in wanted if figure in table.index}
+
+
+def coverage(estimator: tk.NetworkEstimator, runs: Sequence[MeasuredRun]) -> float:
     inside = [np.abs(r.single.T - estimator.predict(r.features)) <= estimator.half_width(r.features) for r in runs]
     return float(np.concatenate([i.ravel() for i in inside]).mean())
 
 
-def _cell(row: Any) -> str:
-    return f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
-
-
-def _row(table: pd.DataFrame) -> dict[str, str]:
-    return {row.figure: _cell(row) for row in table.itertuples()}
-
-
-def _wide(table: pd.DataFrame, seconds: dict[str, float]) -> pd.DataFrame:
-    rows = []
-    for method in dict.fromkeys(table["method"]):
-        took = {"fit, s": f"{seconds[method]:.0f}"} if method in seconds else {"fit, s": ""}
-        rows.append({"estimator": method} | _row(table[table["method"] == method]) | took)
-    return pd.DataFrame(rows).fillna("")
-
-
-_READING = """\
-The last network is the one that `trajkit train-estimator` fits. Forms were chosen with tables like this one, so its own
-figure gains a little from the choice. Training on single regions alone predicts those best and ranks masks worst; the
-masks' share of the objective buys LDS with r². Two numbers of each head, direct and through text, beat either alone; a
-linear map of both is still far behind."""
+READING = """\
+READING"""
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def _seconds(subject: Subject, run: Generation) -> dict[str, Any]:
     taken: dict[str, list[float]] = {"vision tower": [], "of it the clustering": [], "generation": []}
     for _ in range(5):
         taken["vision tower"].append(_timed(lambda: tk.segment(run.prompt.canvas.images, vlm=subject.vlm)))
-        features = subject.vlm.image_features(run.prompt)[0].float().cpu().numpy()
+        features = subject.vlm.image_features(run.prompt.canvas.images)[0][0].float().cpu().numpy()
         taken["of it the clustering"].append(_timed(lambda f=features: _cluster(f, run.prompt.grids[0])))
         taken["generation"].append(_timed(lambda: _generate(subject, run)))
     median = {name: float(np.median(seconds)) for name, seconds in taken.items()}

@@ -38,7 +38,9 @@ def test_a_prompt_marks_the_tokens_of_every_image(vlm, scene_image):
     assert len(prompt.grids) == 2
     assert len(prompt.image_tokens) == sum(r * c for r, c in prompt.grids)
     assert vlm.tokenizer.unk_token_id not in prompt.inputs["input_ids"]
-    assert [len(f) for f in vlm.image_features(prompt)] == [r * c for r, c in prompt.grids]
+    seen = vlm.image_features(prompt.canvas.images)
+    assert [grid for _, grid in seen] == list(prompt.grids)
+    assert [len(features) for features, _ in seen] == [r * c for r, c in prompt.grids]
 
 
 def test_padding_in_a_batch_changes_no_token(vlm, scene_image):

@@ -22,7 +22,7 @@ from trajkit.attribution.stream import Sampling, stream
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Outcome, Step, Trace
 from trajkit.vlm.canvas import Images
-from trajkit.vlm.logits import FiniteLogits
+from trajkit.vlm.logits import TextLogits
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
@@ -179,7 +179,7 @@ def generate_runs(
         if sampling.seed is not None:
             torch.manual_seed(((sampling.seed << 40) + (salt << 8)) % 2**63)
         output = vlm.model.generate(
-            **inputs, **sampling.arguments(vlm), num_return_sequences=samples, logits_processor=[FiniteLogits()]
+            **inputs, **sampling.arguments(vlm), num_return_sequences=samples, logits_processor=[TextLogits(vlm)]
         )
     rows = [_until_end(row, vlm.end_tokens) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
     for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):

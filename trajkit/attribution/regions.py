@@ -37,11 +37,13 @@ class Regions:
     method: str = ""
 
     def __post_init__(self) -> None:
-        used = np.unique(self.labels)
-        if self.labels.ndim != 2 or not np.array_equal(used, np.arange(self.k)):
+        least, most = self.labels.min(initial=0), self.labels.max(initial=0)
+        whole = self.labels.ndim == 2 and np.issubdtype(self.labels.dtype, np.integer)
+        in_range = whole and least >= 0 and most < self.k
+        if not in_range or not np.bincount(self.labels.ravel(), minlength=self.k).all():
             raise InputError(
                 f"a label map must be (H, W) and use every label 0..{self.k - 1}; got shape {self.labels.shape} "
-                f"with {len(used)} labels from {used.min(initial=0)} to {used.max(initial=0)}."
+                f"with {len(np.unique(self.labels))} labels from {least} to {most}."
             )
 
 
@@ -112,11 +114,18 @@ def cluster(features: NDArray[np.float32], grid: tuple[int, int], k: tuple[int, 
         compute_full_tree=True,
     ).fit(standard)
     chosen = _choose_k(np.maximum.accumulate(ward.distances_), len(features), low, high)
-    if chosen != low:
-        ward = AgglomerativeClustering(n_clusters=chosen, linkage="ward", connectivity=grid_to_graph(*grid)).fit(
-            standard
-        )
-    return _in_reading_order(ward.labels_.reshape(grid))
+    return _in_reading_order(_cut(ward.children_, len(features), chosen).reshape(grid))
+
+
+def _cut(children: NDArray[np.integer[Any]], n: int, k: int) -> NDArray[np.int64]:
+    """(n,) cluster of each leaf when the first n − k merges of a tree are made. children: (n − 1, 2), as sklearn's."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    merged = children[: n - k]
+    parents = np.repeat(np.arange(n, n + len(merged)), 2)
+    edges = coo_array((np.ones(len(parents)), (merged.ravel(), parents)), shape=(2 * n - k, 2 * n - k))
+    return connected_components(edges, directed=False)[1][:n]
 
 
 def _choose_k(distances: NDArray[np.float64], n: int, low: int, high: int) -> int:
@@ -133,7 +142,8 @@ def _in_reading_order(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
 
 
 def _compact(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    """Renumber so that every number up to the largest is in use, in the same order."""
+    return (np.cumsum(np.bincount(labels.ravel()) > 0) - 1)[labels]
 
 
 def _upsample(labels: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -163,9 +173,7 @@ def _voronoi(size: tuple[int, int], k: tuple[int, int], seed: int) -> NDArray[np
 
 def _tower_features(vlm: VLM, canvas: Canvas) -> list[tuple[NDArray[np.float32], tuple[int, int]]]:
     """For each image: (rows·cols, D) features of its tokens, and (rows, cols)."""
-    prompt = vlm.prepare(canvas.images, "look")
-    features = [f.float().cpu().numpy() for f in vlm.image_features(prompt)]
-    return list(zip(features, prompt.grids, strict=True))
+    return [(features.float().cpu().numpy(), grid) for features, grid in vlm.image_features(canvas.images)]
 
 
 def _dino(method: str, canvas: Canvas, vlm: VLM | None) -> list[tuple[NDArray[np.float32], tuple[int, int]]]:

@@ -29,7 +29,7 @@ from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import InputError, StreamError
 from trajkit.traces.trace import Step
 from trajkit.vlm.canvas import Images
-from trajkit.vlm.logits import FiniteLogits
+from trajkit.vlm.logits import TextLogits
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, StepSplitter
 
@@ -210,7 +210,7 @@ class _Run:
                     output = self._vlm.model.generate(
                         **self.prompt.inputs,
                         **self._sampling.arguments(self._vlm),
-                        logits_processor=[FiniteLogits(), recorder],
+                        logits_processor=[TextLogits(self._vlm), recorder],
                         stopping_criteria=[_StopOn(self._stop)],
                     )
                 self.tokens = output[0, self.prompt.length :].tolist()

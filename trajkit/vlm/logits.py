@@ -1,4 +1,4 @@
-"""A check on what a model says next, while it generates."""
+"""What is checked and ruled out before a model takes its next token."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from trajkit.errors import InputError
+from trajkit.vlm.model import VLM
 
 
-class FiniteLogits(LogitsProcessor):
-    """Stops a generation whose logits hold NaN, or are infinite for the likeliest token.
+class TextLogits(LogitsProcessor):
+    """Stops a generation whose logits are not finite, and rules out the tokens that stand for images and video.
 
-    Greedy decoding would go on with a token that means nothing, and sampling would end in an error that names no cause.
+    With NaN logits greedy decoding would go on with a token that means nothing, and sampling would end in an error that
+    names no cause. A placeholder in a generation would be taken for part of an image by every later pass over it.
     """
 
+    def __init__(self, vlm: VLM) -> None:
+        config = vlm.model.config
+        self._placeholders = torch.tensor([config.image_token_id, config.video_token_id], device=vlm.model.device)
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Raises InputError when logits hold NaN, or are infinite for the likeliest token."""
         if not torch.isfinite(scores.amax(-1)).all():
             raise InputError(
                 "the model's logits hold NaN or infinite values: an overflow of float16, or damaged weights. Load it "
                 "with dtype=torch.bfloat16 or torch.float32, or download the checkpoint again."
             )
-        return scores
+        return scores.index_fill(-1, self._placeholders, float("-inf"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
@@ -144,8 +145,7 @@ class VLM:
             return_tensors="pt",
         )
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if isinstance(v, Tensor)}
-        merge = self.model.config.vision_config.spatial_merge_size
-        grids = tuple((int(h) // merge, int(w) // merge) for _, h, w in inputs["image_grid_thw"].tolist())
+        grids = self._token_grids(inputs["image_grid_thw"])
         at = torch.nonzero(inputs["input_ids"][0] == self.model.config.image_token_id)[:, 0]
         if len(at) != sum(rows * cols for rows, cols in grids):
             raise InputError(
@@ -163,10 +163,22 @@ class VLM:
         return Prompt(inputs, at, grids, canvas, question)
 
     @torch.inference_mode()
-    def image_features(self, prompt: Prompt) -> list[Tensor]:
-        """Features of the image tokens from the model's own vision tower, (rows·cols, D) for each image."""
-        out = self.model.model.get_image_features(prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"])
-        return list(out.pooler_output)
+    def image_features(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, tuple[int, int]]]:
+        """For each image: (rows·cols, D) features of its tokens from the model's own vision tower, and (rows, cols).
+
+        Raises InputError when an image is too narrow.
+        """
+        for image in images:
+            _check_image(image)
+        seen = self.processor.image_processor(images=list(images), return_tensors="pt").to(self.model.device)
+        pixels, grid = seen["pixel_values"].to(self.model.dtype), seen["image_grid_thw"]
+        features = self.model.model.get_image_features(pixels, grid).pooler_output
+        return list(zip(features, self._token_grids(grid), strict=True))
+
+    def _token_grids(self, grid: Tensor) -> tuple[tuple[int, int], ...]:
+        """(rows, cols) of image tokens for each row of an `image_grid_thw`, which counts patches."""
+        merge = self.model.config.vision_config.spatial_merge_size
+        return tuple((int(h) // merge, int(w) // merge) for _, h, w in grid.tolist())
 
     @torch.inference_mode()
     def encode_images(self, prompt: Prompt) -> dict[str, EncodedImages]:
