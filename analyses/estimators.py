@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import trajkit as tk
 from analyses import common
-from trajkit.attribution.ablation import full_inputs
+from trajkit.attribution.ablation import fill, full_inputs
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.estimator import Binding, StepExample
 from trajkit.attribution.evaluation import score_measured
@@ -27,6 +28,7 @@ from trajkit.attribution.features import attention_rows, raw_attention, token_we
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.training import fit_estimator
+from trajkit.demo.digits import Split
 from trajkit.progress import progress
 from trajkit.vlm.model import VLM
 
@@ -36,11 +38,12 @@ SHIPPED, ONE = "network (shipped form)", "network, one member"
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """A run, and its features as other estimators would have them, each (T, K, 2·L·H + 3)."""
+    """A run, and its features as other estimators would have them, each (T, K, F)."""
 
     run: MeasuredRun
     mean_pooled: NDArray[np.float32]
     value_weighted: NDArray[np.float32]
+    with_influence: NDArray[np.float32]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -118,6 +121,7 @@ def variants(train: list[Views], binding: Binding, n: int) -> dict[str, tuple[Ca
         ONE: (as_is, one),
         "network, regions pooled by mean": (averaged, one),
         "network, weighted by value norms": (lambda v: v.value_weighted, one),
+        "network, with what hiding moves in the tower": (lambda v: v.with_influence, one),
         "network, direct attention alone": (without(slice(n, 2 * n)), one),
         "network, attention through text alone": (without(slice(0, n)), one),
         "network, without the step's log-probability": (without(slice(2 * n, None), 1.0), one),
@@ -137,40 +141,55 @@ def least_squares(runs: Sequence[MeasuredRun], binding: Binding, n: int, positiv
     return tk.LinearEstimator({"weights": np.float32(lsq_linear(x / scale, y, bounds).x / scale)}, binding)
 
 
-def views(subject: common.Subject, split: Any, n: int) -> Iterator[Views]:
+def views(subject: common.Subject, split: Split, n: int) -> Iterator[Views]:
     """The first `n` runs of a split."""
-    heads = subject.vlm.n_features
+    vlm, heads = subject.vlm, subject.vlm.n_features
     for run, measured in common.generated(subject, n, split):
-        tokens = token_weights(run.regions, run.prompt).sum(0)  # (K,) image tokens of each region
-        mean_pooled, weighted = measured.features.copy(), measured.features.copy()
-        mean_pooled[..., : 2 * heads] /= tokens[:, None]
-        weighted[..., :heads] = value_weighted(subject.vlm, run)
-        yield Views(measured, mean_pooled, weighted)
+        area, features = token_weights(run.regions, run.prompt), measured.features  # (N, K), (T, K, F)
+        mean_pooled, weighted = features.copy(), features.copy()
+        mean_pooled[..., : 2 * heads] /= area.sum(0)[:, None]
+        attention, norms = attention_to_tokens(vlm, run)
+        weighted[..., :heads] = (attention * norms @ area).swapaxes(1, 2)
+        influenced = (attention @ influence(vlm, run)).swapaxes(1, 2)
+        both = np.concatenate([features[..., : 2 * heads], influenced, features[..., 2 * heads :]], -1)
+        yield Views(measured, mean_pooled, weighted, both)
 
 
 @torch.inference_mode()
-def value_weighted(vlm: VLM, run: Generation) -> NDArray[np.float32]:
-    """(T, K, L·H): direct attention, each image token's share times the norm of its value vector.
+def attention_to_tokens(vlm: VLM, run: Generation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(T, L·H, N) mean attention of the rows of each step to image tokens; (L·H, N) norms of their value vectors.
 
-    After Kobayashi et al. 2020, "Attention is Not Only a Weight" (arXiv 2004.10102), without the output projection.
+    Weighting by the norms is after Kobayashi et al. 2020 (arXiv 2004.10102), without the output projection.
     """
     prompt, image = run.prompt, run.prompt.image_tokens
-    weights = torch.from_numpy(token_weights(run.regions, prompt)).to(image.device)
     with AttentionTap(vlm, prompt.first_row) as tap:
         cache = vlm.model(**full_inputs(vlm, prompt, run.tokens), use_cache=True, logits_to_keep=1).past_key_values
     end = run.spans[-1].end + prompt.length - 1
     keys, queries = tap.keys(end), tap.take(end - prompt.first_row)
     rows = torch.arange(prompt.first_row, end, device=image.device)
-    layers = []
-    for query, key, layer in zip(queries, keys, cache.layers, strict=True):
-        norms = layer.values[0][:, image].float().norm(dim=-1)  # (H_kv, N)
-        norms = norms.repeat_interleave(query.shape[1] // len(norms), 0)
-        layers.append((attention_rows(query[0], key[0], rows, image, tap.scaling) * norms[:, None]) @ weights)
-    attention = torch.cat(layers)  # (L·H, rows, K)
-    starts = [span.start + prompt.length - 1 - prompt.first_row for span in run.spans]
-    stops = [span.end + prompt.length - 1 - prompt.first_row for span in run.spans]
-    steps = [attention[:, a:b].mean(1).T for a, b in zip(starts, stops, strict=True)]
-    return torch.stack(steps).cpu().numpy()
+    attention = torch.cat(
+        [attention_rows(q[0], k[0], rows, image, tap.scaling) for q, k in zip(queries, keys, strict=True)]
+    )  # (L·H, rows, N)
+    grouped = vlm.text_config.num_attention_heads // vlm.text_config.num_key_value_heads
+    norms = [layer.values[0][:, image].float().norm(dim=-1).repeat_interleave(grouped, 0) for layer in cache.layers]
+    before = prompt.length - 1 - prompt.first_row
+    steps = [attention[:, before + span.start : before + span.end].mean(1) for span in run.spans]
+    return torch.stack(steps).cpu().numpy(), torch.cat(norms).cpu().numpy()
+
+
+def influence(vlm: VLM, run: Generation) -> NDArray[np.float32]:
+    """(N, K): how far hiding a region moves what the vision tower says of each token, as a share of its usual norm.
+
+    One pass of the tower for each region. The runs here have one image.
+    """
+    (image,) = run.prompt.canvas.images
+    pixels, filled = np.asarray(image), fill(image, "mean")
+    hidden = [
+        Image.fromarray(np.where((run.regions.labels == k)[..., None], filled, pixels)) for k in range(run.regions.k)
+    ]
+    whole, *without = (features.float() for features, _ in vlm.image_features([image, *hidden]))
+    moved = torch.stack([(features - whole).norm(dim=-1) for features in without], 1)
+    return (moved / whole.norm(dim=-1).mean()).cpu().numpy()
 
 
 def figures(name: str, runs: Sequence[MeasuredRun], predict: Predict, n_boot: int, in_nats: bool) -> dict[str, str]:
