@@ -5,15 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 
-from trajkit.demo.batches import BatchMaker, Difficulty
-from trajkit.demo.model import build_config, build_tokenizer
+import trajkit as tk
+from trajkit.demo import paths
+from trajkit.demo.batches import BatchMaker, Difficulty, draw_scenes
+from trajkit.demo.model import ARCHITECTURES, build_config, build_tokenizer
+from trajkit.demo.reasoning import Transcript, write_reasoning
+from trajkit.demo.tasks import draw_task, parse_question
 from trajkit.demo.training import STAGES, Stage, Trainer
 
 TINY = (
-    Stage("see", 2, 2, 0, 1e-3, 0.1, Difficulty(0, 0.5, 0), cells=True),
-    Stage("reason", 3, 2, 2, 1e-3, 0.1, Difficulty(0, 1, 1, stress=2.0, spell_out=True)),
+    Stage("see", 2, 2, 0, 1e-3, 0.1, Difficulty(0, 0.5, 0), cells=1.0),
+    Stage("reason", 3, 2, 2, 1e-3, 0.1, Difficulty(0, 1, 1, stress=2.0, spell_out=True), cells=0.5),
 )
 
 
@@ -31,24 +36,38 @@ def weights(trainer):
 def test_questions_that_share_a_row_cannot_see_each_other(demo_vlm):
     """The logits of a segment are those it would have in a row of its own."""
     maker, rng = BatchMaker(demo_vlm.tokenizer, demo_vlm.model.config), np.random.default_rng(0)
-    from trajkit.demo.batches import draw_scenes
-    from trajkit.demo.reasoning import write_reasoning
-    from trajkit.demo.tasks import draw_task
-
     scenes, images = draw_scenes(rng, "train", 1, Difficulty(0, 0, 0))
     tasks = [draw_task(rng, scenes[0]) for _ in range(3)]
     segments = [maker.segment(t, write_reasoning(t, scenes[0], rng, 1.0)) for t in tasks]
     with torch.inference_mode():
-        together = demo_vlm.model(**maker.batch(images, [segments]).inputs).logits[0]
-        alone = demo_vlm.model(**maker.batch(images, [segments[2:]]).inputs).logits[0]
+        together = demo_vlm.model(**maker.batch(scenes, images, [segments]).inputs).logits[0]
+        alone = demo_vlm.model(**maker.batch(scenes, images, [segments[2:]]).inputs).logits[0]
     n, prefix = len(segments[2][0]), len(maker.prefix)
     torch.testing.assert_close(together[-n:], alone[prefix:], atol=1e-4, rtol=1e-4)
 
 
-def test_words_that_are_wrong_on_purpose_carry_no_loss_and_conclusions_carry_more():
-    from trajkit.demo.reasoning import Transcript
-    from trajkit.demo.tasks import parse_question
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_a_row_of_a_batch_begins_as_the_prompt_does_that_the_model_is_asked_with(architecture):
+    vlm = tk.load_vlm(paths.model(architecture))
+    maker, rng = BatchMaker(vlm.tokenizer, vlm.model.config), np.random.default_rng(0)
+    scenes, images = draw_scenes(rng, "train", 1, Difficulty(0, 1, 0))
+    task = draw_task(rng, scenes[0])
+    row = maker.batch(scenes, images, [[maker.segment(task, write_reasoning(task, scenes[0], rng, 1.0))]]).inputs
+    prompt = vlm.prepare(Image.fromarray(images[0]), task.question)
+    assert torch.equal(row["input_ids"][:, : prompt.length], prompt.inputs["input_ids"])
+    assert torch.equal(row["position_ids"][..., : prompt.length], vlm.position_ids(prompt.inputs))
+    torch.testing.assert_close(row["pixel_values"], prompt.inputs["pixel_values"])
 
+
+def test_a_stage_that_also_asks_for_cells_moves_the_readings_of_the_tower(tmp_path):
+    trainer = tiny_trainer(tmp_path)
+    trainer.stage = 1
+    before = [p.detach().clone() for p in trainer.cells.parameters()]
+    trainer.run(lambda *_: None)
+    assert not all(torch.equal(a, b) for a, b in zip(before, trainer.cells.parameters(), strict=True))
+
+
+def test_words_that_are_wrong_on_purpose_carry_no_loss_and_conclusions_carry_more():
     tokenizer = build_tokenizer()
     maker = BatchMaker(tokenizer, build_config(tokenizer))
     said = Transcript(("row 1 col 1 is red 4.", "the sum is 4."), "4", 1, frozenset({(0, 6)}))

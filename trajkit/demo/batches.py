@@ -77,11 +77,12 @@ def draw_scenes(
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs of one training step and the loss weight of each next-token target, (B, S)."""
+    """Inputs of one training step, the loss weight of each next-token target, (B, S), and the scenes of its images."""
 
     inputs: dict[str, Tensor]
     targets: Tensor
     weights: Tensor
+    scenes: list[Scene]
 
 
 class BatchMaker:
@@ -129,8 +130,10 @@ class BatchMaker:
         tail = [self.end_think, *self.words(transcript.answer), self.end]
         return ids + tail, weights + [stress] * len(tail)
 
-    def batch(self, images: NDArray[np.uint8], rows: list[list[tuple[list[int], list[float]]]]) -> Batch:
-        """One row per image, of the prefix and the given segments."""
+    def batch(
+        self, scenes: list[Scene], images: NDArray[np.uint8], rows: list[list[tuple[list[int], list[float]]]]
+    ) -> Batch:
+        """One row per scene, of the prefix with its image and the given segments."""
         n_prefix = len(self.prefix)
         length = max(n_prefix + sum(len(ids) for ids, _ in row) for row in rows)
         ids = torch.full((len(rows), length), self.pad)
@@ -159,7 +162,7 @@ class BatchMaker:
             "pixel_values": patches(images),
             "image_grid_thw": torch.tensor([[1, _SIDE, _SIDE]] * len(rows)),
         }
-        return Batch(inputs, ids[:, 1:], weights[:, 1:])
+        return Batch(inputs, ids[:, 1:], weights[:, 1:], scenes)
 
     def draw(
         self, rng: np.random.Generator, split: Split, images: int, questions: int, difficulty: Difficulty
@@ -171,4 +174,4 @@ class BatchMaker:
             tasks = [draw_task(rng, scene) for _ in range(questions)]
             written = [write_reasoning(t, scene, rng, difficulty.freedom, difficulty.spell_out) for t in tasks]
             rows.append([self.segment(t, w, difficulty.stress) for t, w in zip(tasks, written, strict=True)])
-        return self.batch(pictures, rows)
+        return self.batch(scenes, pictures, rows)

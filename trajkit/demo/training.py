@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trajkit.demo.batches import BatchMaker, Difficulty, cell_targets, draw_scenes, patches
+from trajkit.demo.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Stage:
     """One stage: how many steps of `images` × `questions`, the peak learning rate, and what is drawn.
 
     The learning rate warms up over 100 steps and falls by a cosine of length `horizon` (or `steps`) to `final` × its
-    peak. `cells`: the stage trains the vision tower alone, to tell the content and place of every token's cell.
+    peak. `cells`: the share of the loss that asks the vision tower for the content and place of every token's cell;
+    at 1 the stage trains the tower alone.
     """
 
     name: str
@@ -36,7 +38,7 @@ class Stage:
     rate: float
     final: float
     difficulty: Difficulty
-    cells: bool = False
+    cells: float = 0.0
     horizon: int | None = None
 
     def rate_at(self, step: int) -> float:
@@ -46,7 +48,7 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
+    Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=1.0),
     Stage("look", 3000, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0), horizon=5500),
     Stage("reason", 2000, 8, 6, 1.5e-3, 0.02, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=7500),
     Stage("repeat", 500, 8, 6, 1.25e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0), horizon=2000),
@@ -54,16 +56,21 @@ STAGES: tuple[Stage, ...] = (
     Stage("settle", 900, 8, 6, 9.5e-4, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
 )
 SMALL_STAGES: tuple[Stage, ...] = (
-    Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
-    Stage("look", 2500, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0, spell_out=True), horizon=4500),
-    Stage("spell", 1500, 8, 6, 1.6e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), horizon=3500),
-    Stage("settle", 700, 8, 6, 1e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
-    Stage("repeat", 2500, 8, 6, 1.4e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True)),
-)
-"""The shorter curriculum of the smaller models of the other architectures."""
+    Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=1.0),
+    Stage("look", 2500, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0, spell_out=True), cells=0.3, horizon=4500),
+    Stage("spell", 1500, 8, 6, 1.6e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), cells=0.3,
+          horizon=3500),
+    Stage("settle", 700, 8, 6, 1e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), cells=0.3),
+)  # fmt: skip
+"""The shorter curriculum of the smaller models of the other architectures.
+
+Trained on sentences alone after the first stage, their towers forget what they saw: with a linear reading, digits of
+three cells in four (qwen2_5_vl) and of less than one in two (glm4v) could still be told. So cells are asked for all the
+way.
+"""
 QUICK_STAGES: tuple[Stage, ...] = (
-    Stage("see", 12, 4, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=True),
-    Stage("look", 12, 2, 3, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0)),
+    Stage("see", 12, 4, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=1.0),
+    Stage("look", 12, 2, 3, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0), cells=0.3),
     Stage("reason", 12, 2, 3, 1.2e-3, 0.02, Difficulty(0.0, 1.0, 1.0)),
 )
 
@@ -175,17 +182,25 @@ class Trainer:
             self.save()
 
     def _loss(self, stage: Stage, rng: np.random.Generator) -> tuple[Tensor, float]:
-        if stage.cells:
+        if stage.cells == 1:
             scenes, images = draw_scenes(rng, "train", stage.images, stage.difficulty)
             grid = torch.tensor([[1, 8, 8]] * len(scenes), device=self.device)
             seen = self.model.model.visual(patches(images).to(self.device), grid_thw=grid)
-            return self.cells(seen.pooler_output, {k: v.to(self.device) for k, v in cell_targets(scenes).items()})
+            return self._cell_loss(seen.pooler_output, scenes)
         batch = self.batches.draw(rng, "train", stage.images, stage.questions, stage.difficulty)
         inputs = {k: v.to(self.device) for k, v in batch.inputs.items()}
         targets, weights = batch.targets.to(self.device), batch.weights.to(self.device)
+        seen: list[Tensor] = []  # what the tower says of the image tokens within the pass
+        hook = self.model.model.visual.register_forward_hook(lambda *args: seen.append(args[-1].pooler_output))
         hidden = self.model.model(**inputs).last_hidden_state[:, :-1]  # (B, S-1, width)
+        hook.remove()
         counted = weights > 0
         logits = self.model.lm_head(hidden[counted])
         loss = nn.functional.cross_entropy(logits, targets[counted], reduction="none")
         loss = (loss * weights[counted]).sum() / weights.sum()
+        if stage.cells:
+            loss = (1 - stage.cells) * loss + stage.cells * self._cell_loss(seen[0], batch.scenes)[0]
         return loss, float((logits.argmax(-1) == targets[counted]).float().mean())
+
+    def _cell_loss(self, seen: Tensor, scenes: list[Scene]) -> tuple[Tensor, float]:
+        return self.cells(seen, {k: v.to(self.device) for k, v in cell_targets(scenes).items()})
