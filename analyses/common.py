@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from trajkit.attribution.evaluation import Scored, faithfulness_table, score_measured
+from trajkit.attribution.evaluation import Scored, faithfulness_table, paired_difference, score_measured
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
+from trajkit.attribution.network import N_FACTS, expand
 from trajkit.cli.output import markdown
 from trajkit.demo import paths
 from trajkit.demo.digits import Split
@@ -84,6 +85,43 @@ def right(run: Generation) -> bool:
     return judge_by_scene(run.item, thinking, answer).success is True
 
 
+@dataclass(frozen=True, eq=False)
+class Regressor:
+    """A scikit-learn regressor of single-region effects on the network's own inputs."""
+
+    floor: NDArray[np.float32]
+    fitted: Any
+
+    def predict(self, features: NDArray[Any]) -> NDArray[Any]:
+        """(T, K, F) features, as by StepFeatures → (T, K) nats."""
+        x = expand(np.asarray(features, np.float32), self.floor)
+        return self.fitted.predict(x.reshape(-1, x.shape[-1])).reshape(x.shape[:-1])
+
+
+def fit_trees(runs: Sequence[MeasuredRun]) -> Regressor:
+    """Gradient-boosted trees, 150 of them."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return _fit(runs, HistGradientBoostingRegressor(max_iter=150, random_state=0))
+
+
+def fit_ridge(runs: Sequence[MeasuredRun]) -> Regressor:
+    """Ridge regression with the penalty that generalised cross-validation chooses."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return _fit(runs, make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15))))
+
+
+def _fit(runs: Sequence[MeasuredRun], regressor: Any) -> Regressor:
+    n = runs[0].features.shape[-1] - N_FACTS
+    rows = [run.features.reshape(-1, n + N_FACTS) for run in runs]
+    floor = 0.01 * np.concatenate(rows)[:, :n].mean(0) + np.float32(1e-9)
+    x = np.concatenate([expand(run.features, floor).reshape(-1, 3 * n + N_FACTS) for run in runs])
+    return Regressor(floor, regressor.fit(x, np.concatenate([run.single.T.ravel() for run in runs])))
+
+
 def only(run: MeasuredRun, steps: NDArray[Any]) -> MeasuredRun:
     """The run with some of its steps: indices or a mask."""
     return replace(run, features=run.features[steps], effects=run.effects[:, steps], single=run.single[:, steps])
@@ -111,6 +149,13 @@ def cells(scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²",
         return dict.fromkeys(wanted, "")
     table = figures(scored, n_boot)
     return {figure: cell(table.loc[figure]) for figure in wanted if figure in table.index}
+
+
+def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n_boot: int) -> str:
+    """A figure of `first` less that of `second`, the same draws of scenes for both, as a table cell."""
+    both = [replace(s, method=name) for name, each in (("a", first), ("b", second)) for s in each]
+    value, low, high = paired_difference(both, "a", "b", figure, n_boot)
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def write(out: Path, text: str, rows: list[dict[str, Any]], reading: str, picture: Path | None = None) -> None:

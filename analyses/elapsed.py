@@ -11,50 +11,75 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, Subject, arguments, cell, figures, generated, only, right, score, subjects, write
+from analyses.common import (
+    HELD_OUT,
+    Subject,
+    arguments,
+    cell,
+    difference,
+    figures,
+    generated,
+    only,
+    right,
+    score,
+    subjects,
+    write,
+)  # fmt: skip
 from analyses.pictures import interval, panels, save
-from trajkit.attribution.measure import MeasuredRun
+from trajkit.attribution.measure import Generation, MeasuredRun
+from trajkit.cli.output import markdown
 from trajkit.plots.style import OUTCOME_COLOURS
 
 N_SHARES = 5
+ANSWER = 2.0
+"""Stands for the answer, which comes after everything has elapsed."""
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(__doc__, "reports/elapsed.md", argv, runs=(200, "test runs of each model"))
     figure, axes = panels(len(args.models), 4.0, sharey=True)
     rows: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):
-        runs = [(measured, right(run)) for run, measured in generated(subject, args.runs)]
-        for end, colour in (("right", "success"), ("wrong", "failure")):
-            tables = []
-            for part in range(N_SHARES):
-                pieces = []
-                for run, success in runs:
-                    n = len(run.features)
-                    steps = np.flatnonzero(np.arange(n) * N_SHARES // n == part)  # share elapsed before the step
-                    if success == (end == "right") and len(steps):
-                        pieces.append(only(run, steps))
-                row = {
-                    "model": subject.name,
-                    "ends": end,
-                    "elapsed": f"{part / N_SHARES:.0%} to {(part + 1) / N_SHARES:.0%}",
-                }
+        runs = [(measured, share_elapsed(run), right(run)) for run, measured in generated(subject, args.runs)]
+        lines: dict[str, dict[float, Any]] = {"right": {}, "wrong": {}}
+        for low in (*np.arange(N_SHARES) / N_SHARES, ANSWER):
+            label = "the answer" if low == ANSWER else f"{low:.0%} to {low + 1 / N_SHARES:.0%}"
+            both = []
+            for end in lines:
+                inside = [(run, (low <= share) & (share < low + 1 / N_SHARES)) for run, share, ok in runs
+                          if ok == (end == "right")]  # fmt: skip
+                pieces = [only(run, steps) for run, steps in inside if steps.any()]
+                both.append(score("network", pieces, subject.network.predict))
                 if not pieces:
                     continue
-                table = figures(score("network", pieces, subject.network.predict), args.boot)
-                tables.append(table.loc["R²"].rename((part + 0.5) / N_SHARES))
+                table = figures(both[-1], args.boot)
+                if low != ANSWER:
+                    lines[end][low + 0.5 / N_SHARES] = table.loc["R²"]
+                row = {"model": subject.name, "ends": end, "elapsed": label, "runs": len(pieces)}
                 rows.append(
-                    row | {"runs": len(pieces), "steps": sum(len(p.features) for p in pieces)}
+                    row | {"steps": sum(len(p.features) for p in pieces)}
                     | {f: cell(table.loc[f]) for f in ("R²", "r²", "LDS")} | _spread(subject, pieces)
                 )  # fmt: skip
-            if tables:
-                line = pd.DataFrame(tables)
-                interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
+            if all(both):
+                found = {f: difference(both[1], both[0], f, args.boot) for f in ("r²", "LDS")}
+                differences.append({"model": subject.name, "elapsed": label} | found)
+        for end, colour in (("right", "success"), ("wrong", "failure")):
+            line = pd.DataFrame(lines[end]).T
+            interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
         ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(-0.5, 1), xlim=(0, 1))
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)
     text = f"# Faithfulness as a run goes on\n\nRegenerate: `python -m analyses.elapsed`. {HELD_OUT}"
-    write(args.out, text, rows, _READING, save(figure, args.out))
+    reading = f"Wrong runs less right ones:\n\n{markdown(pd.DataFrame(differences))}\n{_READING}"
+    write(args.out, text, rows, reading, save(figure, args.out))
+
+
+def share_elapsed(run: Generation) -> Any:
+    """(T,) share of the thinking steps that lie before the middle of each; ANSWER for the answer."""
+    thinking = np.array([span.kind == "thinking" for span in run.spans])
+    middle = (np.cumsum(thinking) - 0.5) / max(thinking.sum(), 1)
+    return np.where(thinking, middle, ANSWER)
 
 
 def _spread(subject: Subject, runs: Sequence[MeasuredRun]) -> dict[str, str]:
@@ -68,8 +93,10 @@ _READING = """\
 The share elapsed is known only when a run has ended: this is for reading, not for detection. vSTREAM reports that R² of
 runs that end wrong starts to fall at about 20 %. The estimator was trained on right and wrong runs alike.
 
-R² is a share of the variance of the effects in its own fifth. The last fifth is mostly the answer, which is read off
-the text: hardly any region matters to it by itself, so that R² falls while the error in nats falls, too."""
+R² is a share of the variance of the effects in its own part. A run with fewer than five thinking steps has none in some
+of the parts, so that parts do not hold the same runs: the table of differences compares right and wrong runs within a
+part and not parts with each other. Wrong runs are about harder scenes. The answer stands apart: it is read off the
+text, and hardly any region matters to it by itself."""
 
 
 if __name__ == "__main__":

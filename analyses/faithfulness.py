@@ -10,12 +10,13 @@ ranks first are hidden together, and milliseconds per generated token. 95 % inte
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, Subject, arguments, generated, measured, subjects
+from analyses.common import HELD_OUT, Subject, arguments, fit_trees, generated, measured, subjects
 from trajkit.attribution.baselines import baselines, best_head
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.evaluation import (
@@ -29,12 +30,17 @@ from trajkit.attribution.evaluation import (
 from trajkit.attribution.features import raw_attention
 from trajkit.attribution.measure import Generation
 from trajkit.attribution.replay import replay
+from trajkit.attribution.training import fit_estimator
 from trajkit.cli.output import markdown
 from trajkit.progress import progress
 
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
+PAPERS, TREES = "linear, the papers' objective", "boosted trees"
 CEILING, FLOOR = "leave-one-out, measured", "random"
-IN_NATS = (OURS, LINEAR, CEILING, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation")
+IN_NATS = (
+    OURS, LINEAR, PAPERS, TREES, CEILING, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation",
+    "integrated gradients",
+)  # fmt: skip
 SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", CEILING)
 """Methods in the table of task families; the file beside the report has all."""
 
@@ -42,7 +48,7 @@ SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", CEILING)
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
         __doc__, "reports/faithfulness.md", argv, runs=(100, "test runs of each model"),
-        train_runs=(300, "runs for the AT2 recipe and the best single head"),
+        train_runs=(600, "runs for the methods that are fitted here"),
     )  # fmt: skip
     text = (
         f"# Faithfulness\n\nRegenerate: `python -m analyses.faithfulness`. {args.runs} sampled runs of each demo "
@@ -56,10 +62,10 @@ def main(argv: list[str] | None = None) -> None:
         for figure in ("r²", "LDS"):
             gains = {m: _cell(*paired_difference(runs, OURS, m, figure, args.boot)) for m in shown.index if m != OURS}
             shown[f"{figure}, {OURS} less this"] = pd.Series(gains)
-        kept = _value(table, OURS, "LDS") / _value(table, CEILING, "LDS")
+        kept = _cell(*paired_difference(runs, OURS, CEILING, "LDS", args.boot, compare=np.divide))
         text += (
             f"## {subject.name}\n\n{markdown(shown.fillna('').reset_index())}\n"
-            f"LDS of the {OURS} is {kept:.2f} of that of leave-one-out.\n\n"
+            f"LDS of the {OURS} over that of leave-one-out: {kept}; 0.9 was the aim.\n\n"
         )
         whole.append(table.assign(model=subject.name, family="all"))
         for family in sorted({s.task_set for s in runs}):
@@ -85,6 +91,8 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
     train = measured(subject, "validation", n_train)
     examples = [example for run in train for example in run.examples()]
     recipe = at2(examples, network.binding, vlm.n_features)
+    papers = fit_estimator(train, network.binding, vlm.n_features, "linear", scale_weight=0.0)
+    trees = fit_trees(train)
     head = best_head(examples, vlm.n_features)
     rng = np.random.default_rng(0)
 
@@ -94,6 +102,8 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
     methods: dict[str, Method] = {
         OURS: lambda run, measured: network.predict(features(run)),
         LINEAR: lambda run, measured: linear.predict(features(run)),
+        PAPERS: lambda run, measured: papers.predict(features(run)),
+        TREES: lambda run, measured: trees.predict(features(run)),
         "AT2 recipe": lambda run, measured: recipe.predict(features(run)),
         "best single head": lambda run, measured: features(run)[..., head],
         RAW: lambda run, measured: raw_attention(features(run), vlm.n_features),
@@ -104,7 +114,10 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
     scored: list[Scored] = []
     with progress(f"{subject.name}: scoring", total=n_runs) as bar:
         for run, found in generated(subject, n_runs):
-            scored += score_run(vlm, run, found, methods, how.ablation)
+            scored += [
+                replace(s, seconds=np.nan) if s.method == CEILING else s  # its time was spent in measuring
+                for s in score_run(vlm, run, found, methods, how.ablation)
+            ]
             bar.advance(run.item.task_set)
     return scored
 
@@ -130,20 +143,35 @@ def _value(table: pd.DataFrame, method: str, figure: str) -> float:
 
 _READING = """\
 r²: squared correlation of a method's scores with the measured effect of hiding each region alone, over all steps and
-regions; it forgives a wrong scale. R²: without forgiveness, for methods that predict nats. r² within steps: mean over
-steps of the squared correlation over regions, which asks only where a step looks and not how much it depends on
-looking. LDS: mean over steps of the Spearman correlation between measured effects of 32 random masks and the summed
-scores of the regions that each hides; most steps are such that hiding half of the image changes them little, and they
-count as much as the others. drop@n: nats that a step loses when the n regions that a method ranks first are hidden
-together. ms per token: time of scoring a whole run after it was generated, over its tokens, on this machine's CPU; the
-estimators, raw attention and single head take one pass of the model, which generation makes anyway, and ContextCite
-and leave-one-out take one for each mask or region (leave-one-out's was spent in measuring and is not shown).
+regions; it forgives a wrong scale, offset and sign. R²: without forgiveness, for methods that predict nats. r² within
+steps: mean over steps of r·|r| over regions, which asks only where a step looks and not how much it depends on looking;
+a method that points the wrong way is below 0. LDS: mean over steps of the Spearman correlation between measured effects
+of 32 random masks and the summed scores of the regions that each hides; most steps are such that hiding half of the
+image changes them little, and they count as much as the others. drop@n: nats that a step loses when the n regions that
+a method ranks first are hidden together. no answer: share of steps where a method scores all regions alike; they count
+as 0 in both means over steps. ms per token: time of scoring a whole run after it was generated, over its tokens, on
+this machine's CPU; the estimators, trees, raw attention and single head take one pass of the model, which generation
+makes anyway, ContextCite and feature ablation one for each mask or region. What it takes to train an estimator
+(minutes) and to segment an image (see [regions](regions.md)) is not in the column.
 
 The last two columns are paired: the same draws of scenes for both.
 
-leave-one-out is the ceiling for r² and close to one for LDS: it cannot see how regions act together. Single head: the
-one of all heads with the highest LDS on training runs. The AT2 recipe and the single head were fitted on the first 300
-training runs.
+leave-one-out measures every region alone: r² and R² are 1 by definition, and feature ablation is the same quantity from
+another program. It is a reference for LDS and drop@n and no ceiling: it cannot see how regions act together, and an
+additive surrogate fitted to masks, as ContextCite's, can rank masks better. The network estimator is trained on both,
+boosted trees on single regions alone from the same inputs: what the network has over them is LDS. Single head: the one
+of all heads with the highest LDS on training runs. Trees, single head, AT2's recipe and the papers' objective were
+fitted on the runs that the estimators were trained on.
+
+Where other figures have been published, they are of large models on photographs and documents (vSTREAM, arXiv
+2604.16587: attention estimator r² 0.70 to 0.91, raw attention 0.20, input gradient 0.55, TAM 0.70), and these are of
+small ones on a world of digits. TAM reads the output vocabulary at image positions, which a model learns only when it
+was pretrained to say what it sees; these were not, and its figures here say nothing of it elsewhere. AttnLRP starts
+from the logit of each token and stops at the image embeddings. ContextCite predicts log-probabilities and not logits.
+
+Two of the three models were trained anew, with their towers kept to what they see, after the first version of this page
+had shown how weak they were: then the network's r² and LDS were 0.52 and 0.48 on qwen2_5_vl, 0.38 and 0.41 on glm4v,
+where integrated gradients had an LDS of 0.73. On a model that hardly uses its image, attention says little.
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, arguments, cell, figures, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cell, difference, figures, measured, score, subjects, write
 from analyses.pictures import COLOURS, interval, panels, save
 
 
@@ -22,10 +22,11 @@ def main(argv: list[str] | None = None) -> None:
         runs = measured(subject, "test", args.runs)
         tokens = np.array([run.features[:, 0, -1].sum() for run in runs])  # the last feature of a step is its tokens
         fifth = np.searchsorted(np.quantile(tokens, (0.2, 0.4, 0.6, 0.8)), tokens)
-        tables, middles = [], []
+        tables, middles, ends = [], [], []
         for part in np.unique(fifth):
             inside = np.flatnonzero(fifth == part)
-            table = figures(score("network", [runs[i] for i in inside], subject.network.predict), args.boot)
+            ends.append(score("network", [runs[i] for i in inside], subject.network.predict))
+            table = figures(ends[-1], args.boot)
             middles.append(np.median(tokens[inside]))
             tables.append(table)
             span = f"{tokens[inside].min():.0f} to {tokens[inside].max():.0f}"
@@ -33,6 +34,10 @@ def main(argv: list[str] | None = None) -> None:
                 {"model": subject.name, "tokens": span, "runs": len(inside)}
                 | {f: cell(table.loc[f]) for f in ("r²", "R²", "LDS")}
             )
+        rows.append(
+            {"model": subject.name, "tokens": "longest less shortest fifth"}
+            | {f: difference(ends[-1], ends[0], f, args.boot) for f in ("r²", "LDS")}
+        )
         for ax, name in zip(axes, ("R²", "LDS"), strict=True):
             line = pd.DataFrame([table.loc[name] for table in tables])
             interval(ax, middles, line, COLOURS[subject.name], subject.name)

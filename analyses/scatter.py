@@ -5,19 +5,28 @@ python -m analyses.scatter    # minutes; writes reports/scatter.md and its pictu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, write
 from analyses.pictures import COUNTS, panels, save
+from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
+from trajkit.cli.output import markdown
+
+SIZES = (0, 0.05, 0.2, 0.5, 1, 2)
+"""Bands of the size of an estimate, nats."""
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(__doc__, "reports/scatter.md", argv, runs=(100, "test runs of each model"))
     figure, axes = panels(len(args.models), 4.0, 4.0)
     rows: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):
         runs = measured(subject, "test", args.runs)
         predicted = np.concatenate([subject.network.predict(run.features).ravel() for run in runs])
@@ -26,10 +35,11 @@ def main(argv: list[str] | None = None) -> None:
         row = {"model": subject.name, "regions × steps": len(actual)}
         row |= cells(score("network", runs, subject.network.predict), args.boot, ("r²", "R²", "r² within steps"))
         row |= {"slope of measured on predicted": f"{slope:.2f}"}
-        if isinstance(subject.network, NetworkEstimator):
-            width = np.concatenate([subject.network.half_width(run.features).ravel() for run in runs])
-            row[f"within half width (promised {COVERAGE:.0%})"] = f"{(np.abs(actual - predicted) <= width).mean():.1%}"
+        large = np.abs(actual) > 0.5
+        row |= {"r² where |measured| > 0.5": f"{np.corrcoef(predicted[large], actual[large])[0, 1] ** 2:.3f}"}
         rows.append(row)
+        if isinstance(subject.network, NetworkEstimator):
+            kept.append({"model": subject.name} | coverage(subject.network, runs, args.boot))
         low, high = np.quantile(np.concatenate([predicted, actual]), (0.0005, 0.9995))
         bins = ax.hexbin(
             predicted, actual, gridsize=48, extent=(low, high, low, high), bins="log", cmap=COUNTS, mincnt=1
@@ -37,19 +47,42 @@ def main(argv: list[str] | None = None) -> None:
         ax.axline((0, 0), slope=1, color="#b2182b", lw=1)
         ax.set(title=subject.name, xlabel="predicted effect, nats", ylabel="measured effect, nats", aspect="equal")
         figure.colorbar(bins, ax=ax, shrink=0.7, label="regions × steps")
-    write(
-        args.out,
-        f"# Predicted against measured effects\n\nRegenerate: `python -m analyses.scatter`. {HELD_OUT}",
-        rows,
-        _READING,
-        save(figure, args.out),
-    )
+    text = f"# Predicted against measured effects\n\nRegenerate: `python -m analyses.scatter`. {HELD_OUT}"
+    reading = f"{_READING}\n\n## Intervals\n\n{markdown(pd.DataFrame(kept))}\n{_INTERVALS}"
+    write(args.out, text, rows, reading, save(figure, args.out))
+
+
+def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int) -> dict[str, str]:
+    """Share of measured effects within the half width: of all, by size of the estimate, of each step's largest."""
+    inside: dict[str, list[tuple[int, int]]] = {}  # for each run: (how many lie within, of how many)
+    for run in runs:
+        estimate, width = network.predict_interval(run.features)
+        within, size = np.abs(run.single.T - estimate) <= width, np.abs(estimate)
+        top = np.eye(size.shape[1], dtype=bool)[estimate.argmax(1)]
+        chosen = {"all": size >= 0}
+        chosen |= {f"{low} to {high}": (size >= low) & (size < high) for low, high in pairwise(SIZES)}
+        chosen |= {f"over {SIZES[-1]}": size >= SIZES[-1], "the step's largest": top}
+        for name, which in chosen.items():
+            inside.setdefault(name, []).append((int(within[which].sum()), int(which.sum())))
+    drawn = np.random.default_rng(0).multinomial(len(runs), np.full(len(runs), 1 / len(runs)), n_boot)
+    shares = {}
+    for name, counts in inside.items():
+        hit, of = np.array(counts).T
+        with np.errstate(invalid="ignore"):
+            low, high = np.nanquantile((drawn @ hit) / (drawn @ of), (0.025, 0.975))
+        shares[name] = f"{hit.sum() / of.sum():.0%} ({low:.0%} to {high:.0%})" if of.sum() else ""
+    return shares
 
 
 _READING = """\
 A point is the effect of one region on one step; colour is the logarithm of how many points fall there; the red line is
 where they would all lie. Most regions have next to no effect on most steps, and the corner at 0 holds them. A slope
 above 1 says that large effects are predicted too small."""
+
+_INTERVALS = f"""\
+Share of measured effects that lie within `half_width` of the estimate, promised {COVERAGE:.0%}: over all, by the size
+of the estimate in nats, and for the region of each step with the largest one, which is what a terminal shows. A run is
+one scene."""
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     figure, axes = panels(len(args.models), 4.6, 3.9)
     rows: list[dict[str, Any]] = []
+    falls = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):
         train, test = measured(subject, "validation", args.train_runs), measured(subject, "test", args.runs)
         n = args.train_runs // len(FAMILIES)
@@ -41,6 +42,13 @@ def main(argv: list[str] | None = None) -> None:
                     row |= {target: cells(scored, args.boot, ("LDS",))["LDS"]}
                 rows.append(row)
                 bar.advance(source)
+        own = np.diag(matrix)
+        fall = (1 - matrix[:-1] / own)[~np.eye(len(own), dtype=bool)]
+        mixed = 1 - matrix[-1] / own
+        falls.append(
+            f"{subject.name}: LDS falls by {np.median(fall):.0%} of that of an estimator of the family's own (median; "
+            f"{fall.min():.0%} to {fall.max():.0%}), with the mixture by {np.median(mixed):.0%}."
+        )
         ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
         for i, j in np.ndindex(matrix.shape):
             ax.text(
@@ -56,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         ax.set_yticks(range(len(FAMILIES) + 1), [*FAMILIES, MIXTURE])
         ax.grid(visible=False)
     text = f"# Transfer between task families\n\nRegenerate: `python -m analyses.transfer`. {HELD_OUT}"
-    write(args.out, text, rows, _READING, save(figure, args.out))
+    write(args.out, text, rows, f"{_READING}\n\n{' '.join(falls)}", save(figure, args.out))
 
 
 _READING = """\

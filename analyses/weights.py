@@ -13,33 +13,41 @@ from analyses.common import arguments, measured, subjects, write
 from analyses.pictures import panels, save
 from trajkit.attribution.training import fit_estimator
 
+OBJECTIVES: dict[str, dict[str, Any]] = {"the papers'": {"scale_weight": 0.0}, "with squared error (shipped)": {}}
+
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(__doc__, "reports/weights.md", argv, train_runs=(600, "training runs, for the two halves"))
     figure, axes = panels(len(args.models), 3.8, 3.4)
     rows: list[dict[str, Any]] = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):
-        heads = subject.vlm.text_config.num_attention_heads
-        weights = subject.linear.arrays["weights"].reshape(-1, heads)
+        n, heads = subject.vlm.n_features, subject.vlm.text_config.num_attention_heads
         runs = measured(subject, "validation", args.train_runs)
-        a, b = (
-            fit_estimator(half, subject.linear.binding, subject.vlm.n_features, "linear").arrays["weights"]
-            for half in (runs[::2], runs[1::2])
-        )
-        share = np.abs(weights).sum(1) / np.abs(weights).sum()
-        rows.append(
-            {"model": subject.name}
-            | {f"layer {i + 1}": f"{value:.0%}" for i, value in enumerate(share)}
-            | {"r between halves of the runs": f"{np.corrcoef(a, b)[0, 1]:.2f}"}
-        )
+        spread = np.concatenate([run.features[..., :n].reshape(-1, n) for run in runs]).std(0)
+        for name, fitting in OBJECTIVES.items():
+            fitted = [
+                fit_estimator(part, subject.linear.binding, n, "linear", seed=seed, **fitting).arrays["weights"]
+                * spread
+                for seed, part in enumerate((runs, runs[::2], runs[1::2]))
+            ]
+            share = np.abs(fitted[0]).reshape(-1, heads).sum(1) / np.abs(fitted[0]).sum()
+            rows.append(
+                {"model": subject.name, "objective": name}
+                | {f"layer {i + 1}": f"{value:.0%}" for i, value in enumerate(share)}
+                | {"r between halves of the runs": f"{np.corrcoef(*fitted[1:])[0, 1]:.2f}"}
+            )
+        weights = (subject.linear.arrays["weights"] * spread).reshape(-1, heads)
         most = np.abs(weights).max()
         image = ax.imshow(weights, cmap="RdBu_r", vmin=-most, vmax=most)
         ax.set(title=subject.name, xlabel="head", ylabel="layer")
         ax.set_xticks(range(heads), [str(i + 1) for i in range(heads)])
         ax.set_yticks(range(len(weights)), [str(i + 1) for i in range(len(weights))])
         ax.grid(visible=False)
-        figure.colorbar(image, ax=ax, shrink=0.8, label="nats per unit of attention")
-    about = "Shares are of the sum of |weights|."
+        figure.colorbar(image, ax=ax, shrink=0.8, label="nats per SD of attention")
+    about = (
+        "Weights are times the standard deviation of the attention that they multiply: nats for a usual difference. "
+        "Shares are of the sum of their sizes. The picture shows the shipped linear estimator."
+    )
     text = f"# Weights of the linear estimator\n\nRegenerate: `python -m analyses.weights`. {about}"
     write(args.out, text, rows, _READING, save(figure, args.out))
 

@@ -77,8 +77,14 @@ def test_the_network_learns_what_no_linear_map_of_attention_can(network):
 
 def test_effects_lie_within_the_half_width_about_as_often_as_promised(network):
     fresh = examples(relative, 200, seed=5)
-    inside = [np.abs(e.single - network.predict(e.features)) <= network.half_width(e.features) for e in fresh]
-    assert 0.8 < np.concatenate(inside).mean() < 0.97
+    estimates, widths = zip(*(network.predict_interval(e.features) for e in fresh), strict=True)
+    size, width = np.abs(np.concatenate(estimates)), np.concatenate(widths)
+    inside = np.abs(np.concatenate([e.single for e in fresh]) - np.concatenate(estimates)) <= width
+    assert 0.85 < inside.mean() < 0.97
+    for low, high in ((0, 0.5), (0.5, 0.9), (0.9, 1)):  # of small effects and of large ones alike
+        band = (size >= np.quantile(size, low)) & (size <= np.quantile(size, high))
+        assert 0.75 < inside[band].mean() < 0.99
+    np.testing.assert_array_equal(width, np.concatenate([network.half_width(e.features) for e in fresh]))
 
 
 def test_regions_can_come_in_any_order(network):

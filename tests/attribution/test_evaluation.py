@@ -22,6 +22,7 @@ from trajkit.attribution.evaluation import (
     score_measured,
     score_run,
 )  # fmt: skip
+from trajkit.attribution.faithfulness import lds
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, measure
 from trajkit.vlm.sentences import split_steps
 
@@ -68,6 +69,16 @@ def test_figures_are_those_of_scipy_and_scikit_learn(runs, noisy, table):
     np.testing.assert_allclose(good["LDS"], np.mean(ranks))
     np.testing.assert_allclose(good["ms per token"], 10)
     assert table.loc[("exact", "r²"), "value"] == pytest.approx(1)
+
+
+def test_steps_without_an_answer_count_as_nothing_and_stay_in(runs, noisy):
+    silent = [np.where(np.arange(4)[:, None] < 2, 0.0, s) for s in noisy]
+    rows = [scored(n, r, s) for n, each in (("all", noisy), ("half", silent)) for r, s in zip(runs, each, strict=True)]
+    table = faithfulness_table(rows).set_index(["method", "figure"])["value"]
+    assert table["half", "no answer"] == 0.5
+    assert table["all", "no answer"] == 0
+    answered = [lds(s[t], r.masks, r.effects[:, t]) for r, s in zip(runs, noisy, strict=True) for t in (2, 3)]
+    assert table["half", "LDS"] == pytest.approx(np.mean(answered) / 2)
 
 
 def test_intervals_hold_the_value_and_groups_drawn_alike_leave_no_spread(runs, noisy, table):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.ablation import Ablation
     from trajkit.attribution.features import Pooling
 
-FORMAT = 2
+FORMAT = 3
 _CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
 _KINDS = {
     "linear": "trajkit.attribution.linear:LinearEstimator",

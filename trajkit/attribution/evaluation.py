@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.attribution.ablation import Ablation, measure_effects
-from trajkit.attribution.faithfulness import lds, r_squared
+from trajkit.attribution.faithfulness import lds, signed_r_squared
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.vlm.model import VLM
 
@@ -32,7 +32,7 @@ def baseline_method(vlm: VLM, baseline: Baseline) -> Method:
     return lambda run, measured: baseline(vlm, run.prompt, run.tokens, run.spans, run.regions)
 
 
-_SUMS = ("n", "x", "y", "xx", "yy", "xy", "residual", "within", "n_within", "lds", "n_lds", "steps")
+_SUMS = ("n", "x", "y", "xx", "yy", "xy", "residual", "within", "n_within", "lds", "n_lds", "steps", "silent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +97,12 @@ def joint_drops(
 
 def _sums(score: NDArray[np.float64], measured: MeasuredRun) -> NDArray[np.float64]:
     truth = measured.single.T  # (T, K)
-    within = np.array([r_squared(s, t) for s, t in zip(score, truth, strict=True)])
+    within = np.array([signed_r_squared(s, t) for s, t in zip(score, truth, strict=True)])
     ranks = np.array([lds(s, measured.masks, e) for s, e in zip(score, measured.effects.T, strict=True)])
     return np.array([
         score.size, score.sum(), truth.sum(), (score**2).sum(), (truth**2).sum(), (score * truth).sum(),
         ((score - truth) ** 2).sum(), np.nansum(within), np.isfinite(within).sum(), np.nansum(ranks),
-        np.isfinite(ranks).sum(), len(score),
+        np.isfinite(ranks).sum(), len(score), (np.ptp(score, axis=1) == 0).sum(),
     ])  # fmt: skip
 
 
@@ -112,8 +112,9 @@ def faithfulness_table(
     """One row a method and figure: value, low and high (95 %, resampling groups), in the order the methods came.
 
     Figures: r² (squared correlation with measured single-region effects, over all steps and regions), R² (for methods
-    in nats: 1 − residual / total), r² within steps (mean over steps), LDS (mean over steps), drop@n (nats), and ms per
-    token. Steps where a figure cannot be had (no variation) are left out of it, and figures that nothing is known of.
+    in nats: 1 − residual / total), r² within steps (mean over steps of r·|r|), LDS (mean over steps), drop@n (nats), no
+    answer (share of steps where a method scores all regions alike, which count as 0 in the two before), and ms per
+    token. Steps whose measured effects do not vary are left out for all methods; so are figures nothing is known of.
     """
     import pandas as pd
 
@@ -130,13 +131,22 @@ def faithfulness_table(
 
 
 def paired_difference(
-    scored: Iterable[Scored], a: str, b: str, figure: str, n_boot: int = 500, seed: int = 0
+    scored: Iterable[Scored],
+    a: str,
+    b: str,
+    figure: str,
+    n_boot: int = 500,
+    seed: int = 0,
+    compare: Callable[[Any, Any], Any] = np.subtract,
 ) -> tuple[float, float, float]:
-    """(value, low, high): a figure of method `a` less that of `b`, the same groups resampled for both."""
+    """(value, low, high): a figure of method `a` less that of `b`, the same groups resampled for both.
+
+    compare: what to make of the two instead; `np.divide` for their ratio.
+    """
     draws = _Draws(list(scored), n_boot, seed)
     first, second = (_figures(draws.totals(method), False)[figure] for method in (a, b))
-    difference = first - second
-    low, high = np.quantile(difference[1:], (0.025, 0.975))
+    difference = compare(first, second)
+    low, high = np.nanquantile(difference[1:], (0.025, 0.975))
     return float(difference[0]), float(low), float(high)
 
 
@@ -173,5 +183,6 @@ def _figures(totals: NDArray[np.float64], in_nats: bool) -> dict[str, NDArray[np
         figures["r² within steps"] = s["within"] / s["n_within"]
         figures["LDS"] = s["lds"] / s["n_lds"]
         figures |= {f"drop@{n}": drops[:, i] / s["steps"] for i, n in enumerate(TOP)}
+        figures["no answer"] = s["silent"] / s["steps"]
         figures["ms per token"] = 1000 * seconds / tokens
     return figures

@@ -17,15 +17,29 @@ def r_squared(predicted: Array, actual: Array) -> float:
     return float((x * y).sum()) ** 2 / scale if scale > 0 else float("nan")
 
 
+def signed_r_squared(predicted: Array, actual: Array) -> float:
+    """r·|r| of the Pearson correlation r, in [−1, 1]: as r², and negative when the sign is wrong.
+
+    0 when only `predicted` does not vary, since it answers nothing; NaN when `actual` does not: there is no question.
+    """
+    x, y = predicted.ravel() - predicted.mean(), actual.ravel() - actual.mean()
+    if not (y**2).sum() > 0:
+        return float("nan")
+    covariance, scale = float((x * y).sum()), float((x**2).sum() * (y**2).sum())
+    return covariance * abs(covariance) / scale if scale > 0 else 0.0
+
+
 def lds(scores: Array, masks: Array, effects: Array) -> float:
-    """Linear datamodelling score of one step: Spearman correlation over masks, in [−1, 1]; NaN when one is constant.
+    """Linear datamodelling score of one step: Spearman correlation over masks, in [−1, 1].
 
     scores: (K,) effects of single regions; masks: (M, K); effects: (M,) measured. A mask is predicted by the sum of
-    the scores that it hides.
+    the scores that it hides. 0 when only these sums do not vary, NaN when the effects do not.
     """
     from scipy.stats import rankdata
 
     x, y = rankdata(masks.astype(float) @ scores), rankdata(effects)
     x, y = x - x.mean(), y - y.mean()
+    if not (y**2).sum() > 0:
+        return float("nan")
     scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
-    return float((x * y).sum()) / scale if scale > 0 else float("nan")
+    return float((x * y).sum()) / scale if scale > 0 else 0.0

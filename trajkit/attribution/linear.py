@@ -49,7 +49,7 @@ class LinearEstimator(EffectEstimator):
         *,
         steps: int = 1000,
         batch_size: int = 512,
-        rate: float = 1e-3,
+        rate: float = 1e-2,
         scale_weight: float = 0.7,
         seed: int = 0,
         advance: Callable[[float], None] = lambda loss: None,

@@ -22,7 +22,11 @@ from trajkit.errors import InputError
 COVERAGE = 0.9
 """Share of effects that lie within `half_width` of their estimate."""
 _LAYERS = ("w1", "b1", "w2", "b2", "w3", "b3")
-_SHAPES = {"w1": 3, "b1": 2, "w2": 3, "b2": 2, "w3": 3, "b3": 2, "floor": 1, "mean": 1, "deviation": 1, "interval": 1}
+_SHAPES = {"w1": 3, "b1": 2, "w2": 3, "b2": 2, "w3": 3, "b3": 2, "floor": 1, "mean": 1, "deviation": 1, "offset": 1,
+           "from": 1, "factor": 1}  # fmt: skip
+_BANDS = 6
+_BAND_SIZE = 50
+"""Bands of |estimate| that intervals are calibrated in, and how many effects the last has at least."""
 _EXPANDED_BYTES = 2e9
 """Inputs of a training that take more than this are made anew in every epoch and not kept."""
 N_FACTS = 3
@@ -33,7 +37,8 @@ class NetworkEstimator(EffectEstimator):
     """A fitted network.
 
     arrays: `floor` (2·L·H,), added before the logarithm; `mean` and `deviation` (D,) of the inputs; `w1` (M, D, h) …
-    `b3` (M, 1) of the M members, the last layer in nats; `interval` (2,), offset and factor of `half_width`.
+    `b3` (M, 1) of the M members, the last layer in nats; for `half_width` `offset` (1,), and for each of B bands of
+    |estimate| `from` (B,), where it begins, rising from 0, nats, and `factor` (B,).
     """
 
     kind: ClassVar[str] = "network"
@@ -45,7 +50,8 @@ class NetworkEstimator(EffectEstimator):
             members, _, width = arrays["w1"].shape
             inputs = 3 * len(arrays["floor"]) + N_FACTS
             expected = {
-                "floor": arrays["floor"].shape, "mean": (inputs,), "deviation": (inputs,), "interval": (2,),
+                "floor": arrays["floor"].shape, "mean": (inputs,), "deviation": (inputs,), "offset": (1,),
+                "from": arrays["from"].shape, "factor": arrays["from"].shape,
                 "w1": (members, inputs, width), "b1": (members, width), "w2": (members, width, width),
                 "b2": (members, width), "w3": (members, width, 1), "b3": (members, 1),
             }  # fmt: skip
@@ -53,6 +59,8 @@ class NetworkEstimator(EffectEstimator):
             raise ValueError(f"arrays do not fit each other: { {n: a.shape for n, a in arrays.items()} }")
         if (arrays["deviation"] <= 0).any() or (arrays["floor"] <= 0).any():
             raise ValueError("floor and deviation must be positive")
+        if not len(arrays["from"]) or arrays["from"][0] != 0 or (np.diff(arrays["from"]) <= 0).any():
+            raise ValueError("bands must begin at 0 and rise")
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         return self._members(features).mean(0).astype(np.float32)
@@ -63,17 +71,18 @@ class NetworkEstimator(EffectEstimator):
         return members.mean(0).astype(np.float32), self._half_width(members)
 
     def half_width(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """(..., K, F) features → (..., K) nats: effects lie within this of `predict` as often as COVERAGE says.
+        """(..., K, F) features → (..., K) nats: effects lie within this of `predict` about as often as COVERAGE says.
 
-        After split-conformal prediction (Lei et al. 2018, doi 10.1080/01621459.2017.1307116), the members' spread as
-        scale: over regions and steps of runs like those that it was calibrated on, not for each by itself, and about as
-        often, since those steps also set the scale's offset and regions of one run are not independent.
+        Split-conformal prediction (Lei et al. 2018, doi 10.1080/01621459.2017.1307116) with the members' spread as
+        scale, by bands of |estimate| (Vovk et al. 2003, Mondrian confidence machines): most effects are next to
+        nothing, and over all of them together the promise would be kept by those alone. It holds over the effects of a
+        band in runs like those of the calibration, about, since regions of one run are not independent.
         """
         return self._half_width(self._members(features))
 
     def _half_width(self, members: NDArray[np.float32]) -> NDArray[np.float32]:
-        offset, factor = self.arrays["interval"]
-        return (factor * (members.std(0) + offset)).astype(np.float32)
+        band = np.searchsorted(self.arrays["from"], np.abs(members.mean(0)), "right") - 1
+        return (self.arrays["factor"][band] * (members.std(0) + self.arrays["offset"])).astype(np.float32)
 
     def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(M, ..., K) estimates of each member."""
@@ -101,7 +110,7 @@ class NetworkEstimator(EffectEstimator):
         batch_size: int = 64,
         rate: float = 6e-3,
         rank_weight: float = 0.3,
-        calibration: float = 0.1,
+        calibration: float = 0.15,
         seed: int = 0,
         advance: Callable[[float], None] = lambda loss: None,
     ) -> Self:
@@ -109,7 +118,7 @@ class NetworkEstimator(EffectEstimator):
 
         The loss is the mean squared error of single-region effects, as a share of the variance of mask effects, less
         rank_weight · (mean Pearson r within steps between predicted and measured effects of random masks).
-        calibration: the share of groups that members are not trained on and that set the interval's factor.
+        calibration: the share of groups that members are not trained on and that set the intervals.
         Raises InputError when no step's effects vary over its masks, or there are too few groups to set some aside.
         """
         import torch
@@ -165,10 +174,9 @@ class NetworkEstimator(EffectEstimator):
                 advance(float(loss.detach()) / members)
         arrays = {name: layer.detach().numpy() for name, layer in layers.items()}
         arrays |= {"w3": arrays["w3"] * unit, "b3": arrays["b3"] * unit}
-        arrays |= {"floor": floor, "mean": mean, "deviation": deviation, "interval": np.array([0, 1])}
+        arrays |= {"floor": floor, "mean": mean, "deviation": deviation}
         fitted = cls({name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()}, binding)
-        interval = _calibrate(fitted, held_out)
-        return cls({**fitted.arrays, "interval": interval}, binding)
+        return cls({**fitted.arrays, **_calibrate(fitted, held_out)}, binding)
 
 
 def expand(features: NDArray[np.float32], floor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -216,11 +224,18 @@ def _set_aside(examples: list[StepExample], share: float, seed: int) -> tuple[li
     return [e for e in examples if e.group_id not in aside], [e for e in examples if e.group_id in aside]
 
 
-def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> NDArray[np.float32]:
-    """(offset, factor) of `half_width`."""
-    error = np.concatenate([np.abs(e.single - fitted.predict(e.features)) for e in examples])
-    spread = np.concatenate([fitted._members(e.features).std(0) for e in examples])
+def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> dict[str, NDArray[np.float32]]:
+    """`offset`, `from` and `factor` of `half_width`; each band holds about half as many effects as the one below."""
+    members = [fitted._members(e.features) for e in examples]
+    size = np.abs(np.concatenate([m.mean(0) for m in members]))
+    spread = np.concatenate([m.std(0) for m in members])
+    error = np.abs(np.concatenate([e.single - m.mean(0) for e, m in zip(examples, members, strict=True)]))
     offset = max(float(np.median(error)), 1e-6)
-    rank = min(int(np.ceil(COVERAGE * (len(error) + 1))), len(error))
-    factor = np.sort(error / (spread + offset))[rank - 1]
-    return np.array([offset, factor], np.float32)
+    n_bands = int(np.clip(np.log2(len(size) / _BAND_SIZE), 1, _BANDS))
+    starts = np.unique([0.0, *np.quantile(size, 1 - 0.5 ** np.arange(1, n_bands))]).astype(np.float32)
+    band = np.searchsorted(starts, size, "right") - 1
+    factors = []
+    for b in range(len(starts)):
+        scaled = np.sort((error / (spread + offset))[band == b])
+        factors.append(scaled[min(int(np.ceil(COVERAGE * (len(scaled) + 1))), len(scaled)) - 1])
+    return {"offset": np.array([offset], np.float32), "from": starts, "factor": np.array(factors, np.float32)}

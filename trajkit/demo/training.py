@@ -190,8 +190,8 @@ class Trainer:
         batch = self.batches.draw(rng, "train", stage.images, stage.questions, stage.difficulty)
         inputs = {k: v.to(self.device) for k, v in batch.inputs.items()}
         targets, weights = batch.targets.to(self.device), batch.weights.to(self.device)
-        seen: list[Tensor] = []  # what the tower says of the image tokens within the pass
-        hook = self.model.model.visual.register_forward_hook(lambda *args: seen.append(args[-1].pooler_output))
+        tower: list[Tensor] = []  # what the tower says of the image tokens within the pass
+        hook = self.model.model.visual.register_forward_hook(lambda *args: tower.append(args[-1].pooler_output))
         hidden = self.model.model(**inputs).last_hidden_state[:, :-1]  # (B, S-1, width)
         hook.remove()
         counted = weights > 0
@@ -199,7 +199,7 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits, targets[counted], reduction="none")
         loss = (loss * weights[counted]).sum() / weights.sum()
         if stage.cells:
-            loss = (1 - stage.cells) * loss + stage.cells * self._cell_loss(seen[0], batch.scenes)[0]
+            loss = (1 - stage.cells) * loss + stage.cells * self._cell_loss(tower[0], batch.scenes)[0]
         return loss, float((logits.argmax(-1) == targets[counted]).float().mean())
 
     def _cell_loss(self, seen: Tensor, scenes: list[Scene]) -> tuple[Tensor, float]:

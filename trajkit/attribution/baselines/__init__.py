@@ -38,17 +38,17 @@ class Baseline(Protocol):
 def baselines(ablation: Ablation = "mean") -> dict[str, Baseline]:
     """By the name that a table shows. ablation: how those that hide regions, or start from an image without any, do it.
 
-    `tokens` hides no pixels, so that two which work on pixels are left out.
+    `tokens` hides no pixels, so that those which work on pixels are left out.
     """
     found: dict[str, Baseline] = {
         "attention rollout": rollout,
-        "input × gradient": input_x_gradient,
         "AttnLRP": attnlrp,
         "TAM": tam,
         "ContextCite, 32 masks": partial(contextcite, n_masks=32, ablation=ablation),
         "ContextCite, 64 masks": partial(contextcite, n_masks=64, ablation=ablation),
     }
     if ablation != "tokens":
+        found["input × gradient"] = partial(input_x_gradient, ablation=ablation)
         found["integrated gradients"] = partial(integrated_gradients, ablation=ablation)
         found["feature ablation"] = partial(feature_ablation, ablation=ablation)
     return found

@@ -27,13 +27,13 @@ def contextcite(
 ) -> NDArray[np.float64]:
     """(T, K) nats: weights of hidden regions in a Lasso fitted to the measured effects of `n_masks` random masks.
 
-    The masks are drawn afresh from `seed` and each measured by a pass of its own. As published: each region kept with
-    probability ½, columns standardised, `alpha` = 0.01 on targets per token, weights scaled back. Otherwise: the target
-    is the drop in log-probability, as elsewhere here, and not the logit of the probability.
+    The masks are drawn afresh from `seed` and the tokens, and each measured by a pass of its own. As published: each
+    region kept with probability ½, columns standardised, `alpha` = 0.01 on targets per token, weights scaled back.
+    Otherwise: the target is the drop in log-probability, as elsewhere here, and not the logit of the probability.
     """
     from sklearn.linear_model import Lasso
 
-    masks = random_masks(np.random.default_rng(seed), n_masks, regions.k)
+    masks = random_masks(np.random.default_rng([seed, *tokens.tolist()]), n_masks, regions.k)
     effects = measure_effects(vlm, prompt, tokens, spans, regions, masks, ablation)  # (M, T)
     lengths = np.array([span.end - span.start for span in spans])
     spread = masks.std(0)

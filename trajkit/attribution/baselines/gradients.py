@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -25,15 +26,22 @@ from trajkit.vlm.sentences import Span
 
 
 def input_x_gradient(
-    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Tensor,
+    spans: Sequence[Span],
+    regions: Regions,
+    ablation: Ablation = "mean",
 ) -> NDArray[np.float64]:
-    """(T, K) nats: Σ over the numbers of a region's pixels of x · ∂log p(step)/∂x, signed.
+    """(T, K) nats: Σ over the numbers of a region's pixels of (x − x′) · ∂log p(step)/∂x, signed.
 
-    x is normalised by the processor, so that the colour it subtracts counts as nothing. One forward and one backward
-    pass a step. Shrikumar et al. 2016 (arXiv 1605.01713).
+    x′ is the image filled as the ablation fills it, which is what a region's pixels count from; from the processor's
+    own zero, a grey, the scores say far less of what hiding does. One forward and one backward pass a step.
+    Shrikumar et al. 2016 (arXiv 1605.01713).
     """
-    method = captum_attr().InputXGradient(StepLogprobs(vlm, prompt, tokens, spans))
-    return _scores(vlm, prompt, regions, spans, method, {})
+    method = captum_attr().Saliency(StepLogprobs(vlm, prompt, tokens, spans))
+    away = prompt.inputs["pixel_values"] - _filled(vlm, prompt, ablation)
+    return _scores(vlm, prompt, regions, spans, method, {"abs": False}, away)
 
 
 def integrated_gradients(
@@ -42,7 +50,7 @@ def integrated_gradients(
     tokens: Tensor,
     spans: Sequence[Span],
     regions: Regions,
-    steps: int = 16,
+    steps: int = 32,
     batch_size: int = 16,
     ablation: Ablation = "mean",
 ) -> NDArray[np.float64]:
@@ -53,16 +61,25 @@ def integrated_gradients(
     time. Sundararajan et al. 2017 (arXiv 1703.01365).
     """
     method = captum_attr().IntegratedGradients(StepLogprobs(vlm, prompt, tokens, spans))
-    filled = vlm.pixel_values([Image.fromarray(fill(image, ablation)) for image in prompt.canvas.images])
+    filled = _filled(vlm, prompt, ablation)
     settings = {"baselines": filled[None], "n_steps": steps, "internal_batch_size": batch_size}
-    return _scores(vlm, prompt, regions, spans, method, settings)
+    return _scores(vlm, prompt, regions, spans, method, settings, torch.ones_like(filled))
+
+
+def _filled(vlm: VLM, prompt: Prompt, ablation: Ablation) -> Tensor:
+    return vlm.pixel_values([Image.fromarray(fill(image, ablation)) for image in prompt.canvas.images])
 
 
 def _scores(
-    vlm: VLM, prompt: Prompt, regions: Regions, spans: Sequence[Span], method: Any, settings: dict[str, Any]
-) -> NDArray[np.float64]:
+    vlm: VLM, prompt: Prompt, regions: Regions, spans: Sequence[Span], method: Any, settings: dict[str, Any],
+    times: Tensor,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Sums over each region's pixels of what captum says of them, times `times`, (P, C)."""
     labels = patch_labels(vlm, prompt, regions)
     image = prompt.inputs["pixel_values"][None].clone().requires_grad_()  # (1, P, C)
     return np.stack(
-        [pool_pixels(method.attribute(image, target=t, **settings)[0], labels, regions.k) for t in range(len(spans))]
+        [
+            pool_pixels(method.attribute(image, target=t, **settings)[0] * times, labels, regions.k)
+            for t in range(len(spans))
+        ]
     )
