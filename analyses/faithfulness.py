@@ -1,4 +1,4 @@
-"""How faithful the estimated effects are, beside published methods, a ceiling and a floor.
+"""How faithful the estimated effects are, beside published methods, measured ones and chance.
 
     python -m analyses.faithfulness                # about half an hour on 2 cores; writes reports/faithfulness.md
     python -m analyses.faithfulness --runs 30      # sooner, with wider intervals
@@ -36,18 +36,18 @@ from trajkit.progress import progress
 
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 PAPERS, TREES = "linear, the papers' objective", "boosted trees"
-CEILING, FLOOR = "leave-one-out, measured", "random"
+REFERENCE, FLOOR = "leave-one-out, measured", "random"
 IN_NATS = (
-    OURS, LINEAR, PAPERS, TREES, CEILING, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation",
+    OURS, LINEAR, PAPERS, TREES, REFERENCE, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation",
     "integrated gradients",
 )  # fmt: skip
-SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", CEILING)
+SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", REFERENCE)
 """Methods in the table of task families; the file beside the report has all."""
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/faithfulness.md", argv, runs=(100, "test runs of each model"),
+        __doc__, "reports/faithfulness.md", argv, runs=(80, "test runs of each model"),
         train_runs=(600, "runs for the methods that are fitted here"),
     )  # fmt: skip
     text = (
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         for figure in ("r²", "LDS"):
             gains = {m: _cell(*paired_difference(runs, OURS, m, figure, args.boot)) for m in shown.index if m != OURS}
             shown[f"{figure}, {OURS} less this"] = pd.Series(gains)
-        kept = _cell(*paired_difference(runs, OURS, CEILING, "LDS", args.boot, compare=np.divide))
+        kept = _cell(*paired_difference(runs, OURS, REFERENCE, "LDS", args.boot, compare=np.divide))
         text += (
             f"## {subject.name}\n\n{markdown(shown.fillna('').reset_index())}\n"
             f"LDS of the {OURS} over that of leave-one-out: {kept}; 0.9 was the aim.\n\n"
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             own = faithfulness_table(part, in_nats=IN_NATS, n_boot=args.boot)
             whole.append(own.assign(model=subject.name, family=family))
             row = {"model": subject.name, "family": family}
-            row |= {f"{f}, {m}": _value(own, m, f) for f in ("r²", "LDS") for m in SHOWN if (f, m) != ("r²", CEILING)}
+            row |= {f"{f}, {m}": _value(own, m, f) for f in ("r²", "LDS") for m in SHOWN if (f, m) != ("r²", REFERENCE)}
             families.append(row)
     text += (
         f"{_READING}\n## By task family\n\n{markdown(pd.DataFrame(families))}\n"
@@ -108,14 +108,14 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
         "best single head": lambda run, measured: features(run)[..., head],
         RAW: lambda run, measured: raw_attention(features(run), vlm.n_features),
         **{label: baseline_method(vlm, baseline) for label, baseline in baselines(how.ablation).items()},
-        CEILING: lambda run, measured: measured.single.T,
+        REFERENCE: lambda run, measured: measured.single.T,
         FLOOR: lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
     scored: list[Scored] = []
     with progress(f"{subject.name}: scoring", total=n_runs) as bar:
         for run, found in generated(subject, n_runs):
             scored += [
-                replace(s, seconds=np.nan) if s.method == CEILING else s  # its time was spent in measuring
+                replace(s, seconds=np.nan) if s.method == REFERENCE else s  # its time was spent in measuring
                 for s in score_run(vlm, run, found, methods, how.ablation)
             ]
             bar.advance(run.item.task_set)

@@ -139,7 +139,8 @@ _READING = """\
 The demo's images have 64 image tokens, so 64 is the most regions that attention can tell apart. A strategy is scored
 over its own regions: LDS of different rows answers different questions, as it does in vSTREAM's table (random blocks
 .28/.32/.35/.33 and Voronoi .37/.45/.46/.44 at K = 16/32/64/128, semantic about .70). Blocks of a 4 × 4 grid are the
-demo's cells by construction; no real image has a grid that fits so well."""
+demo's cells by construction; no real image has a grid that fits so well. DINOv3, vSTREAM's choice, has no row: its
+weights are given out only to those who accept a licence, and were not at hand."""
 _TIME = """\
 vSTREAM's DINOv3-Large takes about a hundredth of the time of inference. Models here are a thousand times smaller than
 theirs, and clustering does not shrink with the model."""

@@ -6,8 +6,8 @@
     python -m pipelines.train_estimator --model data/demo/glm4v --out data/demo/glm4v-estimator
 
 Trained on scenes of validation digits. Measured runs stay below runs/measured, where analyses find them. Writes the
-network to data/demo/estimator and the linear map, the papers' baseline, to data/demo/estimator-linear. How faithful
-they are on scenes of test digits: `python -m analyses.faithfulness`.
+network to data/demo/estimator and the linear map, in the papers' form, to data/demo/estimator-linear. How faithful they
+are on scenes of test digits: `python -m analyses.faithfulness`.
 """
 
 from __future__ import annotations

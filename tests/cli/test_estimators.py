@@ -41,14 +41,16 @@ def test_an_estimator_is_trained_in_one_command_and_collects_runs(cli, grouped, 
     assert isinstance(tk.EffectEstimator.load(tmp_path / "linear"), tk.LinearEstimator)
 
 
-def test_an_estimator_is_evaluated_beside_raw_attention_ceiling_and_floor(cli, grouped, model_and_estimator, tmp_path):
+def test_an_estimator_is_evaluated_beside_raw_attention_leave_one_out_and_chance(
+    cli, grouped, model_and_estimator, tmp_path
+):
     table = tmp_path / "table.csv"
     result = cli("evaluate", grouped(2), *model_and_estimator, *QUICK, "--out", table)
     assert result.code == 0, result.err
-    for word in ("raw attention", "ceiling", "floor", "LDS", "Only 2 images"):
+    for word in ("raw attention", "leave-one-out", "floor", "LDS", "Only 2 images"):
         assert word in result.out
     measured = pd.read_csv(table, keep_default_na=False).set_index(["task_set", "method", "figure"])
-    assert measured.loc[("", "measured (ceiling)", "r²"), "value"] == pytest.approx(1)
+    assert measured.loc[("", "leave-one-out (measured)", "r²"), "value"] == pytest.approx(1)
 
 
 def test_questions_of_several_task_sets_are_evaluated_for_each_of_them(cli, grouped, model_and_estimator, tmp_path):

@@ -43,7 +43,7 @@ def evaluate(
     """Measure what hiding regions really does to each step, and compare with what the estimator says.
 
     Use images that the estimator was not trained on. Every figure stands beside raw attention, chance (the floor) and
-    the measured effects themselves (the ceiling), with 95 % intervals that resample images.
+    the measured effects of single regions themselves (leave-one-out), with 95 % intervals that resample images.
 
     [bold]Example[/bold]
 
@@ -78,7 +78,7 @@ def evaluate(
     compared: dict[str, Method] = {
         "estimator": lambda run, measured: ours.predict(features(run)),
         "raw attention": lambda run, measured: raw_attention(features(run), vlm.n_features),
-        "measured (ceiling)": lambda run, measured: measured.single.T,
+        "leave-one-out (measured)": lambda run, measured: measured.single.T,
         "random (floor)": lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
     if methods == "all":
@@ -95,7 +95,7 @@ def evaluate(
     if not scored:
         raise InputError(f"none of the {len(asked)} runs had a step; is this a thinking model?")
     families = sorted({s.task_set for s in scored})
-    in_nats = ("estimator", "measured (ceiling)")
+    in_nats = ("estimator", "leave-one-out (measured)")
     table = faithfulness_table(scored, in_nats=in_nats, seed=seed)
     by_family = {
         family: faithfulness_table([s for s in scored if s.task_set == family], in_nats=in_nats, seed=seed)
@@ -107,7 +107,7 @@ def evaluate(
     steps = sum(int(s.drops.shape[0]) for s in scored if s.method == "estimator")
     show_frame(stdout(), _wide(table), f"Faithfulness on {steps} steps of {groups} images")
     if by_family:
-        show_frame(stdout(), _by_family(by_family), "The estimator by task set, beside raw attention and the ceiling")
+        show_frame(stdout(), _by_family(by_family), "The estimator by task set, beside raw attention and leave-one-out")
     typer.echo("r², R²: with the measured effect of hiding each region. LDS: rank correlation over random masks.")
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     if groups < 20:
@@ -134,7 +134,7 @@ def _by_family(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 "r²": value.get(("estimator", "r²"), ""),
                 "LDS": value.get(("estimator", "LDS"), ""),
                 "raw attention, LDS": value.get(("raw attention", "LDS"), ""),
-                "ceiling, LDS": value.get(("measured (ceiling)", "LDS"), ""),
+                "leave-one-out, LDS": value.get(("leave-one-out (measured)", "LDS"), ""),
             }
         )
     return pd.DataFrame(rows)
