@@ -45,8 +45,10 @@ def main(argv: list[str] | None = None) -> None:
             predicted, actual, gridsize=48, extent=(low, high, low, high), bins="log", cmap=COUNTS, mincnt=1
         )
         ax.axline((0, 0), slope=1, color="#b2182b", lw=1)
-        ax.set(title=subject.name, xlabel="predicted effect, nats", ylabel="measured effect, nats", aspect="equal")
-        figure.colorbar(bins, ax=ax, shrink=0.7, label="regions × steps")
+        ax.set(title=subject.name, xlabel="predicted effect, nats", aspect="equal")
+        bar = figure.colorbar(bins, ax=ax, shrink=0.7)
+    axes[0].set_ylabel("measured effect, nats")
+    bar.set_label("regions × steps")
     text = f"# Predicted against measured effects\n\nRegenerate: `python -m analyses.scatter`. {HELD_OUT}"
     reading = f"{_READING}\n\n## Intervals\n\n{markdown(pd.DataFrame(kept))}\n{_INTERVALS}"
     write(args.out, text, rows, reading, save(figure, args.out))

@@ -39,11 +39,13 @@ def main(argv: list[str] | None = None) -> None:
         weights = (subject.linear.arrays["weights"] * spread).reshape(-1, heads)
         most = np.abs(weights).max()
         image = ax.imshow(weights, cmap="RdBu_r", vmin=-most, vmax=most)
-        ax.set(title=subject.name, xlabel="head", ylabel="layer")
+        ax.set(title=subject.name, xlabel="head")
         ax.set_xticks(range(heads), [str(i + 1) for i in range(heads)])
         ax.set_yticks(range(len(weights)), [str(i + 1) for i in range(len(weights))])
         ax.grid(visible=False)
-        figure.colorbar(image, ax=ax, shrink=0.8, label="nats per SD of attention")
+        bar = figure.colorbar(image, ax=ax, shrink=0.8)
+    axes[0].set_ylabel("layer")
+    bar.set_label("nats per SD of attention")
     about = (
         "Weights are times the standard deviation of the attention that they multiply: nats for a usual difference. "
         "Shares are of the sum of their sizes. The picture shows the shipped linear estimator."

@@ -162,7 +162,7 @@ def test_a_missing_estimator_says_how_to_make_one(tmp_path):
 
 DAMAGES = [
     "truncated", "shape", "dtype", "nan", "missing", "header", "kind", "binding", "bound to another", "version",
-    "other weights", "pickle",
+    "other weights", "pickle", "card", "list",
 ]  # fmt: skip
 
 
@@ -193,6 +193,10 @@ def test_damaged_files_are_refused(tmp_path, estimator, damage):
             card.write_text(json.dumps(record | {"binding": {"fingerprint": "abc"}}))
         case "bound to another":
             card.write_text(json.dumps(record | {"binding": record["binding"] | {"fingerprint": "xyz"}}))
+        case "card":
+            card.write_text(json.dumps(record | {"card": record["card"] | {"r2": 0.99}}))
+        case "list":
+            card.write_text("[1, 2]")
         case "version":
             card.write_text(json.dumps(record | {"format": 99}))
         case "pickle":

@@ -119,6 +119,12 @@ def test_bad_arguments_are_refused(scene_image, method, k, message):
         tk.segment(scene_image, method, k)
 
 
+@pytest.mark.parametrize("thing", ["scene.png", np.zeros((8, 8, 3), np.uint8)])
+def test_what_is_no_image_is_refused(thing):
+    with pytest.raises(InputError, match="expected an image"):
+        tk.segment([thing], "blocks")
+
+
 def test_a_label_map_with_a_gap_is_refused():
     with pytest.raises(InputError, match=r"use every label 0\.\.2"):
         Regions(np.array([[0, 2]]), 3)

@@ -98,6 +98,12 @@ def test_other_settings_are_refused(folder, trained):
         MeasuredStore(folder, asdict(HOW) | {"ablation": "tokens"})
 
 
+def test_settings_without_any_run_are_replaced(tmp_path, trained):
+    MeasuredStore(tmp_path, asdict(HOW))
+    MeasuredStore(tmp_path, asdict(HOW) | {"ablation": "tokens"})
+    MeasuredStore(tmp_path, asdict(HOW) | {"ablation": "tokens"})
+
+
 def test_a_damaged_file_is_named(folder, trained, tmp_path):
     import shutil
 

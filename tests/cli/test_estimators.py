@@ -31,7 +31,8 @@ def test_an_estimator_is_trained_in_one_command_and_collects_runs(cli, grouped, 
     assert result.code == 0, result.err
     assert "Measured 4 runs with" in result.out
     assert "peak memory" in result.out
-    assert "On images held out: r²" in result.out
+    assert "of them, held out: r²" in result.out
+    assert "too few to tell much" in result.out
     assert tk.EffectEstimator.load(out).card["runs"] == 4
     collected = cli("collect", grouped(1), "--estimator", out, "--out", tmp_path / "t", "--samples", "1")
     assert collected.code == 0, collected.err
@@ -63,13 +64,16 @@ def test_questions_of_several_task_sets_are_evaluated_for_each_of_them(cli, grou
     assert set(pd.read_csv(table, keep_default_na=False)["task_set"]) == {"", "set 0", "set 1"}
 
 
-def test_an_image_that_cannot_be_opened_is_left_out_and_named(cli, grouped, model_and_estimator, tmp_path):
+def test_an_image_that_cannot_be_opened_is_left_out_and_named_and_the_command_ends_with_1(
+    cli, grouped, model_and_estimator, tmp_path
+):
     path = grouped(3)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("\n".join(map(json.dumps, [rows[0], rows[1] | {"image": "gone.png"}, rows[2]])))
     result = cli("evaluate", path, *model_and_estimator, *QUICK)
-    assert result.code == 0, result.err
+    assert result.code == 1
     assert "left out question" in result.err
+    assert "1 of 3 questions could not be used" in result.err
     assert "gone.png does not exist" in result.err
     assert "Only 2 images" in result.out
 

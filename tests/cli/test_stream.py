@@ -7,6 +7,7 @@ import signal
 import threading
 
 import numpy as np
+import pytest
 
 from trajkit.detection.monitor import Verdict
 
@@ -24,18 +25,22 @@ def test_plain_output_has_the_question_each_step_and_the_answer(cli, picture, mo
     assert result.err == ""
 
 
-def test_json_is_one_object_a_line_with_effects_and_an_end(cli, picture, model_and_estimator):
+def test_json_is_one_object_a_line_with_regions_effects_and_an_end(cli, picture, model_and_estimator):
     arguments = ("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--json", "--seed", "3")
     first, again = cli(*arguments), cli(*arguments)
     records = [json.loads(line) for line in first.out.splitlines()]
-    *steps, end = records
+    start, *steps, end = records
+    assert (start["event"], start["question"]) == ("start", "read row 2.")
+    assert len(start["regions"]) == end["n_regions"]
+    assert sum(region["area"] for region in start["regions"]) == pytest.approx(1, abs=0.01)
+    assert all(0 <= left < right <= start["width"] for left, _, right, _ in (r["box"] for r in start["regions"]))
     assert {r["event"] for r in steps} == {"step"}
     assert end["event"] == "end"
     assert end["n_steps"] == len(steps)
     assert all(len(r["effects"]) == end["n_regions"] for r in steps)
     assert all(r["half_width"] is None for r in steps)  # a linear estimator has none
     assert np.isfinite([e for r in steps for e in r["effects"]]).all()
-    assert [r["text"] for r in steps] == [json.loads(line)["text"] for line in again.out.splitlines()[:-1]]
+    assert [r["text"] for r in steps] == [json.loads(line)["text"] for line in again.out.splitlines()[1:-1]]
 
 
 def test_a_short_limit_is_told_as_no_answer(cli, picture, model_and_estimator):

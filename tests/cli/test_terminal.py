@@ -140,6 +140,18 @@ def test_no_line_is_wider_than_the_terminal_and_all_is_there(width):
         assert part in text
 
 
+def test_a_map_of_weak_effects_stays_pale():
+    """A first step that hardly rests on anything is not painted as if it rested on something."""
+    weak = replace(STEP, effects=STEP.effects / 20)
+    assert strongest_red(show(weak, on=console())) < strongest_red(show(STEP, on=console())) - 80
+
+
+def strongest_red(text: str) -> int:
+    """How far red exceeds green in the reddest pixel of the heat map, after the legend."""
+    pixels = re.findall(r"38;2;(\d+);(\d+);(\d+)", text.split("lie within")[1])
+    return max(int(red) - int(green) for red, green, _ in pixels)
+
+
 def test_the_strongest_effect_stands_with_its_interval_where_there_is_one():
     sure = replace(STEP, half_width=np.array([0.3, 9, 9, 9], np.float32))
     for on in (console(), console(terminal=False)):

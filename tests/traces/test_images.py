@@ -78,6 +78,15 @@ def test_a_picture_just_below_the_limit_is_not_too_large() -> None:
         open_image(header_only_png(8_000, 5_000))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"\0\0\0\x18ftypisom" + bytes(20), b"\x1aE\xdf\xa3" + bytes(40), b"RIFF\0\0\0\0AVI " + bytes(9)],
+)
+def test_a_video_is_called_one(data: bytes) -> None:
+    with pytest.raises(InputError, match="is a video; video is not supported: pass single frames"):
+        open_image(data)
+
+
 def test_the_camera_s_rotation_is_applied() -> None:
     image = Image.new("RGB", (40, 20), "black")
     image.paste("white", (0, 0, 20, 20))

@@ -117,7 +117,7 @@ class EffectEstimator(ABC):
             "kind": self.kind,
             "binding": asdict(self.binding),
             "sha256": self.digest,
-            "bound_sha256": _bound(self.kind, asdict(self.binding), self.digest),
+            "bound_sha256": _bound(self.kind, asdict(self.binding), dict(self.card), self.digest),
             "card": dict(self.card),
         }
         with replacing(folder / _WEIGHTS) as file:
@@ -142,9 +142,11 @@ class EffectEstimator(ABC):
                 )
         try:
             record = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError(f"{_CARD} is a {type(record).__name__} and no object")
             if record["format"] != FORMAT:
                 raise InputError(
-                    f"the estimator in {folder} has format {record['format']}, this trajkit reads {FORMAT}; "
+                    f"the estimator in {folder} has format {record['format']!r}, this trajkit reads {FORMAT}; "
                     "train it again."
                 )
             module, name = _KINDS[record["kind"]].split(":")
@@ -156,12 +158,17 @@ class EffectEstimator(ABC):
             found.check_arrays(arrays)
             if record["sha256"] != _digest(arrays):
                 raise ValueError(f"{_CARD} and {_WEIGHTS} were not saved together")
-            if record["bound_sha256"] != _bound(record["kind"], record["binding"], record["sha256"]):
+            bound = _bound(record["kind"], record["binding"], record["card"], record["sha256"])
+            if record["bound_sha256"] != bound:
                 raise ValueError(f"{_CARD} was changed by hand: it no longer says what these weights were made for")
             estimator = found(arrays, Binding(**record["binding"]), record["card"])
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except KeyError as error:
+            raise InputError(
+                f"the estimator in {folder} is damaged: {_CARD} has no {error}. Train it again or restore the files."
+            ) from error
+        except (ValueError, TypeError, AttributeError, SafetensorError) as error:
             raise InputError(
                 f"the estimator in {folder} is damaged: {error}. Train it again or restore the files."
             ) from error
@@ -187,9 +194,9 @@ def usable_examples(examples: list[StepExample]) -> list[StepExample]:
     return usable
 
 
-def _bound(kind: str, binding: Mapping[str, Any], digest: str) -> str:
-    """16 hex digits of what an estimator is bound to, together with its weights."""
-    return hashlib.sha256(json.dumps([kind, dict(binding), digest], sort_keys=True).encode()).hexdigest()[:16]
+def _bound(kind: str, binding: Mapping[str, Any], card: Mapping[str, Any], digest: str) -> str:
+    """16 hex digits of what an estimator is bound to and says of itself, together with its weights."""
+    return hashlib.sha256(json.dumps([kind, binding, card, digest], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

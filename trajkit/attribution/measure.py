@@ -175,12 +175,13 @@ class MeasuredStore:
             except ValueError as error:
                 raise InputError(f"{about} is damaged ({error}); choose another folder.") from error
             other = [key for key in wanted if found.get(key) != wanted[key]]
-            if other:
+            if other and any(self._folder.glob("*.npz")):
                 raise InputError(
                     f"{self._folder} holds runs measured with {other[0]} {found.get(other[0])!r}, and these are to be "
                     f"measured with {wanted[other[0]]!r}; go on with the same, or choose another folder."
                 )
-            return
+            if not other:
+                return
         with replacing(about) as file:
             file.write((json.dumps(wanted, indent=2) + "\n").encode())
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from trajkit.demo.paths import MODEL as _DEMO_MODEL
 from trajkit.errors import InputError
-from trajkit.vlm.canvas import Canvas, Images
+from trajkit.vlm.canvas import Canvas, Images, check_image
 
 if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
@@ -61,7 +61,7 @@ def segment(
     `dinov3` those of DINOv3, `dinov3:SOURCE` of another checkpoint of it, a folder or a hub id; `blocks` is a regular
     grid, `voronoi` the cells of random points (`seed`), both at the most regions that `k` allows. k: the fewest and the
     most regions of all images together, clipped to the number of patches; each image has at least one.
-    Raises InputError for an unknown method or k.
+    Raises InputError for an unknown method or k, or what is no image.
     """
     check_method(method)
     if not 1 <= k[0] <= k[1]:
@@ -69,6 +69,8 @@ def segment(
     given = [images] if isinstance(images, Image.Image) else list(images)
     if not given:
         raise InputError("there is no image to segment; give one, or several in a list.")
+    for image in given:
+        check_image(image)
     canvas = Canvas(tuple(image.convert("RGB") for image in given))
     n = len(given)
     shares = [
@@ -90,7 +92,7 @@ def segment(
 
 def check_method(method: str) -> None:
     """Raise InputError unless `segment` knows this method."""
-    if method not in METHODS and not method.startswith("dinov3:"):
+    if method not in METHODS and not str(method).startswith("dinov3:"):
         raise InputError(f"regions must come from one of {', '.join(METHODS)} or dinov3:SOURCE; got {method!r}.")
 
 

@@ -26,14 +26,15 @@ HELD_OUT = 0.1
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """runs, steps: measured. passes: forward passes of the model under ablation. seconds of fitting, and of generating
-    and measuring, also of runs that an earlier call measured.
+    """runs, steps: measured. held_out: runs that it is only tested on.
 
-    peak_gb: largest memory of the process (CPU) or of the GPU so far, 1e9 bytes. r2, lds: on groups held out; NaN
-    where there are none.
+    passes: forward passes of the model under ablation. seconds of fitting, and of generating and measuring, also of
+    runs that an earlier call measured. peak_gb: largest memory of the process (CPU) or of the GPU so far, 1e9 bytes.
+    r2, lds: on the runs held out; NaN where there are none.
     """
 
     runs: int
+    held_out: int
     steps: int
     passes: int
     measuring_seconds: float
@@ -73,6 +74,7 @@ def train_estimator(
     r2, rank = held_out_faithfulness(estimator, examples)
     report = TrainingReport(
         len(runs),
+        len(test),
         sum(len(run.features) for run in runs),
         sum(1 + len(run.masks) + len(run.single) for run in runs),
         sum(run.seconds for run in runs),

@@ -59,7 +59,7 @@ def evaluate(
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import show_frame, stdout
-    from trajkit.cli.train_estimator import items
+    from trajkit.cli.train_estimator import end, items
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.traces.questions import read_questions
@@ -85,9 +85,9 @@ def evaluate(
         from trajkit.attribution.baselines import baselines
 
         compared |= {name: baseline_method(vlm, baseline) for name, baseline in baselines(how.ablation).items()}
-    scored, sampling = [], Sampling(temperature, max_new_tokens, seed)
+    scored, sampling, left_out = [], Sampling(temperature, max_new_tokens, seed), list[str]()
     with progress("measuring", total=len(asked)) as bar:
-        for run in generations(vlm, items(asked), sampling, how.region_method, batch_size=1):
+        for run in generations(vlm, items(asked, left_out), sampling, how.region_method, batch_size=1):
             if run.spans:
                 measured = measure(vlm, run, how, seed, batch_size)
                 scored += score_run(vlm, run, measured, compared, how.ablation, batch_size)
@@ -112,14 +112,22 @@ def evaluate(
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     if groups < 20:
         typer.echo(f"Only {groups} images: take the intervals with care.")
+    end(left_out, asked)
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    shown = table.assign(cell=[f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})" for r in table.itertuples()])
+    shown = table.assign(cell=[_cell(r) for r in table.itertuples()])
     kept = shown[shown["figure"].isin(["r²", "R²", "LDS", "drop@1", "drop@5", "ms per token"])]
     wide = kept.pivot(index="method", columns="figure", values="cell")
     order = list(dict.fromkeys(kept["figure"]))
     return wide.loc[list(dict.fromkeys(kept["method"])), order].fillna("").reset_index()
+
+
+def _cell(row: Any) -> str:
+    """A value above its interval: side by side they would not fit a terminal."""
+    if row.figure == "ms per token":
+        return f"{row.value:.2g}"
+    return f"{row.value:.2f}\n{row.low:.2f}–{row.high:.2f}"
 
 
 def _by_family(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -28,6 +28,8 @@ _SIXTEEN = np.array([
     [(0, 0, 170), (85, 85, 255)],  # opposes
 ], np.uint8)  # fmt: skip
 """The 16 colours of a plain terminal that a heat map is drawn with: mixtures would come out yellow, white and grey."""
+FAINT = 1.0
+"""Nats. A map is scaled to the strongest effect so far, and never to less than this, so that noise stays pale."""
 _NARROW, _WIDE = 60, 100
 _PICTURE = (32, 16)  # characters, at the head of a run
 _SAMPLES = 8  # a side, per pixel of the heat map, to read the label map at
@@ -118,7 +120,7 @@ class RunView:
     console: Console
     monitor: Monitor | None = None
     _map: HeatMap | None = field(default=None, init=False)
-    _strongest: float = field(default=0.0, init=False)
+    _strongest: float = field(default=FAINT, init=False)
     _alarm: Verdict | None = field(default=None, init=False)
     _riskiest: tuple[float, int] = field(default=(-1.0, 0), init=False)
 
@@ -141,7 +143,8 @@ class RunView:
         legend = Text.assemble(("■", f"rgb{SUPPORT}".replace(" ", "")), " supports the step   ",
                                ("■", f"rgb{OPPOSE}".replace(" ", "")), " opposes it")  # fmt: skip
         lines = [one_line(about), f"{regions.k} regions"] if about else [f"{regions.k} regions"]
-        body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend]
+        sure = Text("±: nine in ten measured effects lie within", "dim")
+        body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend, sure]
         if self.monitor is not None:
             promise = Text.assemble(("┃", "bold yellow"), f" alarm above risk {score(self.monitor.threshold)}")
             body.append(promise if self.monitor.can_alarm else Text(self.monitor.message, "dim"))

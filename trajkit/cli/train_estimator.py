@@ -24,10 +24,18 @@ if TYPE_CHECKING:
     from trajkit.attribution.training import TrainingReport
     from trajkit.traces.questions import Question
 
+FEW = 20
+"""Runs held out below which a figure of them says little."""
+
 
 def train_estimator(
     questions: QuestionsArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write the estimator to.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder to write the estimator to; one that is there is replaced."
+        ),
+    ],
     images: ImagesOption = None,
     model: ModelOption = None,
     system: SystemOption = None,
@@ -44,11 +52,13 @@ def train_estimator(
     ] = 64,
     work: Annotated[
         Path | None,
-        typer.Option("--work", metavar="DIR", show_default="OUT.measured", help="Where measured runs are kept."),
+        typer.Option("--work", metavar="FOLDER", show_default="OUT.measured", help="Where measured runs are kept."),
     ] = None,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Same seed, same estimator.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same estimator.")
+    ] = 0,
 ) -> None:
     """Measure on your own questions what hiding each region does to each step, and learn to tell it from attention.
 
@@ -60,7 +70,8 @@ def train_estimator(
 
       trajkit train-estimator questions.jsonl --model Qwen/Qwen3-VL-8B-Thinking --out estimator
 
-    Stop it at any moment and run it again: runs already measured are read from DIR. Remove DIR when you are done.
+    Stop it at any moment and run it again: runs already measured are read from OUT.measured (or --work), which may be
+    removed when you are done. Questions whose image cannot be used are left out, and the command then ends with 1.
     """
     from trajkit.attribution.measure import MeasuredStore, Measuring
     from trajkit.attribution.regions import check_method
@@ -68,6 +79,8 @@ def train_estimator(
     from trajkit.attribution.training import train_estimator as train
     from trajkit.cli.loading import load_model
     from trajkit.cli.options import one_of
+    from trajkit.cli.output import Interrupted
+    from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.traces.questions import read_questions
 
@@ -80,22 +93,40 @@ def train_estimator(
     check_method(regions)
     one_of("--kind", kind, ("network", "linear"))
     asked = read_questions(questions, images)
+    if out.is_file():
+        raise InputError(f"{out} is a file; --out names a folder to write the estimator to.")
     vlm = load_model(model, system)
     sampling = Sampling(temperature, max_new_tokens, seed)
     about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint, "system": system}
-    store = MeasuredStore(work or out.with_name(out.name + ".measured"), about)
-    with progress("measuring", total=len(asked)) as bar:
-        estimator, report = train(
-            vlm, items(asked), kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
-            measured=bar.advance, seed=seed,
-        )  # fmt: skip
+    folder = work or out.with_name(out.name + ".measured")
+    store, left_out = MeasuredStore(folder, about), list[str]()
+    try:
+        with progress("measuring", total=len(asked)) as bar:
+            estimator, report = train(
+                vlm, items(asked, left_out), kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
+                measured=bar.advance, seed=seed,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        kept = len(list(folder.glob("*.npz")))
+        raise Interrupted(f"stopped; {kept} runs are safe in {folder}. The same command goes on from there.") from None
     estimator.save(out)
     typer.echo(summary(report))
-    typer.echo(f"Wrote {out}. Next: trajkit collect {questions} --model {vlm.name} --estimator {out} --out traces")
+    typer.echo(
+        f"Wrote {out}. Next, on other images: trajkit evaluate HELD_OUT.jsonl --model {vlm.name} --estimator {out}"
+    )
+    end(left_out, asked)
 
 
-def items(asked: list[Question]) -> Iterator[Item]:
-    """The questions as items. Images are opened when their turn comes; one that cannot be is left out with a note."""
+def end(left_out: list[str], asked: list[Question]) -> None:
+    """Leave with 1 when questions were left out."""
+    if left_out:
+        typer.echo(f"trajkit: {len(left_out)} of {len(asked)} questions could not be used; see above.", err=True)
+        raise typer.Exit(1)
+
+
+def items(asked: list[Question], left_out: list[str]) -> Iterator[Item]:
+    """The questions as items. Images are opened when their turn comes; one that cannot be is left out with a note, and
+    the question's id added to `left_out`."""
     from trajkit.attribution.collect import Item
     from trajkit.cli.output import note
     from trajkit.errors import InputError
@@ -105,6 +136,7 @@ def items(asked: list[Question]) -> Iterator[Item]:
         try:
             image = open_image(q.image)
         except InputError as error:
+            left_out.append(q.id)
             note(f"trajkit: left out question {q.id} (line {q.line}, {q.image.name}): {error}")
             continue
         yield Item(q.id, image, q.question, q.group_id, q.target, q.task_set)
@@ -117,7 +149,8 @@ def summary(report: TrainingReport) -> str:
         f"Measured {report.runs} runs with {report.steps} steps in {_minutes(report.measuring_seconds)} "
         f"({steps:.1f} steps/s, {report.passes / report.measuring_seconds:.0f} passes/s), fitted in "
         f"{_minutes(report.fitting_seconds)}; peak memory {report.peak_gb:.1f} GB.\n"
-        f"On images held out: r² {report.r2:.2f} with measured effects, LDS {report.lds:.2f}."
+        f"On {report.held_out} of them, held out: r² {report.r2:.2f} with measured effects, LDS {report.lds:.2f}"
+        f"{'' if report.held_out >= FEW else '; too few to tell much'}."
     )
 
 

@@ -50,6 +50,8 @@ def open_image(source: str | Path | bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(_too_large(name, "many more")) from error
     except Image.UnidentifiedImageError as error:
+        if _is_video(data):
+            raise InputError(f"{name} is a video; video is not supported: pass single frames as images.") from error
         raise InputError(
             f"{name} is not an image that can be opened; expected one of {', '.join(FORMATS)}, "
             f"got {len(data)} bytes of something else. Convert it, or leave it out."
@@ -58,6 +60,13 @@ def open_image(source: str | Path | bytes) -> Image.Image:
         raise InputError(
             f"{name} is damaged and cannot be decoded ({error}). Copy it again, or leave it out."
         ) from error
+
+
+def _is_video(data: bytes) -> bool:
+    """Whether a file begins as MP4 or MOV, Matroska or WebM, or AVI do."""
+    still = (b"avif", b"avis", b"heic", b"heix", b"mif1")
+    mp4 = data[4:8] == b"ftyp" and data[8:12] not in still
+    return mp4 or data[:4] == b"\x1aE\xdf\xa3" or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
 
 
 def to_png(image: Image.Image) -> bytes:

@@ -11,11 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from trajkit.errors import InputError
+
 Images: TypeAlias = Image.Image | Sequence[Image.Image]
 """What a question is about: one image, or several in order."""
 
 PADDING = (128, 128, 128)
 """Colour below an image that is less tall than the tallest."""
+
+
+def check_image(image: Any, max_aspect: float = float("inf")) -> None:
+    """Raise InputError unless this is an image whose sides differ by less than `max_aspect` times."""
+    if not isinstance(image, Image.Image):
+        raise InputError(
+            f"expected an image (PIL.Image.Image), or several; got {type(image).__name__}. Open a file with "
+            "PIL.Image.open; video is not supported: pass single frames."
+        )
+    if max(image.size) >= max_aspect * min(image.size):
+        raise InputError(
+            f"the image is {image.width} × {image.height}; its sides must differ by less than {max_aspect:g} times. "
+            "Crop it."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
-from trajkit.vlm.canvas import Canvas, Images
+from trajkit.vlm.canvas import Canvas, Images, check_image
 
 MAX_ASPECT = 200
 """Longest side over shortest that the image processors of Qwen take."""
@@ -133,7 +133,7 @@ class VLM:
         if special in question:
             raise InputError(f"the question holds {special}, which stands for an image in a prompt; leave it out.")
         for image in given:
-            _check_image(image)
+            check_image(image, MAX_ASPECT)
         canvas = Canvas(tuple(image.convert("RGB") for image in given))
         content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in canvas.images]
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
@@ -169,7 +169,7 @@ class VLM:
         Raises InputError when an image is too narrow.
         """
         for image in images:
-            _check_image(image)
+            check_image(image, MAX_ASPECT)
         seen = self.processor.image_processor(images=list(images), return_tensors="pt").to(self.model.device)
         pixels, grid = seen["pixel_values"].to(self.model.dtype), seen["image_grid_thw"]
         features = self.model.model.get_image_features(pixels, grid).pooler_output
@@ -200,16 +200,3 @@ class VLM:
         """What the vision tower takes for `images`: (all patches, C), in order."""
         values = self.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         return values.to(self.model.device, self.model.dtype)
-
-
-def _check_image(image: Any) -> None:
-    if not isinstance(image, Image.Image):
-        raise InputError(
-            f"expected an image (PIL.Image.Image), or several; got {type(image).__name__}. Video is not supported: "
-            "pass single frames."
-        )
-    if max(image.size) >= MAX_ASPECT * min(image.size):
-        raise InputError(
-            f"the image is {image.width} × {image.height}; its sides must differ by less than {MAX_ASPECT} times. "
-            "Crop it."
-        )

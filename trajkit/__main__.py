@@ -1,0 +1,5 @@
+"""`python -m trajkit` is `trajkit`."""
+
+from trajkit.cli.main import main
+
+main()
