@@ -81,7 +81,7 @@ class HeatMap:
             full = np.where(coloured, np.abs(strength) > 0.6, self.grey > 0.5)
             return half_blocks(_SIXTEEN[hue, full.astype(int)])
         alpha = 0.94 * np.clip(np.abs(strength), 0, 1)[..., None]
-        base = (22 + 88 * self.grey)[..., None]
+        base = (30 + 120 * self.grey)[..., None]
         tint = np.where((strength > 0)[..., None], SUPPORT, OPPOSE) * (0.55 + 0.45 * self.grey[..., None])
         return half_blocks((base + alpha * (tint - base)).round().astype(np.uint8))
 
