@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from trajkit.attribution.evaluation import Scored, faithfulness_table, paired_difference, score_measured
+from trajkit.attribution.evaluation import Scored, faithfulness_table, paired, score_measured
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.attribution.network import N_FACTS, expand
 from trajkit.cli.output import markdown
@@ -154,7 +154,7 @@ def cells(scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²",
 def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n_boot: int) -> str:
     """A figure of `first` less that of `second`, the same draws of scenes for both, as a table cell."""
     both = [replace(s, method=name) for name, each in (("a", first), ("b", second)) for s in each]
-    value, low, high = paired_difference(both, "a", "b", figure, n_boot)
+    value, low, high = paired(both, "a", "b", figure, n_boot)
     return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 

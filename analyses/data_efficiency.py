@@ -28,22 +28,21 @@ def main(argv: list[str] | None = None) -> None:
     for subject in subjects(args.models):
         train, test = measured(subject, "validation", args.train_runs), measured(subject, "test", args.runs)
         for kind in ("network", "linear"):
-            tables, last = [], score(
-                kind, test,
-                fit_estimator(train, subject.network.binding, subject.vlm.n_features, kind).predict,  # type: ignore[arg-type]
-            )  # fmt: skip
+            scored = {}
             with progress(f"{subject.name}: {kind}", total=len(sizes)) as bar:
                 for n in sizes:
                     fitted = fit_estimator(train[:n], subject.network.binding, subject.vlm.n_features, kind)  # type: ignore[arg-type]
-                    scored = score(kind, test, fitted.predict)
-                    tables.append(figures(scored, args.boot))
-                    steps = sum(len(run.features) for run in train[:n])
-                    rows.append(
-                        {"model": subject.name, "estimator": kind, "runs": n, "steps": steps}
-                        | {f: cell(tables[-1].loc[f]) for f in ("r²", "R²", "LDS")}
-                        | {f"{f}, less that of all": difference(scored, last, f, args.boot) for f in ("r²", "LDS")}
-                    )
+                    scored[n] = score(kind, test, fitted.predict)
                     bar.advance(f"{n} runs")
+            tables = [figures(scored[n], args.boot) for n in sizes]
+            for n, table in zip(sizes, tables, strict=True):
+                row = {"model": subject.name, "estimator": kind, "runs": n}
+                row |= {"steps": sum(len(run.features) for run in train[:n])}
+                row |= {f: cell(table.loc[f]) for f in ("r²", "R²", "LDS")}
+                if n != sizes[-1]:
+                    whole = scored[sizes[-1]]
+                    row |= {f"{f}, less that of all": difference(scored[n], whole, f, args.boot) for f in ("r²", "LDS")}
+                rows.append(row)
             for ax, name in zip(axes, ("r²", "LDS"), strict=True):
                 line = pd.DataFrame([table.loc[name] for table in tables])
                 style = "-" if kind == "network" else "--"

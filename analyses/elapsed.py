@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
                     continue
                 table = figures(both[-1], args.boot)
                 if low != ANSWER:
-                    lines[end][low + 0.5 / N_SHARES] = table.loc["R²"]
+                    lines[end][low + 0.5 / N_SHARES] = table.loc["R²", ["value", "low", "high"]].astype(float)
                 row = {"model": subject.name, "ends": end, "elapsed": label, "runs": len(pieces)}
                 rows.append(
                     row | {"steps": sum(len(p.features) for p in pieces)}
@@ -65,8 +65,9 @@ def main(argv: list[str] | None = None) -> None:
                 found = {f: difference(both[1], both[0], f, args.boot) for f in ("r²", "LDS")}
                 differences.append({"model": subject.name, "elapsed": label} | found)
         for end, colour in (("right", "success"), ("wrong", "failure")):
-            line = pd.DataFrame(lines[end]).T
-            interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
+            if lines[end]:
+                line = pd.DataFrame(lines[end]).T
+                interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
         ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(-1, 1), xlim=(0, 1))
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         "have one member: the row of one member is theirs to be compared with. Linear maps are fitted on masks, except "
         "where the row says single regions."
     )
-    common.write(args.out, text, rows, READING)
+    common.write(args.out, text, rows, _READING)
 
 
 def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> list[dict[str, Any]]:
@@ -83,8 +83,8 @@ def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> 
     runs = [v.run for v in test]
     raw = {"model": subject.name, "estimator": "raw attention"}
     rows.append(raw | figures("raw", runs, lambda f: raw_attention(f, n), n_boot, in_nats=False))
-    ceiling = [score_measured("leave-one-out", run, run.single.T) for run in runs]
-    return [*rows, {"model": subject.name, "estimator": "leave-one-out, measured"} | cells(ceiling, n_boot, False)]
+    reference = [score_measured("leave-one-out", run, run.single.T) for run in runs]
+    return [*rows, {"model": subject.name, "estimator": "leave-one-out, measured"} | cells(reference, n_boot, False)]
 
 
 def variants(train: list[Views], binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any], Any]]:
@@ -132,7 +132,7 @@ def variants(train: list[Views], binding: Binding, n: int) -> dict[str, tuple[Ca
 
 
 def least_squares(runs: Sequence[MeasuredRun], binding: Binding, n: int, positive: bool) -> tk.LinearEstimator:
-    """The linear map of direct attention that fits measured single-region effects best: its ceiling in r²."""
+    """The linear map of direct attention that fits measured single-region effects best."""
     from scipy.optimize import lsq_linear
 
     x = np.concatenate([run.features[..., :n].reshape(-1, n) for run in runs]).astype(float)
@@ -203,8 +203,17 @@ def cells(scored: Any, n_boot: int, in_nats: bool) -> dict[str, str]:
     return {figure: common.cell(table.loc[figure]) for figure in wanted if figure in table.index}
 
 
-READING = """\
-READING"""
+_READING = """\
+The row `network (shipped form)` is what `trajkit train-estimator` fits, with four members; averaging them is worth 0.02
+to 0.035 of LDS over one. Boosted trees on the same inputs reach its r², and a network trained on single regions alone
+does so too; what training on masks as well buys is LDS, 0.14 to 0.19 over trees, for about 0.01 of r². No linear map
+comes near, whatever its inputs and target.
+
+Of the features, direct attention and attention through text beat either alone, clearly on qwen3_vl and qwen2_5_vl, by
+little on glm4v. Pooling a region's tokens by sum is better than by mean on qwen3_vl and equal on the others; regions
+here have about as many tokens each. Weighting by the norms of values changes nothing beyond chance. What hiding moves
+in the vision tower adds 0.01 to 0.03 of LDS, least on qwen3_vl, at the price of one pass of the tower for each region
+of an image; it is not shipped, since everything else comes from what generation computes anyway."""
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from trajkit.attribution.evaluation import (
     Scored,
     baseline_method,
     faithfulness_table,
-    paired_difference,
+    paired,
     score_run,
 )  # fmt: skip
 from trajkit.attribution.features import raw_attention
@@ -60,9 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         table = faithfulness_table(runs, in_nats=IN_NATS, n_boot=args.boot)
         shown = wide(table).set_index("method")
         for figure in ("r²", "LDS"):
-            gains = {m: _cell(*paired_difference(runs, OURS, m, figure, args.boot)) for m in shown.index if m != OURS}
+            gains = {m: _cell(*paired(runs, OURS, m, figure, args.boot)) for m in shown.index if m != OURS}
             shown[f"{figure}, {OURS} less this"] = pd.Series(gains)
-        kept = _cell(*paired_difference(runs, OURS, REFERENCE, "LDS", args.boot, compare=np.divide))
+        kept = _cell(*paired(runs, OURS, REFERENCE, "LDS", args.boot, compare=np.divide))
         text += (
             f"## {subject.name}\n\n{markdown(shown.fillna('').reset_index())}\n"
             f"LDS of the {OURS} over that of leave-one-out: {kept}; 0.9 was the aim.\n\n"

@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
                 for prefix, predict in methods.items()
                 for name, value in cells(score("m", runs, predict), args.boot, ("r²", "LDS")).items()
             }
-            network, ceiling = (
+            network, reference = (
                 figures(scored, 2).loc["LDS", "value"]
                 for scored in (
                     score("network", runs, subject.network.predict),
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(
                 {"model": subject.name, "scenes": world, "answers right": _right(subject, world, runs, args.runs)}
                 | found
-                | {"leave-one-out, LDS": f"{ceiling:.3f}", "LDS / leave-one-out's": f"{network / ceiling:.2f}"}
+                | {"leave-one-out, LDS": f"{reference:.3f}", "LDS / leave-one-out's": f"{network / reference:.2f}"}
             )
     figure, axes = panels(len(WORLDS), 2.2, 2.5)
     for ax, world in zip(axes, WORLDS, strict=True):

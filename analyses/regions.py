@@ -52,11 +52,11 @@ def main(argv: list[str] | None = None) -> None:
             fitted = fit_estimator(a, subject.network.binding, subject.vlm.n_features)
             table = figures(score("network", b, fitted.predict), args.boot)
             count = np.mean([run.features.shape[1] for run in b])
-            ceiling = figures([s for r in b for s in score("loo", [r], lambda f, r=r: r.single.T)], 2)
+            reference = figures([s for r in b for s in score("loo", [r], lambda f, r=r: r.single.T)], 2)
             rows.append(
                 {"model": subject.name, "regions": label, "mean K": f"{count:.1f}"}
                 | {f: cell(table.loc[f]) for f in ("r²", "r² within steps", "LDS")}
-                | {"leave-one-out, LDS": f"{ceiling.loc['LDS', 'value']:.3f}"}
+                | {"leave-one-out, LDS": f"{reference.loc['LDS', 'value']:.3f}"}
             )
             lines.setdefault(label.split(", K")[0], []).append(table.loc["LDS"].rename(count))
         for (name, found), colour in zip(lines.items(), COLOURS.values(), strict=False):

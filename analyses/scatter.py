@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         row |= cells(score("network", runs, subject.network.predict), args.boot, ("r²", "R²", "r² within steps"))
         row |= {"slope of measured on predicted": f"{slope:.2f}"}
         large = np.abs(actual) > 0.5
-        row |= {"r² where |measured| > 0.5": f"{np.corrcoef(predicted[large], actual[large])[0, 1] ** 2:.3f}"}
+        row |= {"r² of effects over 0.5 nats in size": f"{np.corrcoef(predicted[large], actual[large])[0, 1] ** 2:.3f}"}
         rows.append(row)
         if isinstance(subject.network, NetworkEstimator):
             kept.append({"model": subject.name} | coverage(subject.network, runs, args.boot))
@@ -70,9 +70,12 @@ def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int
     shares = {}
     for name, counts in inside.items():
         hit, of = np.array(counts).T
+        if not of.sum():
+            shares[name] = ""
+            continue
         with np.errstate(invalid="ignore"):
             low, high = np.nanquantile((drawn @ hit) / (drawn @ of), (0.025, 0.975))
-        shares[name] = f"{hit.sum() / of.sum():.0%} ({low:.0%} to {high:.0%})" if of.sum() else ""
+        shares[name] = f"{hit.sum() / of.sum():.0%} ({low:.0%} to {high:.0%})"
     return shares
 
 

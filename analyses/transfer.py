@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> None:
         fall = (1 - matrix[:-1] / own)[~np.eye(len(own), dtype=bool)]
         mixed = 1 - matrix[-1] / own
         falls.append(
-            f"{subject.name}: LDS falls by {np.median(fall):.0%} of that of an estimator of the family's own (median; "
-            f"{fall.min():.0%} to {fall.max():.0%}), with the mixture by {np.median(mixed):.0%}."
+            f"{subject.name}: LDS falls by {np.nanmedian(fall):.0%} of that of the family's own estimator (median; "
+            f"{np.nanmin(fall):.0%} to {np.nanmax(fall):.0%}), with the mixture by {np.nanmedian(mixed):.0%}."
         )
         ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
         for i, j in np.ndindex(matrix.shape):

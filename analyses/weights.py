@@ -55,10 +55,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 _READING = """\
-Layer 1 is nearest to the input. A weight says how many nats a step would lose with a region, for attention of that head
-to it, the others held fixed; heads that attend alike share their weight arbitrarily, which is why the last column
-matters: it correlates the weights of two estimators trained on disjoint halves of the runs. vSTREAM reports weights
-concentrated in early to middle layers."""
+Layer 1 is nearest to the input. A weight says how many nats more a step would lose with a region when that head attends
+to it by one standard deviation more, the others held fixed; heads that attend alike share their weight arbitrarily,
+which is why the last column matters: it correlates the weights of two estimators trained on disjoint halves of the
+runs. vSTREAM reports weights concentrated in early to middle layers."""
 
 
 if __name__ == "__main__":

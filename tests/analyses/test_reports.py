@@ -59,8 +59,8 @@ def test_demo_model(report):
 def test_faithfulness(report):
     text = report(faithfulness, "--models", "qwen3_vl", "--runs", "2", "--train-runs", "3", "--boot", "10")
     methods, families = tables(text)
-    ceiling = next(line for line in methods if "leave-one-out" in line)
-    assert "1.00 (1.00 to 1.00)" in ceiling
+    reference = next(line for line in methods if "leave-one-out" in line)
+    assert "1.00 (1.00 to 1.00)" in reference
     for name in ("network estimator", "linear estimator", "AT2 recipe", "raw attention", "AttnLRP", "TAM", "random"):
         assert any(line.startswith(f"| {name}") for line in methods)
     assert len(families) == 2 + 2
@@ -72,6 +72,7 @@ def test_estimators(report):
     (variants,) = tables(text)
     assert any("network (shipped form)" in line for line in variants)
     assert any("boosted trees" in line for line in variants)
+    assert "Boosted trees on the same inputs" in text
 
 
 FEW, SMALL = ("--runs", "5"), ("--train-runs", "10", "--runs", "5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import trajkit as tk
 from trajkit.attribution.estimator import Binding, StepExample
+from trajkit.attribution.network import _calibrate
 from trajkit.attribution.training import held_out_faithfulness
 from trajkit.errors import EstimatorMismatchError, InputError
 
@@ -85,6 +87,17 @@ def test_effects_lie_within_the_half_width_about_as_often_as_promised(network):
         band = (size >= np.quantile(size, low)) & (size <= np.quantile(size, high))
         assert 0.75 < inside[band].mean() < 0.99
     np.testing.assert_array_equal(width, np.concatenate([network.half_width(e.features) for e in fresh]))
+
+
+def test_intervals_can_be_calibrated_on_few_effects_and_on_equal_estimates(network):
+    few = examples(relative, 1, seed=7)
+    alike = [replace(e, features=np.ones_like(e.features)) for e in examples(relative, 200, seed=7)]
+    for held_out, bands in ((few, 1), (alike, 1), (examples(relative, 200, seed=7), 6)):
+        interval = _calibrate(network, held_out)
+        assert len(interval["from"]) == len(interval["factor"]) == bands
+        calibrated = tk.NetworkEstimator({**network.arrays, **interval}, network.binding)
+        calibrated.check_arrays(calibrated.arrays)
+        assert (calibrated.half_width(few[0].features) > 0).all()
 
 
 def test_regions_can_come_in_any_order(network):
@@ -162,7 +175,7 @@ def test_a_missing_estimator_says_how_to_make_one(tmp_path):
 
 DAMAGES = [
     "truncated", "shape", "dtype", "nan", "missing", "header", "kind", "binding", "bound to another", "version",
-    "other weights", "pickle", "card", "list",
+    "other weights", "pickle", "card", "list", "bands",
 ]  # fmt: skip
 
 
@@ -193,6 +206,10 @@ def test_damaged_files_are_refused(tmp_path, estimator, damage):
             card.write_text(json.dumps(record | {"binding": {"fingerprint": "abc"}}))
         case "bound to another":
             card.write_text(json.dumps(record | {"binding": record["binding"] | {"fingerprint": "xyz"}}))
+        case "bands" if estimator.kind == "network":
+            replace(estimator, arrays=arrays | {"from": arrays["from"][::-1].copy()}).save(tmp_path)
+        case "bands":
+            save_file(arrays | {"from": np.zeros(2, np.float32)}, weights)
         case "card":
             card.write_text(json.dumps(record | {"card": record["card"] | {"r2": 0.99}}))
         case "list":

@@ -18,12 +18,13 @@ from trajkit.attribution.evaluation import (
     Scored,
     faithfulness_table,
     joint_drops,
-    paired_difference,
+    paired,
     score_measured,
     score_run,
 )  # fmt: skip
 from trajkit.attribution.faithfulness import lds
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, measure
+from trajkit.errors import InputError
 from trajkit.vlm.sentences import split_steps
 
 RNG = np.random.default_rng(0)
@@ -71,14 +72,20 @@ def test_figures_are_those_of_scipy_and_scikit_learn(runs, noisy, table):
     assert table.loc[("exact", "r²"), "value"] == pytest.approx(1)
 
 
-def test_steps_without_an_answer_count_as_nothing_and_stay_in(runs, noisy):
-    silent = [np.where(np.arange(4)[:, None] < 2, 0.0, s) for s in noisy]
+@pytest.mark.parametrize("alike", [0.0, 0.3])
+def test_steps_without_an_answer_count_as_nothing_and_stay_in(runs, noisy, alike):
+    silent = [np.where(np.arange(4)[:, None] < 2, alike, s) for s in noisy]
     rows = [scored(n, r, s) for n, each in (("all", noisy), ("half", silent)) for r, s in zip(runs, each, strict=True)]
     table = faithfulness_table(rows).set_index(["method", "figure"])["value"]
     assert table["half", "no answer"] == 0.5
     assert table["all", "no answer"] == 0
     answered = [lds(s[t], r.masks, r.effects[:, t]) for r, s in zip(runs, noisy, strict=True) for t in (2, 3)]
     assert table["half", "LDS"] == pytest.approx(np.mean(answered) / 2)
+
+
+def test_scores_that_are_no_numbers_are_refused(runs):
+    with pytest.raises(InputError, match="the scores of 'broken' hold NaN"):
+        score_measured("broken", runs[0], np.full_like(runs[0].single.T, np.nan))
 
 
 def test_intervals_hold_the_value_and_groups_drawn_alike_leave_no_spread(runs, noisy, table):
@@ -91,7 +98,7 @@ def test_intervals_hold_the_value_and_groups_drawn_alike_leave_no_spread(runs, n
 def test_a_paired_difference_is_tighter_than_its_parts(runs, noisy):
     both = [scored("a", r, s) for r, s in zip(runs, noisy, strict=True)]
     both += [scored("b", r, s + 0.1 * RNG.normal(size=s.shape)) for r, s in zip(runs, noisy, strict=True)]
-    value, low, high = paired_difference(both, "a", "b", "LDS")
+    value, low, high = paired(both, "a", "b", "LDS")
     alone = faithfulness_table(both).set_index(["method", "figure"]).loc[("a", "LDS")]
     assert low <= value <= high
     assert high - low < 0.7 * (alone["high"] - alone["low"])

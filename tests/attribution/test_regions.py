@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.ndimage import label
 
 import trajkit as tk
-from trajkit.attribution.regions import Regions, cluster
+from trajkit.attribution.regions import Regions, _cut, cluster
 from trajkit.errors import InputError
 
 
@@ -94,6 +94,19 @@ def test_no_image_is_refused_and_a_grey_one_is_taken(demo_vlm, scene_image):
     with pytest.raises(InputError, match="no image to segment"):
         tk.segment([], "blocks")
     assert tk.segment(scene_image.convert("L"), vlm=demo_vlm).labels.shape == (128, 128)
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 48])
+def test_a_tree_is_cut_as_scikit_learn_cuts_it(k):
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.feature_extraction.image import grid_to_graph
+    from sklearn.metrics import adjusted_rand_score
+
+    features = np.random.default_rng(0).normal(size=(48, 5))
+    ward = AgglomerativeClustering(n_clusters=k, connectivity=grid_to_graph(6, 8), compute_full_tree=True).fit(features)
+    labels = _cut(ward.children_, 48, k)
+    assert len(np.unique(labels)) == k
+    assert adjusted_rand_score(labels, ward.labels_) == 1
 
 
 def test_the_largest_jump_in_merge_distance_decides_how_many():

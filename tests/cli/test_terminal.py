@@ -48,7 +48,7 @@ def console(width: int = 80, terminal: bool = True, **environment: str) -> Conso
 
 def show(*steps: LiveStep, on: Console) -> str:
     view = RunView(on, Watcher())  # type: ignore[arg-type]
-    view.start(GREY, REGIONS, "is there a red 7?")
+    view.start(GREY, REGIONS, "is there a red 7?", intervals=steps[0].half_width is not None)
     for step in steps:
         view.step(step)
     view.end(9, 1.0, True)
@@ -148,7 +148,7 @@ def test_a_map_of_weak_effects_stays_pale():
 
 def strongest_red(text: str) -> int:
     """How far red exceeds green in the reddest pixel of the heat map, after the legend."""
-    pixels = re.findall(r"38;2;(\d+);(\d+);(\d+)", text.split("lie within")[1])
+    pixels = re.findall(r"38;2;(\d+);(\d+);(\d+)", text.split("opposes it")[1])
     return max(int(red) - int(green) for red, green, _ in pixels)
 
 
@@ -156,6 +156,8 @@ def test_the_strongest_effect_stands_with_its_interval_where_there_is_one():
     sure = replace(STEP, half_width=np.array([0.3, 9, 9, 9], np.float32))
     for on in (console(), console(terminal=False)):
         assert "strongest +2.00 ± 0.30 nats" in visible(show(sure, on=on))
+    assert "±: about nine in ten measured effects lie within" in visible(show(sure, on=console()))
+    assert "±" not in visible(show(STEP, on=console()))
 
 
 def test_the_alarm_is_shown_on_the_step_that_raises_it_and_only_there():

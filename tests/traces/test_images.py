@@ -87,6 +87,12 @@ def test_a_video_is_called_one(data: bytes) -> None:
         open_image(data)
 
 
+@pytest.mark.parametrize("brand", [b"heic", b"hevc", b"avif", b"crx ", b"M4A "])
+def test_what_shares_the_container_of_videos_is_not_called_one(brand: bytes) -> None:
+    with pytest.raises(InputError, match="is not an image that can be opened"):
+        open_image(b"\0\0\0\x18ftyp" + brand + bytes(20))
+
+
 def test_the_camera_s_rotation_is_applied() -> None:
     image = Image.new("RGB", (40, 20), "black")
     image.paste("white", (0, 0, 20, 20))

@@ -67,6 +67,8 @@ class EffectEstimator(ABC):
     card: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str]
+    has_intervals: ClassVar[bool] = False
+    """Whether `predict_interval` gives intervals."""
 
     @abstractmethod
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
@@ -149,6 +151,8 @@ class EffectEstimator(ABC):
                     f"the estimator in {folder} has format {record['format']!r}, this trajkit reads {FORMAT}; "
                     "train it again."
                 )
+            if record["kind"] not in _KINDS:
+                raise ValueError(f"kind must be one of {', '.join(_KINDS)}; got {record['kind']!r}")
             module, name = _KINDS[record["kind"]].split(":")
             found: type[EffectEstimator] = getattr(import_module(module), name)
             arrays = load_file(folder / _WEIGHTS)
@@ -160,7 +164,7 @@ class EffectEstimator(ABC):
                 raise ValueError(f"{_CARD} and {_WEIGHTS} were not saved together")
             bound = _bound(record["kind"], record["binding"], record["card"], record["sha256"])
             if record["bound_sha256"] != bound:
-                raise ValueError(f"{_CARD} was changed by hand: it no longer says what these weights were made for")
+                raise ValueError(f"{_CARD} was changed by hand, and says of these weights what is not so")
             estimator = found(arrays, Binding(**record["binding"]), record["card"])
         except InputError:
             raise

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trajkit.attribution.ablation import Ablation, measure_effects
 from trajkit.attribution.faithfulness import lds, signed_r_squared
 from trajkit.attribution.measure import Generation, MeasuredRun
+from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
 
 if TYPE_CHECKING:
@@ -70,7 +71,12 @@ def score_run(
 
 
 def score_measured(method: str, measured: MeasuredRun, scores: NDArray[Any]) -> Scored:
-    """(T, K) scores of a method on a run that is measured already; its drops, time and tokens stay unknown."""
+    """(T, K) scores of a method on a run that is measured already; its drops, time and tokens stay unknown.
+
+    Raises InputError when scores are not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise InputError(f"the scores of {method!r} hold NaN or infinite values.")
     nothing = np.full((len(scores), len(TOP)), np.nan)
     sums = _sums(np.asarray(scores, np.float64), measured)
     return Scored(method, measured.group_id, measured.task_set, sums, nothing, float("nan"), 0)
@@ -99,10 +105,12 @@ def _sums(score: NDArray[np.float64], measured: MeasuredRun) -> NDArray[np.float
     truth = measured.single.T  # (T, K)
     within = np.array([signed_r_squared(s, t) for s, t in zip(score, truth, strict=True)])
     ranks = np.array([lds(s, measured.masks, e) for s, e in zip(score, measured.effects.T, strict=True)])
+    silent = (np.ptp(score, axis=1) == 0) & (score.shape[1] > 1)
+    ranks[silent & np.isfinite(ranks)] = 0  # sums over masks would count regions, which no method need be asked for
     return np.array([
         score.size, score.sum(), truth.sum(), (score**2).sum(), (truth**2).sum(), (score * truth).sum(),
         ((score - truth) ** 2).sum(), np.nansum(within), np.isfinite(within).sum(), np.nansum(ranks),
-        np.isfinite(ranks).sum(), len(score), (np.ptp(score, axis=1) == 0).sum(),
+        np.isfinite(ranks).sum(), len(score), silent.sum(),
     ])  # fmt: skip
 
 
@@ -113,8 +121,8 @@ def faithfulness_table(
 
     Figures: r² (squared correlation with measured single-region effects, over all steps and regions), R² (for methods
     in nats: 1 − residual / total), r² within steps (mean over steps of r·|r|), LDS (mean over steps), drop@n (nats), no
-    answer (share of steps where a method scores all regions alike, which count as 0 in the two before), and ms per
-    token. Steps whose measured effects do not vary are left out for all methods; so are figures nothing is known of.
+    answer (share of steps where a method scores all regions alike: 0 in r² within steps and in LDS), and ms per token.
+    Steps whose measured effects do not vary are left out for all methods; so are figures nothing is known of.
     """
     import pandas as pd
 
@@ -130,7 +138,7 @@ def faithfulness_table(
     return pd.DataFrame(rows)
 
 
-def paired_difference(
+def paired(
     scored: Iterable[Scored],
     a: str,
     b: str,

@@ -26,7 +26,8 @@ _SHAPES = {"w1": 3, "b1": 2, "w2": 3, "b2": 2, "w3": 3, "b3": 2, "floor": 1, "me
            "from": 1, "factor": 1}  # fmt: skip
 _BANDS = 6
 _BAND_SIZE = 50
-"""Bands of |estimate| that intervals are calibrated in, and how many effects the last has at least."""
+"""Most bands of |estimate| that intervals are calibrated in; there are fewer where the last two would hold less than
+twice this many effects."""
 _EXPANDED_BYTES = 2e9
 """Inputs of a training that take more than this are made anew in every epoch and not kept."""
 N_FACTS = 3
@@ -42,6 +43,7 @@ class NetworkEstimator(EffectEstimator):
     """
 
     kind: ClassVar[str] = "network"
+    has_intervals: ClassVar[bool] = True
 
     @classmethod
     def check_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -61,6 +63,8 @@ class NetworkEstimator(EffectEstimator):
             raise ValueError("floor and deviation must be positive")
         if not len(arrays["from"]) or arrays["from"][0] != 0 or (np.diff(arrays["from"]) <= 0).any():
             raise ValueError("bands must begin at 0 and rise")
+        if (arrays["factor"] < 0).any() or (arrays["offset"] <= 0).any():
+            raise ValueError("factors must not be negative, and the offset must be positive")
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         return self._members(features).mean(0).astype(np.float32)
@@ -232,7 +236,9 @@ def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> dict[st
     error = np.abs(np.concatenate([e.single - m.mean(0) for e, m in zip(examples, members, strict=True)]))
     offset = max(float(np.median(error)), 1e-6)
     n_bands = int(np.clip(np.log2(len(size) / _BAND_SIZE), 1, _BANDS))
-    starts = np.unique([0.0, *np.quantile(size, 1 - 0.5 ** np.arange(1, n_bands))]).astype(np.float32)
+    starts = np.unique(np.array([0, *np.quantile(size, 1 - 0.5 ** np.arange(1, n_bands))], np.float32))
+    held = np.histogram(size, [*starts, np.inf])[0] > 0  # none of many equal estimates lies below them
+    starts = np.concatenate([[np.float32(0)], starts[held][1:]])
     band = np.searchsorted(starts, size, "right") - 1
     factors = []
     for b in range(len(starts)):

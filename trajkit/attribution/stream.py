@@ -44,7 +44,7 @@ class LiveStep(Step):
     """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict.
 
     delay: seconds from when its last token was seen until its effects were known. half_width: (K,) nats, measured
-    effects lie within this of `effects` nine times in ten; None when the estimator is of a kind that does not say.
+    effects lie within this of `effects` about nine times in ten; None when the estimator has no intervals.
     """
 
     index: int = 0

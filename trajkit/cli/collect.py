@@ -57,6 +57,7 @@ def collect(
     from trajkit.attribution.stream import Sampling
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.output import Interrupted
+    from trajkit.cli.questions import exit_if_left_out
     from trajkit.traces.questions import read_questions
     from trajkit.traces.store import TraceWriter, read_traces
 
@@ -74,16 +75,14 @@ def collect(
         kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
         raise Interrupted(f"stopped; {kept} runs are safe in {out}. The same command goes on from there.") from None
     _summarise(out, {question.id for question in asked}, before)
-    if bad:
-        typer.echo(f"trajkit: {bad} of {len(asked)} questions could not be used; see above.", err=True)
-        raise typer.Exit(1)
+    exit_if_left_out(bad, asked)
 
 
 def _collect(
     vlm: VLM, estimator: EffectEstimator, asked: list[Question], samples: int, sampling: Sampling, writer: TraceWriter
 ) -> int:
     """Collect what is missing; returns the number of questions that could not be used."""
-    from trajkit.cli.output import note
+    from trajkit.cli.questions import tell_left_out
     from trajkit.errors import InputError
     from trajkit.progress import progress
 
@@ -95,7 +94,7 @@ def _collect(
                 new = list(_runs(vlm, estimator, question, samples, sampling, done))
             except InputError as error:
                 bad += 1
-                note(f"trajkit: left out question {question.id} (line {question.line}, {question.image.name}): {error}")
+                tell_left_out(question, error)
                 new = []
             for trace in new:
                 writer.add(trace)

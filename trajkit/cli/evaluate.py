@@ -59,7 +59,7 @@ def evaluate(
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import show_frame, stdout
-    from trajkit.cli.train_estimator import end, items
+    from trajkit.cli.questions import Items, exit_if_left_out
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.traces.questions import read_questions
@@ -85,9 +85,9 @@ def evaluate(
         from trajkit.attribution.baselines import baselines
 
         compared |= {name: baseline_method(vlm, baseline) for name, baseline in baselines(how.ablation).items()}
-    scored, sampling, left_out = [], Sampling(temperature, max_new_tokens, seed), list[str]()
+    scored, sampling, wanted = [], Sampling(temperature, max_new_tokens, seed), Items(asked)
     with progress("measuring", total=len(asked)) as bar:
-        for run in generations(vlm, items(asked, left_out), sampling, how.region_method, batch_size=1):
+        for run in generations(vlm, wanted, sampling, how.region_method, batch_size=1):
             if run.spans:
                 measured = measure(vlm, run, how, seed, batch_size)
                 scored += score_run(vlm, run, measured, compared, how.ablation, batch_size)
@@ -112,7 +112,7 @@ def evaluate(
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     if groups < 20:
         typer.echo(f"Only {groups} images: take the intervals with care.")
-    end(left_out, asked)
+    exit_if_left_out(wanted.left_out, asked)
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:

@@ -40,7 +40,8 @@ def stream(
 ) -> None:  # fmt: skip
     """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
     (red supports, blue opposes), how concentrated they are, and the risk that the run is failing. Behind the strongest
-    effect stands ± half the width of an interval that holds nine in ten measured effects.
+    effect stands ± half the width of an interval that holds about nine in ten measured effects, where the estimator
+    gives one.
 
     [bold]Examples[/bold]
 
@@ -83,7 +84,7 @@ def watch(
     running = start(vlm, image, question, estimator=estimator, monitor=monitor, **sampling)
     steps: list[LiveStep] = []
     try:
-        view.start(running.prompt.canvas.picture, running.regions, question, about)
+        view.start(running.prompt.canvas.picture, running.regions, question, about, intervals=estimator.has_intervals)
         spinning = view.rich and not view.console.record
         with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
             for step in running:

@@ -130,7 +130,9 @@ class RunView:
         console = self.console
         return console.is_terminal and not console.no_color and console.width >= _NARROW and not console.legacy_windows
 
-    def start(self, image: Image.Image, regions: Regions, question: str, about: str = "") -> None:
+    def start(
+        self, image: Image.Image, regions: Regions, question: str, about: str = "", intervals: bool = False
+    ) -> None:
         """The question beside the picture, and what the colours mean."""
         from rich.console import Group
         from rich.text import Text
@@ -143,8 +145,9 @@ class RunView:
         legend = Text.assemble(("■", f"rgb{SUPPORT}".replace(" ", "")), " supports the step   ",
                                ("■", f"rgb{OPPOSE}".replace(" ", "")), " opposes it")  # fmt: skip
         lines = [one_line(about), f"{regions.k} regions"] if about else [f"{regions.k} regions"]
-        sure = Text("±: nine in ten measured effects lie within", "dim")
-        body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend, sure]
+        body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend]
+        if intervals:
+            body.append(Text("±: about nine in ten measured effects lie within", "dim"))
         if self.monitor is not None:
             promise = Text.assemble(("┃", "bold yellow"), f" alarm above risk {score(self.monitor.threshold)}")
             body.append(promise if self.monitor.can_alarm else Text(self.monitor.message, "dim"))

@@ -18,11 +18,7 @@ from trajkit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from trajkit.attribution.collect import Item
     from trajkit.attribution.training import TrainingReport
-    from trajkit.traces.questions import Question
 
 FEW = 20
 """Runs held out below which a figure of them says little."""
@@ -80,6 +76,7 @@ def train_estimator(
     from trajkit.cli.loading import load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import Interrupted
+    from trajkit.cli.questions import Items, exit_if_left_out
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.traces.questions import read_questions
@@ -99,11 +96,11 @@ def train_estimator(
     sampling = Sampling(temperature, max_new_tokens, seed)
     about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint, "system": system}
     folder = work or out.with_name(out.name + ".measured")
-    store, left_out = MeasuredStore(folder, about), list[str]()
+    store, wanted = MeasuredStore(folder, about), Items(asked)
     try:
         with progress("measuring", total=len(asked)) as bar:
             estimator, report = train(
-                vlm, items(asked, left_out), kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
+                vlm, wanted, kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
                 measured=bar.advance, seed=seed,
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -114,40 +111,15 @@ def train_estimator(
     typer.echo(
         f"Wrote {out}. Next, on other images: trajkit evaluate HELD_OUT.jsonl --model {vlm.name} --estimator {out}"
     )
-    end(left_out, asked)
-
-
-def end(left_out: list[str], asked: list[Question]) -> None:
-    """Leave with 1 when questions were left out."""
-    if left_out:
-        typer.echo(f"trajkit: {len(left_out)} of {len(asked)} questions could not be used; see above.", err=True)
-        raise typer.Exit(1)
-
-
-def items(asked: list[Question], left_out: list[str]) -> Iterator[Item]:
-    """The questions as items. Images are opened when their turn comes; one that cannot be is left out with a note, and
-    the question's id added to `left_out`."""
-    from trajkit.attribution.collect import Item
-    from trajkit.cli.output import note
-    from trajkit.errors import InputError
-    from trajkit.traces.images import open_image
-
-    for q in asked:
-        try:
-            image = open_image(q.image)
-        except InputError as error:
-            left_out.append(q.id)
-            note(f"trajkit: left out question {q.id} (line {q.line}, {q.image.name}): {error}")
-            continue
-        yield Item(q.id, image, q.question, q.group_id, q.target, q.task_set)
+    exit_if_left_out(wanted.left_out, asked)
 
 
 def summary(report: TrainingReport) -> str:
     """What a training took and what came of it, in a few lines."""
-    steps = report.steps / report.measuring_seconds
+    seconds = max(report.measuring_seconds, 1e-9)
     return (
         f"Measured {report.runs} runs with {report.steps} steps in {_minutes(report.measuring_seconds)} "
-        f"({steps:.1f} steps/s, {report.passes / report.measuring_seconds:.0f} passes/s), fitted in "
+        f"({report.steps / seconds:.1f} steps/s, {report.passes / seconds:.0f} passes/s), fitted in "
         f"{_minutes(report.fitting_seconds)}; peak memory {report.peak_gb:.1f} GB.\n"
         f"On {report.held_out} of them, held out: r² {report.r2:.2f} with measured effects, LDS {report.lds:.2f}"
         f"{'' if report.held_out >= FEW else '; too few to tell much'}."

@@ -64,8 +64,7 @@ def open_image(source: str | Path | bytes) -> Image.Image:
 
 def _is_video(data: bytes) -> bool:
     """Whether a file begins as MP4 or MOV, Matroska or WebM, or AVI do."""
-    still = (b"avif", b"avis", b"heic", b"heix", b"mif1")
-    mp4 = data[4:8] == b"ftyp" and data[8:12] not in still
+    mp4 = data[4:8] == b"ftyp" and data[8:12].startswith((b"iso", b"mp4", b"avc1", b"qt", b"M4V", b"3g", b"dash"))
     return mp4 or data[:4] == b"\x1aE\xdf\xa3" or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
 
 
