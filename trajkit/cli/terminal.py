@@ -147,7 +147,7 @@ class RunView:
         lines = [one_line(about), f"{regions.k} regions"] if about else [f"{regions.k} regions"]
         body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend]
         if intervals:
-            body.append(Text("±: about nine in ten measured effects lie within", "dim"))
+            body.append(Text("± about nine in ten effects lie within", "dim"))
         if self.monitor is not None:
             promise = Text.assemble(("┃", "bold yellow"), f" alarm above risk {score(self.monitor.threshold)}")
             body.append(promise if self.monitor.can_alarm else Text(self.monitor.message, "dim"))
