@@ -143,11 +143,13 @@ def cell(row: Any) -> str:
     return f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" if np.isfinite(row.value) else ""
 
 
-def cells(scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²", "R²", "LDS")) -> dict[str, str]:
+def cells(
+    scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²", "R²", "LDS"), in_nats: bool = True
+) -> dict[str, str]:
     """Figures of one method as table cells; empty where nothing was scored."""
     if not scored:
         return dict.fromkeys(wanted, "")
-    table = figures(scored, n_boot)
+    table = figures(scored, n_boot, in_nats)
     return {figure: cell(table.loc[figure]) for figure in wanted if figure in table.index}
 
 

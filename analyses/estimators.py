@@ -24,7 +24,7 @@ from analyses import common
 from trajkit.attribution.ablation import fill, full_inputs
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.estimator import Binding, StepExample
-from trajkit.attribution.evaluation import score_measured
+from trajkit.attribution.evaluation import Scored, score_measured
 from trajkit.attribution.features import attention_rows, raw_attention, token_weights
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.attribution.tap import AttentionTap
@@ -78,11 +78,11 @@ def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> 
             estimator = fit([replace(v.run, features=look(v)) for v in train])
             row = {"model": subject.name, "estimator": name, "fit, s": f"{time.perf_counter() - began:.0f}"}
             shown = [replace(v.run, features=look(v)) for v in test]
-            rows.append(row | figures(name, shown, estimator.predict, n_boot, in_nats="AT2" not in name))
+            rows.append(row | cells(common.score(name, shown, estimator.predict), n_boot, "AT2" not in name))
             bar.advance(name)
     runs = [v.run for v in test]
     raw = {"model": subject.name, "estimator": "raw attention"}
-    rows.append(raw | figures("raw", runs, lambda f: raw_attention(f, n), n_boot, in_nats=False))
+    rows.append(raw | cells(common.score("raw", runs, lambda f: raw_attention(f, n)), n_boot, False))
     reference = [score_measured("leave-one-out", run, run.single.T) for run in runs]
     return [*rows, {"model": subject.name, "estimator": "leave-one-out, measured"} | cells(reference, n_boot, False)]
 
@@ -193,14 +193,8 @@ def influence(vlm: VLM, run: Generation) -> NDArray[np.float32]:
     return (moved / whole.norm(dim=-1).mean()).cpu().numpy()
 
 
-def figures(name: str, runs: Sequence[MeasuredRun], predict: Predict, n_boot: int, in_nats: bool) -> dict[str, str]:
-    return cells([score_measured(name, run, predict(run.features)) for run in runs], n_boot, in_nats)
-
-
-def cells(scored: Any, n_boot: int, in_nats: bool) -> dict[str, str]:
-    table = common.figures(scored, n_boot, in_nats)
-    wanted = ("r²", "R²", "r² within steps", "LDS")
-    return {figure: common.cell(table.loc[figure]) for figure in wanted if figure in table.index}
+def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, str]:
+    return common.cells(scored, n_boot, ("r²", "R²", "r² within steps", "LDS"), in_nats)
 
 
 _READING = """\

@@ -10,7 +10,6 @@ ranks first are hidden together, and milliseconds per generated token. 95 % inte
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +98,7 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
     def features(run: Generation) -> Any:
         return replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
 
-    methods: dict[str, Method] = {
+    methods: dict[str, Method | None] = {
         OURS: lambda run, measured: network.predict(features(run)),
         LINEAR: lambda run, measured: linear.predict(features(run)),
         PAPERS: lambda run, measured: papers.predict(features(run)),
@@ -108,16 +107,13 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
         "best single head": lambda run, measured: features(run)[..., head],
         RAW: lambda run, measured: raw_attention(features(run), vlm.n_features),
         **{label: baseline_method(vlm, baseline) for label, baseline in baselines(how.ablation).items()},
-        REFERENCE: lambda run, measured: measured.single.T,
+        REFERENCE: None,
         FLOOR: lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
     scored: list[Scored] = []
     with progress(f"{subject.name}: scoring", total=n_runs) as bar:
         for run, found in generated(subject, n_runs):
-            scored += [
-                replace(s, seconds=np.nan) if s.method == REFERENCE else s  # its time was spent in measuring
-                for s in score_run(vlm, run, found, methods, how.ablation)
-            ]
+            scored += score_run(vlm, run, found, methods, how.ablation)
             bar.advance(run.item.task_set)
     return scored
 

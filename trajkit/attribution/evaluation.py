@@ -54,15 +54,19 @@ class Scored:
 
 
 def score_run(
-    vlm: VLM, run: Generation, measured: MeasuredRun, methods: Mapping[str, Method], ablation: Ablation = "mean",
-    batch_size: int = 64,
+    vlm: VLM, run: Generation, measured: MeasuredRun, methods: Mapping[str, Method | None],
+    ablation: Ablation = "mean", batch_size: int = 64,
 ) -> list[Scored]:  # fmt: skip
-    """Every method on one run. Hides each method's best regions together, one pass for every distinct set of them."""
+    """Every method on one run. Hides each method's best regions together, one pass for every distinct set of them.
+
+    None stands for leave-one-out, the measured effects of single regions themselves; what they took is not told.
+    """
     scores, seconds = {}, {}
     for name, method in methods.items():
         began = time.perf_counter()
-        scores[name] = np.asarray(method(run, measured), np.float64)  # (T, K)
-        seconds[name] = time.perf_counter() - began
+        found = measured.single.T if method is None else method(run, measured)
+        scores[name] = np.asarray(found, np.float64)  # (T, K)
+        seconds[name] = np.nan if method is None else time.perf_counter() - began
     drops = joint_drops(vlm, run, scores, ablation, batch_size)
     return [
         replace(score_measured(name, measured, score), drops=drops[name], seconds=seconds[name], tokens=len(run.tokens))

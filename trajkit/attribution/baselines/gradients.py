@@ -7,11 +7,9 @@ are what the ablation changes, so that integrated gradients explain exactly what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -41,7 +39,9 @@ def input_x_gradient(
     """
     method = captum_attr().Saliency(StepLogprobs(vlm, prompt, tokens, spans))
     away = prompt.inputs["pixel_values"] - _filled(vlm, prompt, ablation)
-    return _scores(vlm, prompt, regions, spans, method, {"abs": False}, away)
+    return _scores(
+        vlm, prompt, regions, spans, lambda image, step: away * method.attribute(image, target=step, abs=False)
+    )
 
 
 def integrated_gradients(
@@ -63,7 +63,7 @@ def integrated_gradients(
     method = captum_attr().IntegratedGradients(StepLogprobs(vlm, prompt, tokens, spans))
     filled = _filled(vlm, prompt, ablation)
     settings = {"baselines": filled[None], "n_steps": steps, "internal_batch_size": batch_size}
-    return _scores(vlm, prompt, regions, spans, method, settings, torch.ones_like(filled))
+    return _scores(vlm, prompt, regions, spans, lambda image, step: method.attribute(image, target=step, **settings))
 
 
 def _filled(vlm: VLM, prompt: Prompt, ablation: Ablation) -> Tensor:
@@ -71,15 +71,9 @@ def _filled(vlm: VLM, prompt: Prompt, ablation: Ablation) -> Tensor:
 
 
 def _scores(
-    vlm: VLM, prompt: Prompt, regions: Regions, spans: Sequence[Span], method: Any, settings: dict[str, Any],
-    times: Tensor,
-) -> NDArray[np.float64]:  # fmt: skip
-    """Sums over each region's pixels of what captum says of them, times `times`, (P, C)."""
+    vlm: VLM, prompt: Prompt, regions: Regions, spans: Sequence[Span], attribute: Callable[[Tensor, int], Tensor]
+) -> NDArray[np.float64]:
+    """(T, K) sums over each region's pixels. attribute: pixels (1, P, C) and a step → what it says of them, alike."""
     labels = patch_labels(vlm, prompt, regions)
-    image = prompt.inputs["pixel_values"][None].clone().requires_grad_()  # (1, P, C)
-    return np.stack(
-        [
-            pool_pixels(method.attribute(image, target=t, **settings)[0] * times, labels, regions.k)
-            for t in range(len(spans))
-        ]
-    )
+    image = prompt.inputs["pixel_values"][None].clone().requires_grad_()
+    return np.stack([pool_pixels(attribute(image, step)[0], labels, regions.k) for step in range(len(spans))])
