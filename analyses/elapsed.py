@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
             if lines[end]:
                 line = pd.DataFrame(lines[end]).T
                 interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
-        ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(-1, 1), xlim=(0, 1))
+        ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(0, 1), xlim=(0, 1))
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)
     text = f"# Faithfulness as a run goes on\n\nRegenerate: `python -m analyses.elapsed`. {HELD_OUT}"

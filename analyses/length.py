@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         for ax, name in zip(axes, ("R²", "LDS"), strict=True):
             line = pd.DataFrame([table.loc[name] for table in tables])
             interval(ax, middles, line, COLOURS[subject.name], subject.name)
-            ax.set(xlabel="generated tokens (median of a fifth)", ylabel=name, ylim=(-0.5 if name == "R²" else 0, 1))
+            ax.set(xlabel="generated tokens (median of a fifth)", ylabel=name, ylim=(0, 1))
     axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     text = f"# Faithfulness by length of the run\n\nRegenerate: `python -m analyses.length`. {HELD_OUT}"
     write(args.out, text, rows, _READING, save(figure, args.out))
