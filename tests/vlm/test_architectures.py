@@ -82,9 +82,9 @@ def test_hiding_regions_of_one_image_or_another_changes_what_is_likely(vlm, scen
 
 
 def test_video_is_refused(vlm):
-    with pytest.raises(InputError, match="Video is not supported"):
+    with pytest.raises(InputError, match="video is not supported"):
         vlm.prepare(["clip.mp4"], "what happens?")
-    with pytest.raises(InputError, match="Video is not supported"):
+    with pytest.raises(InputError, match="video is not supported"):
         vlm.prepare(np.zeros((8, 64, 64, 3), np.uint8), "what happens?")
 
 
