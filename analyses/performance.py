@@ -331,10 +331,10 @@ that of a plain `generate` of the same tokens. delay: from the moment the last t
 held for attribution: queries that wait for the end of their step, one row of K numbers for every row of text, and for a
 moment the attention of the rows of a step to all that came before, 64 MiB of it at a time at most.
 
-Contexts here are an image of 400 tokens and a question of all the others, the worst case: the worker goes through every
-row of the question before the first step, and shares two cores with the model meanwhile. At a context of 2,048 that took
-9 s for 1,659 rows, and 0.05 to 0.1 s for each step after it. So the aims (a ratio of 1.05, flat in the context) are
-missed wherever the question is long: 1.08 at 512 and 1.49 at 4,096.
+Contexts here are an image of 400 tokens and a question of all the others, the worst case: the worker goes through
+every row of the question before the first step, and shares two cores with the model meanwhile. At a context of 2,048
+that took 9 s for 1,659 rows, and 0.05 to 0.1 s for each step after it. So the aims (a ratio of 1.05, flat in the
+context) are missed wherever the question is long: 1.08 at 512 and 1.49 at 4,096.
 """
 _METHODS = """
 The same run of 40 tokens, over 16 regions. The first row is the time that the worker of `tk.stream` spends on it beside

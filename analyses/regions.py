@@ -142,8 +142,9 @@ over its own regions: LDS of different rows answers different questions, as it d
 demo's cells by construction; no real image has a grid that fits so well. DINOv3, vSTREAM's choice, has no row: its
 weights are given out only to those who accept a licence, and were not at hand."""
 _TIME = """\
-vSTREAM's DINOv3-Large takes about a hundredth of the time of inference; this is the model's own vision tower, which runs
-anyway, run once more. Models here are a thousand times smaller than theirs, and clustering does not shrink with them."""
+vSTREAM's DINOv3-Large takes about a hundredth of the time of inference; this is the model's own vision tower, which
+runs anyway, run once more. Models here are a thousand times smaller than theirs, and clustering does not shrink with
+them."""
 
 
 if __name__ == "__main__":
