@@ -71,7 +71,7 @@ def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> 
     seen = list(views(subject, n_train + n_test))
     train, test = seen[:n_train], seen[n_train:]
     rows = []
-    kinds = variants(train, binding, n)
+    kinds = variants(binding, n)
     with progress(f"{subject.name}: fitting", total=len(kinds)) as bar:
         for name, (look, fit) in kinds.items():
             began = time.perf_counter()
@@ -87,7 +87,7 @@ def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> 
     return [*rows, {"model": subject.name, "estimator": "leave-one-out, measured"} | cells(reference, n_boot, False)]
 
 
-def variants(train: list[Views], binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any], Any]]:
+def variants(binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any], Any]]:
     """What each variant is shown of a run, and how it is fitted on runs that show that."""
 
     def without(columns: slice, value: float = 0.0) -> Callable[[Views], Any]:

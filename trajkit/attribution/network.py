@@ -72,7 +72,10 @@ class NetworkEstimator(EffectEstimator):
     def predict_interval(self, features: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """`predict` and `half_width` from one pass."""
         members = self._members(features)
-        return members.mean(0).astype(np.float32), self._half_width(members)
+        estimate = members.mean(0)
+        band = np.searchsorted(self.arrays["from"], np.abs(estimate), "right") - 1
+        half_width = self.arrays["factor"][band] * (members.std(0) + self.arrays["offset"])
+        return estimate.astype(np.float32), half_width.astype(np.float32)
 
     def half_width(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(..., K, F) features → (..., K) nats: effects lie within this of `predict` about as often as COVERAGE says.
@@ -82,11 +85,7 @@ class NetworkEstimator(EffectEstimator):
         nothing, and over all of them together the promise would be kept by those alone. It holds over the effects of a
         band in runs like those of the calibration, about, since regions of one run are not independent.
         """
-        return self._half_width(self._members(features))
-
-    def _half_width(self, members: NDArray[np.float32]) -> NDArray[np.float32]:
-        band = np.searchsorted(self.arrays["from"], np.abs(members.mean(0)), "right") - 1
-        return (self.arrays["factor"][band] * (members.std(0) + self.arrays["offset"])).astype(np.float32)
+        return self.predict_interval(features)[1]
 
     def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(M, ..., K) estimates of each member."""

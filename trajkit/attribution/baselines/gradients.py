@@ -57,8 +57,8 @@ def integrated_gradients(
     """(T, K) nats: Σ over a region's pixels of (x − x′) · mean of ∂log p(step)/∂x on the line from x′ to x, signed.
 
     x′ is the image filled as the ablation fills it, so that a row sums to about the effect of hiding every region at
-    once. A step costs `steps` passes, at Gauss-Legendre points of the line, `batch_size` at a
-    time. Sundararajan et al. 2017 (arXiv 1703.01365).
+    once. A step costs `steps` passes, at Gauss-Legendre points of the line, `batch_size` at a time.
+    Sundararajan et al. 2017 (arXiv 1703.01365).
     """
     method = captum_attr().IntegratedGradients(StepLogprobs(vlm, prompt, tokens, spans))
     filled = _filled(vlm, prompt, ablation)
