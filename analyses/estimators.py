@@ -167,9 +167,8 @@ def attention_to_tokens(vlm: VLM, run: Generation) -> tuple[NDArray[np.float32],
         cache = vlm.model(**full_inputs(vlm, prompt, run.tokens), use_cache=True, logits_to_keep=1).past_key_values
     end = run.spans[-1].end + prompt.length - 1
     keys, queries = tap.keys(end), tap.take(end - prompt.first_row)
-    rows = torch.arange(prompt.first_row, end, device=image.device)
     attention = torch.cat(
-        [attention_rows(q[0], k[0], rows, image, tap.scaling) for q, k in zip(queries, keys, strict=True)]
+        [attention_rows(q[0], k[0], tap.scaling)[..., image] for q, k in zip(queries, keys, strict=True)]
     )  # (L·H, rows, N)
     grouped = vlm.text_config.num_attention_heads // vlm.text_config.num_key_value_heads
     norms = [layer.values[0][:, image].float().norm(dim=-1).repeat_interleave(grouped, 0) for layer in cache.layers]

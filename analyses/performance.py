@@ -1,6 +1,6 @@
 """What watching costs: ratios of decode time with and without it, memory, delay, and other methods beside it.
 
-    python -m analyses.performance           # most of an hour on 2 quiet cores; writes reports/performance.md
+    python -m analyses.performance           # half an hour on 2 quiet cores; writes reports/performance.md
     python -m analyses.performance --quick   # a minute, one short context
 
 A Qwen3-VL text stack of random weights with the vocabulary of the real one, small on the CPU; with a GPU also that of
@@ -12,6 +12,7 @@ it on a machine that does nothing else.
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import tempfile
 import time
@@ -38,8 +39,8 @@ from trajkit.progress import progress
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
-IMAGE_SIDE = 20
-"""Image tokens a side: 400 in all, so that the shortest context holds the image and little else."""
+SMALL_SIDE = 20
+"""Tokens a side of the small image, 400 in all, whose question fills the context."""
 VOCABULARY = 151_936
 """Of Qwen3-VL; every token costs a softmax over it, watched or not."""
 OURS = "tk.stream, network estimator"
@@ -76,11 +77,12 @@ def main(argv: list[str] | None = None) -> None:
         "# Performance\n\n"
         f"Regenerate: `python -m analyses.performance`. Measured on {platform.machine()}, {torch.get_num_threads()} "
         f"threads, torch {torch.__version__}: {repeats} pairs each after one that is not counted, which of the two "
-        "goes first in turn. Steps of about 20 tokens, a network estimator, a context of "
-        f"{IMAGE_SIDE**2} image tokens and the rest text, a vocabulary of {small.text_config.vocab_size:,}.\n\n"
+        "goes first in turn. Steps of about 20 tokens, a network estimator, 64 regions, a vocabulary of "
+        f"{small.text_config.vocab_size:,}. The context is filled by the image, or by the question.\n\n"
     )
     for setting in settings:
-        rows = [measure_context(setting, n, repeats) for n in setting.contexts]
+        asked = [(n, "image") for n in setting.contexts] + [(n, "question") for n in setting.contexts[1:]]
+        rows = [measure_context(setting, n, filled_by, repeats) for n, filled_by in asked]
         size = sum(p.numel() for p in setting.vlm.model.model.language_model.parameters()) / 1e6
         about = f"text stack of {size:,.0f} M weights, {setting.new_tokens} tokens a run"
         text += f"## {setting.name}: {about}\n\n{markdown(pd.DataFrame(rows))}\n"
@@ -94,15 +96,15 @@ def main(argv: list[str] | None = None) -> None:
     print(text)
 
 
-def measure_context(setting: Setting, context: int, repeats: int) -> dict[str, Any]:
+def measure_context(setting: Setting, context: int, filled_by: str, repeats: int) -> dict[str, Any]:
     """One row: decode with the stream over decode without, added milliseconds a token, memory, delay."""
     vlm, estimator = setting.vlm, random_estimator(setting.vlm)
-    image, question = picture(), question_of(vlm, context)
+    image, question = ask(vlm, context, filled_by)
     prompt = vlm.prepare(image, question)
     regions = tk.segment(image, "blocks", (64, 64))
     sampling = Sampling(1.0, setting.new_tokens, seed=0)
-    ratios, added, delays, memory = [], [], [], 0
-    with progress(f"{setting.name}, context {context}", total=repeats) as bar:
+    ratios, added, delays, firsts, memory = [], [], [], [], 0
+    with progress(f"{setting.name}, context {context} of {filled_by}", total=repeats) as bar:
         for i in range(-1, repeats):  # the first pair warms up
             if i % 2:
                 plain, tokens = plain_decode(vlm, prompt, sampling)
@@ -122,14 +124,17 @@ def measure_context(setting: Setting, context: int, repeats: int) -> dict[str, A
             ratios.append(watched / plain)
             added.append(1000 * (watched - plain) / (len(times) - 1))
             delays += [step.delay for step in steps]
+            firsts.append(steps[0].delay)
             memory = max(memory, running.held_bytes)
             bar.advance()
     return {
         "context": prompt.length,
+        "of the image": len(prompt.image_tokens),
         "decode, watched / plain": spread(ratios),
         "added ms per token": spread(added),
-        "delay p50, ms": round(1000 * float(np.quantile(delays, 0.5)), 1),
-        "delay p99, ms": round(1000 * float(np.quantile(delays, 0.99)), 1),
+        "delay p50, ms": round(1000 * float(np.quantile(delays, 0.5))),
+        "p99": round(1000 * float(np.quantile(delays, 0.99))),
+        "of the first step": round(1000 * float(np.median(firsts))),
         "held for attribution, MB": round(memory / 1e6, 2),
         "KV cache, MB": round(cache_bytes(vlm, prompt.length + setting.new_tokens) / 1e6, 1),
     }
@@ -138,7 +143,7 @@ def measure_context(setting: Setting, context: int, repeats: int) -> dict[str, A
 def slow_worker(setting: Setting, repeats: int) -> str:
     """Tokens per second with a worker that takes 100 times as long over a step, over those with one that does not."""
     vlm, estimator = setting.vlm, random_estimator(setting.vlm)
-    image, question = picture(), question_of(vlm, setting.contexts[0])
+    image, question = ask(vlm, setting.contexts[0], "image")
     regions = tk.segment(image, "blocks", (64, 64))
 
     delay = 0.3
@@ -180,16 +185,18 @@ def methods_by_context(setting: Setting) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {name: {"method": name} for name in (OURS, *methods)}
     given_up: set[str] = set()
     for context in setting.contexts:
-        prompt = vlm.prepare(picture(), question_of(vlm, context))
+        image, question = ask(vlm, context, "image")
+        prompt = vlm.prepare(image, question)
         _, tokens = plain_decode(vlm, prompt, Sampling(1.0, 40, seed=0))
         ids = torch.tensor(tokens, device=vlm.model.device)
         spans, _, _ = split_steps(tokens, vlm)
         regions = tk.segment(prompt.canvas.images, "blocks", (16, 16))
         column = f"context {prompt.length}"
         steps = list(
-            stream(vlm, picture(), question_of(vlm, context), estimator=estimator, regions=regions, temperature=1.0,
-                   max_new_tokens=40, seed=0)
-        )  # fmt: skip
+            stream(
+                vlm, image, question, estimator=estimator, regions=regions, temperature=1.0, max_new_tokens=40, seed=0
+            )
+        )
         rows[OURS][column] = f"{1000 * sum(step.delay for step in steps) / len(tokens):.1f}"
         with progress(f"methods, context {context}", total=len(methods)) as bar:
             for name, method in methods.items():
@@ -250,15 +257,19 @@ def cache_bytes(vlm: VLM, length: int) -> int:
     return 2 * text.num_hidden_layers * text.num_key_value_heads * width * length * vlm.model.dtype.itemsize
 
 
-def picture() -> Image.Image:
-    side = IMAGE_SIDE * 16
-    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8))
+def ask(vlm: VLM, context: int, filled_by: str) -> tuple[Image.Image, str]:
+    """An image and a question of `context` tokens together: one is as large as can be, the other fills the rest."""
+    side = SMALL_SIDE
+    around = vlm.prepare(picture(side), "row").length - side**2
+    if filled_by == "image":
+        side = math.isqrt(context - around)
+    return picture(side), " ".join(["row"] * (context - around - side**2 + 1))
 
 
-def question_of(vlm: VLM, context: int) -> str:
-    """A question that fills the prompt up to `context` tokens."""
-    short = vlm.prepare(picture(), "row").length
-    return " ".join(["row"] * (context - short + 1))
+def picture(side: int) -> Image.Image:
+    """Noise of side × side tokens."""
+    pixels = np.random.default_rng(0).integers(0, 255, (16 * side, 16 * side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
 
 
 def random_estimator(vlm: VLM) -> tk.NetworkEstimator:
@@ -309,8 +320,7 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
         )
         save_checkpoint(tiny, tokenizer, Path(folder))
         processor = load_processor(folder, adapter_for(config))
-    area = (IMAGE_SIDE * 16) ** 2
-    processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
+    processor.image_processor.size = {"shortest_edge": 16**2, "longest_edge": 2**24}  # images keep their size
     never = tokenizer.convert_tokens_to_ids(["</think>", *tokenizer.all_special_tokens])
     model.generation_config.update(
         do_sample=True, top_k=0, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,

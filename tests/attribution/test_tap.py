@@ -16,12 +16,10 @@ from trajkit.errors import InputError
 def tapped_attention(vlm, inputs, rows, image_tokens):
     with AttentionTap(vlm) as tap, torch.inference_mode():
         vlm.model(**inputs)
-    length = inputs["input_ids"].shape[1]
-    queries, keys = tap.take(length), tap.keys(length)
-    layers = [
-        attention_rows(q[0, :, rows], k[0], rows, image_tokens, tap.scaling) for q, k in zip(queries, keys, strict=True)
-    ]
-    return torch.stack(layers)
+    end = int(rows[-1]) + 1
+    queries, keys = tap.take(end), tap.keys(end)
+    layers = [attention_rows(q[0, :, rows], k[0], tap.scaling) for q, k in zip(queries, keys, strict=True)]
+    return torch.stack(layers)[..., image_tokens]
 
 
 def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated, eager_attention):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from trajkit.attribution.regions import Regions
 from trajkit.errors import InputError
@@ -24,6 +25,8 @@ from trajkit.vlm.model import Prompt
 Pooling = Literal["mean", "sum"]
 _SCORES_AT_ONCE = 2**24
 """Attention scores of one layer that are in memory together: 64 MiB of them."""
+_ROWS_AT_ONCE = 256
+"""Rows that the fused kernel is given together: the keys after the last of them need no work."""
 
 
 def token_weights(regions: Regions, prompt: Prompt) -> NDArray[np.float32]:
@@ -69,9 +72,12 @@ class StepFeatures:
         if pooling not in get_args(Pooling):
             raise InputError(f"pooling must be 'mean' or 'sum'; got {pooling!r}.")
         weights = torch.from_numpy(token_weights(regions, prompt)).to(prompt.image_tokens.device)  # (N, K)
-        self._weights = weights / weights.sum(0) if pooling == "mean" else weights
-        self._image_tokens = prompt.image_tokens
+        if pooling == "mean":
+            weights = weights / weights.sum(0)
         self.first_row = prompt.first_row
+        self._image = slice(int(prompt.image_tokens[0]), self.first_row)  # with the text between images
+        self._weights = weights.new_zeros(self._image.stop - self._image.start, regions.k)
+        self._weights[prompt.image_tokens - self._image.start] = weights
         self._grounding = weights.new_zeros(0, regions.k)  # of each row so far: its attention to regions, (rows, K)
         self.working_bytes = 0
         """Most that the latest `push` held for a moment, bytes, about."""
@@ -96,24 +102,26 @@ class StepFeatures:
         Raises InputError when attention is not finite.
         """
         heads, n, _ = queries[0].shape
-        first, end, seen = self.next_row, self.next_row + n, keys[0].shape[1]
-        columns = torch.cat([self._image_tokens, torch.arange(self.first_row, end, device=self._weights.device)])
-        n_image, at_once = len(self._image_tokens), max(1, _SCORES_AT_ONCE // (heads * seen))
-        grounding = self._weights.new_zeros(n, self._weights.shape[1])
-        direct = self._weights.new_zeros(len(queries), heads, self._weights.shape[1])
-        text = self._weights.new_zeros(len(queries), heads, len(columns) - n_image)
+        end, before, k = self.next_row + n, n - step_rows, self._weights.shape[1]
+        at_once = max(1, _SCORES_AT_ONCE // (heads * end))
+        pooled = self._weights.new_zeros(before, k)  # of the question's rows; summed over heads and layers
+        by_row = self._weights.new_zeros(step_rows, end)  # of the step's; summed over heads and layers
+        by_head = self._weights.new_zeros(len(queries), heads, end)  # the same, summed over rows
+        values = pad(self._weights, (0, 0, self._image.start, end - step_rows - self._image.stop))  # (end−rows, K)
         for layer, (query, key) in enumerate(zip(queries, keys, strict=True)):
-            for at in range(0, n, at_once):  # all rows of a long step, or of a long question, may not fit in memory
-                positions = torch.arange(first + at, min(first + at + at_once, end), device=columns.device)
-                attention = attention_rows(query[:, at : at + at_once], key, positions, columns, scaling)
-                image = attention[..., :n_image] @ self._weights  # (H, rows, K)
-                grounding[at : at + at_once] += image.sum(0)
-                own = max(n - step_rows - at, 0)  # rows from here on predict the step
-                direct[layer] += image[:, own:].sum(1)
-                text[layer] += attention[:, own:, n_image:].sum(1)
-        self._grounding = torch.cat([self._grounding, grounding / (len(queries) * heads)])
-        self.working_bytes = 4 * heads * min(at_once, n) * (seen + len(columns)) + text.nbytes
-        through_text = text @ self._grounding  # (L, H, K)
+            if before:  # rows of the question predict no step: only what they saw of the image is asked for
+                pooled += pooled_rows(query[:, :before], key[:, : end - step_rows], values, scaling)
+            for at in range(0, step_rows, at_once):  # all rows of a long step may not fit in memory
+                rows = query[:, before + at : before + at + at_once]
+                seen = end - step_rows + at + rows.shape[1]
+                attention = attention_rows(rows, key[:, :seen], scaling)
+                by_row[at : at + at_once, :seen] += attention.sum(0)
+                by_head[layer, :, :seen] += attention.sum(1)
+        pooled = torch.cat([pooled, by_row[:, self._image] @ self._weights]) / (len(queries) * heads)
+        self._grounding = torch.cat([self._grounding, pooled])
+        self.working_bytes = 8 * heads * min(at_once, step_rows) * end + by_row.nbytes + by_head.nbytes + values.nbytes
+        direct = by_head[..., self._image] @ self._weights  # (L, H, K)
+        through_text = by_head[..., self.first_row :] @ self._grounding
         both = torch.cat([direct.flatten(0, 1), through_text.flatten(0, 1)]) / step_rows  # (2·L·H, K)
         if not torch.isfinite(both).all():
             raise InputError(
@@ -123,20 +131,41 @@ class StepFeatures:
         return torch.cat([both.T, torch.stack([f.float() for f in facts]).expand(both.shape[1], -1)], 1)
 
 
-def attention_rows(query: Tensor, key: Tensor, positions: Tensor, columns: Tensor, scaling: float) -> Tensor:
-    """Attention of some rows to some keys in one layer, (H, n, C) float32, normalised over all keys that a row sees.
+def attention_rows(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Attention of the last n positions in one layer, (H, n, S) float32; 0 for positions after the row's own.
 
-    query: (H, n, D); key: (H_kv, S, D); positions: (n,) place of each query in the sequence, which sees keys
-    0..position; columns: (C,) places of the keys.
+    query: (H, n, D), of positions S−n … S−1; key: (H_kv, S, D), of all of them.
     """
     heads, n, width = query.shape
-    seen = torch.arange(key.shape[1], device=positions.device) <= positions[:, None]  # (n, S)
     grouped = query.float().reshape(key.shape[0], -1, width)  # (H_kv, H/H_kv · n, D)
     scores = torch.matmul(grouped, key.float().transpose(1, 2)).mul_(scaling)  # (H_kv, H/H_kv · n, S)
-    scores = scores.reshape(heads, n, -1).masked_fill_(~seen, float("-inf"))
-    peak = scores.amax(-1, keepdim=True)
-    total = torch.logsumexp(scores - peak, -1, keepdim=True)
-    return torch.exp(scores[..., columns] - peak - total)  # (H, n, C)
+    scores = scores.view(heads, n, -1)
+    later = torch.ones(n, n, dtype=torch.bool, device=key.device).triu(1)
+    scores[..., -n:].masked_fill_(later, float("-inf"))
+    return torch.softmax(scores, -1)
+
+
+def pooled_rows(query: Tensor, key: Tensor, values: Tensor, scaling: float) -> Tensor:
+    """Attention of the last n positions times `values` (S, K), summed over the heads of one layer: (n, K) float32.
+
+    The same as `attention_rows(query, key, scaling) @ values` by the fused kernel, which holds no attention in memory.
+    """
+    heads, n, width = query.shape
+    n_keys, n_values = values.shape
+    group, wide = heads // key.shape[0], max(width, n_values)  # the kernel asks for values as wide as keys
+    grouped = pad(query.float(), (0, wide - width)).unflatten(0, (-1, group))  # (H_kv, H/H_kv, n, wide)
+    key, values = pad(key.float(), (0, wide - width))[None], pad(values, (0, wide - n_values))
+    pooled = []
+    for at in range(0, n, _ROWS_AT_ONCE):
+        rows = grouped[:, :, at : at + _ROWS_AT_ONCE]
+        seen = n_keys - n + at + rows.shape[2]
+        mask = torch.ones(rows.shape[2], seen, dtype=torch.bool, device=key.device).tril(seen - rows.shape[2])
+        out = scaled_dot_product_attention(
+            rows.flatten(1, 2)[None], key[:, :, :seen], values[:seen].expand(1, key.shape[1], -1, -1),
+            attn_mask=mask.repeat(group, 1), scale=scaling,
+        )  # fmt: skip
+        pooled.append(out.unflatten(2, (group, -1)).sum((0, 1, 2))[:, :n_values])
+    return torch.cat(pooled)
 
 
 def raw_attention(features: NDArray[Any], n_heads: int) -> NDArray[Any]:

@@ -10,7 +10,7 @@ trained on, gives an interval for each effect.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, usable_examples
 from trajkit.attribution.linear import pearson
 from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COVERAGE = 0.9
 """Share of effects that lie within `half_width` of their estimate."""
@@ -89,17 +92,17 @@ class NetworkEstimator(EffectEstimator):
 
     def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(M, ..., K) estimates of each member."""
+        import torch
+
         n = len(self.arrays["floor"])
         if features.shape[-1] != n + N_FACTS:
             raise InputError(f"features must have 2·L·H + {N_FACTS} = {n + N_FACTS} columns; got {features.shape}.")
-        w1, b1, w2, b2, w3, b3 = (self.arrays[name] for name in _LAYERS)
-        x = (expand(np.asarray(features, np.float32), self.arrays["floor"]) - self.arrays["mean"]) / self.arrays[
-            "deviation"
-        ]
-        flat = x.reshape(-1, x.shape[-1])  # (rows, D)
-        hidden = _silu(flat @ w1 + b1[:, None])  # (M, rows, h)
-        hidden += _silu(hidden @ w2 + b2[:, None])
-        return (hidden @ w3 + b3[:, None])[..., 0].reshape(len(w1), *features.shape[:-1])
+        x = expand(np.asarray(features, np.float32), self.arrays["floor"])
+        x = (x - self.arrays["mean"]) / self.arrays["deviation"]
+        layers = [torch.from_numpy(self.arrays[name]) for name in _LAYERS]
+        with torch.inference_mode():
+            members: NDArray[np.float32] = _forward(torch.from_numpy(x.reshape(-1, x.shape[-1])), *layers).numpy()
+        return members.reshape(-1, *features.shape[:-1])
 
     @classmethod
     def fit(
@@ -125,7 +128,6 @@ class NetworkEstimator(EffectEstimator):
         Raises InputError when no step's effects vary over its masks, or there are too few groups to set some aside.
         """
         import torch
-        from torch.nn.functional import silu
 
         train, held_out = _set_aside(usable_examples(list(examples)), calibration, seed)
         n = train[0].features.shape[1] - N_FACTS
@@ -159,13 +161,10 @@ class NetworkEstimator(EffectEstimator):
         optimiser = torch.optim.AdamW(layers.values(), lr=rate, weight_decay=1e-3)
         total = epochs * -(-len(train) // batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total)
-        w1, b1, w2, b2, w3, b3 = layers.values()
         for _ in range(epochs):
             for rows in torch.randperm(len(train), generator=generator).split(batch_size):
                 x = _padded([inputs(i) for i in rows.tolist()], k, 0)
-                hidden = silu(torch.einsum("bkd,mdh->mbkh", x, w1) + b1[:, None, None])
-                hidden = hidden + silu(torch.einsum("mbkh,mhg->mbkg", hidden, w2) + b2[:, None, None])
-                predicted = (torch.einsum("mbkh,mho->mbko", hidden, w3) + b3[:, None, None])[..., 0] * valid[rows]
+                predicted = _forward(x.flatten(0, 1), *layers.values()).unflatten(1, (-1, k)) * valid[rows]
                 error = ((predicted - single[rows]) ** 2).sum((1, 2)) / valid[rows].sum()  # (members,)
                 summed = torch.einsum("bvk,mbk->mbv", masks[rows], predicted)
                 agreement = pearson(summed - summed.mean(-1, keepdim=True), effects[rows]).mean(1)
@@ -201,8 +200,13 @@ def _moments(parts: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float32],
     return mean.astype(np.float32), np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32)
 
 
-def _silu(x: NDArray[Any]) -> NDArray[Any]:
-    return x / (1 + np.exp(-np.clip(x, -60, 60)))
+def _forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor) -> Tensor:
+    """(rows, D) inputs → (M, rows) outputs of the M members."""
+    from torch.nn.functional import silu
+
+    hidden = silu(x @ w1 + b1[:, None])  # (M, rows, h)
+    hidden = hidden + silu(hidden @ w2 + b2[:, None])
+    return (hidden @ w3 + b3[:, None])[..., 0]
 
 
 def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:

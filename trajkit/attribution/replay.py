@@ -14,6 +14,7 @@ from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import Pooling, StepFeatures
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.tap import AttentionTap
+from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span
 
@@ -38,9 +39,9 @@ def replay(
     steps = StepFeatures(regions, prompt, pooling)
     features, logprob, entropy = [], [], []
     for span in spans:  # a step at a time: a whole run's attention or log-probabilities may not fit in memory
-        logp = torch.log_softmax(logits[span.start : span.end].float(), -1)  # (n, V)
-        logprob.append(logp.gather(-1, tokens[span.start : span.end, None]).mean())
-        entropy.append(-(logp.exp() * logp.nan_to_num(neginf=0)).sum(-1).mean())
+        of_tokens = logprob_and_entropy(logits[span.start : span.end], tokens[span.start : span.end])
+        logprob.append(of_tokens[0].mean())
+        entropy.append(of_tokens[1].mean())
         upto = span.end + prompt.length - 1  # row t−1 predicts token t
         queries, keys = tap.take(upto - steps.next_row), tap.keys(upto)
         facts = (logprob[-1], entropy[-1], torch.tensor(span.end - span.start, device=tokens.device))

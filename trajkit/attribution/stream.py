@@ -26,6 +26,7 @@ from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
+from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.errors import InputError, StreamError
 from trajkit.traces.trace import Step
 from trajkit.vlm.canvas import Images
@@ -276,7 +277,7 @@ class _Recorder(LogitsProcessor):
         self.splitter = StepSplitter.of(vlm)
         self._vlm, self._tap, self._out = vlm, tap, out
         self._prompt_length, self._taken = prompt.length, prompt.first_row
-        self._logits = self._logp = torch.empty(0)  # of the token to come
+        self._logits = self._before = torch.empty(0)  # of the latest pass, and of the pass before the latest token
         self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
         self._entropy: list[Tensor] = []
         self._dropped = 0
@@ -300,22 +301,23 @@ class _Recorder(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if input_ids.shape[1] > self._prompt_length:
-            self._push(int(input_ids[0, -1]))
-        self._logp = torch.log_softmax(self._logits.float(), -1)
+            self._push(input_ids[0, -1])
+        self._before = self._logits
         return scores
 
     def finish(self, tokens: list[int]) -> None:
         """Take what came after the last call, and close the last step."""
-        for token in tokens[self._pushed :]:
+        for token in torch.tensor(tokens[self._pushed :], device=self._before.device):
             self._push(token)
         end = len(tokens) - (len(tokens) > 0 and tokens[-1] in self._vlm.end_tokens)
         self._hand_over(self.splitter.finish(end))
 
-    def _push(self, token: int) -> None:
-        self._logprob.append(self._logp[token])
-        self._entropy.append(-(self._logp.exp() * self._logp.nan_to_num(neginf=0)).sum())
+    def _push(self, token: Tensor) -> None:
+        logprob, entropy = logprob_and_entropy(self._before, token)
+        self._logprob.append(logprob)
+        self._entropy.append(entropy)
         self._pushed += 1
-        self._hand_over(self.splitter.push(token))
+        self._hand_over(self.splitter.push(int(token)))
 
     def _hand_over(self, span: Span | None) -> None:
         if span is None:
