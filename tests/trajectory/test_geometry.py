@@ -127,3 +127,80 @@ def test_the_order_of_regions_does_not_matter(x, seed):
     for measure in ("hhi", "entropy", "gini", "top_share"):
         a, b = (tj.concentration(m, measure=measure) for m in (x, x[:, order]))
         np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+def test_turns_by_hand():
+    assert tj.mean_cosine(HEXAGON) == pytest.approx(1 / 2)
+    assert tj.mean_cosine(ZIGZAG) == pytest.approx(0)
+    assert tj.mean_cosine([[0.0], [1], [0], [1]]) == -1
+    assert tj.turning_entropy(HEXAGON) == 0
+    quarter_and_half = [[0, 0], [1, 0], [1, 1], [1, 0], [0.0, 0]]  # turns of 90°, 180° and 90°
+    assert tj.turning_entropy(quarter_and_half) == pytest.approx((math.log(3) - 2 / 3 * math.log(2)) / math.log(8))
+
+
+def test_sinuosity_and_e_max_by_hand():
+    assert tj.e_max(HEXAGON) == pytest.approx(1)
+    assert tj.sinuosity(HEXAGON) == pytest.approx(2 / math.sqrt(3))
+    assert tj.e_max(ZIGZAG) == pytest.approx(0)
+    assert tj.sinuosity(ZIGZAG) == pytest.approx(2 / 2**0.25)
+    assert (tj.e_max(LINE), tj.sinuosity(LINE)) == (math.inf, 0)
+    assert tj.e_max([[0.0], [1], [0]]) == -1 / 2
+    uneven = [[0, 0], [1, 0], [1, 3.0]]  # moves of 1 and 3, a right angle: p = 2, c = 0, b² = 2 / 4
+    assert tj.sinuosity(uneven) == pytest.approx(2 / math.sqrt(2 * 1.5))
+
+
+def test_mean_squared_displacement_by_hand():
+    np.testing.assert_array_equal(tj.mean_squared_displacement(LINE, [1, 2, 4, 5]), [25, 100, 400, np.nan])
+    np.testing.assert_allclose(tj.mean_squared_displacement(ZIGZAG, [1, 2]), [2, 4])
+    assert tj.msd_exponent(LINE) == pytest.approx(2)
+    assert tj.msd_exponent(ZIGZAG) == pytest.approx(1)
+    assert math.isnan(tj.msd_exponent(LINE[:3]))
+    assert math.isnan(tj.msd_exponent([[0.0], [1], [0], [1]]))  # two steps on, it is where it was
+
+
+def test_the_exponent_tells_straight_motion_a_random_walk_and_draws_about_one_place():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(4000, 3))
+    assert tj.msd_exponent(np.cumsum(noise, 0)[:400]) == pytest.approx(1, abs=0.25)
+    assert tj.msd_exponent(noise) == pytest.approx(0, abs=0.05)
+    assert tj.mean_cosine(np.cumsum(noise, 0)) == pytest.approx(0, abs=0.05)
+    assert tj.mean_cosine(rng.normal(size=(500, 99))) == pytest.approx(-1 / 2, abs=0.02)
+
+
+def test_dwelling_and_recurrence_by_hand():
+    effects = np.eye(3)[[0, 0, 1, 2, 0]]  # spells of 2, 1, 1 and 1; region 0 three times
+    assert tj.dwell_time(effects) == 5 / 4
+    assert tj.recurrence_rate(effects) == 3 / 10
+    assert tj.recurrence_rate(LINE, radius=5) == 4 / 10
+    assert tj.recurrence_rate(LINE, radius=4.9) == 0
+    assert tj.dwell_time(effects[:1]) == 1
+    assert math.isnan(tj.recurrence_rate(effects[:1]))
+
+
+def test_a_nan_row_takes_what_depends_on_it_and_nothing_else():
+    broken = np.eye(3)[[0, 1, 1, 2, 0, 1]]
+    broken[3, 1] = np.nan
+    for metric in (tj.switch_rate, tj.revisit_rate, tj.dwell_time, tj.recurrence_rate, tj.msd_exponent, tj.sinuosity):
+        assert math.isnan(metric(broken)), metric.__name__
+    assert tj.switch_rate(broken[:3]) == 1 / 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(paths, st.integers(0, 1000), st.floats(0.01, 50))
+def test_turns_and_exponents_do_not_depend_on_place_orientation_scale_or_direction_of_time(x, seed, scale):
+    x = x + np.random.default_rng(seed).normal(size=x.shape)  # no move so small that its direction is rounding
+    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(x.shape[1], x.shape[1])))[0]
+    for moved in (x @ rotation * scale + 3, x[::-1]):
+        for metric in (tj.mean_cosine, tj.msd_exponent):
+            np.testing.assert_allclose(metric(moved), metric(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(tj.sinuosity(x * scale), tj.sinuosity(x) / math.sqrt(scale), rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(paths, st.integers(0, 99))
+def test_dwelling_does_not_depend_on_the_names_of_regions_or_on_the_direction_of_time(x, seed):
+    x = x + np.random.default_rng(seed).normal(size=x.shape) * 1e-3  # no ties
+    order = np.random.default_rng(seed).permutation(x.shape[1])
+    for metric in (tj.switch_rate, tj.revisit_rate, tj.dwell_time, tj.recurrence_rate):
+        np.testing.assert_allclose(metric(x[:, order]), metric(x))
+        np.testing.assert_allclose(metric(x[::-1]), metric(x))

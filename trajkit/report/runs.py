@@ -147,10 +147,9 @@ def _scale(effects: np.ndarray) -> float:
 
 
 def _path_note(effects: np.ndarray) -> str:
-    from trajkit.trajectory import project
+    from trajkit.trajectory import Space
 
-    total = float(((effects - effects.mean(0)) ** 2).sum())
-    share = float((project(effects) ** 2).sum()) / total if total > 0 else 0.0
+    share = Space.fit(effects, top=32).explained.sum()
     return f"These three axes hold {100 * share:.0f} % of the variance of this run's effects."
 
 

@@ -6,15 +6,17 @@ does alone. A step that no region supports has none (NaN). With K = 1 every supp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.trajectory.geometry import as_path
+from trajkit.trajectory.geometry import Path, as_path
 
 Measure = Literal["hhi", "entropy", "gini", "top_share"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.float64]:
@@ -23,22 +25,39 @@ def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.fl
     hhi: (Σq² − 1/K) / (1 − 1/K). entropy: 1 − H(q) / log K. gini: of q, rescaled by K/(K−1). top_share: max q, whose
     floor is 1/K, rescaled like hhi. Raises InputError for another measure.
     """
-    if measure not in get_args(Measure):
-        raise InputError(f"measure must be one of {', '.join(get_args(Measure))}; got {measure!r}.")
-    share = np.maximum(as_path(effects), 0)
-    total = share.sum(1, keepdims=True)
+    if measure not in MEASURES:
+        raise InputError(f"measure must be one of {', '.join(MEASURES)}; got {measure!r}.")
+    return concentrations(as_path(effects), (measure,))[0]
+
+
+def concentrations(effects: Path, measures: Sequence[Measure]) -> NDArray[np.float64]:
+    """(len(measures), T): several measures of (T, K) effects, as by `concentration`."""
+    share = np.maximum(effects, 0)
+    total = np.einsum("tk->t", share)[:, None]
     k = share.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        q = share / total  # NaN rows where nothing is positive
     if k < 2:
-        return np.where(total[:, 0] > 0, 1.0, np.nan) if k else np.full(len(share), np.nan)
-    if measure == "hhi":
-        value = ((q**2).sum(1) - 1 / k) / (1 - 1 / k)
-    elif measure == "top_share":
-        value = (q.max(1) - 1 / k) / (1 - 1 / k)
-    elif measure == "entropy":
-        value = 1 + (q * np.log(np.where(q > 0, q, 1))).sum(1) / np.log(k)
-    else:
-        rank = np.arange(1, k + 1)
-        value = ((2 * rank - k - 1) * np.sort(q, 1)).sum(1) / (k - 1)
-    return np.clip(value, 0, 1)
+        alone = np.where(total[:, 0] > 0, 1.0, np.nan)
+        return np.tile(alone, (len(measures), 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share /= total  # NaN rows where nothing is positive
+    return np.clip([_MEASURED[measure](share, k) for measure in measures], 0, 1)
+
+
+def _hhi(q: Path, k: int) -> Path:
+    return (np.einsum("tk,tk->t", q, q) - 1 / k) / (1 - 1 / k)
+
+
+def _entropy(q: Path, k: int) -> Path:
+    return 1 + np.einsum("tk,tk->t", q, np.log(np.maximum(q, _TINY))) / np.log(k)
+
+
+def _gini(q: Path, k: int) -> Path:
+    return np.einsum("tk,k->t", np.sort(q, 1), 2 * np.arange(1.0, k + 1) - k - 1) / (k - 1)
+
+
+def _top_share(q: Path, k: int) -> Path:
+    return (q.max(1) - 1 / k) / (1 - 1 / k)
+
+
+_TINY = np.finfo(float).tiny  # its logarithm is finite, and is taken times 0
+_MEASURED = {"hhi": _hhi, "entropy": _entropy, "gini": _gini, "top_share": _top_share}

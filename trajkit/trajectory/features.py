@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
 from trajkit.trajectory.concentration import concentration
-from trajkit.trajectory.geometry import as_path
+from trajkit.trajectory.geometry import as_path, top_region
 
 FEATURE_NAMES: tuple[str, ...] = (
     "step",
@@ -58,8 +58,9 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
     offset = x - x[:1]
     net = np.sqrt(np.einsum("tk,tk->t", offset, offset))
     longest = np.maximum(length, net)  # a path is never shorter than its reach, whatever rounding says
-    top = x.argmax(1) if x.shape[1] else np.zeros(len(x), dtype=int)
-    switches = np.cumsum(np.diff(top, prepend=top[:1]) != 0)
+    top = top_region(x)
+    switched = (np.diff(top, prepend=top[:1]) != 0).astype(float)
+    switches = np.cumsum(np.where(top < 0, np.nan, switched))
     level = concentration(x)
     mean, slope, sd = _running(steps, level)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,8 +104,8 @@ class PrefixFeatures:
         self._last: NDArray[np.float64] | None = None
         self._steps = 0
         self._length = 0.0
-        self._top = -1
-        self._switches = 0
+        self._top: int | None = None
+        self._switches = 0.0
         self._sums = [0.0] * 6  # n, Σy, Σt, Σy², Σt², Σty over steps with a concentration
         self._logprob = 0.0
         self._entropy = 0.0
@@ -127,8 +128,8 @@ class PrefixFeatures:
         self._length += math.sqrt(float(np.einsum("k,k->", move, move)))
         net = math.sqrt(float(np.einsum("k,k->", offset, offset)))
         longest = max(self._length, net)
-        top = int(x.argmax()) if len(x) else 0
-        self._switches += self._top not in (-1, top)
+        top = int(top_region(x[None])[0])
+        self._switches += math.nan if top < 0 else self._top not in (None, top)
         self._top = top
         level = float(concentration(x[None])[0])
         mean, slope, sd = self._concentration(step, level)
