@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import trajkit as tk
 from trajkit.attribution.evaluation import Scored, faithfulness_table, paired, score_measured
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
-from trajkit.attribution.network import N_FACTS, expand
+from trajkit.attribution.network import N_FACTS, expand, floor_of
 from trajkit.cli.output import markdown
 from trajkit.demo import paths
 from trajkit.demo.digits import Split
@@ -117,7 +117,7 @@ def fit_ridge(runs: Sequence[MeasuredRun]) -> Regressor:
 def _fit(runs: Sequence[MeasuredRun], regressor: Any) -> Regressor:
     n = runs[0].features.shape[-1] - N_FACTS
     rows = [run.features.reshape(-1, n + N_FACTS) for run in runs]
-    floor = 0.01 * np.concatenate(rows)[:, :n].mean(0) + np.float32(1e-9)
+    floor = floor_of(row[:, :n] for row in rows)
     x = np.concatenate([expand(run.features, floor).reshape(-1, 3 * n + N_FACTS) for run in runs])
     return Regressor(floor, regressor.fit(x, np.concatenate([run.single.T.ravel() for run in runs])))
 

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=520)
     parser.add_argument("--samples", type=int, default=6, help="runs per scene")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep-hidden", action="store_true", help="with a hidden state of each step (another --out!)")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
 
@@ -44,10 +45,10 @@ def main(argv: list[str] | None = None) -> None:
     items = chain(demo_items("validation", args.scenes - n_test, args.seed), demo_items("test", n_test, args.seed))
     sampling = Sampling(1.0, seed=args.seed)
     with TraceWriter(args.work) as writer, progress("collecting", total=args.scenes) as bar:
-        writer.require(settings(vlm, estimator, sampling))
+        writer.require(settings(vlm, estimator, sampling, args.keep_hidden))
         for trace in collect(
             vlm, items, estimator=estimator, samples=args.samples, sampling=sampling, judge=judge_by_scene,
-            done=frozenset(writer.ids), advance=bar.advance,
+            done=frozenset(writer.ids), keep_hidden=args.keep_hidden, advance=bar.advance,
         ):  # fmt: skip
             writer.add(trace)
     args.out.mkdir(parents=True, exist_ok=True)

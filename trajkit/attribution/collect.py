@@ -7,7 +7,7 @@ import platform
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ def trace(
     return _assemble(vlm, item, 0, steps, effects, running.regions, png, made_by, running.closed, judge_by_target)
 
 
-def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling) -> dict[str, Any]:
+def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidden: bool = False) -> dict[str, Any]:
     """What a run was made with, for its `meta`: runs that differ in any of it do not belong to one collection."""
     return {
         "fingerprint": vlm.fingerprint,
@@ -110,6 +110,7 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling) -> dict[s
         "temperature": sampling.temperature,
         "max_new_tokens": sampling.max_new_tokens,
         "seed": sampling.seed,
+        "keep_hidden": keep_hidden,
     }
 
 
@@ -123,9 +124,12 @@ def collect(
     judge: Judge = judge_by_target,
     done: frozenset[str] = frozenset(),
     batch_size: int = 32,
+    keep_hidden: bool = False,
     advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> Iterator[Trace]:
     """Yield `samples` runs of every item, as Traces with estimated effects.
+
+    keep_hidden: also keep a hidden state of each step, at most 128 numbers (`replay.Replay`).
 
     Items are generated `batch_size` at a time, seeded by the seed and the batch: the same items in the same order give
     the same runs. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again, so a collection
@@ -134,7 +138,7 @@ def collect(
     estimator.check(vlm.fingerprint, vlm.name)
     sampling = sampling or Sampling(seed=0)
     sampling.check(vlm, samples)
-    made_by = settings(vlm, estimator, sampling)
+    made_by = settings(vlm, estimator, sampling, keep_hidden)
     for batch in batched(items, batch_size):
         if all(f"{item.id}-{i}" in done for item in batch for i in range(samples)):
             advance("already there", len(batch))
@@ -147,13 +151,14 @@ def collect(
                 if not spans or f"{item.id}-{i}" in done:
                     continue
                 ids = torch.tensor(tokens, device=vlm.model.device)
-                seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling)
+                seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling, keep_hidden)
                 steps = [
                     Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
                     for t, (span, text) in enumerate(zip(spans, texts, strict=True))
                 ]
                 effects = estimator.predict(seen.features)
-                yield _assemble(vlm, item, i, steps, effects, regions, png, made_by, closed, judge)
+                run = _assemble(vlm, item, i, steps, effects, regions, png, made_by, closed, judge)
+                yield replace(run, hidden=seen.hidden) if keep_hidden else run
             advance(item.task_set)
 
 

@@ -131,7 +131,7 @@ class NetworkEstimator(EffectEstimator):
 
         train, held_out = _set_aside(usable_examples(list(examples)), calibration, seed)
         n = train[0].features.shape[1] - N_FACTS
-        floor = 0.01 * _moments(e.features[:, :n] for e in train)[0] + np.float32(1e-9)
+        floor = floor_of(e.features[:, :n] for e in train)
         mean, deviation = _moments(expand(e.features, floor) for e in train)
         deviation += np.float32(1e-4)
         k = max(len(e.features) for e in train)
@@ -179,6 +179,11 @@ class NetworkEstimator(EffectEstimator):
         arrays |= {"floor": floor, "mean": mean, "deviation": deviation}
         fitted = cls({name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()}, binding)
         return cls({**fitted.arrays, **_calibrate(fitted, held_out)}, binding)
+
+
+def floor_of(parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(2·L·H,) what is added to attention before its logarithm: 1 % of its mean over (rows, 2·L·H) parts."""
+    return 0.01 * _moments(parts)[0] + np.float32(1e-9)
 
 
 def expand(features: NDArray[np.float32], floor: NDArray[np.float32]) -> NDArray[np.float32]:

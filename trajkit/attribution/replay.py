@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import Pooling, StepFeatures
+from trajkit.attribution.hidden import last_hidden_states, shortened
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.uncertainty import logprob_and_entropy
@@ -21,20 +22,25 @@ from trajkit.vlm.sentences import Span
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """features: (T, K, 2·L·H + 3), as by StepFeatures. logprob, entropy: (T,) mean over a step's tokens, nats."""
+    """features: (T, K, 2·L·H + 3), as by StepFeatures. logprob, entropy: (T,) mean over a step's tokens, nats.
+
+    hidden: (T, at most 128) the last layer's state that each step's last token was predicted from, where asked for.
+    """
 
     features: NDArray[np.float32]
     logprob: NDArray[np.float64]
     entropy: NDArray[np.float64]
+    hidden: NDArray[np.float32] | None = None
 
 
 @torch.inference_mode()
 def replay(
-    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions, pooling: Pooling
-) -> Replay:
-    """Features, log-probability and entropy of every step of a generation `tokens`, (n,)."""
+    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions, pooling: Pooling,
+    keep_hidden: bool = False,
+) -> Replay:  # fmt: skip
+    """Features, log-probability and entropy of every step of a generation `tokens`, (n,); hidden states if asked."""
     inputs = full_inputs(vlm, prompt, tokens)
-    with AttentionTap(vlm, prompt.first_row) as tap:
+    with AttentionTap(vlm, prompt.first_row) as tap, last_hidden_states(vlm) as states:
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0, :-1]
     steps = StepFeatures(regions, prompt, pooling)
     features, logprob, entropy = [], [], []
@@ -51,4 +57,5 @@ def replay(
         torch.stack(features).cpu().numpy(),
         torch.stack(logprob).double().cpu().numpy(),
         torch.stack(entropy).double().cpu().numpy(),
+        shortened(states[0][0, [span.end - 1 for span in spans]]).cpu().numpy() if keep_hidden else None,
     )

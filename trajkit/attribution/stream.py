@@ -10,29 +10,27 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Queue
-from threading import Event, Thread, current_thread, get_ident
+from threading import Event, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import LogitsProcessor, StoppingCriteria
+from transformers import StoppingCriteria
 
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import StepFeatures
+from trajkit.attribution.recorder import FinishedStep, StepRecorder
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
-from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.errors import InputError, StreamError
 from trajkit.traces.trace import Step
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.logits import TextLogits
 from trajkit.vlm.model import VLM, Prompt
-from trajkit.vlm.sentences import Span, StepSplitter
 
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor, Verdict
@@ -53,20 +51,6 @@ class LiveStep(Step):
     effects: NDArray[np.float32] = None  # type: ignore[assignment]
     half_width: NDArray[np.float32] | None = None
     verdict: Verdict | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Finished:
-    """A step that the producer has seen end, with what the worker needs to explain it."""
-
-    span: Span
-    text: str
-    queries: list[Tensor]  # L × (1, H, n, D), of the rows since the step before
-    tap: AttentionTap
-    logprob: list[Tensor]
-    entropy: list[Tensor]
-    seconds: float
-    seen_at: float
 
 
 @dataclass(frozen=True)
@@ -171,7 +155,7 @@ class _Run:
         self._watch = monitor.start() if monitor else None
         self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
         limit = sampling.arguments(vlm)["max_new_tokens"] + 2
-        self._finished: Queue[_Finished | None] = Queue(limit)
+        self._finished: Queue[FinishedStep | None] = Queue(limit)
         self._out: Queue[LiveStep | BaseException | None] = Queue()
         self._stop = Event()
         self._threads = [Thread(target=work, daemon=True) for work in (self._produce, self._explain)]
@@ -206,7 +190,7 @@ class _Run:
             ):
                 if self._sampling.seed is not None:
                     torch.manual_seed(self._sampling.seed)
-                recorder = _Recorder(self._vlm, tap, self.prompt, self._finished)
+                recorder = StepRecorder(self._vlm, tap, self.prompt, self._finished)
                 with recorder.seeing_logits():
                     output = self._vlm.model.generate(
                         **self.prompt.inputs,
@@ -238,7 +222,7 @@ class _Run:
             self._out.put(error)
         self._out.put(None)
 
-    def _live_step(self, index: int, item: _Finished) -> LiveStep:
+    def _live_step(self, index: int, item: FinishedStep) -> LiveStep:
         span = item.span
         logprob, entropy = torch.stack(item.logprob).mean(), torch.stack(item.entropy).mean()
         n_tokens = span.end - span.start
@@ -264,77 +248,6 @@ class _Run:
         if self._watch is not None:
             object.__setattr__(live, "verdict", self._watch.update(live))
         return live
-
-
-class _Recorder(LogitsProcessor):
-    """Sees every next-token distribution of the model itself, and cuts the tokens into steps as they come.
-
-    The scores that a processor is given may have been through others (a repetition penalty, a bias); a replay of the
-    run, which estimators are trained on, would not see those.
-    """
-
-    def __init__(self, vlm: VLM, tap: AttentionTap, prompt: Prompt, out: Queue[_Finished | None]) -> None:
-        self.splitter = StepSplitter.of(vlm)
-        self._vlm, self._tap, self._out = vlm, tap, out
-        self._prompt_length, self._taken = prompt.length, prompt.first_row
-        self._logits = self._before = torch.empty(0)  # of the latest pass, and of the pass before the latest token
-        self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
-        self._entropy: list[Tensor] = []
-        self._dropped = 0
-        self._pushed = 0
-        self._clock = time.perf_counter()
-
-    @contextmanager
-    def seeing_logits(self) -> Iterator[None]:
-        """Take the logits of the passes of this thread."""
-        own = get_ident()
-
-        def see(module: Any, inputs: Any, output: Any) -> None:
-            if get_ident() == own:
-                self._logits = output.logits[0, -1]
-
-        hook = self._vlm.model.register_forward_hook(see)
-        try:
-            yield
-        finally:
-            hook.remove()
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if input_ids.shape[1] > self._prompt_length:
-            self._push(input_ids[0, -1])
-        self._before = self._logits
-        return scores
-
-    def finish(self, tokens: list[int]) -> None:
-        """Take what came after the last call, and close the last step."""
-        for token in torch.tensor(tokens[self._pushed :], device=self._before.device):
-            self._push(token)
-        end = len(tokens) - (len(tokens) > 0 and tokens[-1] in self._vlm.end_tokens)
-        self._hand_over(self.splitter.finish(end))
-
-    def _push(self, token: Tensor) -> None:
-        logprob, entropy = logprob_and_entropy(self._before, token)
-        self._logprob.append(logprob)
-        self._entropy.append(entropy)
-        self._pushed += 1
-        self._hand_over(self.splitter.push(int(token)))
-
-    def _hand_over(self, span: Span | None) -> None:
-        if span is None:
-            return
-        now = time.perf_counter()
-        first, last = span.start - self._dropped, span.end - self._dropped
-        upto = span.end + self._prompt_length - 1  # row t−1 predicts token t
-        queries = self._tap.take(upto - self._taken)
-        self._taken = upto
-        item = _Finished(
-            span, self.splitter.text(span), queries, self._tap, self._logprob[first:last],
-            self._entropy[first:last], now - self._clock, now,
-        )  # fmt: skip
-        self._out.put_nowait(item)
-        self._clock = now
-        del self._logprob[:last], self._entropy[:last]
-        self._dropped = span.end
 
 
 class _StopOn(StoppingCriteria):

@@ -37,6 +37,10 @@ def collect(
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
     seed: SeedOption = 0,
+    keep_hidden: Annotated[
+        bool, typer.Option("--keep-hidden", help="Also keep a hidden state of each step (at most 128 numbers), for the "
+                                                 "linear probe that analyses compare with.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Run a model on your questions and save every run: its steps, their effects on the image, its answer.
 
@@ -68,9 +72,9 @@ def collect(
     sampling.check(vlm, samples)
     try:
         with TraceWriter(out) as writer:
-            writer.require(settings(vlm, estimate, sampling))
+            writer.require(settings(vlm, estimate, sampling, keep_hidden))
             before = len(writer.ids)
-            bad = _collect(vlm, estimate, asked, samples, sampling, writer)
+            bad = _collect(vlm, estimate, asked, samples, sampling, keep_hidden, writer)
     except KeyboardInterrupt:
         kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
         raise Interrupted(f"stopped; {kept} runs are safe in {out}. The same command goes on from there.") from None
@@ -79,8 +83,9 @@ def collect(
 
 
 def _collect(
-    vlm: VLM, estimator: EffectEstimator, asked: list[Question], samples: int, sampling: Sampling, writer: TraceWriter
-) -> int:
+    vlm: VLM, estimator: EffectEstimator, asked: list[Question], samples: int, sampling: Sampling, keep_hidden: bool,
+    writer: TraceWriter,
+) -> int:  # fmt: skip
     """Collect what is missing; returns the number of questions that could not be used."""
     from trajkit.cli.questions import tell_left_out
     from trajkit.errors import InputError
@@ -91,7 +96,7 @@ def _collect(
         for question in asked:
             done = frozenset(writer.ids)
             try:
-                new = list(_runs(vlm, estimator, question, samples, sampling, done))
+                new = list(_runs(vlm, estimator, question, samples, sampling, keep_hidden, done))
             except InputError as error:
                 bad += 1
                 tell_left_out(question, error)
@@ -106,8 +111,9 @@ def _collect(
 
 
 def _runs(
-    vlm: VLM, estimator: EffectEstimator, question: Question, samples: int, sampling: Sampling, done: frozenset[str]
-) -> Iterator[Trace]:
+    vlm: VLM, estimator: EffectEstimator, question: Question, samples: int, sampling: Sampling, keep_hidden: bool,
+    done: frozenset[str],
+) -> Iterator[Trace]:  # fmt: skip
     """The runs of one question that are not there yet; its image is opened only when there are any."""
     from trajkit.attribution.collect import Item, collect
     from trajkit.traces.images import open_image
@@ -122,7 +128,9 @@ def _runs(
         question.target,
         question.task_set,
     )
-    yield from collect(vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done)
+    yield from collect(
+        vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done, keep_hidden=keep_hidden
+    )
 
 
 def _summarise(out: Path, asked: set[str], before: int) -> None:

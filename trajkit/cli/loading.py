@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trajkit.cli.output import note
 from trajkit.demo import paths
-from trajkit.errors import InputError
+from trajkit.errors import EstimatorMismatchError, InputError
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -32,6 +32,11 @@ def load_estimator(folder: Path | None, vlm: VLM) -> EffectEstimator:
     from trajkit.attribution.estimator import EffectEstimator
 
     estimator = EffectEstimator.load(folder if folder is not None else _demo(paths.ESTIMATOR, "--estimator"))
+    if folder is None and estimator.binding.fingerprint != vlm.fingerprint:
+        raise EstimatorMismatchError(
+            f"no --estimator was given, and the demo's own does not fit {vlm.name}. Train one for this model: "
+            "trajkit train-estimator --help"
+        )
     estimator.check(vlm.fingerprint, vlm.name)
     return estimator
 

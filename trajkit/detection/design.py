@@ -128,6 +128,24 @@ class FeatureMap:
         features = self.mean.shape[1]
         return 2 * features + int(self.flagged.sum()) + 2 * ("length" in self.sets) + len(self.tasks) * (1 + features)
 
+    def owners(self) -> list[str]:
+        """The feature that each column of `matrix` belongs to; `step` and `task` for those that are of no feature."""
+        columns = list(columns_of(self.sets))
+        flags = [column for column, flagged in zip(columns, self.flagged, strict=True) if flagged]
+        own = [*columns, *columns, *flags, *(["step"] * 2 if "length" in self.sets else [])]
+        return own + ["task"] * len(self.tasks) + columns * len(self.tasks)
+
+    def usual(self, steps: Floats) -> dict[str, Floats]:
+        """For each feature, (n,) its mean over training rows at each of `steps`, in the feature's own unit.
+
+        Of those that enter by their logarithm, the exponential of the mean logarithm.
+        """
+        mean = self.mean[_bin_of(self.first_steps, steps)]
+        return {
+            column: np.expm1(mean[:, j]) if column in _LOGARITHMIC else mean[:, j]
+            for j, column in enumerate(columns_of(self.sets))
+        }
+
     def matrix(self, rows: Rows) -> Floats:
         """(n, P) design matrix, always finite."""
         x = _finite_scale(rows.values, columns_of(self.sets))

@@ -47,12 +47,7 @@ def auc_by_step(
     are NaN scores (a tortuosity at step 1), which `n_scored` shows.
     Returns columns method, step, n_runs (at risk), n_failures, n_scored, auc, low, high (95 %, group bootstrap).
     """
-    at = frame["step"].to_numpy(int)
-    if steps is None:
-        values, counts = np.unique(at[~np.isnan(failures(frame))], return_counts=True)
-        steps = values[counts >= min_runs].tolist()
-    selected = [({"step": int(step)}, np.flatnonzero(at == step)) for step in steps]
-    return _auc_table(frame, scores, selected, n_boot, seed)
+    return _auc_table(frame, scores, select_steps(frame, steps, min_runs), n_boot, seed)
 
 
 def auc_by_fraction(
@@ -69,17 +64,35 @@ def auc_by_fraction(
     A run of T steps is read at step max(1, ⌈f·T⌉). within: a column (task_set) whose values get a table row each.
     Returns the columns of `auc_by_step` with `fraction` for `step`, and `oracle` = True (and `within`'s column).
     """
+    return _auc_table(frame, scores, select_fractions(frame, fractions, within), n_boot, seed)
+
+
+Selected = list[tuple[dict[str, Any], NDArray[np.int64]]]
+"""(what was selected, row numbers, one a run) for each line of a table."""
+
+
+def select_steps(frame: pd.DataFrame, steps: Sequence[int] | None = None, min_runs: int = 20) -> Selected:
+    """The rows at each step; by default all steps with at least `min_runs` runs of known outcome."""
+    at = frame["step"].to_numpy(int)
+    if steps is None:
+        values, counts = np.unique(at[~np.isnan(failures(frame))], return_counts=True)
+        steps = values[counts >= min_runs].tolist()
+    return [({"step": int(step)}, np.flatnonzero(at == step)) for step in steps]
+
+
+def select_fractions(frame: pd.DataFrame, fractions: Sequence[float], within: str | None = None) -> Selected:
+    """The rows at fractions of each run's final length, an oracle, for each value of the column `within` apart."""
     at = frame["step"].to_numpy(float)
     final = frame.groupby("transcript_id")["step"].transform("max").to_numpy(float)
     kinds = [None] if within is None else sorted(frame[within].astype(str).unique())
-    selected: list[tuple[dict[str, Any], NDArray[np.int64]]] = []
+    selected: Selected = []
     for kind in kinds:
         mine = np.ones(len(frame), bool) if kind is None else (frame[within].astype(str) == kind).to_numpy()
         label = {} if kind is None else {str(within): kind}
         for fraction in fractions:
             here = np.maximum(1, np.ceil(fraction * final - 1e-9)) == at
             selected.append(({**label, "fraction": fraction, "oracle": True}, np.flatnonzero(mine & here)))
-    return _auc_table(frame, scores, selected, n_boot, seed)
+    return selected
 
 
 def outcome_auc(
@@ -139,7 +152,7 @@ def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
 def _auc_table(
     frame: pd.DataFrame,
     scores: Mapping[str, ArrayLike],
-    selected: list[tuple[dict[str, Any], NDArray[np.int64]]],
+    selected: Selected,
     n_boot: int,
     seed: int,
 ) -> pd.DataFrame:

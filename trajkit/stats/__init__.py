@@ -1,6 +1,10 @@
-"""Statistics that respect groups: comparing outcomes, and AUC with intervals. SciPy and statsmodels load when used."""
+"""Statistics that respect groups: comparing outcomes, holding length and task fixed, and AUC with intervals.
+
+SciPy and statsmodels load when used.
+"""
 
 from trajkit.stats.auc import AUC, auc
 from trajkit.stats.compare import compare
+from trajkit.stats.regression import regress
 
-__all__ = ["AUC", "auc", "compare"]
+__all__ = ["AUC", "auc", "compare", "regress"]

@@ -111,7 +111,8 @@ class TraceFile:
     @cached_property
     def rest(self) -> pa.Table:
         """Every column but effects and image, in one piece."""
-        return self._read(REST).combine_chunks()
+        there = set(self._parquet.schema_arrow.names)
+        return self._read([name for name in REST if name in there]).combine_chunks()
 
     def row(self, row: int, image: bytes | None) -> Trace:
         values, offsets = self.effects

@@ -24,7 +24,8 @@ def features(traces: Iterable[Trace]) -> pd.DataFrame:
     """Prefix features, a row per run and thinking step, in order: RUN_COLUMNS, then FEATURE_NAMES.
 
     Row t of a run holds what was known after its t-th thinking step (`step` = t, 1-based); the answer step is left out,
-    as it would be looking at the end. `success` is pandas' nullable boolean. A run without thinking has no row.
+    as it would be looking at the end. `success` is pandas' nullable boolean. A run without thinking has no row. Where
+    all runs kept a hidden state of each step, its numbers follow as hidden_0, hidden_1, …
     Raises InputError on a run without effects (effects_kind None): nothing can be said of its trajectory.
     """
     import pandas as pd
@@ -32,6 +33,7 @@ def features(traces: Iterable[Trace]) -> pd.DataFrame:
     runs: list[tuple[Any, ...]] = []
     lengths: list[int] = []
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in FEATURE_NAMES}
+    hidden: list[NDArray[np.float32] | None] = []
     for trace in traces.without_images() if isinstance(traces, Traces) else traces:
         if trace.effects_kind is None:
             raise InputError(
@@ -52,9 +54,16 @@ def features(traces: Iterable[Trace]) -> pd.DataFrame:
             columns[name].append(run[name])
         runs.append(tuple(getattr(trace, name) for name in RUN_COLUMNS))
         lengths.append(len(steps))
+        hidden.append(None if trace.hidden is None else trace.hidden[thinking])
     which = np.repeat(np.arange(len(runs)), lengths)
     frame = pd.DataFrame(runs, columns=list(RUN_COLUMNS)).iloc[which].reset_index(drop=True)
     frame["success"] = frame["success"].astype("boolean")
     for name, parts in columns.items():
         frame[name] = np.concatenate(parts) if parts else np.zeros(0)
-    return frame.astype({"step": np.int64, "n_tokens": np.int64})
+    frame = frame.astype({"step": np.int64, "n_tokens": np.int64})
+    kept = [states for states in hidden if states is not None]
+    if kept and len(kept) == len(hidden) and len({states.shape[1] for states in kept}) == 1:
+        states = np.concatenate(kept)
+        names = [f"hidden_{i}" for i in range(states.shape[1])]
+        frame = pd.concat([frame, pd.DataFrame(states, columns=names)], axis=1)
+    return frame

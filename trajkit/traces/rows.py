@@ -46,6 +46,7 @@ def encode_trace(trace: Trace) -> dict[str, Any]:
         "n_regions": trace.n_regions,
         "steps": steps,
         "effects": np.ascontiguousarray(trace.effects, dtype=np.float32).ravel(),  # (T*K,)
+        "hidden": None if trace.hidden is None else np.ascontiguousarray(trace.hidden, dtype=np.float32).ravel(),
         "meta": _meta_json(trace.meta, where),
     }
 
@@ -76,6 +77,7 @@ def decode_trace(row: Mapping[str, Any], effects: NDArray[np.float32], image: by
         effects=effects.reshape(row["n_steps"], row["n_regions"]),  # (T, K)
         regions=decode_labels(row["regions"], row["n_regions"], where),
         image=image,
+        hidden=_hidden(row.get("hidden"), row["n_steps"], where),
         meta=meta,
     )
 
@@ -120,6 +122,15 @@ def decode_labels(png: bytes, n_regions: int, where: str) -> NDArray[np.integer[
             f"{where}: region labels must be below n_regions = {n_regions}, got {int(labels.max())}."
         )
     return labels
+
+
+def _hidden(flat: list[float] | None, n_steps: int, where: str) -> NDArray[np.float32] | None:
+    if flat is None:
+        return None
+    values = np.array(flat, np.float32)  # a null becomes NaN
+    if (len(values) % n_steps if n_steps else len(values)) or not np.isfinite(values).all():
+        raise TraceFormatError(f"{where}: hidden must hold the same number of finite values for each of its steps.")
+    return values.reshape(n_steps, -1)
 
 
 def _step(step: Mapping[str, Any] | None, where: str) -> Step:

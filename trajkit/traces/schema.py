@@ -29,7 +29,9 @@ STEP = pa.struct(
 )
 """One sentence of the thinking span, or the answer; see `trajkit.traces.trace.Step`."""
 
-NULLABLE = frozenset({"score", "success", "image", "effects_kind"})
+NULLABLE = frozenset({"score", "success", "image", "effects_kind", "hidden"})
+OPTIONAL = frozenset({"hidden"})
+"""Columns that a file may lack."""
 
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("transcript_id", pa.string(), "The run's name, unique in a file or folder."),
@@ -52,6 +54,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("steps", pa.list_(STEP), "The T steps in order; tokens are counted from the first generated one."),
     ("effects", pa.list_(pa.float32()), "Effect of each region on each step, nats: flat T*K, row-major."),
     ("effects_kind", pa.string(), "estimated, measured, or null when the source had none."),
+    ("hidden", pa.list_(pa.float32()), "A hidden state of each step, flat T*h; null where none was kept."),
     ("meta", pa.string(), "JSON object: generation settings, versions, revision."),
 )
 
@@ -72,13 +75,15 @@ def check_schema(schema: pa.Schema, path: Path) -> None:
             f"{path}: expected trace schema version {SCHEMA_VERSION}, got {version.decode(errors='replace')}; "
             "read it with the trajkit that wrote it, or a newer one."
         )
-    missing = [field.name for field in SCHEMA if schema.get_field_index(field.name) < 0]
+    missing = [name for name in SCHEMA.names if schema.get_field_index(name) < 0 and name not in OPTIONAL]
     if missing:
         raise TraceFormatError(
             f"{path}: not a trace file, missing or repeated columns: {', '.join(missing)}. Got: "
             f"{', '.join(schema.names) or 'none'}. Write traces with trajkit.write_traces."
         )
     for expected in SCHEMA:
+        if expected.name in OPTIONAL and schema.get_field_index(expected.name) < 0:
+            continue
         got = schema.field(expected.name).type
         if not _same(expected.type, got):
             raise TraceFormatError(

@@ -21,8 +21,8 @@ from trajkit.trajectory.geometry import (
     turning_angles,
     turning_entropy,
 )
-from trajkit.trajectory.space import Space, on_grid, project
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
+from trajkit.trajectory.space import Space, on_grid, project
 
 __all__ = [
     "FEATURE_NAMES",

@@ -158,7 +158,8 @@ def lags_of(n_steps: int) -> NDArray[np.int64]:
 def msd_exponent(x: ArrayLike) -> float:
     """α of MSD(τ) ~ τ^α, by least squares of log MSD on log τ at `lags_of(T)`, in about [0, 2].
 
-    After Qian et al. (1991, doi 10.1016/S0006-3495(91)82125-7). 2 for straight motion, 1 for a random walk, 0 for draws about one place; NaN when T < 4 or a displacement is 0.
+    After Qian et al. (1991, doi 10.1016/S0006-3495(91)82125-7). 2 for straight motion, 1 for a random walk, 0 for draws
+    about one place; NaN when T < 4 or a mean displacement is 0.
     """
     path = as_path(x)
     lags = lags_of(len(path))

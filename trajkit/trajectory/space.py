@@ -2,8 +2,8 @@
 
 A path has the geometry of the space that it is measured in. Which one to take: effects themselves (nats per region) for
 anything used online; `project` for pictures of one run, as its axes see the whole run; one `Space` for several runs of
-one image; `on_grid` to compare runs on different images, whose regions have nothing to do with each other; and a `Space`
-fitted on the grids of earlier runs for coordinates that are few, comparable, and known beforehand.
+one image; `on_grid` to compare runs on different images, whose regions have nothing to do with each other; and a
+`Space` fitted on the grids of earlier runs for coordinates that are few, comparable, and known beforehand.
 """
 
 from __future__ import annotations

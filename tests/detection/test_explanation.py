@@ -1,0 +1,61 @@
+"""An explanation names what moved a run, by amounts that add up to its log-odds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.detection.world import make_frame, make_runs
+from trajkit.detection.explanation import contributions, explain, words
+from trajkit.detection.outcome import OutcomeClassifier, last_steps
+
+
+@pytest.fixture(scope="module")
+def ends() -> pd.DataFrame:
+    return last_steps(make_frame(make_runs(80)))
+
+
+@pytest.mark.parametrize("features", ["trajectory+concentration+uncertainty+length+task", "uncertainty"])
+def test_contributions_and_the_intercept_add_up_to_the_log_odds(ends: pd.DataFrame, features: str) -> None:
+    classifier = OutcomeClassifier(features).fit(ends, ends["outcome"])
+    parts = contributions(classifier, ends)
+    log_odds = np.log(classifier.predict_proba(ends))
+    log_odds -= log_odds.mean(1, keepdims=True)
+    intercept = classifier.intercept_ - classifier.intercept_.mean()
+    np.testing.assert_allclose(sum(parts.values()) + intercept, log_odds, atol=1e-8)
+
+
+def test_two_classes_add_up_as_well(ends: pd.DataFrame) -> None:
+    two = ends[ends["outcome"] != "hallucination"]
+    classifier = OutcomeClassifier("uncertainty+length").fit(two, two["outcome"])
+    logit = sum(contributions(classifier, two).values())
+    proba = classifier.predict_proba(two)
+    np.testing.assert_allclose(
+        logit[:, 1] - logit[:, 0] + classifier.intercept_[0], np.log(proba[:, 1] / proba[:, 0]), atol=1e-8
+    )
+
+
+def test_reasons_speak_for_the_class_given_strongest_first(ends: pd.DataFrame) -> None:
+    classifier = OutcomeClassifier().fit(ends, ends["outcome"])
+    for reasons in explain(classifier, ends):
+        moved = [reason.moved for reason in reasons]
+        assert moved == sorted(moved, reverse=True)
+        assert all(m > 0 for m in moved)
+        assert len(reasons) <= 3
+
+
+def test_a_feature_that_alone_tells_the_outcome_is_the_reason(ends: pd.DataFrame) -> None:
+    told = ends.assign(entropy_mean=np.where(ends["outcome"] == "success", 0.1, 0.9))
+    classifier = OutcomeClassifier("trajectory+uncertainty").fit(told, told["outcome"])
+    first = [reasons[0] for reasons in explain(classifier, told[told["outcome"] == "success"])]
+    assert np.mean([reason.feature == "entropy_mean" for reason in first]) > 0.9
+    assert "mean entropy of tokens 0.1, below the usual 0.5" in {reason.words[:47] for reason in first}
+
+
+def test_what_is_said_can_be_read() -> None:
+    assert words("switch_rate", 1 / 6, 0.55, 7) == "top region kept at 5 of 6 moves (usual: 45%)"
+    assert words("entropy_mean", 0.8, 0.4, 3) == "mean entropy of tokens 0.8, above the usual 0.4"
+    assert words("tortuosity", np.inf, 2, 3) == "tortuosity ∞, above the usual 2"
+    assert words("straightness", np.nan, 2, 1) == "straightness is not defined in this run"
+    assert words("step", np.nan, np.nan, 9) == "the run has 9 steps"

@@ -1,0 +1,126 @@
+"""Precision, calibration, paired gains and matched comparison, against scikit-learn and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from tests.detection.world import make_frame, random_walks
+from trajkit.detection.early_failure import EarlyFailurePredictor
+from trajkit.detection.evaluation import select_fractions, select_steps
+from trajkit.detection.held_out import HIDDEN, held_out_risks
+from trajkit.detection.probabilities import (
+    BASE_RATE,
+    average_precision,
+    calibration,
+    gains,
+    matched_auc,
+    probability_scores,
+)
+from trajkit.detection.resampling import group_draws
+from trajkit.detection.splits import failures
+from trajkit.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def risks(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    return held_out_risks(frame, ("trajectory", "uncertainty"), n_splits=3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_is_that_of_scikit_learn_ties_and_weights_included(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, score = rng.integers(0, 2, 80).astype(float), rng.integers(0, 9, 80) / 9
+    weights = group_draws(rng.integers(0, 20, 80), 6, seed)
+    expected = [average_precision_score(y, score, sample_weight=w) for w in weights]
+    np.testing.assert_allclose(average_precision(y, score, weights), expected)
+
+
+def test_scores_at_a_step_are_those_of_scikit_learn(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -> None:
+    table = probability_scores(frame, risks, select_steps(frame, [2]), n_boot=50).set_index("method")
+    here = (frame["step"] == 2).to_numpy()
+    y, p = failures(frame)[here], risks["uncertainty"][here]
+    row = table.loc["uncertainty"]
+    assert (row.n_runs, row.n_failures) == (here.sum(), y.sum())
+    assert row.brier == pytest.approx(brier_score_loss(y, p))
+    assert row.average_precision == pytest.approx(average_precision_score(y, p))
+    assert row.brier_low < row.brier < row.brier_high
+    assert table.loc[BASE_RATE].brier == pytest.approx(y.mean() * (1 - y.mean()))
+    assert table.loc[BASE_RATE].average_precision == pytest.approx(y.mean())
+
+
+def test_risks_of_a_run_come_from_models_that_have_not_seen_its_group(frame: pd.DataFrame) -> None:
+    """One group's labels turned round change the risks of all others, and not its own."""
+    mine = (frame["group_id"] == frame["group_id"].iloc[0]).to_numpy()
+    turned = frame.assign(success=np.where(mine, ~frame["success"], frame["success"]))
+    turned["outcome"] = np.where(turned["success"], "success", "hallucination")
+    before = held_out_risks(frame, ("uncertainty",), n_splits=60)["uncertainty"]
+    after = held_out_risks(turned, ("uncertainty",), n_splits=60)["uncertainty"]
+    assert np.isfinite(before).all()
+    assert (before[~mine] != after[~mine]).mean() > 0.9
+    fitted = EarlyFailurePredictor("uncertainty").fit(frame[~mine], failures(frame)[~mine])
+    assert np.abs(fitted.risks(frame[mine]) - before[mine]).max() < 0.05
+
+
+def test_hidden_states_are_read_by_a_probe_that_finds_what_is_in_them(frame: pd.DataFrame) -> None:
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(len(frame), 16))
+    states[:, 3] += failures(frame)
+    kept = frame.assign(**{f"{HIDDEN}_{i}": states[:, i] for i in range(16)})
+    found = held_out_risks(kept, (HIDDEN,), n_splits=3)[HIDDEN]
+    assert roc_auc_score(failures(frame), found) > 0.6
+
+
+def test_cross_validation_refuses_runs_of_unknown_outcome(frame: pd.DataFrame) -> None:
+    unknown = frame.assign(success=None, outcome="unknown")
+    with pytest.raises(InputError, match="runs of known outcome"):
+        held_out_risks(unknown, ("length",))
+
+
+def test_the_gain_is_paired(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -> None:
+    selected = select_steps(frame, [1, 2])
+    same = gains(frame, risks["uncertainty"], risks["uncertainty"], selected, n_boot=50)
+    assert (same[["gain", "low", "high"]] == 0).all().all()
+    table = gains(frame, risks["uncertainty"], risks["trajectory"], selected, n_boot=200)
+    np.testing.assert_allclose(table.gain, table.auc - table.auc_than)
+    assert (table.low < table.gain).all()
+
+
+def test_walks_that_differ_only_in_length_are_alike_once_matched_on_length() -> None:
+    frame = make_frame(random_walks(400, 0))
+    final = frame.groupby("transcript_id")["step"].transform("max").to_numpy()
+    scores = {"path_length": frame["path_length"].to_numpy(float)}
+    selected = select_fractions(frame, (0.3,))
+    lengths = frame.groupby("transcript_id")["step"].max()
+    both = set(lengths[lengths < 16]) & set(lengths[lengths >= 16])
+    assert not both  # in this world no failing run is as long as a successful one: nothing can be matched
+    assert np.isnan(matched_auc(frame, scores, selected, final, n_boot=20).auc.iloc[0])
+    coarse = np.digitize(final, [14, 18])
+    matched = matched_auc(frame, scores, selected, coarse, n_boot=200).iloc[0]
+    assert matched.pairs > 100
+
+
+def test_matching_by_hand() -> None:
+    frame = pd.DataFrame({
+        "transcript_id": list("abcdef"), "group_id": list("abcdef"), "step": 1, "task_set": "",
+        "success": [False, True, False, True, True, False], "outcome": "unknown",
+    })  # fmt: skip
+    score = {"s": np.array([3.0, 1, 2, 9, 2, 9])}
+    table = matched_auc(frame, score, select_steps(frame, [1]), [1, 1, 2, 2, 2, 3], n_boot=10)
+    assert (table.pairs.iloc[0], table.auc.iloc[0]) == (3, pytest.approx((1 + 0 + 0.5) / 3))
+
+
+def test_a_calibration_curve_counts_every_run_once_and_is_straight_for_true_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    risk = rng.random(4000)
+    frame = pd.DataFrame({
+        "group_id": np.arange(4000), "step": 1, "success": rng.random(4000) > risk, "outcome": "unknown",
+    })  # fmt: skip
+    curve = calibration(frame, risk, select_steps(frame, [1]), bins=5, n_boot=100)
+    assert curve.n_runs.sum() == 4000
+    np.testing.assert_allclose(curve.risk, curve.failed, atol=0.05)
+    assert ((curve.low <= curve.risk) & (curve.risk <= curve.high)).mean() >= 0.6
+    flat = calibration(frame, np.full(4000, 0.5), select_steps(frame, [1]), bins=5, n_boot=10)
+    assert flat.n_runs.tolist() == [4000]

@@ -1,0 +1,92 @@
+"""Differences with length and task held fixed: against statsmodels, and honest when runs share an image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+
+import trajkit as tk
+from trajkit.errors import InputError
+
+
+def frame(seed=0, n=60, shift=0.0, by_length=0.0, clustered=0.0):
+    """Failing runs are longer, and x may depend on the outcome, on length, and on the image."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n), 3)
+    outcome = rng.choice(["success", "hallucination"], n)[group]
+    tokens = np.exp(rng.normal(3, 0.4, 3 * n) + 0.5 * (outcome == "hallucination")).round()
+    x = rng.normal(size=3 * n) + shift * (outcome == "hallucination") + by_length * np.log1p(tokens)
+    x = x + clustered * rng.normal(size=n)[group]
+    task = np.array(["math", "code", "document"])[group % 3]
+    return pd.DataFrame({"outcome": outcome, "x": x, "n_tokens": tokens, "task_set": task, "group_id": group})
+
+
+def test_the_cluster_robust_fit_is_that_of_statsmodels():
+    df = frame(shift=0.5, by_length=1.0)
+    row = tk.stats.regress(df, "x").iloc[0]
+    length = np.log1p(df.n_tokens)
+    again = smf.ols("x ~ C(outcome, Treatment('success')) + length + C(task_set)", df.assign(length=length)).fit(
+        cov_type="cluster", cov_kwds={"groups": df.group_id}, use_t=True
+    )
+    assert (row.level, row.reference, row.n, row.groups) == ("hallucination", "success", 180, 60)
+    assert row.coefficient == pytest.approx(again.params.iloc[1])
+    assert (row.low, row.high) == pytest.approx(tuple(again.conf_int().iloc[1]))
+    assert row.p == pytest.approx(again.pvalues.iloc[1])
+    assert row.effect == pytest.approx(row.coefficient / df.x.std(ddof=0))
+
+
+def test_the_mixed_fit_is_that_of_statsmodels():
+    df = frame(clustered=1.0, shift=0.5)
+    row = tk.stats.regress(df, "x", covariates=("n_tokens",), kind="mixed").iloc[0]
+    length = np.log1p(df.n_tokens)
+    again = smf.mixedlm(
+        "x ~ C(outcome, Treatment('success')) + length", df.assign(length=length), groups="group_id"
+    ).fit()
+    assert row.coefficient == pytest.approx(again.params.iloc[1], rel=1e-3)
+    assert row.p == pytest.approx(again.pvalues.iloc[1], rel=1e-2)
+
+
+def test_a_metric_that_only_grows_with_length_differs_between_outcomes_until_length_is_held_fixed():
+    df = frame(by_length=2.0, n=200)
+    assert tk.stats.compare(df, "x", n_resamples=200).p_permutation.iloc[0] < 0.01
+    held = tk.stats.regress(df, "x").iloc[0]
+    assert held.low < 0 < held.high
+
+
+def test_shared_images_do_not_make_chance_significant():
+    hits = {"cluster": 0, "mixed": 0}
+    for seed in range(60):
+        df = frame(seed, n=40, clustered=2.0)
+        for kind in hits:
+            row = tk.stats.regress(df, "x", covariates=("n_tokens",), kind=kind).iloc[0]
+            hits[kind] += row.p < 0.05
+    assert max(hits.values()) <= 9  # 3 expected; 9 is above the 99.8th percentile of Binomial(60, 0.05)
+
+
+def test_a_covariate_that_says_nothing_new_is_left_out():
+    df = frame().assign(same="a")
+    df["copy"] = df.n_tokens
+    row = tk.stats.regress(df, "x", covariates=("n_tokens", "copy", "same", "task_set")).iloc[0]
+    assert row.p == pytest.approx(tk.stats.regress(df, "x").p.iloc[0])
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"metric": "y"}, "could not find column 'y'"),
+    ({"covariates": ("age",)}, "could not find column 'age'"),
+    ({"kind": "bayes"}, "kind must be one of cluster, mixed"),
+])  # fmt: skip
+def test_bad_arguments_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        tk.stats.regress(frame(), **({"metric": "x"} | change))
+
+
+def test_too_little_to_say_anything_is_refused():
+    with pytest.raises(InputError, match="at least 10 groups; got 9"):
+        tk.stats.regress(frame(n=9), "x")
+    df = frame()
+    with pytest.raises(InputError, match="at least two values"):
+        tk.stats.regress(df[df.outcome == "success"], "x")
+    with pytest.raises(InputError, match="is 1 in all 180 runs"):
+        tk.stats.regress(df.assign(x=1.0), "x")

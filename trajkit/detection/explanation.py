@@ -1,0 +1,108 @@
+"""Why an outcome was given to a run: which features moved it away from the average run, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajkit.detection.outcome import OutcomeClassifier
+from trajkit.detection.prefix_model import PrefixModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Reason:
+    """feature: a prefix feature, `step` or `task`. value: what it is in this run, usual: its mean over training runs
+    at that step (NaN for step and task). moved: what it adds to the log-odds of the class given, beside the average
+    training run; positive speaks for the class. words: the same as a sentence without its full stop."""
+
+    feature: str
+    value: float
+    usual: float
+    moved: float
+    words: str
+
+
+def contributions(model: PrefixModel, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """For each feature, (n, C) what it adds to the log-odds of each class, of `model` fitted.
+
+    Every class's log-odds against the mean of all classes; the columns that a feature has in the design (itself, times
+    the step, times the task, its being missing) are added up. They and the intercept add up to the log-odds.
+    """
+    from trajkit.detection.design import Rows
+
+    rows = Rows.of_frame(frame, model.map_.sets)
+    design = model.map_.matrix(rows)
+    coef = model.coef_ if len(model.classes_) > 2 else np.concatenate([-model.coef_, model.coef_]) / 2
+    coef = coef - coef.mean(0)
+    owners = np.array(model.map_.owners())
+    return {
+        name: design[:, owners == name] @ coef[:, owners == name].T for name in dict.fromkeys(owners.tolist())
+    }  # fmt: skip
+
+
+def explain(classifier: OutcomeClassifier, frame: pd.DataFrame, most: int = 3) -> list[list[Reason]]:
+    """The `most` features that spoke most for the likeliest class of each row of `frame`, the strongest first.
+
+    frame: a run a row, as by `last_steps`. Only features that speak for the class are named; there may be none.
+    """
+    parts = contributions(classifier, frame)
+    best = classifier.predict_proba(frame).argmax(1)
+    records = frame.to_dict("records")
+    usual = classifier.map_.usual(frame["step"].to_numpy(float))
+    found = []
+    for i, record in enumerate(records):
+        moved = {name: float(part[i, best[i]]) for name, part in parts.items()}
+        strongest = sorted(moved, key=moved.__getitem__, reverse=True)[:most]
+        found.append([_reason(name, record, usual.get(name), i, moved[name]) for name in strongest if moved[name] > 0])
+    return found
+
+
+def _reason(name: str, record: Mapping[str, object], usual: np.ndarray | None, i: int, moved: float) -> Reason:
+    value = record.get(name, math.nan)
+    number = float(value) if isinstance(value, int | float | np.number) else math.nan
+    typical = math.nan if usual is None else float(usual[i])
+    step = int(record["step"])  # type: ignore[call-overload]
+    return Reason(name, number, typical, moved, words(name, number, typical, step, str(record.get("task_set", ""))))
+
+
+def words(name: str, value: float, usual: float, step: int, task: str = "") -> str:
+    """A feature's value as a sentence, beside what is usual at that step."""
+    if name == "task":
+        return f"questions of the family {task!r} end so more often"
+    if name == "step":
+        return f"the run has {step} steps"
+    if math.isnan(value):
+        return f"{_NAMES.get(name, name)} is not defined in this run"
+    if name == "switch_rate":
+        moves = step - 1
+        kept = round((1 - value) * moves)
+        return f"top region kept at {kept} of {moves} moves (usual: {1 - usual:.0%})"
+    how = "above" if value > usual else "below"
+    return f"{_NAMES.get(name, name)} {_number(value)}, {how} the usual {_number(usual)}"
+
+
+_NAMES = {
+    "n_tokens": "tokens so far",
+    "path_length": "path length",
+    "net_displacement": "distance from the first step",
+    "tortuosity": "tortuosity",
+    "straightness": "straightness",
+    "mean_step": "mean move between steps",
+    "concentration": "concentration of the last step",
+    "concentration_mean": "mean concentration",
+    "concentration_slope": "trend of concentration",
+    "concentration_sd": "spread of concentration",
+    "logprob_mean": "mean log-probability of tokens",
+    "entropy_mean": "mean entropy of tokens",
+}
+
+
+def _number(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.3g}"

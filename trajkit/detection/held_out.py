@@ -1,0 +1,69 @@
+"""Risks of every run from models that have not seen its group: cross-validation by group over whole feature frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trajkit.detection.early_failure import EarlyFailurePredictor
+from trajkit.detection.resampling import Floats
+from trajkit.detection.splits import failures, group_folds
+from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HIDDEN = "hidden"
+"""Name of the baseline that reads hidden states, and prefix of their columns in a frame."""
+
+
+def hidden_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of hidden states, hidden_0 …; none where they were not kept."""
+    return [name for name in frame.columns if str(name).startswith(f"{HIDDEN}_")]
+
+
+def hidden_probe() -> Any:
+    """A linear probe on the hidden state of a step: standardised, logistic, as in the literature on failing chains.
+
+    After Zhang et al. 2025 (arXiv 2504.05419), who read the last token of each piece of reasoning.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+
+
+def held_out_risks(
+    frame: pd.DataFrame,
+    sets: Sequence[str],
+    n_splits: int = 5,
+    seed: int = 0,
+    advance: Callable[[str], None] = lambda note: None,
+) -> dict[str, Floats]:
+    """For each feature set (`EarlyFailurePredictor.features`, or `hidden`), the (n,) risk of every row of `frame`.
+
+    Each row's risk is of a model fitted on other groups alone; folds are stratified by failure. Raises InputError where
+    an outcome is unknown or there are too few groups.
+    """
+    failed = failures(frame)
+    if np.isnan(failed).any():
+        raise InputError("cross-validation needs runs of known outcome; leave the others out first.")
+    runs = frame.drop_duplicates("transcript_id")
+    folds = group_folds(failures(runs).astype(int), runs["group_id"].to_numpy(str), n_splits, seed)
+    group = frame["group_id"].to_numpy(str)
+    risks = {name: np.full(len(frame), np.nan) for name in sets}
+    for _, held_out in folds:
+        test = np.isin(group, runs["group_id"].to_numpy(str)[held_out])
+        fit, other = frame[~test], frame[test]
+        for name in sets:
+            if name == HIDDEN:
+                columns = hidden_columns(frame)
+                probe = hidden_probe().fit(fit[columns].to_numpy(float), failed[~test])
+                risks[name][test] = probe.predict_proba(other[columns].to_numpy(float))[:, 1]
+            else:
+                risks[name][test] = EarlyFailurePredictor(name).fit(fit, failed[~test]).risks(other)
+            advance(name)
+    return risks

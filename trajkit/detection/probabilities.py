@@ -1,0 +1,152 @@
+"""How good probabilities of failure are, beside how well they rank: precision, calibration, gain, matched comparison.
+
+All on held-out rows, one a run in each selection (`evaluation.select_steps`, `select_fractions`), with 95 % intervals
+that resample groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trajkit.detection.evaluation import Selected
+from trajkit.detection.resampling import Floats, group_draws, interval, weighted_auc, weighted_mean
+from trajkit.detection.splits import failures
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE_RATE = "base rate"
+
+
+def probability_scores(
+    frame: pd.DataFrame, risks: Mapping[str, Floats], selected: Selected, n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """Average precision and Brier score of each method on each selection, and those of the base rate.
+
+    Columns: method, the labels of the selection, n_runs, n_failures, average_precision and brier, each with _low and
+    _high. The base rate gives every run the share that failed: its average precision is that share, its Brier score
+    that share times one less it. Lower is better for Brier (1950), higher for average precision.
+    """
+    import pandas as pd
+
+    failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    table = []
+    for label, rows in selected:
+        y = failed[rows]
+        weights = group_draws(groups[rows], n_boot, seed)
+        rate = weighted_mean(y, weights)
+        counts = {"n_runs": len(rows), "n_failures": int(y.sum())}
+        figures = {BASE_RATE: (rate, rate * (1 - rate))} | {
+            method: (average_precision(y, risk[rows], weights), weighted_mean((risk[rows] - y) ** 2, weights))
+            for method, risk in risks.items()
+        }
+        for method, (precision, brier) in figures.items():
+            row: dict[str, Any] = {"method": method, **label, **counts}
+            for name, draws in (("average_precision", precision), ("brier", brier)):
+                row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(draws)
+            table.append(row)
+    return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
+
+
+def gains(
+    frame: pd.DataFrame, better: Floats, than: Floats, selected: Selected, n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """AUC of one score less that of another on each selection, the same draws of groups for both.
+
+    Columns: the labels of the selection, n_runs, n_failures, auc (of `better`), auc_than, gain, low, high.
+    """
+    import pandas as pd
+
+    failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    table = []
+    for label, rows in selected:
+        y, weights = failed[rows], group_draws(groups[rows], n_boot, seed)
+        first, second = (weighted_auc(y, score[rows], weights) for score in (better, than))
+        gain, low, high = interval(first - second)
+        counts = {"n_runs": len(rows), "n_failures": int(y.sum()), "auc": first[0], "auc_than": second[0]}
+        table.append({**label, **counts, "gain": gain, "low": low, "high": high})
+    return pd.DataFrame(table)
+
+
+def matched_auc(
+    frame: pd.DataFrame,
+    scores: Mapping[str, Floats],
+    selected: Selected,
+    strata: ArrayLike,
+    n_boot: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUC over pairs of a failing and a successful run of the same stratum: as `auc_by_step`, matched on `strata`.
+
+    strata: (n,) one value a row of `frame`, such as the final number of steps. Columns: method, the labels of the
+    selection, n_runs, pairs (within strata), auc, low, high. NaN scores are left out.
+    """
+    import pandas as pd
+
+    failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
+    table = []
+    for label, rows in selected:
+        weights = group_draws(groups[rows], n_boot, seed)
+        for method, score in scores.items():
+            known = ~np.isnan(score[rows])
+            here = rows[known]
+            wins, pairs = _pairs_within(failed[here], score[here], stratum[here], weights[:, known])
+            draws = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+            value, low, high = interval(draws)
+            counts = {"n_runs": int(known.sum()), "pairs": int(pairs[0])}
+            table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
+    return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
+
+
+def calibration(
+    frame: pd.DataFrame, risk: Floats, selected: Selected, bins: int = 8, n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """Calibration curve of each selection: runs in `bins` of as equal size as ties allow, by their risk.
+
+    Columns: the labels of the selection, n_runs, risk (mean of the bin), failed (share), low, high.
+    """
+    import pandas as pd
+
+    failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    table = []
+    for label, rows in selected:
+        edges = np.unique(np.quantile(risk[rows], np.arange(1, bins) / bins)) if len(rows) else np.zeros(0)
+        bin_of = np.searchsorted(edges, risk[rows], "right")
+        for b in np.unique(bin_of):
+            inside = rows[bin_of == b]
+            value, low, high = interval(weighted_mean(failed[inside], group_draws(groups[inside], n_boot, seed)))
+            counts = {"n_runs": len(inside), "risk": float(risk[inside].mean())}
+            table.append({**label, **counts, "failed": value, "low": low, "high": high})
+    return pd.DataFrame(table)
+
+
+def average_precision(y: Floats, score: Floats, weights: Floats) -> Floats:
+    """(B,) average precision under each of B weightings (B, n), ties taken together; NaN where nothing failed.
+
+    Σ (recall_i − recall_{i−1}) · precision_i over thresholds, as scikit-learn's.
+    """
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(score) else np.zeros(0, int)
+    hits = np.cumsum(weights[:, order] * y[order], 1)[:, ends]
+    taken = np.cumsum(weights[:, order], 1)[:, ends]
+    total = hits[:, -1:] if hits.shape[1] else np.zeros((len(weights), 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(taken > 0, hits / taken, 0)
+        return np.asarray((np.diff(hits, axis=1, prepend=0) * precision).sum(1) / total[:, 0])
+
+
+def _pairs_within(y: Floats, score: Floats, stratum: NDArray[np.integer], weights: Floats) -> tuple[Floats, Floats]:
+    """(B,) weight of the pairs of a stratum that are in the right order (ties half), and of all of them."""
+    wins, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for s in np.unique(stratum):
+        mine = stratum == s
+        w, failed = weights[:, mine], y[mine]
+        n = (w * failed).sum(1) * (w * (1 - failed)).sum(1)
+        wins += np.nan_to_num(weighted_auc(failed, score[mine], w)) * n
+        pairs += n
+    return wins, pairs

@@ -1,0 +1,96 @@
+"""What is left of a difference between outcomes once length and task are held fixed, when runs share an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["cluster", "mixed"]
+MIN_CLUSTERS = 10
+
+
+def regress(
+    df: pd.DataFrame,
+    metric: str,
+    by: str = "outcome",
+    covariates: Sequence[str] = ("n_tokens", "task_set"),
+    groups: str = "group_id",
+    kind: Kind = "cluster",
+) -> pd.DataFrame:
+    """Linear regression of `metric` on `by` and covariates: one row a level of `by`, against the reference level.
+
+    df: one row a run; rows where metric or a number among the covariates is not finite are left out. The reference is
+    `success` where it is there, else the first level by name. Numbers among the covariates enter as log(1 + x) where
+    none is negative, else as they are, standardised; others by their levels.
+    kind: `cluster`, least squares with cluster-robust errors over groups (Liang & Zeger 1986, doi
+    10.1093/biomet/73.1.13) and Student's t with groups − 1 degrees of freedom; or `mixed`, a random intercept for each
+    group, by restricted maximum likelihood. Both are statsmodels'.
+
+    Columns: metric level reference n groups; coefficient, low, high (its 95 % interval), in the metric's unit; effect,
+    the coefficient in standard deviations of the metric; p (two-sided, uncorrected) and kind.
+    Raises InputError when a column is missing, fewer than two levels or MIN_CLUSTERS groups are there, or metric is
+    constant.
+    """
+    import pandas as pd
+    import statsmodels.api as sm
+
+    if kind not in get_args(Kind):
+        raise InputError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
+    for column in (metric, by, groups, *covariates):
+        if column not in df:
+            raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")
+    numbers = [name for name in covariates if pd.api.types.is_numeric_dtype(df[name])]
+    kept = df[np.isfinite(df[[metric, *numbers]].to_numpy(float, na_value=np.nan)).all(1)]
+    y = kept[metric].to_numpy(float)
+    member = np.unique(kept[groups].astype(str).to_numpy(), return_inverse=True)[1]
+    levels = sorted(kept[by].astype(str).unique())
+    if len(levels) < 2:
+        raise InputError(f"a regression needs at least two values of {by!r} with a finite {metric!r}; got {levels}.")
+    if member.max() + 1 < MIN_CLUSTERS:
+        raise InputError(f"a regression needs runs of at least {MIN_CLUSTERS} groups; got {member.max() + 1}.")
+    if np.ptp(y) == 0:
+        raise InputError(f"{metric!r} is {y[0]:g} in all {len(y)} runs; there is nothing to regress.")
+    reference = "success" if "success" in levels else levels[0]
+    levels = [level for level in levels if level != reference]
+    columns = [(kept[by].astype(str) == level).to_numpy(float) for level in levels]
+    for name in covariates:
+        if name in numbers:
+            x = kept[name].to_numpy(float)
+            x = np.log1p(x) if x.min() >= 0 else x
+            columns.append((x - x.mean()) / (x.std() or 1.0))
+        else:
+            values = kept[name].astype(str)
+            columns += [(values == value).to_numpy(float) for value in sorted(values.unique())[1:]]
+    design = _independent(np.column_stack([np.ones(len(y)), *columns]), 1 + len(levels))
+    if kind == "cluster":
+        robust = {"groups": member, "use_correction": True, "df_correction": True}
+        fitted = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds=robust, use_t=True)
+    else:
+        fitted = sm.MixedLM(y, design, groups=member).fit(reml=True)
+    intervals = np.asarray(fitted.conf_int())
+    return pd.DataFrame([
+        {
+            "metric": metric, "level": level, "reference": reference, "n": len(y), "groups": int(member.max()) + 1,
+            "coefficient": fitted.params[i], "low": intervals[i, 0], "high": intervals[i, 1],
+            "effect": fitted.params[i] / y.std(), "p": fitted.pvalues[i], "kind": kind,
+        }
+        for i, level in enumerate(levels, 1)
+    ])  # fmt: skip
+
+
+def _independent(design: np.ndarray, needed: int) -> np.ndarray:
+    """The columns that are not linear combinations of those before them; the first `needed` must all be such."""
+    kept: list[int] = []
+    for i in range(design.shape[1]):
+        if np.linalg.matrix_rank(design[:, [*kept, i]]) > len(kept):
+            kept.append(i)
+        elif i < needed:
+            raise InputError("the outcomes cannot be told apart in these runs: one has no run of its own.")
+    return design[:, kept]
