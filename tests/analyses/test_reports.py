@@ -8,21 +8,29 @@ import re
 import pytest
 
 from analyses import (
+    concentration,
+    coverage,
     data_efficiency,
     demo_model,
     detection,
+    early_failure,
     elapsed,
     estimators,
     faithfulness,
     length,
+    metric_distributions,
     out_of_distribution,
+    outcomes,
     performance,
     regions,
     scatter,
+    trajectories,
     transfer,
     weights,
 )
+from tests.detection.world import make_runs, make_trace
 from trajkit.demo.tasks import FAMILIES
+from trajkit.traces.store import write_traces
 
 
 def tables(text: str) -> list[list[str]]:
@@ -111,3 +119,18 @@ def test_detection(report):
     assert len(tables(text)) == 10
     for baseline in ("length", "task", "uncertainty", "random"):
         assert f"| {baseline}" in text
+
+
+@pytest.mark.parametrize("study", [trajectories, metric_distributions, concentration, early_failure, outcomes])
+def test_studies_of_any_folder_of_traces(report, study, tmp_path):
+    traces = write_traces([make_trace(run) for run in make_runs(40)], tmp_path / "traces" / "runs.parquet").parent
+    text = report(study, str(traces), "--boot", "100")
+    name = study.__name__.rpartition(".")[2]
+    assert f"Regenerate: `python -m analyses.{name} {traces}`" in text
+    assert len(tables(text)) >= 2
+    assert "(report.svg)" in text
+
+
+def test_coverage(report):
+    (table,) = tables(report(coverage, "--sims", "4", "--groups", "20"))
+    assert len(table) == 2 + len(list(coverage.all_cases()))

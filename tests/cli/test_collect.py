@@ -25,6 +25,16 @@ def test_every_question_gets_its_runs_and_successes_are_counted(collect, questio
     assert sorted(read_traces(tmp_path / "traces").ids) == ["q0-0", "q0-1", "q1-0", "q1-1"]
 
 
+def test_hidden_states_are_kept_when_asked_for_and_a_folder_holds_one_kind(collect, questions, tmp_path):
+    out = tmp_path / "traces"
+    assert collect(questions(1), "--out", out, "--samples", "1", "--keep-hidden").code == 0
+    trace = read_traces(out)[0]
+    assert trace.hidden.shape[0] == trace.n_steps
+    assert trace.hidden.shape[1] <= 128
+    assert np.ptp(trace.hidden) > 0
+    collect(questions(2), "--out", out, "--samples", "1").assert_one_line_error("keep_hidden")
+
+
 def test_running_again_goes_on_and_doubles_nothing(collect, questions, tmp_path):
     collect(questions(1), "--out", tmp_path / "traces", "--samples", "1")
     first = read_traces(tmp_path / "traces")[0]

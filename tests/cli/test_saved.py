@@ -22,15 +22,28 @@ def detectors(traces, tmp_path_factory):
     return folder
 
 
-def test_analyze_compares_outcomes_and_writes_the_same_tables_to_markdown(cli, traces, tmp_path):
-    result = cli("analyze", traces, "--report", tmp_path / "sub" / "outcomes.md")
+def test_analyze_compares_outcomes(cli, traces):
+    result = cli("analyze", traces)
     assert result.code == 0, result.err
     for part in ("success", "hallucination", "reasoning_failure", "concentration_mean", "tortuosity"):
         assert part in result.out
-    text = (tmp_path / "sub" / "outcomes.md").read_text()
-    assert "## Differences between outcomes" in text
-    assert "p_mannwhitney" in text
-    assert "| concentration_mean |" in text
+
+
+@pytest.mark.parametrize(("form", "first"), [("md", "README.md"), ("html", "index.html"), ("csv", "runs.csv")])
+def test_analyze_writes_studies(cli, traces, tmp_path, form, first):
+    out = tmp_path / "sub" / "analysis"
+    result = cli("analyze", traces, "--report", out, "--format", form, "--only", "concentration", "--boot", "100")
+    assert result.code == 0, result.err
+    assert f"Wrote {out}" in result.out.replace("\n", "")
+    assert (out / first).stat().st_size > 300
+
+
+def test_analyze_names_what_it_does_not_know(cli, traces, tmp_path):
+    cli("analyze", traces, "--report", tmp_path, "--format", "pdf").assert_one_line_error("md, html, csv", "'pdf'")
+    cli("analyze", traces, "--report", tmp_path, "--only", "taste").assert_one_line_error("no study 'taste'")
+    cli("analyze", traces, "--only", "outcomes").assert_one_line_error("--report")
+    (tmp_path / "file").write_text("mine")
+    cli("analyze", traces, "--report", tmp_path / "file").assert_one_line_error("is a file; name a folder")
 
 
 def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, tmp_path, make_trace):

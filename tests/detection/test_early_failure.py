@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+from sklearn.utils import estimator_checks as checks
 
-from trajkit.detection import EarlyFailurePredictor, auc_by_step
+from trajkit.detection import EarlyFailurePredictor, OutcomeClassifier, auc_by_step
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.prefix_model import run_weights
 from trajkit.errors import EstimatorMismatchError, InputError
@@ -102,6 +104,22 @@ def test_it_behaves_as_a_scikit_learn_estimator(frame: pd.DataFrame, failed: np.
                           cv=GroupKFold(3), scoring="roc_auc")  # fmt: skip
     search.fit(frame, failed, groups=frame["group_id"])
     assert search.best_params_["features"] == "uncertainty"
+    held_out = cross_val_predict(
+        EarlyFailurePredictor(), frame, failed, groups=frame["group_id"], cv=GroupKFold(3), method="predict_proba"
+    )
+    assert roc_auc_score(failed, held_out[:, 1]) > 0.6
+
+
+@pytest.mark.parametrize("kind", [EarlyFailurePredictor, OutcomeClassifier])
+def test_it_passes_the_checks_of_scikit_learn_that_are_not_about_nameless_columns(kind: type) -> None:
+    """The others fit on bare arrays; prefix features have names, and another number of columns is an error here."""
+    model = kind()
+    for check in (
+        checks.check_estimator_cloneable, checks.check_estimator_repr, checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible, checks.check_get_params_invariance, checks.check_set_params,
+        checks.check_mixin_order, checks.check_valid_tag_types,
+    ):  # fmt: skip
+        check(kind.__name__, model)
 
 
 def test_its_state_survives_json(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from trajkit.errors import InputError
+from trajkit.errors import InputError, TraceFormatError
 from trajkit.traces.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import OUTCOMES, Step, Trace
@@ -95,7 +96,7 @@ def test_the_columns_are_those_of_the_design_in_its_order_each_with_a_sentence(t
     design = [
         "transcript_id", "task_set", "task_id", "task_repeat", "model", "score", "success", "group_id", "question",
         "answer", "target", "outcome", "image", "image_sha256", "regions", "n_steps", "n_regions", "steps", "effects",
-        "effects_kind", "meta",
+        "effects_kind", "meta", "hidden",
     ]  # fmt: skip
     file = pq.ParquetFile(write_traces([make_trace()], tmp_path / "runs.parquet"))
     assert file.schema_arrow.names == design
@@ -188,3 +189,30 @@ def test_a_file_that_another_tool_wrote_with_the_same_columns_is_read(tmp_path: 
     pq.write_table(plain, tmp_path / "other.parquet", compression="snappy")
     for one, other in zip(read_traces(GOLDEN), read_traces(tmp_path / "other.parquet"), strict=True):
         assert_same(one, other)
+
+
+def test_hidden_states_come_back_and_a_file_without_their_column_is_read(tmp_path):
+    plain = make_trace(0)
+    kept = make_trace(1)
+    states = np.random.default_rng(0).normal(size=(kept.n_steps, 5)).astype(np.float32)
+    kept = replace(kept, hidden=states)
+    path = write_traces([plain, kept], tmp_path / "t.parquet")
+    first, second = read_traces(path)
+    assert first.hidden is None
+    np.testing.assert_array_equal(second.hidden, states)
+    table = pq.read_table(path).drop_columns(["hidden"])
+    pq.write_table(table, tmp_path / "older.parquet")
+    assert [trace.hidden for trace in read_traces(tmp_path / "older.parquet")] == [None, None]
+
+
+def test_hidden_states_that_do_not_fit_the_steps_are_refused(tmp_path):
+    trace = make_trace(0)
+    with pytest.raises(TraceFormatError, match="hidden must have one row per step"):
+        replace(trace, hidden=np.zeros((trace.n_steps + 1, 4), np.float32))
+    path = write_traces([trace], tmp_path / "t.parquet")
+    table = pq.read_table(path)
+    column = pa.array([[1.0] * (trace.n_steps + 1)], pa.list_(pa.float32()))
+    at = table.schema.get_field_index("hidden")
+    pq.write_table(table.set_column(at, "hidden", column), path)
+    with pytest.raises(TraceFormatError, match="hidden must hold the same number of finite values"):
+        read_traces(path)[0]

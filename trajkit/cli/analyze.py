@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +12,16 @@ from trajkit.cli.options import TracesArgument
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trajkit.studies.study import Study
+
 METRICS = (
     "step", "n_tokens", "path_length", "tortuosity", "straightness", "mean_step", "switch_rate", "concentration_mean",
     "concentration_slope", "logprob_mean", "entropy_mean",
 )  # fmt: skip
 """Compared at the last thinking step of each run."""
+
+FORMATS = ("md", "html", "csv")
+"""As in `studies.write`, which is loaded only when something is written."""
 
 NAMES = {"step": "steps"}
 DIFFERENCES = {
@@ -30,19 +34,34 @@ DIFFERENCES = {
 def analyze(
     traces: TracesArgument,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE.md", help="Write the tables to this Markdown file too.")
+        Path | None,
+        typer.Option("--report", metavar="OUT", help="Make every study of these runs and write them to this folder."),
     ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="md|html|csv", help="What to write: pages with pictures, or the numbers.")
+    ] = "md",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="STUDY", help="Make this study alone; may be given again.")
+    ] = None,
+    n_boot: Annotated[
+        int, typer.Option("--boot", metavar="N", min=100, help="Draws of groups behind each interval.")
+    ] = 1000,
 ) -> None:
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
 
     Metrics are read after the last thinking step. Many grow with the number of steps: read them beside `steps`.
 
+    With --report, five studies are written, each with tables, a picture and what they say in plain words: trajectories,
+    metric_distributions, concentration, early_failure and outcomes, beside a page on how to read them.
+
     [bold]Examples[/bold]
 
       trajkit analyze traces
 
-      trajkit analyze traces --report reports/outcomes.md
+      trajkit analyze traces --report analysis --format html
+
+      trajkit analyze traces --report analysis --only early_failure
     """
     from trajkit.cli.output import metric, p_value, score, share, show_frame, stdout
     from trajkit.detection.splits import compared_outcomes
@@ -51,6 +70,12 @@ def analyze(
     from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
 
+    if form not in FORMATS:
+        raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
+    if report is not None:
+        return _studies(traces, report, form, only, n_boot)
+    if only:
+        raise InputError("--only chooses what --report writes; name a folder with --report too.")
     runs = read_traces(traces)
     frame = features(runs)
     if frame.empty:
@@ -79,9 +104,6 @@ def analyze(
             )
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
-    if report is not None:
-        _write(report, traces, sections)
-        console.print(f"Wrote {report}", markup=False)
 
 
 def counts(last: pd.DataFrame) -> pd.DataFrame:
@@ -118,15 +140,36 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _write(path: Path, traces: Path, sections: dict[str, pd.DataFrame]) -> None:
-    from trajkit.cli.output import markdown
+def _studies(traces: Path, out: Path, form: str, only: list[str] | None, n_boot: int) -> None:
+    from trajkit.cli.output import note, stdout
+    from trajkit.errors import InputError
+    from trajkit.progress import progress
+    from trajkit.studies.make import STUDIES, make, make_all
+    from trajkit.studies.runs import read_runs
+    from trajkit.studies.write import write_studies
+    from trajkit.traces.store import read_traces
 
-    text = f"# Runs by outcome\n\nWritten by `trajkit analyze {traces} --report {path}`.\n"
-    text += "".join(f"\n## {title}\n\n{markdown(table)}" for title, table in sections.items())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    names = list(dict.fromkeys(only or STUDIES))
+    for name in names:
+        make(name)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder to write to.")
+    with progress("reading runs", total=1) as bar:
+        runs = read_runs(read_traces(traces))
+        bar.advance("")
+    made: list[Study] = []
+    left_out: dict[str, str] = {}
+    with progress("studies", total=len(names)) as bar:
+        for name in names:
+            bar.advance(STUDIES[name], 0)
+            done, refused = make_all(runs, [name], n_boot)
+            made, left_out = made + done, left_out | refused
+            bar.advance(STUDIES[name])
+    chosen = "".join(f" --only {name}" for name in only or ())
+    command = f"trajkit analyze {traces} --report {out}{chosen}" + ("" if form == "md" else f" --format {form}")
+    where = write_studies(made, out, form, command, left_out, {"runs": runs.table, "steps": runs.frame})  # type: ignore[arg-type]
+    if runs.left_out:
+        note(f"{runs.left_out} runs without effects or without thinking were left out.")
+    for title, why in left_out.items():
+        note(f"{title}: not made. {why}")
+    stdout().print(f"Wrote {where}", markup=False)

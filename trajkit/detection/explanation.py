@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,11 +64,11 @@ def explain(classifier: OutcomeClassifier, frame: pd.DataFrame, most: int = 3) -
     return found
 
 
-def _reason(name: str, record: Mapping[str, object], usual: np.ndarray | None, i: int, moved: float) -> Reason:
+def _reason(name: str, record: Mapping[Hashable, Any], usual: np.ndarray | None, i: int, moved: float) -> Reason:
     value = record.get(name, math.nan)
     number = float(value) if isinstance(value, int | float | np.number) else math.nan
     typical = math.nan if usual is None else float(usual[i])
-    step = int(record["step"])  # type: ignore[call-overload]
+    step = int(record["step"])
     return Reason(name, number, typical, moved, words(name, number, typical, step, str(record.get("task_set", ""))))
 
 

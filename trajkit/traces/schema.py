@@ -54,8 +54,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("steps", pa.list_(STEP), "The T steps in order; tokens are counted from the first generated one."),
     ("effects", pa.list_(pa.float32()), "Effect of each region on each step, nats: flat T*K, row-major."),
     ("effects_kind", pa.string(), "estimated, measured, or null when the source had none."),
-    ("hidden", pa.list_(pa.float32()), "A hidden state of each step, flat T*h; null where none was kept."),
     ("meta", pa.string(), "JSON object: generation settings, versions, revision."),
+    ("hidden", pa.list_(pa.float32()), "A hidden state of each step, flat T*h; null where none was kept."),
 )
 
 SCHEMA = pa.schema(

@@ -100,7 +100,7 @@ def _by_run(rows: NDArray[np.generic], ends: NDArray[np.integer], terms: _Terms)
     place = np.arange(n) - np.repeat(ends[:-1], lengths)  # of a step in its run, from 0
 
     def total(terms: NDArray[np.generic], at: NDArray[np.bool_]) -> Floats:
-        return np.bincount(run[at], terms[at], n_runs)
+        return np.asarray(np.bincount(run[at], terms[at], n_runs), np.float64)
 
     steps = lengths.astype(float)
     some, moved, turned = lengths > 0, place > 0, place > 1

@@ -1,0 +1,27 @@
+"""Run one study of `trajkit.studies` on a folder of traces and write its page to reports/."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import trajkit as tk
+from trajkit.demo import paths
+from trajkit.progress import progress
+from trajkit.studies.make import N_BOOT, make
+from trajkit.studies.runs import read_runs
+from trajkit.studies.write import write_markdown
+
+
+def run(name: str, about: str | None, argv: list[str] | None = None) -> None:
+    """Parse arguments, make the study, write reports/NAME.md with its picture."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
+    parser.add_argument("--boot", type=int, default=N_BOOT, help="bootstrap draws of groups")
+    parser.add_argument("--out", type=Path, default=Path(f"reports/{name}.md"))
+    args = parser.parse_args(argv)
+    runs = read_runs(tk.read_traces(args.traces))
+    with progress(name, total=None) as bar:
+        study = make(name)(runs, args.boot, bar.advance)
+    command = f"python -m analyses.{name}" + ("" if args.traces == paths.TRACES else f" {args.traces}")
+    print(write_markdown(study, args.out, command).read_text(encoding="utf-8"))

@@ -1,0 +1,137 @@
+"""What studies say of made-up runs whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.detection.world import make_runs, make_trace, random_walks
+from trajkit.errors import InputError
+from trajkit.studies.make import STUDIES, make, make_all
+from trajkit.studies.runs import read_runs
+from trajkit.trajectory import RUN_METRICS, run_metrics
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return read_runs([make_trace(run) for run in make_runs(70)])
+
+
+@pytest.fixture(scope="module")
+def studies(runs):
+    made, left_out = make_all(runs, n_boot=150)
+    assert left_out == {}
+    return {study.name: study for study in made}
+
+
+def table(study, start):
+    return next(table for title, table in study.tables.items() if title.startswith(start))
+
+
+def test_every_study_has_tables_a_picture_and_a_reading_without_a_stray_number(studies):
+    assert list(studies) == list(STUDIES)
+    for study in studies.values():
+        assert study.pictures
+        assert study.reading
+        assert all(len(frame) for frame in study.tables.values())
+        shown = " ".join([*study.reading, *(frame.to_csv() for frame in study.tables.values())])
+        assert "nan" not in shown.lower().replace("finance", "")
+
+
+def test_runs_are_read_once_with_the_answer_left_out():
+    traces = [make_trace(run) for run in make_runs(6)]
+    without = replace(traces[0], transcript_id="x", effects_kind=None, effects=np.zeros((traces[0].n_steps, 0), "f4"))
+    runs = read_runs([*traces, without])
+    assert runs.left_out == 1
+    assert [len(path) for path in runs.paths] == [trace.n_steps - 1 for trace in traces]
+    alone = run_metrics(runs.paths[4], [0, len(runs.paths[4])])
+    for name in RUN_METRICS:
+        np.testing.assert_array_equal(runs.table[name][4], alone[name][0], err_msg=name)
+    with pytest.raises(InputError, match="none of the 1 runs has effects"):
+        read_runs([without])
+
+
+def test_runs_with_other_numbers_of_regions_stand_beside_each_other():
+    traces = [make_trace(run) for run in make_runs(4)]
+    fewer = replace(traces[1], effects=traces[1].effects[:, :3], regions=np.arange(3).reshape(1, 3))
+    runs = read_runs([traces[0], fewer, *traces[2:]])
+    alone = run_metrics(runs.paths[1], [0, len(runs.paths[1])])
+    assert runs.table["path_length"][1] == alone["path_length"][0]
+
+
+def test_a_signal_in_the_path_is_a_gain_over_length_task_and_uncertainty():
+    said = []
+    for larger in (3, 1):
+        world = make_runs(150, seed=3, signal=0)
+        moving = [replace(run, effects=run.effects * (1 if run.outcome == "success" else larger)) for run in world]
+        study = make("early_failure")(read_runs([make_trace(run) for run in moving]), 300, lambda note: None)
+        said.append(study.reading[0])
+    assert "Trajectory and concentration add to uncertainty, length and task at step" in said[0]
+    assert "nothing that can be told" in said[1] or "make it worse" in said[1]
+
+
+def test_walks_that_differ_only_in_length_are_told_apart_by_the_oracle_alone():
+    """At every absolute step the interval of the AUC must hold 0.5, but for chance; path length at a fraction fools."""
+    runs = read_runs([make_trace(walk) for walk in random_walks(300, 1)])
+    study = make("early_failure")(runs, 200, lambda note: None)
+    by_step = table(study, "AUC at absolute steps").set_index("method")
+    cells = [cell for name in ("trajectory", "trajectory + concentration") for cell in by_step.loc[name] if "(" in cell]
+    holds = [float(low) <= 0.5 <= float(high) for low, high in (c[:-1].split(" (")[1].split("–") for c in cells)]
+    assert np.mean(holds) >= 0.8
+    oracle = table(study, "ORACLE: AUC").set_index("method").loc["length"]
+    assert float(oracle["50%"].split(" ")[0]) > 0.9
+
+
+def test_hidden_states_have_a_row_where_they_were_kept():
+    rng = np.random.default_rng(0)
+    traces = [make_trace(run) for run in make_runs(40)]
+    kept = [replace(t, hidden=rng.normal(size=(t.n_steps, 8)).astype("f4") + (not t.success)) for t in traces]
+    study = make("early_failure")(read_runs(kept), 100, lambda note: None)
+    assert "hidden" in set(table(study, "AUC at absolute steps")["method"])
+    assert any("A linear probe on hidden states tells more" in said for said in study.reading)
+
+
+def test_the_paper_s_reading_is_measured_and_not_assumed(studies):
+    """In this world hallucinations move little and lost reasoning a lot, whatever they concentrate on."""
+    agreement = table(studies["outcomes"], "The paper's reading").set_index("region")
+    assert list(agreement.index) == ["fixation", "wandering", "neither"]
+    shares = [float(agreement.loc[place, "share of success"].split(" ")[0]) for place in agreement.index]
+    assert sum(shares) == pytest.approx(1, abs=0.02)
+
+
+def test_confusion_counts_every_run_once(studies, runs):
+    confusion = table(studies["outcomes"], "Confusion")
+    counts = [sum(int(cell.split(" ")[0]) for cell in row[2:]) for row in confusion.itertuples(index=False)]
+    assert counts == confusion["runs"].tolist()
+    assert sum(counts) == len(runs.table)
+
+
+def test_p_values_are_corrected_over_the_whole_table(studies):
+    shown = table(studies["metric_distributions"], "Differences")
+    raw = pd.to_numeric(shown["p, permutation"].str.replace("< ", ""))
+    corrected = pd.to_numeric(shown["p, corrected"].str.replace("< ", ""))
+    assert (corrected >= raw).all()
+    assert corrected.max() == 1
+
+
+def test_every_metric_is_measured_in_every_space(studies):
+    spaces = table(studies["trajectories"], "What each metric depends on")
+    counts = spaces.groupby("metric")["space"].nunique()
+    assert (counts == 5).all()
+    own = spaces[spaces["space"] == "effects"]
+    assert (own["Spearman with effects"] == "1.00").all()
+
+
+def test_a_study_that_runs_do_not_allow_is_left_out_with_its_reason():
+    successes = [replace(make_trace(run), success=True, outcome="success") for run in make_runs(12)]
+    made, left_out = make_all(read_runs(successes), n_boot=100)
+    assert [study.name for study in made] == ["concentration"]
+    assert "of 36 runs 36 are known to have succeeded and 0 to have failed" in left_out["Failure, early"]
+
+
+def test_another_name_is_refused():
+    with pytest.raises(InputError, match="no study 'taste'; there are: trajectories, "):
+        make("taste")

@@ -1,0 +1,80 @@
+"""Studies as Markdown, as one page in a real browser, and as CSV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from tests.detection.world import make_runs, make_trace
+from tests.report.conftest import chromium  # noqa: F401
+from trajkit.errors import InputError
+from trajkit.studies.make import STUDIES, make_all
+from trajkit.studies.runs import read_runs
+from trajkit.studies.write import write_studies
+
+HOSTILE = "<script>document.title = 'broken'</script>"
+
+
+@pytest.fixture(scope="module")
+def runs():
+    traces = [make_trace(run) for run in make_runs(40)]
+    return read_runs([replace(trace, task_set=f"{HOSTILE}{trace.task_set}") for trace in traces])
+
+
+@pytest.fixture(scope="module")
+def studies(runs):
+    return make_all(runs, n_boot=100)[0]
+
+
+def test_markdown_has_a_page_a_study_its_picture_and_how_to_read_it(studies, tmp_path):
+    first = write_studies(studies, tmp_path / "out", "md", "the command", {"Taste": "there is none."}, {})
+    index = first.read_text(encoding="utf-8")
+    assert "Taste: not made. there is none." in index
+    assert "(how_to_read.md)" in index
+    for name in STUDIES:
+        page = (tmp_path / "out" / f"{name}.md").read_text(encoding="utf-8")
+        assert "Regenerate: `the command`" in page
+        assert f"]({name}.svg)" in page
+        assert (tmp_path / "out" / f"{name}.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_the_same_studies_are_written_alike(studies, tmp_path):
+    for folder in ("a", "b"):
+        write_studies(studies, tmp_path / folder, "md", "c", {}, {})
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_path, chromium):  # noqa: F811
+    path = write_studies(studies, tmp_path, "html", "the command", {}, {})
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    trouble: list[str] = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: request.url.startswith("file:") or trouble.append(request.url))
+    page.goto(path.as_uri())
+    assert page.title() == "What these traces show"
+    assert trouble == []
+    assert page.locator("section").count() == len(STUDIES) + 1
+    assert page.locator("figure svg").count() == len(STUDIES)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
+
+
+def test_csv_holds_a_row_a_run_and_every_table(studies, runs, tmp_path):
+    write_studies(studies, tmp_path, "csv", "c", {}, {"runs": runs.table})
+    again = pd.read_csv(tmp_path / "runs.csv")
+    assert len(again) == len(runs.table)
+    assert "msd_exponent" in again
+    written = len(list(tmp_path.glob("*-*.csv")))
+    assert written == sum(len(study.tables) for study in studies)
+
+
+def test_a_file_in_the_way_is_named(studies, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="out is a file"):
+        write_studies(studies, tmp_path / "out", "md", "c", {}, {})
+    assert (tmp_path / "out").read_text() == "mine"

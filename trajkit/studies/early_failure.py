@@ -1,0 +1,233 @@
+"""Can failure be told early, without looking ahead, and does the path of grounding add to what is known without it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trajkit.detection.evaluation import Selected, auc_by_fraction, auc_by_step, select_fractions, select_steps
+from trajkit.detection.held_out import HIDDEN, held_out_risks, hidden_columns
+from trajkit.detection.probabilities import BASE_RATE, calibration, gains, matched_auc, probability_scores
+from trajkit.plots.style import ACCENT, MUTED
+from trajkit.studies.pictures import panels, quiet_style, svg
+from trajkit.studies.runs import Runs
+from trajkit.studies.study import Advance, Study
+from trajkit.studies.words import above, cell, listed, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WITHOUT = "uncertainty+length+task"
+WITH = "trajectory+concentration+uncertainty+length+task"
+PATH = "trajectory+concentration"
+SETS = (PATH, "trajectory", "concentration", "uncertainty", "length", "task", "length+task", WITHOUT, WITH)
+TORTUOSITY = "tortuosity alone"
+STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 75, 100)
+FRACTIONS = tuple(i / 10 for i in range(1, 11))
+FOLDS = 5
+
+
+def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
+    """AUC, precision, calibration and gain at absolute steps; the same at fractions of the final length, an oracle."""
+    known = runs.known()
+    frame = known.frame
+    has_hidden = bool(hidden_columns(frame))
+    sets = (*SETS, HIDDEN) if has_hidden else SETS
+    risks = held_out_risks(frame, sets, FOLDS, advance=advance)
+    single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
+    scores = risks | single
+    at_risk = select_steps(frame)
+    steps = [point for point in at_risk if point[0]["step"] in STEPS] or at_risk
+    final = frame.groupby("transcript_id")["step"].transform("max").to_numpy()
+    advance("intervals")
+    by_step = auc_by_step(frame, scores, [point[0]["step"] for point in steps], n_boot=n_boot)
+    by_fraction = auc_by_fraction(frame, scores, FRACTIONS, n_boot=n_boot)
+    quality = probability_scores(frame, risks, steps, n_boot)
+    gained = gains(frame, risks[WITH], risks[WITHOUT], steps, n_boot)
+    probed = gains(frame, risks[WITH], risks[HIDDEN], steps, n_boot) if has_hidden else None
+    fraction = select_fractions(frame, FRACTIONS)
+    matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, n_boot)
+    matched_steps = matched_auc(
+        frame, {PATH: risks[PATH], WITHOUT: risks[WITHOUT], WITH: risks[WITH]}, steps, final, n_boot
+    )
+    curve = calibration(frame, risks[WITH], [_middle(steps)], n_boot=n_boot)
+    tables = {
+        "AUC at absolute steps, by what was known then": _wide(by_step, "step"),
+        "Average precision at absolute steps (the base rate is the share that failed)": _wide(
+            quality, "step", "average_precision"
+        ),
+        "Brier score at absolute steps (lower is better; the base rate knows only the share)": _wide(
+            quality, "step", "brier", ".3f"
+        ),
+        "Gain in AUC of trajectory and concentration over uncertainty, length and task (paired)": _gain(gained),
+    }  # fmt: skip
+    if probed is not None:
+        tables["AUC of all features less that of a linear probe on hidden states (paired)"] = _gain(probed)
+    tables |= {
+        f"Calibration of the risk of all features at step {_middle(steps)[0]['step']}": curve.drop(columns="step"),
+        "Matched on the final number of steps (an oracle): AUC over pairs of runs of equal length": _wide(
+            matched_steps, "step"
+        ),
+        "ORACLE: AUC at fractions of the final length, which is not known while a run goes on": _wide(
+            by_fraction, "fraction"
+        ),
+        "ORACLE, matched on the final number of steps": _wide(matched, "fraction"),
+    }
+    return Study(
+        "early_failure",
+        "Failure, early",
+        "After each step, how well can it be told that a run will fail, and does the path of grounding add anything?",
+        tables,
+        {
+            "AUC at absolute steps (left); at fractions of the final length, an oracle (middle); calibration (right)":
+            _picture(by_step, by_fraction, matched, curve, has_hidden)
+        },
+        _reading(frame, by_step, gained, probed, by_fraction, matched, quality),
+    )  # fmt: skip
+
+
+def _middle(steps: Selected) -> tuple[dict[str, Any], Any]:
+    """Step 3, or the last that there is."""
+    return next((point for point in steps if point[0]["step"] == 3), steps[-1])
+
+
+def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") -> pd.DataFrame:
+    """A row a method, a column a point, and the runs behind each below."""
+    import pandas as pd
+
+    points = sorted(table[at].unique())
+    rows = []
+    for method in table["method"].unique():
+        mine = table[table["method"] == method].set_index(at)
+        cells = {_point(at, p): cell(mine.loc[p], name, form) if p in mine.index else "–" for p in points}
+        rows.append({"method": method.replace("+", " + ")} | cells)
+    first = table.drop_duplicates(at).set_index(at)
+    if "n_failures" in table:
+        counts = {_point(at, p): f"{first.loc[p, 'n_runs']} ({first.loc[p, 'n_failures']})" for p in points}
+        rows.append({"method": "runs (failing)"} | counts)
+    else:
+        rows.append({"method": "pairs"} | {_point(at, p): f"{first.loc[p, 'pairs']:,}" for p in points})
+    return pd.DataFrame(rows)
+
+
+def _point(at: str, value: float) -> str:
+    return f"step {value:g}" if at == "step" else f"{value:.0%}"
+
+
+def _gain(table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({
+        "step": table["step"], "runs (failing)": [f"{n} ({k})" for n, k in table[["n_runs", "n_failures"]].to_numpy()],
+        "AUC": table["auc"].round(3), "AUC without": table["auc_than"].round(3),
+        "gain (95 %)": [cell(row, "gain", "+.3f") for _, row in table.iterrows()],
+    })  # fmt: skip
+
+
+def _reading(
+    frame: pd.DataFrame, by_step: pd.DataFrame, gained: pd.DataFrame, probed: pd.DataFrame | None,
+    by_fraction: pd.DataFrame, matched: pd.DataFrame, quality: pd.DataFrame,
+) -> tuple[str, ...]:  # fmt: skip
+    said = [_gained(gained)]
+    if probed is not None:
+        better = [int(row.step) for row in records(probed) if row.high < 0]
+        worse = [int(row.step) for row in records(probed) if row.low > 0]
+        said.append(
+            "A linear probe on hidden states "
+            + (f"tells more than all of our features at step {_steps(better)}. " if better else "tells no more. ")
+            + (f"It tells less at step {_steps(worse)}." if worse else "")
+        )
+    at = by_fraction[(by_fraction["method"] == TORTUOSITY) & np.isclose(by_fraction["fraction"], 0.3)].iloc[0]
+    same = matched[(matched["method"] == TORTUOSITY) & np.isclose(matched["fraction"], 0.3)].iloc[0]
+    final = frame.groupby("transcript_id")["step"].max()
+    short = float((np.ceil(0.3 * final - 1e-9) <= 2).mean())
+    said.append(
+        f"Tortuosity alone at 30 % of the final length, the paper's figure (0.69 there): {cell(at)} here, "
+        f"{cell(same)} among runs of equal length. {short:.0%} of these runs have come no further than two steps by "
+        "then, where tortuosity is 1 whatever the run does. It is an oracle in any case: the fraction asks for a "
+        "length that is known only at the end."
+    )
+    skill = quality.set_index(["method", "step"])
+    point = 3 if ("task", 3) in skill.index else int(quality["step"].min())
+    base, ours = skill.loc[(BASE_RATE, point)], skill.loc[(WITH, point)]
+    said.append(
+        f"At step {point} the risk of all features has a Brier score of {cell(ours, 'brier', '.3f')}, and giving every "
+        f"run the share that failed has {cell(base, 'brier', '.3f')}."
+    )
+    best = by_step[by_step["method"] == WITH].sort_values("auc").iloc[-1]
+    said.append(
+        f"All features together reach at most {cell(best)}, at step {int(best['step'])}. Later steps hold fewer and "
+        "longer runs, another population than the early ones. Models are fitted on other groups than they are read on, "
+        f"{FOLDS} folds; intervals resample groups and take the fitted models as given."
+    )
+    return tuple(said)
+
+
+def _gained(gained: pd.DataFrame) -> str:
+    sides = {side: [int(r.step) for r in records(gained) if above(r.low, r.high, 0) == side] for side in (
+        "above", "below", "not told from")}  # fmt: skip
+    if not sides["above"] and not sides["below"]:
+        return (
+            "Trajectory and concentration add nothing that can be told to uncertainty, length and task: at every step "
+            "the interval of the gain holds 0."
+        )
+    parts = []
+    if sides["above"]:
+        parts.append(f"add to uncertainty, length and task at step {_steps(sides['above'])}")
+    if sides["below"]:
+        parts.append(f"make it worse at step {_steps(sides['below'])}")
+    if sides["not told from"]:
+        parts.append(f"change nothing that can be told at step {_steps(sides['not told from'])}")
+    return (
+        f"Trajectory and concentration {listed(parts)}. These are {len(gained)} intervals of 95 %, not corrected for "
+        "being many."
+    )
+
+
+def _steps(steps: list[int]) -> str:
+    return listed([str(step) for step in steps])
+
+
+_DRAWN = {
+    WITH: ("all features", ACCENT, "-"),
+    WITHOUT: ("uncertainty + length + task", "#8e5ea2", "-"),
+    PATH: ("trajectory + concentration", "#1b8a6b", "-"),
+    "length+task": ("length + task", "#b07d2b", "--"),
+    TORTUOSITY: ("tortuosity alone", "#3f8f9b", "--"),
+    HIDDEN: ("probe on hidden states", "#b2182b", ":"),
+}
+
+
+def _picture(
+    by_step: pd.DataFrame, by_fraction: pd.DataFrame, matched: pd.DataFrame, curve: pd.DataFrame, has_hidden: bool
+) -> str:
+    drawn: Mapping[str, tuple[str, str, str]] = {n: v for n, v in _DRAWN.items() if n != HIDDEN or has_hidden}
+    with quiet_style():
+        figure, (left, middle, right) = panels(3, 4.3, 4.4)
+        for name, (label, colour, style) in drawn.items():
+            for ax, table, at in ((left, by_step, "step"), (middle, by_fraction, "fraction")):
+                mine = table[table["method"] == name]
+                ax.plot(mine[at], mine["auc"], style, color=colour, marker="o", ms=3, label=label)
+                if name in (WITH, PATH):
+                    ax.fill_between(mine[at], mine["low"], mine["high"], color=colour, alpha=0.12, lw=0)
+        same = matched[matched["method"] == TORTUOSITY]
+        middle.plot(same["fraction"], same["auc"], ":", color="#3f8f9b", label="tortuosity, matched on length")
+        for ax in (left, middle):
+            ax.axhline(0.5, color=MUTED, lw=1, ls=":")
+            ax.set_ylim(0.35, 1)
+        counts = by_step.drop_duplicates("step")
+        left.set_xticks(counts["step"], [f"{s}\n{n}" for s, n in counts[["step", "n_runs"]].to_numpy()], fontsize=8)
+        left.set(title="AUC of failure", xlabel="step, and runs still thinking")
+        middle.set(title="ORACLE: share of the final length", xlabel="share of the final length")
+        middle.legend(fontsize=8, loc="upper left")
+        right.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=":")
+        right.errorbar(
+            curve["risk"], curve["failed"], [curve["failed"] - curve["low"], curve["high"] - curve["failed"]],
+            fmt="o", color=ACCENT, ms=5, lw=1.2,
+        )  # fmt: skip
+        top = float(max(curve["risk"].max(), curve["high"].max(), 0.2)) * 1.08
+        right.set(title="Calibration, all features", xlabel="risk given", ylabel="share that failed", xlim=(0, top))
+        right.set_ylim(0, top)
+    return svg(figure)

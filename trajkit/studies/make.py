@@ -1,0 +1,42 @@
+"""All studies of a folder of traces, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from trajkit.errors import InputError
+from trajkit.studies.runs import Runs
+from trajkit.studies.study import Advance, Make, Study
+
+STUDIES = {
+    "trajectories": "The path of grounding",
+    "metric_distributions": "Metrics by outcome",
+    "concentration": "Concentration",
+    "early_failure": "Failure, early",
+    "outcomes": "Which outcome it was",
+}
+"""name → title, in the order of the report."""
+N_BOOT = 1000
+
+
+def make(name: str) -> Make:
+    """The function that makes a study. Raises InputError for another name."""
+    if name not in STUDIES:
+        raise InputError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}.")
+    function: Make = getattr(import_module(f"trajkit.studies.{name}"), name)
+    return function
+
+
+def make_all(
+    runs: Runs, names: Sequence[str] = tuple(STUDIES), n_boot: int = N_BOOT, advance: Advance = lambda note: None
+) -> tuple[list[Study], dict[str, str]]:
+    """The studies that these runs allow; and for the others, their title and why not."""
+    made, left_out = [], {}
+    for name in names:
+        work = make(name)
+        try:
+            made.append(work(runs, n_boot, lambda note, name=name: advance(f"{name}: {note}")))  # type: ignore[misc]
+        except InputError as error:
+            left_out[STUDIES[name]] = str(error)
+    return made, left_out

@@ -1,0 +1,182 @@
+"""How every metric differs between outcomes: effect sizes, corrected tests, and what length and task leave of them."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trajkit.detection.splits import compared_outcomes
+from trajkit.errors import InputError
+from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.studies.pictures import quiet_style, svg
+from trajkit.studies.runs import Runs
+from trajkit.studies.study import Advance, Study
+from trajkit.studies.words import listed, records, spread
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = (
+    "n_steps", "n_tokens", "path_length", "mean_step", "tortuosity", "straightness", "mean_cosine", "turning_entropy",
+    "sinuosity", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time", "recurrence_rate", "hhi_mean",
+    "hhi_slope", "hhi_sd", "logprob_mean", "entropy_mean",
+)  # fmt: skip
+LENGTH = ("n_steps", "n_tokens")
+LEVEL = 0.05
+
+
+def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
+    """Every pair of outcomes on every metric; p-values are Holm-corrected over all of them."""
+    import pandas as pd
+    from statsmodels.stats.multitest import multipletests
+
+    from trajkit.stats import compare, regress
+
+    known = compared_outcomes(runs.table)
+    if known["outcome"].nunique() < 2:
+        raise InputError("this compares outcomes, and fewer than two known ones are there.")
+    compared, adjusted, not_fitted = [], [], []
+    for metric in METRICS:
+        advance(metric)
+        some = known[np.isfinite(known[metric].to_numpy(float))]
+        if some["outcome"].nunique() < 2 or some[metric].nunique() < 2:
+            continue
+        compared.append(compare(some, metric, n_resamples=n_boot))
+        covariates = ("task_set",) if metric in LENGTH else ("n_tokens", "task_set")
+        try:
+            adjusted.append(regress(some, metric, covariates=covariates))
+        except InputError as error:
+            not_fitted.append(f"{metric}: {error}")
+    if not compared:
+        raise InputError("no metric is defined and varies in runs of two outcomes.")
+    pairs = pd.concat(compared, ignore_index=True)
+    pairs["p_corrected"] = multipletests(pairs["p_permutation"], method="holm")[1]
+    tables = {
+        "Runs": _medians(known),
+        "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, Holm over the table": _shown(
+            pairs
+        ),
+    }
+    held = pd.DataFrame()
+    if adjusted:
+        held = pd.concat(adjusted, ignore_index=True)
+        held["p_corrected"] = multipletests(held["p"], method="holm")[1]
+        tables["What is left with length and task held fixed (cluster-robust regression; sd of the metric)"] = _held(
+            held
+        )
+    return Study(
+        "metric_distributions",
+        "Metrics by outcome",
+        "Which metrics differ between outcomes, by how much, and is it more than that longer runs fail more?",
+        tables,
+        {"Cliff's δ against success, and what is left with length and task held fixed": _picture(pairs, held)},
+        _reading(pairs, held, not_fitted, len(known)),
+    )
+
+
+def _medians(known: pd.DataFrame) -> pd.DataFrame:
+    table = known.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
+    for metric in METRICS:
+        table[metric] = known.groupby("outcome")[metric].median()
+    return table.T.rename(columns=outcome_name).rename_axis("median of").reset_index()
+
+
+def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({
+        "metric": pairs["metric"],
+        "a – b": [f"{outcome_name(a)} – {outcome_name(b)}" for a, b in zip(pairs["a"], pairs["b"], strict=True)],
+        "runs": [f"{a} – {b}" for a, b in zip(pairs["n_a"], pairs["n_b"], strict=True)],
+        "median a": [f"{v:.3g}" for v in pairs["median_a"]],
+        "median b": [f"{v:.3g}" for v in pairs["median_b"]],
+        "Cliff's δ (95 %)": [
+            spread(row.cliffs_delta, row.delta_low, row.delta_high, "+.2f") for row in records(pairs)
+        ],
+        "p, Mann-Whitney": [_p(v) for v in pairs["p_mannwhitney"]],
+        "p, permutation": [_p(v) for v in pairs["p_permutation"]],
+        "p, corrected": [_p(v) for v in pairs["p_corrected"]],
+    })  # fmt: skip
+
+
+def _held(held: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    sd = held["coefficient"] / held["effect"].where(held["effect"] != 0)
+    return pd.DataFrame({
+        "metric": held["metric"],
+        "a – b": [
+            f"{outcome_name(a)} – {outcome_name(b)}" for a, b in zip(held["level"], held["reference"], strict=True)
+        ],
+        "runs": held["n"], "groups": held["groups"],
+        "difference (sd)": [
+            spread(*v, "+.2f") for v in zip(held["effect"], held["low"] / sd, held["high"] / sd, strict=True)
+        ],
+        "p": [_p(v) for v in held["p"]], "p, corrected": [_p(v) for v in held["p_corrected"]],
+    })  # fmt: skip
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: int) -> tuple[str, ...]:
+    small = pairs[pairs["p_corrected"] < LEVEL]
+    said = []
+    for a, b in combinations(sorted(set(pairs["a"]) | set(pairs["b"])), 2):
+        mine = small[(small["a"] == a) & (small["b"] == b)]
+        larger = [f"{row.metric} (δ {row.cliffs_delta:+.2f})" for row in records(mine)]
+        said.append(
+            f"{outcome_name(a).capitalize()} against {outcome_name(b)}: "
+            + (f"{listed(larger)} differ." if larger else "nothing differs after correction.")
+        )
+    if len(held):
+        left = held[held["p_corrected"] < LEVEL]
+        names = [f"{row.metric} of {outcome_name(row.level)} ({row.effect:+.2f} sd)" for row in records(left)]
+        said.append(
+            "With length and task held fixed: " + (f"{listed(names)} still differ." if names else "nothing differs.")
+        )
+    if not_fitted:
+        said.append(f"No regression: {'; '.join(not_fitted)}")
+    said.append(
+        "Mann-Whitney takes runs as independent, which runs on one image are not; it is shown because papers show it. "
+        "The permutation shuffles whole groups and within groups. A difference says nothing on what can be told while "
+        "a run goes on, nor that the metric causes anything."
+    )
+    return tuple(said)
+
+
+def _picture(pairs: pd.DataFrame, held: pd.DataFrame) -> str:
+    from trajkit.studies.pictures import panels
+
+    metrics = [name for name in METRICS if name in set(pairs["metric"])]
+    place = {name: len(metrics) - i for i, name in enumerate(metrics)}
+    with quiet_style():
+        figure, (left, right) = panels(2, 5.0, 0.8 + 0.27 * len(metrics), sharey=True)
+        others = [name for name in OUTCOME_COLOURS if name in set(pairs["a"]) | set(pairs["b"]) and name != "success"]
+        for i, name in enumerate(others):
+            shift, colour = 0.16 * (i - (len(others) - 1) / 2), OUTCOME_COLOURS[name]
+            for row in records(pairs):
+                if {row.a, row.b} != {name, "success"}:
+                    continue
+                sign = 1 if row.a == name else -1
+                ends = sorted((sign * row.delta_low, sign * row.delta_high))
+                _bar(left, sign * row.cliffs_delta, ends, place[row.metric] - shift, colour)
+            for row in records(held[held["level"] == name]) if len(held) else ():
+                scale = row.effect / row.coefficient if row.coefficient else np.nan
+                _bar(right, row.effect, [row.low * scale, row.high * scale], place[row.metric] - shift, colour)
+            left.plot([], [], "o", color=colour, label=f"{outcome_name(name)} against success")
+        for ax, title in ((left, "Cliff's δ"), (right, "sd, length and task held fixed")):
+            ax.axvline(0, color="#66717f", lw=1)
+            ax.set_title(title)
+        left.set_yticks(list(place.values()), [name.replace("_", " ") for name in place])
+        if others:
+            figure.legend(loc="outside lower center", ncols=len(others))
+    return svg(figure)
+
+
+def _bar(ax: Any, value: float, ends: list[float], y: float, colour: str) -> None:
+    ax.plot(ends, [y, y], color=colour, lw=1.6, alpha=0.7)
+    ax.plot([value], [y], "o", color=colour, ms=4)

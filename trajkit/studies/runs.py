@@ -1,0 +1,101 @@
+"""What studies read of a folder of traces: one pass over it, no images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.detection.splits import failures
+from trajkit.errors import InputError
+from trajkit.traces.frame import features
+from trajkit.traces.store import Traces
+from trajkit.traces.trace import Trace
+from trajkit.trajectory.runs import RUN_METRICS, run_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LAST = ("n_tokens", "logprob_mean", "entropy_mean")
+"""Prefix features that a run is given as its own, from its last thinking step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Runs with effects and at least one thinking step.
+
+    frame: prefix features, a row a run and step (`tk.features`). table: a row a run, in the order of `frame`:
+    transcript_id group_id task_set success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps, and
+    LAST. paths: (T, K) effects of each run's thinking steps, nats. labels: the region map of each. left_out: runs
+    without effects or without thinking.
+    """
+
+    frame: pd.DataFrame
+    table: pd.DataFrame
+    paths: tuple[NDArray[np.float64], ...]
+    labels: tuple[NDArray[np.integer[Any]], ...]
+    left_out: int
+
+    def known(self) -> Runs:
+        """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
+        keep = ~np.isnan(self.table["failed"].to_numpy(float))
+        failed = self.table["failed"].to_numpy(float)[keep]
+        if len(np.unique(failed)) < 2:
+            raise InputError(
+                f"this needs runs that succeeded and runs that failed; of {len(keep)} runs {int((failed == 0).sum())} "
+                f"are known to have succeeded and {int((failed == 1).sum())} to have failed."
+            )
+        return self.only(keep)
+
+    def only(self, keep: NDArray[np.bool_]) -> Runs:
+        """Some of the runs, by a mask over `table`."""
+        table = self.table[keep].reset_index(drop=True)
+        frame = self.frame[self.frame["transcript_id"].isin(set(table["transcript_id"]))].reset_index(drop=True)
+        at = np.flatnonzero(keep)
+        return Runs(
+            frame, table, tuple(self.paths[i] for i in at), tuple(self.labels[i] for i in at), self.left_out
+        )  # fmt: skip
+
+
+def read_runs(traces: Iterable[Trace]) -> Runs:
+    """Read all runs once. Raises InputError when none has effects and a thinking step."""
+    paths: list[NDArray[np.float64]] = []
+    labels: list[NDArray[np.integer[Any]]] = []
+    left_out = 0
+
+    def usable() -> Iterator[Trace]:
+        nonlocal left_out
+        for trace in traces.without_images() if isinstance(traces, Traces) else traces:
+            if trace.effects_kind is None or not trace.n_regions or not trace.thinking.any():
+                left_out += 1
+                continue
+            paths.append(trace.effects[trace.thinking].astype(np.float64))
+            labels.append(trace.regions)
+            yield trace
+
+    frame = features(usable())
+    if not paths:
+        raise InputError(f"none of the {left_out} runs has effects and a thinking step; there is nothing to analyse.")
+    last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
+    table = last[["transcript_id", "group_id", "task_set", "success", "outcome", *LAST]].copy()
+    table["failed"] = failures(last)
+    for name, column in metrics_of(paths).items():
+        table[name] = column
+    return Runs(frame, table, tuple(paths), tuple(labels), left_out)
+
+
+def metrics_of(paths: Iterable[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """RUN_METRICS of each path, (R,); paths may differ in width."""
+    paths = list(paths)
+    out = {name: np.full(len(paths), np.nan) for name in RUN_METRICS}
+    widths = np.array([path.shape[1] for path in paths])
+    for width in np.unique(widths):
+        mine = np.flatnonzero(widths == width)
+        rows = [paths[i] for i in mine]
+        found = run_metrics(np.concatenate(rows), np.concatenate([[0], np.cumsum([len(row) for row in rows])]))
+        for name, column in found.items():
+            out[name][mine] = column
+    return out

@@ -1,0 +1,207 @@
+"""The path of grounding: the paper's figure, and how far its numbers depend on the space they are measured in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.detection.resampling import group_draws, interval, weighted_auc, weighted_mean, weighted_median
+from trajkit.errors import InputError
+from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.studies.pictures import quiet_style, svg
+from trajkit.studies.runs import Runs, metrics_of
+from trajkit.studies.study import Advance, Study
+from trajkit.studies.words import spread
+from trajkit.trajectory import Space, on_grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = ("path_length", "mean_step", "tortuosity", "straightness", "mean_cosine", "turning_entropy", "msd_exponent")
+PAPER = "top 32 regions, 3 axes of the run"
+OWN = "effects"
+ANGLES = ((20, -60), (20, 30), (20, 120), (85, -90), (5, -90))
+"""Elevation and azimuth of the five views, degrees."""
+DRAWN = 15
+"""Runs of each outcome in the picture."""
+GRID_SHAPE = (8, 8)
+PARTS = 5
+
+
+def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
+    """The paper's table and figure, then the same metrics in other spaces."""
+    import pandas as pd
+    from scipy.stats import spearmanr
+
+    known = runs.known()
+    table = known.table
+    failed, groups = table["failed"].to_numpy(float), table["group_id"].to_numpy(str)
+    weights = group_draws(groups, n_boot, 0)
+    spaces, explained = spaces_of(known, advance)
+    metrics = {name: metrics_of(paths) for name, paths in spaces.items()}
+    rows = []
+    for metric in METRICS:
+        own = metrics[OWN][metric]
+        for name, found in metrics.items():
+            value = found[metric]
+            has = ~np.isnan(value)
+            both = has & np.isfinite(value) & np.isfinite(own)
+            like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
+            area = interval(weighted_auc(failed[has], value[has], weights[:, has]))
+            rows.append({
+                "metric": metric, "space": name, "Spearman with effects": f"{like:.2f}",
+                "median, success": _median(value, failed == 0), "median, failure": _median(value, failed == 1),
+                "AUC of failure": spread(*area), "explained": explained.get(name, ""),
+            })  # fmt: skip
+        advance(metric)
+    dependence = pd.DataFrame(rows)
+    paper = _paper_table(table, metrics[PAPER], weights)
+    return Study(
+        "trajectories",
+        "The path of grounding",
+        "Do failing runs walk longer and more winding paths, and does it depend on the space that is looked at?",
+        {
+            "The paper's figures, in its space: the 32 regions with the largest mean |effect|, three axes": paper,
+            "What each metric depends on": dependence,
+        },
+        {"Paths in the paper's space from five angles, each run from its own start, light to dark": _picture(known)},
+        _reading(metrics, failed, weights),
+    )
+
+
+def spaces_of(runs: Runs, advance: Advance) -> tuple[dict[str, list[NDArray[np.float64]]], dict[str, str]]:
+    """The paths in each space, and what share of the variance each space holds (median over runs), in words."""
+    spaces: dict[str, list[NDArray[np.float64]]] = {OWN: list(runs.paths)}
+    fitted = [Space.fit(path, top=32) for path in runs.paths]
+    spaces[PAPER] = [space.transform(path) for space, path in zip(fitted, runs.paths, strict=True)]
+    explained = {PAPER: f"{np.median([space.explained.sum() for space in fitted]):.0%} of a run"}
+    advance("axes of each run")
+    group = np.unique(runs.table["group_id"].to_numpy(str), return_inverse=True)[1]
+    shared: dict[tuple[int, int], Space] = {}
+    for key in {(g, path.shape[1]) for g, path in zip(group, runs.paths, strict=True)}:
+        mine = [path for g, path in zip(group, runs.paths, strict=True) if (g, path.shape[1]) == key]
+        shared[key] = Space.fit(np.concatenate(mine))
+    spaces["3 axes shared by the runs of a group"] = [
+        shared[g, path.shape[1]].transform(path) for g, path in zip(group, runs.paths, strict=True)
+    ]
+    share = np.median([space.explained.sum() for space in shared.values()])
+    explained["3 axes shared by the runs of a group"] = f"{share:.0%} of a group's runs"
+    advance("axes of each group")
+    if all(labels.size for labels in runs.labels):
+        grids = [on_grid(path, label, GRID_SHAPE) for path, label in zip(runs.paths, runs.labels, strict=True)]
+        spaces[f"grid of {GRID_SHAPE[0]} × {GRID_SHAPE[1]}"] = grids
+        advance("grid")
+        part = group % PARTS  # by group, so that no basis has seen a run of the images that it is used on
+        if part.max() > 0:
+            beforehand = {
+                p: Space.fit(np.concatenate([grid for grid, q in zip(grids, part, strict=True) if q != p]))
+                for p in np.unique(part)
+            }
+            name = "3 axes of the grid, fitted on other groups"
+            spaces[name] = [beforehand[p].transform(grid) for grid, p in zip(grids, part, strict=True)]
+            explained[name] = f"{np.mean([space.explained.sum() for space in beforehand.values()]):.0%} of all runs"
+    return spaces, explained
+
+
+def _paper_table(table: pd.DataFrame, metrics: dict[str, NDArray[np.float64]], weights: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for name in [name for name in OUTCOME_COLOURS if (table["outcome"] == name).any()]:
+        mine = (table["outcome"] == name).to_numpy()
+        row: dict[str, Any] = {"outcome": outcome_name(name), "runs": int(mine.sum())}
+        row["steps, mean"] = f"{table['n_steps'][mine].mean():.1f}"
+        for metric in ("path_length", "mean_step"):
+            value = metrics[metric]
+            has = mine & np.isfinite(value)
+            row[f"{metric}, mean (nats)"] = spread(*interval(weighted_mean(value[has], weights[:, has])))
+        value = metrics["tortuosity"]
+        bounded, endless = mine & np.isfinite(value), mine & np.isinf(value)
+        row["tortuosity, mean"] = spread(*interval(weighted_mean(value[bounded], weights[:, bounded])))
+        has = mine & ~np.isnan(value)
+        row["tortuosity, median"] = spread(*interval(weighted_median(value[has], weights[:, has])))
+        row["tortuosity infinite"] = int(endless.sum())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _median(value: NDArray[np.float64], mine: NDArray[np.bool_]) -> str:
+    has = mine & ~np.isnan(value)
+    return f"{np.median(value[has]):.3g}" if has.any() else "–"
+
+
+def _reading(metrics: dict[str, dict[str, NDArray[np.float64]]], failed: Any, weights: Any) -> tuple[str, ...]:
+    signs = {}
+    for metric in METRICS:
+        by_space = []
+        for found in metrics.values():
+            has = ~np.isnan(found[metric])
+            _, low, high = interval(weighted_auc(failed[has], found[metric][has], weights[:, has]))
+            by_space.append(1 if low > 0.5 else -1 if high < 0.5 else 0)
+        signs[metric] = set(by_space)
+    turned = [name for name, found in signs.items() if {1, -1} <= found]
+    lost = [name for name, found in signs.items() if 0 in found and len(found) > 1]
+    firm = [name for name, found in signs.items() if len(found) == 1 and 0 not in found]
+    said = [
+        "An AUC of 0.5 says that a metric does not tell failing runs from successful ones; above it, failing runs have "
+        "more of it. It is that of whole runs, so what grows with the number of steps is to be read with that in mind.",
+        f"The same sign with an interval clear of 0.5 in every space: {', '.join(firm) or 'none'}. Told apart in some "
+        f"spaces and not in others: {', '.join(lost) or 'none'}. Opposite signs: {', '.join(turned) or 'none'}.",
+        "A basis fitted on a run sees its end, so nothing in the paper's space can be had while the run goes on; the "
+        "effects themselves, the grid, and axes fitted on other groups can.",
+    ]
+    return tuple(said)
+
+
+def _picture(runs: Runs) -> str:
+    """Outcomes down, angles across."""
+    from matplotlib.figure import Figure
+
+    table = runs.table
+    present = [name for name in OUTCOME_COLOURS if (table["outcome"] == name).any() and name != "unknown"]
+    if not present:
+        raise InputError("no run has a known outcome to draw.")
+    with quiet_style():
+        figure = Figure(figsize=(2.5 * len(ANGLES), 2.7 * len(present)), layout="constrained")
+        chosen = {name: _longest(runs, name) for name in present}
+        paths = {name: [_from_start(runs.paths[i]) for i in at] for name, at in chosen.items()}
+        reach = max(float(np.abs(path).max()) for some in paths.values() for path in some)
+        for i, name in enumerate(present):
+            for j, (elevation, azimuth) in enumerate(ANGLES):
+                ax = figure.add_subplot(
+                    len(present), len(ANGLES), i * len(ANGLES) + j + 1, projection="3d", computed_zorder=False
+                )
+                for path in paths[name]:
+                    _draw(ax, path, OUTCOME_COLOURS[name])
+                ax.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
+                ax.view_init(elevation, azimuth)
+                ax.set_box_aspect((1, 1, 1), zoom=1.15)
+                for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+                    axis.set_pane_color((1, 1, 1, 0))
+                    axis.set_ticklabels([])
+                for name_axis, label in ((ax.set_xlabel, "PC 1"), (ax.set_ylabel, "PC 2"), (ax.set_zlabel, "PC 3")):
+                    name_axis(label, fontsize=7, labelpad=-14)
+                if j == 0:
+                    ax.set_title(f"{outcome_name(name)} ({len(paths[name])} runs)", color=OUTCOME_COLOURS[name])
+    return svg(figure)
+
+
+def _longest(runs: Runs, outcome: str) -> NDArray[np.int64]:
+    """DRAWN runs of an outcome of at least three steps, the first of each group before a second of any."""
+    mine = runs.table[(runs.table["outcome"] == outcome) & (runs.table["n_steps"] >= 3)]
+    order = mine.groupby("group_id").cumcount().sort_values(kind="stable").index
+    return order.to_numpy()[:DRAWN]
+
+
+def _from_start(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    points = Space.fit(path, top=32).transform(path)
+    return points - points[0]
+
+
+def _draw(ax: Any, path: NDArray[np.float64], colour: str) -> None:
+    for t in range(len(path) - 1):
+        fade = 0.25 + 0.65 * t / max(len(path) - 2, 1)
+        ax.plot(*path[t : t + 2].T, color=colour, alpha=fade, lw=1.1)
+    ax.plot(*path[-1:].T, "o", color=colour, ms=2.5)

@@ -1,0 +1,115 @@
+"""Studies as files: Markdown with pictures beside it, one HTML page, or CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from trajkit.errors import InputError
+from trajkit.studies.study import Study
+from trajkit.traces.atomic import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Format = Literal["md", "html", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+HOW_TO_READ = Path(__file__).parent / "how_to_read.md"
+
+
+def write_studies(
+    studies: Sequence[Study], out: Path, form: Format, made_by: str, left_out: Mapping[str, str],
+    data: Mapping[str, Any],
+) -> Path:  # fmt: skip
+    """Write studies to the folder `out`; returns the file to open first.
+
+    made_by: the command. left_out: title of a study that could not be made → why. data: name → DataFrame, written as
+    CSV only. Each file is written whole or not at all. Raises InputError where `out` is a file or cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder to write to.")
+    if form == "md":
+        for study in studies:
+            write_markdown(study, out / f"{study.name}.md", made_by)
+        _write(out / "how_to_read.md", HOW_TO_READ.read_text(encoding="utf-8"))
+        _write(out / "README.md", _index(studies, made_by, left_out))
+        return out / "README.md"
+    if form == "html":
+        _write(out / "index.html", _page(studies, made_by, left_out))
+        return out / "index.html"
+    for name, frame in data.items():
+        _write(out / f"{name}.csv", frame.to_csv(index=False))
+    for study in studies:
+        for title, table in study.tables.items():
+            _write(out / f"{study.name}-{_slug(title)}.csv", table.to_csv(index=False))
+    return out
+
+
+def write_markdown(study: Study, path: Path, made_by: str) -> Path:
+    """Write one study as Markdown, its pictures as SVG beside it."""
+    text = (
+        f"# {study.title}\n\n{study.asked}\n\nRegenerate: `{made_by}`. Intervals are of 95 % and resample groups.\n\n"
+    )
+    for i, (said, picture) in enumerate(study.pictures.items()):
+        name = f"{path.stem}{'' if i == 0 else f'_{i + 1}'}.svg"
+        _write(path.with_name(name), picture)
+        text += f"![{said}]({name})\n\n{said}.\n\n"
+    text += "## Reading\n\n" + "".join(f"{paragraph}\n\n" for paragraph in study.reading)
+    text += "".join(f"## {title}\n\n{_markdown(table)}\n" for title, table in study.tables.items())
+    _write(path, text)
+    return path
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    from trajkit.cli.output import markdown
+
+    return markdown(table)
+
+
+def _index(studies: Sequence[Study], made_by: str, left_out: Mapping[str, str]) -> str:
+    text = f"# What these traces show\n\nWritten by `{made_by}`. First of all: [how to read this](how_to_read.md).\n\n"
+    text += "".join(f"- [{s.title}]({s.name}.md): {s.asked[0].lower()}{s.asked[1:]}\n" for s in studies)
+    return text + "".join(f"- {title}: not made. {why}\n" for title, why in left_out.items())
+
+
+def _page(studies: Sequence[Study], made_by: str, left_out: Mapping[str, str]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from trajkit.cli.output import number
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    shown = [
+        {
+            "name": study.name, "title": study.title, "asked": study.asked, "reading": study.reading,
+            "pictures": [(said, Markup(picture)) for said, picture in study.pictures.items()],
+            "tables": [
+                (title, list(table.columns), [[number(v) for v in row] for row in table.itertuples(index=False)])
+                for title, table in study.tables.items()
+            ],
+        }
+        for study in studies
+    ]  # fmt: skip
+    sections = [
+        (heading.strip(), [paragraph.replace("\n", " ") for paragraph in body.strip().split("\n\n")])
+        for heading, _, body in (
+            part.partition("\n") for part in re.split(r"^## ", HOW_TO_READ.read_text(encoding="utf-8"), flags=re.M)[1:]
+        )
+    ]
+    return environment.get_template("page.html").render(
+        studies=shown, made_by=made_by, left_out=left_out, sections=sections
+    )
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].strip("-")
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8", errors="replace"))
