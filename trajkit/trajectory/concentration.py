@@ -30,34 +30,39 @@ def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.fl
     return concentrations(as_path(effects), (measure,))[0]
 
 
-def concentrations(effects: Path, measures: Sequence[Measure]) -> NDArray[np.float64]:
-    """(len(measures), T): several measures of (T, K) effects, as by `concentration`."""
-    share = np.maximum(effects, 0)
-    total = np.einsum("tk->t", share)[:, None]
-    k = share.shape[1]
+def concentrations(effects: Path, measures: Sequence[Measure], largest: Path | None = None) -> NDArray[np.float64]:
+    """(len(measures), T): several measures of (T, K) effects, as by `concentration`. largest: (T,) of each step, if
+    known."""
+    k = effects.shape[1]
+    if largest is None:
+        largest = effects.max(1, initial=-np.inf)
     if k < 2:
-        alone = np.where(total[:, 0] > 0, 1.0, np.nan)
-        return np.tile(alone, (len(measures), 1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share /= total  # NaN rows where nothing is positive
-    return np.clip([_MEASURED[measure](share, k) for measure in measures], 0, 1)
+        return np.tile(np.where(largest > 0, 1.0, np.nan), (len(measures), 1))
+    share = np.maximum(effects, _TINY)  # and not 0, so that its logarithm is finite
+    total = np.where(largest > 0, np.einsum("tk->t", share), np.nan)
+    return np.clip([_MEASURED[measure](share, total, largest) for measure in measures], 0, 1)
 
 
-def _hhi(q: Path, k: int) -> Path:
-    return (np.einsum("tk,tk->t", q, q) - 1 / k) / (1 - 1 / k)
+def _hhi(share: Path, total: Path, largest: Path) -> Path:
+    k = share.shape[1]
+    return (np.einsum("tk,tk->t", share, share) / total**2 - 1 / k) / (1 - 1 / k)
 
 
-def _entropy(q: Path, k: int) -> Path:
-    return 1 + np.einsum("tk,tk->t", q, np.log(np.maximum(q, _TINY))) / np.log(k)
+def _entropy(share: Path, total: Path, largest: Path) -> Path:
+    entropy = np.log(total) - np.einsum("tk,tk->t", share, np.log(share)) / total
+    return np.asarray(1 - entropy / np.log(share.shape[1]))
 
 
-def _gini(q: Path, k: int) -> Path:
-    return np.einsum("tk,k->t", np.sort(q, 1), 2 * np.arange(1.0, k + 1) - k - 1) / (k - 1)
+def _gini(share: Path, total: Path, largest: Path) -> Path:
+    k = share.shape[1]
+    weight = 2 * np.arange(1.0, k + 1) - k - 1
+    return np.asarray(np.einsum("tk,k->t", np.sort(share, 1), weight) / (total * (k - 1)))
 
 
-def _top_share(q: Path, k: int) -> Path:
-    return (q.max(1) - 1 / k) / (1 - 1 / k)
+def _top_share(share: Path, total: Path, largest: Path) -> Path:
+    k = share.shape[1]
+    return (largest / total - 1 / k) / (1 - 1 / k)
 
 
-_TINY = np.finfo(float).tiny  # its logarithm is finite, and is taken times 0
+_TINY = np.finfo(float).tiny
 _MEASURED = {"hhi": _hhi, "entropy": _entropy, "gini": _gini, "top_share": _top_share}

@@ -1,8 +1,8 @@
 """The metrics of many runs at once, from their steps one after another in one array. NumPy only.
 
 What each metric is stands in `geometry` and `concentration`, which say it of one path; these agree (tests). Every pass
-over the effects is made on a block of steps that fits the cache, blocks side by side in threads; what is left of a step
-are a few numbers, which are summed up by run without a loop over runs.
+over the effects is made on a block of steps that fits the cache; what is left of a step are a few numbers, which are
+summed up by run without a loop over runs. Parts of the runs go side by side in threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
 from trajkit.trajectory.concentration import MEASURES, concentrations
-from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy, lags_of, top_region
+from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy, lags_of
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
@@ -30,7 +30,10 @@ RUN_METRICS: tuple[str, ...] = (
 )  # fmt: skip
 """recurrence_rate: of top regions. hhi_mean … top_share_sd: over the steps that some region supports; NaN without one,
 the slope also where there is one only."""
-_BLOCK_BYTES = 2**18
+_PART_SIZE = 2**18
+"""Numbers that are worth a thread of their own."""
+_BLOCK_BYTES = 2**21
+"""Of effects in a block: larger ones leave the cache, smaller ones pay for being many."""
 
 
 def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
@@ -47,7 +50,18 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     fits = ends.ndim == 1 and len(ends) and ends.dtype.kind in "iu" and ends[0] == 0 and ends[-1] == len(rows)
     if not fits or (np.diff(ends) < 0).any():
         raise InputError(f"offsets must rise from 0 to the {len(rows)} rows of values, whole numbers; got {ends}.")
-    return _by_run(rows, ends, _step_terms(rows, ends))
+    n_parts = min(4, os.cpu_count() or 1, rows.size // _PART_SIZE + 1)
+    middle = np.searchsorted(ends, len(rows) * np.arange(1, n_parts) / n_parts)
+    borders = [0, *middle.tolist(), len(ends) - 1]  # parts of whole runs, about as many steps in each
+
+    def part(first: int, last: int) -> Columns:
+        start, own = int(ends[first]), ends[first : last + 1]
+        mine = rows[start : int(ends[last])]
+        return _by_run(mine, own - start, _step_terms(mine, own - start))
+
+    with ThreadPoolExecutor(n_parts) as pool:
+        parts = list(pool.map(part, borders[:-1], borders[1:]))
+    return {name: np.concatenate([found[name] for found in parts]) for name in RUN_METRICS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,22 +80,23 @@ def _step_terms(rows: NDArray[np.generic], ends: NDArray[np.integer]) -> _Terms:
     lengths = np.diff(ends)
     lags = np.union1d(lags_of(int(lengths.max(initial=0))), [1]).astype(np.int64)
     terms = _Terms(
-        lags, np.full((len(lags), n), np.nan), np.full(n, np.nan), np.zeros(n, np.int64), np.empty((len(MEASURES), n))
+        lags,
+        np.full((len(lags), n), np.nan),
+        np.full(n, np.nan),
+        np.zeros(n, np.int64),
+        np.full((len(MEASURES), n), np.nan),
     )
     block = max(_BLOCK_BYTES // max(8 * k, 1), 4 * int(lags[-1]))
 
-    def work(start: int) -> None:
+    for start in range(0, n, block):
         _fill(rows, terms, start, min(start + block, n))
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        list(pool.map(work, range(0, n, block)))
     return terms
 
 
 def _fill(rows: NDArray[np.generic], terms: _Terms, start: int, end: int) -> None:
     """Terms of the steps start … end−1."""
     lead = min(start, max(int(terms.lags[-1]), 2))
-    x = rows[start - lead : end].astype(np.float64)
+    x = rows[start - lead : end].astype(np.float64, copy=False)
     for squares, lag in zip(terms.squares, terms.lags.tolist(), strict=True):
         first = max(lead, lag)
         move = x[first:] - x[first - lag : -lag]
@@ -89,63 +104,79 @@ def _fill(rows: NDArray[np.generic], terms: _Terms, start: int, end: int) -> Non
     if (first := max(lead, 2)) < len(x):
         move = x[first - 1 :] - x[first - 2 : -1]
         terms.turn[start - lead + first : end] = np.einsum("tk,tk->t", move[1:], move[:-1])
-    terms.top[start:end] = top_region(x[lead:])
-    terms.level[:, start:end] = concentrations(x[lead:], MEASURES)
+    x = x[lead:]
+    if x.shape[1]:
+        top = x.argmax(1)  # NaN where there is one
+        largest = np.take_along_axis(x, top[:, None], 1)[:, 0]
+        terms.top[start:end] = np.where(np.isnan(largest), -1, top)
+        terms.level[:, start:end] = concentrations(x, MEASURES, largest)
 
 
 def _by_run(rows: NDArray[np.generic], ends: NDArray[np.integer], terms: _Terms) -> Columns:
     lengths = np.diff(ends)
-    n_runs, n, k = len(lengths), len(rows), rows.shape[1]
+    n_runs, n, k = len(lengths), len(rows), max(rows.shape[1], 1)
     run = np.repeat(np.arange(n_runs), lengths)
     place = np.arange(n) - np.repeat(ends[:-1], lengths)  # of a step in its run, from 0
+    steps, some = lengths.astype(float), lengths > 0
 
-    def total(terms: NDArray[np.generic], at: NDArray[np.bool_]) -> Floats:
-        return np.asarray(np.bincount(run[at], terms[at], n_runs), np.float64)
+    def total(terms: NDArray[np.generic]) -> Floats:
+        """(R,) sums over the steps of each run."""
+        sums = np.zeros(n_runs)
+        if some.any():
+            sums[some] = np.add.reduceat(terms, ends[:-1][some])
+        return sums
 
-    steps = lengths.astype(float)
-    some, moved, turned = lengths > 0, place > 0, place > 1
     out: Columns = {"n_steps": steps}
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.sqrt(terms.squares[0])
-        length = total(move, moved)
+        length = total(np.where(place > 0, move, 0))
         net = np.zeros(n_runs)
-        net[some] = np.linalg.norm(
-            rows[ends[1:][some] - 1].astype(np.float64) - rows[ends[:-1][some]].astype(np.float64), axis=1
-        )
+        reach = np.subtract(rows[ends[1:][some] - 1], rows[ends[:-1][some]], dtype=np.float64)
+        net[some] = np.sqrt(np.einsum("rk,rk->r", reach, reach))
         longest = np.where(np.isnan(length), np.nan, np.maximum(length, net))
         out |= {"path_length": length, "net_displacement": net}
         out |= {"tortuosity": longest / net, "straightness": net / longest}
         step = out["mean_step"] = length / np.where(lengths > 1, steps - 1, np.nan)
 
-        scale = move * np.concatenate([[np.nan], move[:-1]])
-        turned &= scale > 0
-        cosine = np.clip(terms.turn[turned] / scale[turned], -1, 1)
-        n_turns = np.bincount(run[turned], minlength=n_runs)
-        c = out["mean_cosine"] = np.bincount(run[turned], cosine, n_runs) / n_turns
-        bins = np.bincount(run[turned] * ANGLE_BINS + angle_bin(np.arccos(cosine)), minlength=n_runs * ANGLE_BINS)
+        scale = move * np.concatenate([[np.nan], move[:-1]])[:n]
+        turned = (place > 1) & (scale > 0)
+        cosine = np.clip(np.divide(terms.turn, scale, out=np.zeros(n), where=turned), -1, 1)
+        n_turns = total(turned.astype(float))
+        c = out["mean_cosine"] = total(cosine) / n_turns
+        at = run[turned] * ANGLE_BINS + angle_bin(np.arccos(cosine[turned]))
+        bins = np.bincount(at, minlength=n_runs * ANGLE_BINS)
         out["turning_entropy"] = histogram_entropy(bins.reshape(n_runs, ANGLE_BINS))
-        variance = total((move - np.repeat(step, lengths)) ** 2, moved) / (steps - 2)
+        variance = total(np.where(place > 0, (move - np.repeat(step, lengths)) ** 2, 0)) / (steps - 2)
         bent = 2 / np.sqrt(step * ((1 + c) / (1 - c) + variance / step**2))
         out["sinuosity"] = np.where(c == 1, 0.0, bent)
         out["e_max"] = c / (1 - c)
-        out["msd_exponent"] = _msd_exponent(terms, lengths, np.stack([
-            total(squares, place >= lag) for squares, lag in zip(terms.squares, terms.lags, strict=True)
-        ]))  # fmt: skip
+        sums = [
+            total(np.where(place >= lag, squares, 0)) for squares, lag in zip(terms.squares, terms.lags, strict=True)
+        ]
+        out["msd_exponent"] = _msd_exponent(terms, lengths, np.stack(sums))
 
-        seen = terms.top >= 0
-        known = np.bincount(run[~seen], minlength=n_runs) == 0
-        switches = np.where(known, total(np.diff(terms.top, prepend=-1) != 0, moved), np.nan)
-        held, count = np.unique((run * max(k, 1) + terms.top)[seen], return_counts=True)
-        of = held // max(k, 1)
+        known = total((terms.top < 0).astype(float)) == 0
+        switches = np.where(known, total(((np.diff(terms.top, prepend=-1) != 0) & (place > 0)).astype(float)), np.nan)
+        held = np.sort((run * k + terms.top)[terms.top >= 0])
+        starts = np.flatnonzero(np.diff(held, prepend=-1))
+        of, count = held[starts] // k, np.diff(starts, append=len(held))
         new = np.bincount(of, minlength=n_runs) - 1
         alike = np.bincount(of, count * (count - 1.0), n_runs)
         out["switch_rate"] = switches / np.where(lengths > 1, steps - 1, np.nan)
         out["revisit_rate"] = (switches - new) / np.where(switches > 0, switches, np.nan)
         out["dwell_time"] = np.where(some, steps, np.nan) / (switches + 1)
         out["recurrence_rate"] = np.where(known, alike, np.nan) / np.where(lengths > 1, steps * (steps - 1), np.nan)
+
+        has = ~np.isnan(terms.level[0])  # all measures are defined on the same steps
+        count = total(has.astype(float))
+        time = np.where(has, place - np.repeat(total(np.where(has, place, 0)) / count, lengths), 0)
+        spread = np.where(count > 1, total(time * time), np.nan)
         for measure, level in zip(MEASURES, terms.level, strict=True):
-            for summary, column in zip(SUMMARIES, _summaries(level, place, run, n_runs), strict=True):
-                out[f"{measure}_{summary}"] = column
+            mean = total(np.where(has, level, 0)) / count
+            centred = np.where(has, level - np.repeat(mean, lengths), 0)
+            out[f"{measure}_mean"] = mean
+            out[f"{measure}_slope"] = total(time * centred) / spread
+            out[f"{measure}_sd"] = np.sqrt(total(centred * centred) / count)
     return out
 
 
@@ -159,17 +190,3 @@ def _msd_exponent(terms: _Terms, lengths: NDArray[np.integer], sums: Floats) -> 
     centred = np.where(read, x - x.sum(0) / count, 0.0)
     slope = (centred * y).sum(0) / (centred**2).sum(0)
     return np.where((read & (msd <= 0)).any(0), np.nan, slope)
-
-
-def _summaries(
-    level: Floats, place: NDArray[np.integer], run: NDArray[np.integer], n_runs: int
-) -> tuple[Floats, Floats, Floats]:
-    """(R,) mean, slope a step, and sd of a number of each step, over the steps that have one."""
-    has = ~np.isnan(level)
-    run, y, t = run[has], level[has], place[has].astype(float)
-    count = np.bincount(run, minlength=n_runs)
-    mean, middle = np.bincount(run, y, n_runs) / count, np.bincount(run, t, n_runs) / count
-    y, t = y - mean[run], t - middle[run]
-    spread = np.bincount(run, t * t, n_runs)
-    slope = np.bincount(run, t * y, n_runs) / np.where(count > 1, spread, np.nan)
-    return mean, slope, np.sqrt(np.bincount(run, y * y, n_runs) / count)
