@@ -21,7 +21,8 @@ def run(name: str, about: str | None, argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path(f"reports/{name}.md"))
     args = parser.parse_args(argv)
     runs = read_runs(tk.read_traces(args.traces))
-    with progress(name, total=None) as bar:
-        study = make(name)(runs, args.boot, bar.advance)
+    with progress(name, total=1) as bar:
+        study = make(name)(runs, args.boot, lambda note: bar.advance(note, 0))
+        bar.advance("")
     command = f"python -m analyses.{name}" + ("" if args.traces == paths.TRACES else f" {args.traces}")
     print(write_markdown(study, args.out, command).read_text(encoding="utf-8"))

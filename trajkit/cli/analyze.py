@@ -162,7 +162,7 @@ def _studies(traces: Path, out: Path, form: str, only: list[str] | None, n_boot:
     with progress("studies", total=len(names)) as bar:
         for name in names:
             bar.advance(STUDIES[name], 0)
-            done, refused = make_all(runs, [name], n_boot)
+            done, refused = make_all(runs, [name], n_boot, lambda note: bar.advance(note, 0))
             made, left_out = made + done, left_out | refused
             bar.advance(STUDIES[name])
     chosen = "".join(f" --only {name}" for name in only or ())

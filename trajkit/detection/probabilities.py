@@ -95,7 +95,7 @@ def matched_auc(
         for method, score in scores.items():
             known = ~np.isnan(score[rows])
             here = rows[known]
-            wins, pairs = _pairs_within(failed[here], score[here], stratum[here], weights[:, known])
+            wins, pairs = pairs_within(failed[here], score[here], stratum[here], weights[:, known])
             draws = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
             value, low, high = interval(draws)
             counts = {"n_runs": int(known.sum()), "pairs": int(pairs[0])}
@@ -140,7 +140,7 @@ def average_precision(y: Floats, score: Floats, weights: Floats) -> Floats:
         return np.asarray((np.diff(hits, axis=1, prepend=0) * precision).sum(1) / total[:, 0])
 
 
-def _pairs_within(y: Floats, score: Floats, stratum: NDArray[np.integer], weights: Floats) -> tuple[Floats, Floats]:
+def pairs_within(y: Floats, score: Floats, stratum: NDArray[np.integer], weights: Floats) -> tuple[Floats, Floats]:
     """(B,) weight of the pairs of a stratum that are in the right order (ties half), and of all of them."""
     wins, pairs = np.zeros(len(weights)), np.zeros(len(weights))
     for s in np.unique(stratum):

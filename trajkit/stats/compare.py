@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Correction = Literal["holm", "bonferroni", "fdr_bh"]
 MIN_GROUPS = 10
 """Groups that each side needs for an interval: resampling fewer understates how much another sample could differ."""
+_BLOCK = 500_000
+"""Numbers that are permuted at a time."""
 
 
 def compare(
@@ -114,15 +116,19 @@ def _permutation_p(
     rank = rankdata(values)
     rank -= rank.mean()
     order = np.argsort(member, kind="stable")
-    rank, labels = rank[order], is_a[order].astype(float)
+    rank, labels = rank[order], is_a[order]
     sizes = np.bincount(member)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    observed = abs(labels @ rank)
+    observed = abs(rank[labels].sum())
     scores = np.zeros(n_resamples)
     for size in np.unique(sizes):
         at = starts[sizes == size][:, None] + np.arange(size)  # (groups of this size, size)
-        profiles, ranks = labels[at], rank[at]
-        for i in range(n_resamples):
-            shuffled = rng.permuted(profiles[rng.permutation(len(at))], axis=1)
-            scores[i] += (shuffled * ranks).sum()
+        profiles, ranks = labels[at].sum(1), rank[at]  # how many of a group are a; which of them, does not matter
+        block = max(1, _BLOCK // at.size)
+        for first in range(0, n_resamples, block):
+            n = min(block, n_resamples - first)
+            taken = rng.permuted(np.broadcast_to(profiles, (n, len(at))), axis=1)  # profiles to other groups
+            mixed = rng.permuted(np.broadcast_to(ranks, (n, *at.shape)), axis=2)  # labels within each group
+            chosen = np.arange(size) < taken[:, :, None]
+            scores[first : first + n] += np.where(chosen, mixed, 0).sum((1, 2))
     return float((1 + (np.abs(scores) >= observed - 1e-9).sum()) / (1 + n_resamples))

@@ -206,19 +206,22 @@ def _picture(
     drawn: Mapping[str, tuple[str, str, str]] = {n: v for n, v in _DRAWN.items() if n != HIDDEN or has_hidden}
     with quiet_style():
         figure, (left, middle, right) = panels(3, 4.3, 4.4)
+        counts = by_step.drop_duplicates("step").sort_values("step")
+        place = {step: i for i, step in enumerate(counts["step"])}
         for name, (label, colour, style) in drawn.items():
             for ax, table, at in ((left, by_step, "step"), (middle, by_fraction, "fraction")):
                 mine = table[table["method"] == name]
-                ax.plot(mine[at], mine["auc"], style, color=colour, marker="o", ms=3, label=label)
+                x = mine[at] if at == "fraction" else mine[at].map(place)
+                ax.plot(x, mine["auc"], style, color=colour, marker="o", ms=3, label=label)
                 if name in (WITH, PATH):
-                    ax.fill_between(mine[at], mine["low"], mine["high"], color=colour, alpha=0.12, lw=0)
+                    ax.fill_between(x, mine["low"], mine["high"], color=colour, alpha=0.12, lw=0)
         same = matched[matched["method"] == TORTUOSITY]
         middle.plot(same["fraction"], same["auc"], ":", color="#3f8f9b", label="tortuosity, matched on length")
         for ax in (left, middle):
             ax.axhline(0.5, color=MUTED, lw=1, ls=":")
             ax.set_ylim(0.35, 1)
-        counts = by_step.drop_duplicates("step")
-        left.set_xticks(counts["step"], [f"{s}\n{n}" for s, n in counts[["step", "n_runs"]].to_numpy()], fontsize=8)
+        ticks = [f"{s}\n{n}" for s, n in counts[["step", "n_runs"]].to_numpy()]
+        left.set_xticks(list(place.values()), ticks, fontsize=8)
         left.set(title="AUC of failure", xlabel="step, and runs still thinking")
         middle.set(title="ORACLE: share of the final length", xlabel="share of the final length")
         middle.legend(fontsize=8, loc="upper left")

@@ -25,6 +25,8 @@ METRICS = (
 )  # fmt: skip
 LENGTH = ("n_steps", "n_tokens")
 LEVEL = 0.05
+PERMUTATIONS = 10_000
+"""So that the least p there can be, times the number of comparisons of the table, is far below LEVEL."""
 
 
 def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
@@ -43,7 +45,7 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
         some = known[np.isfinite(known[metric].to_numpy(float))]
         if some["outcome"].nunique() < 2 or some[metric].nunique() < 2:
             continue
-        compared.append(compare(some, metric, n_resamples=n_boot))
+        compared.append(compare(some, metric, n_resamples=max(n_boot, PERMUTATIONS)))
         covariates = ("task_set",) if metric in LENGTH else ("n_tokens", "task_set")
         try:
             adjusted.append(regress(some, metric, covariates=covariates))
@@ -63,8 +65,8 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     if adjusted:
         held = pd.concat(adjusted, ignore_index=True)
         held["p_corrected"] = multipletests(held["p"], method="holm")[1]
-        tables["What is left with length and task held fixed (cluster-robust regression; sd of the metric)"] = _held(
-            held
+        tables["What is left with length and task held fixed, of lengths with task (cluster-robust regression)"] = (
+            _held(held)
         )
     return Study(
         "metric_distributions",
@@ -77,9 +79,9 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
 
 
 def _medians(known: pd.DataFrame) -> pd.DataFrame:
-    table = known.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
+    table = known.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique")).astype(str)
     for metric in METRICS:
-        table[metric] = known.groupby("outcome")[metric].median()
+        table[metric] = [f"{median:.3g}" for median in known.groupby("outcome")[metric].median()]
     return table.T.rename(columns=outcome_name).rename_axis("median of").reset_index()
 
 
@@ -136,7 +138,8 @@ def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: 
         left = held[held["p_corrected"] < LEVEL]
         names = [f"{row.metric} of {outcome_name(row.level)} ({row.effect:+.2f} sd)" for row in records(left)]
         said.append(
-            "With length and task held fixed: " + (f"{listed(names)} still differ." if names else "nothing differs.")
+            "With length and task held fixed (for the lengths themselves, task alone): "
+            + (f"{listed(names)} still differ." if names else "nothing differs.")
         )
     if not_fitted:
         said.append(f"No regression: {'; '.join(not_fitted)}")

@@ -101,7 +101,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
         {"Level and spread of concentration: fixation is the lower right, wandering the upper left": _plane(
             labels, level, spread_, whole
         )},
-        _reading(areas, labels, rule, weights, level, spread_, groups, n_boot),
+        _reading(areas, labels, float((answered != labels).mean()), level, spread_, groups, n_boot),
     )  # fmt: skip
 
 
@@ -233,8 +233,8 @@ def _examples(
 
 
 def _reading(
-    areas: pd.DataFrame, labels: NDArray[Any], rule: NDArray[Any], weights: Floats, level: Floats, spread_: Floats,
-    groups: NDArray[Any], n_boot: int,
+    areas: pd.DataFrame, labels: NDArray[Any], wrong: float, level: Floats, spread_: Floats, groups: NDArray[Any],
+    n_boot: int,
 ) -> tuple[str, ...]:  # fmt: skip
     macro = areas[areas["outcome"] == "macro"].set_index("method")
     ours, base = (macro.loc[name, ["auc", "low", "high"]] for name in (ALL, "uncertainty+length+task"))
@@ -242,6 +242,8 @@ def _reading(
     said = [
         f"All features together have a macro AUC of {spread(*ours)}; uncertainty, length and task without the path "
         f"{spread(*base)}; trajectory and concentration alone {spread(*path)}.",
+        f"Its likeliest outcome is wrong in {wrong:.0%} of runs; always saying {outcome_name(_commonest(labels))} is wrong "
+        f"in {(labels != _commonest(labels)).mean():.0%}.",
     ]
     if all((labels == kind).any() for kind in KINDS):
         verdicts = []

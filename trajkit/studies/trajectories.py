@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.probabilities import pairs_within
 from trajkit.detection.resampling import group_draws, interval, weighted_auc, weighted_mean, weighted_median
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
@@ -24,7 +25,7 @@ PAPER = "top 32 regions, 3 axes of the run"
 OWN = "effects"
 ANGLES = ((20, -60), (20, 30), (20, 120), (85, -90), (5, -90))
 """Elevation and azimuth of the five views, degrees."""
-DRAWN = 15
+DRAWN = 8
 """Runs of each outcome in the picture."""
 GRID_SHAPE = (8, 8)
 PARTS = 5
@@ -38,7 +39,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     known = runs.known()
     table = known.table
     failed, groups = table["failed"].to_numpy(float), table["group_id"].to_numpy(str)
-    weights = group_draws(groups, n_boot, 0)
+    weights, length = group_draws(groups, n_boot, 0), table["n_steps"].to_numpy(int)
     spaces, explained = spaces_of(known, advance)
     metrics = {name: metrics_of(paths) for name, paths in spaces.items()}
     rows = []
@@ -50,10 +51,13 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             both = has & np.isfinite(value) & np.isfinite(own)
             like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
             area = interval(weighted_auc(failed[has], value[has], weights[:, has]))
+            wins, pairs = pairs_within(failed[has], value[has], length[has], weights[:, has])
+            matched = interval(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
             rows.append({
                 "metric": metric, "space": name, "Spearman with effects": f"{like:.2f}",
                 "median, success": _median(value, failed == 0), "median, failure": _median(value, failed == 1),
-                "AUC of failure": spread(*area), "explained": explained.get(name, ""),
+                "AUC of failure": spread(*area), "among runs of equal length": spread(*matched),
+                "explained": explained.get(name, ""),
             })  # fmt: skip
         advance(metric)
     dependence = pd.DataFrame(rows)
@@ -146,7 +150,9 @@ def _reading(metrics: dict[str, dict[str, NDArray[np.float64]]], failed: Any, we
     firm = [name for name, found in signs.items() if len(found) == 1 and 0 not in found]
     said = [
         "An AUC of 0.5 says that a metric does not tell failing runs from successful ones; above it, failing runs have "
-        "more of it. It is that of whole runs, so what grows with the number of steps is to be read with that in mind.",
+        "more of it. Whole runs are read, so what grows with the number of steps is larger in the outcome that has "
+        "more of them; the column beside compares runs of the same number of steps alone. Intervals are not corrected "
+        "for being many.",
         f"The same sign with an interval clear of 0.5 in every space: {', '.join(firm) or 'none'}. Told apart in some "
         f"spaces and not in others: {', '.join(lost) or 'none'}. Opposite signs: {', '.join(turned) or 'none'}.",
         "A basis fitted on a run sees its end, so nothing in the paper's space can be had while the run goes on; the "
@@ -167,7 +173,7 @@ def _picture(runs: Runs) -> str:
         figure = Figure(figsize=(2.5 * len(ANGLES), 2.7 * len(present)), layout="constrained")
         chosen = {name: _longest(runs, name) for name in present}
         paths = {name: [_from_start(runs.paths[i]) for i in at] for name, at in chosen.items()}
-        reach = max(float(np.abs(path).max()) for some in paths.values() for path in some)
+        reach = float(np.quantile([np.abs(path).max() for some in paths.values() for path in some], 0.8))
         for i, name in enumerate(present):
             for j, (elevation, azimuth) in enumerate(ANGLES):
                 ax = figure.add_subplot(
@@ -177,7 +183,7 @@ def _picture(runs: Runs) -> str:
                     _draw(ax, path, OUTCOME_COLOURS[name])
                 ax.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
                 ax.view_init(elevation, azimuth)
-                ax.set_box_aspect((1, 1, 1), zoom=1.15)
+                ax.set_box_aspect((1, 1, 1), zoom=1.3)
                 for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
                     axis.set_pane_color((1, 1, 1, 0))
                     axis.set_ticklabels([])

@@ -16,7 +16,7 @@ def spread(value: float, low: float, high: float, form: str = ".2f") -> str:
         return "–" if math.isnan(value) else "∞"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{value:{form}}"
-    between = "–" if low >= 0 else " to "
+    between = "–" if low >= 0 and "+" not in form else " to "
     return f"{value:{form}} ({low:{form}}{between}{high:{form}})"
 
 
