@@ -242,8 +242,8 @@ def _reading(
     said = [
         f"All features together have a macro AUC of {spread(*ours)}; uncertainty, length and task without the path "
         f"{spread(*base)}; trajectory and concentration alone {spread(*path)}.",
-        f"Its likeliest outcome is wrong in {wrong:.0%} of runs; always saying {outcome_name(_commonest(labels))} is wrong "
-        f"in {(labels != _commonest(labels)).mean():.0%}.",
+        f"Its likeliest outcome is wrong in {wrong:.0%} of runs; always saying {outcome_name(_commonest(labels))} is "
+        f"wrong in {(labels != _commonest(labels)).mean():.0%}.",
     ]
     if all((labels == kind).any() for kind in KINDS):
         verdicts = []
