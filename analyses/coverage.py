@@ -114,7 +114,7 @@ def gain(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     y, score, group = grouped(rng, n_groups)
     noisier = score + rng.normal(size=len(y))
     frame = pd.DataFrame({"group_id": group, "step": 1, "success": y == 0, "outcome": "unknown"})
-    row = gains(frame, score, noisier, select_steps(frame, [1]), N_BOOT).iloc[0]
+    row = gains(frame, score, noisier, select_steps(frame, [1]), np.zeros(len(y)), N_BOOT).iloc[0]
     return float(row["low"]), float(row["high"])
 
 

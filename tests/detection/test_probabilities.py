@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from tests.detection.world import make_frame, random_walks
+from tests.detection.world import make_frame, make_runs, random_walks
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.evaluation import select_fractions, select_steps
-from trajkit.detection.held_out import HIDDEN, held_out_risks
+from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks
 from trajkit.detection.probabilities import (
     BASE_RATE,
     average_precision,
@@ -79,11 +79,24 @@ def test_cross_validation_refuses_runs_of_unknown_outcome(frame: pd.DataFrame) -
         held_out_risks(unknown, ("length",))
 
 
+def test_chance_is_chance_within_a_fold_and_looks_like_less_over_all_of_them() -> None:
+    """What a fold holds out it lacks for training, so risks of different folds are turned against the outcomes."""
+    pooled, within = [], []
+    for seed in range(12):
+        null = make_frame(make_runs(30, seed=seed, signal=0))
+        risk = held_out_risks(null, ("task",))
+        selected = select_steps(null, [1])
+        for found, strata in ((pooled, np.zeros(len(null))), (within, folds_of(null))):
+            found.append(matched_auc(null, risk, selected, strata, n_boot=2).auc.iloc[0])
+    assert np.mean(pooled) < np.mean(within) - 0.01
+    assert np.mean(within) == pytest.approx(0.5, abs=0.05)
+
+
 def test_the_gain_is_paired(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -> None:
-    selected = select_steps(frame, [1, 2])
-    same = gains(frame, risks["uncertainty"], risks["uncertainty"], selected, n_boot=50)
+    selected, fold = select_steps(frame, [1, 2]), folds_of(frame, 3)
+    same = gains(frame, risks["uncertainty"], risks["uncertainty"], selected, fold, n_boot=50)
     assert (same[["gain", "low", "high"]] == 0).all().all()
-    table = gains(frame, risks["uncertainty"], risks["trajectory"], selected, n_boot=200)
+    table = gains(frame, risks["uncertainty"], risks["trajectory"], selected, fold, n_boot=200)
     np.testing.assert_allclose(table.gain, table.auc - table.auc_than)
     assert (table.low < table.gain).all()
 

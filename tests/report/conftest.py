@@ -9,12 +9,6 @@ import pytest
 from tests.report.runs import make_runs
 from trajkit.report import write_report
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def runs():
@@ -33,15 +27,3 @@ def fitted(runs):
 def full_report(runs, fitted, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("full")
     return write_report(runs, folder, fitted.detectors, fitted.tables, title="<i>Demo</i> & more", max_runs=9)
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    if not Path(CHROMIUM).exists():
-        pytest.fail(f"no browser at {CHROMIUM}: install the Debian package `chromium` (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()

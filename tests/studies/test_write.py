@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from tests.detection.world import make_runs, make_trace
-from tests.report.conftest import chromium  # noqa: F401
 from trajkit.errors import InputError
 from trajkit.studies.make import STUDIES, make_all
 from trajkit.studies.runs import read_runs
@@ -47,7 +46,7 @@ def test_the_same_studies_are_written_alike(studies, tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
-def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_path, chromium):  # noqa: F811
+def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_path, chromium):
     path = write_studies(studies, tmp_path, "html", "the command", {}, {})
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
     trouble: list[str] = []

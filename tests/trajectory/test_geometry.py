@@ -204,3 +204,21 @@ def test_dwelling_does_not_depend_on_the_names_of_regions_or_on_the_direction_of
     for metric in (tj.switch_rate, tj.revisit_rate, tj.dwell_time, tj.recurrence_rate):
         np.testing.assert_allclose(metric(x[:, order]), metric(x))
         np.testing.assert_allclose(metric(x[::-1]), metric(x))
+
+
+WANDERING = [[0, 0], [2, 1], [3, 3], [2.5, 4], [4, 4.5], [6, 4], [7, 6], [6.5, 7.5], [8, 8], [9.5, 7.0]]
+
+
+def test_a_path_on_the_plane_has_the_figures_of_other_libraries():
+    """Lengths and turning angles as traja 25.0.1 gives them (length, distance, calc_turn_angle)."""
+    assert tj.path_length(WANDERING) == pytest.approx(16.433982862042658, rel=1e-12)
+    assert tj.net_displacement(WANDERING) == pytest.approx(11.800423721205947, rel=1e-12)
+    degrees = [36.86989764584402, 53.13010235415598, 98.13010235415598, 32.4711922908485, 77.47119229084849, 45, 90,
+               52.1250163489018]  # fmt: skip
+    np.testing.assert_allclose(np.degrees(tj.turning_angles(WANDERING)), degrees, rtol=1e-9)
+
+
+def test_its_mean_squared_displacement_is_that_of_yupi():
+    """Averaged over time, lags 1 to 5, as yupi 1.0.2 gives it (MsdTimeAvgStat)."""
+    expected = [3.47222222, 10.09375, 16.46428571, 27.33333333, 43.45]
+    np.testing.assert_allclose(tj.mean_squared_displacement(WANDERING, [1, 2, 3, 4, 5]), expected, rtol=1e-8)

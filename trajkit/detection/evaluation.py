@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trajkit.detection.resampling import Floats, group_draws, interval, weighted_auc
+from trajkit.detection.resampling import Floats, auc_within, group_draws, interval, weighted_auc
 from trajkit.detection.splits import failures
 from trajkit.errors import InputError
 
@@ -102,8 +102,11 @@ def outcome_auc(
     groups: ArrayLike,
     n_boot: int = 500,
     seed: int = 0,
+    strata: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """One-vs-rest AUC of each outcome, and `macro`, their unweighted mean, with group-bootstrap 95 % intervals.
+
+    strata: (n,) over pairs of the same stratum alone, such as the fold that a run was held out in.
 
     outcomes: (n,) of held-out runs; those not in `classes` are dropped. probabilities: method → (n, C).
     Returns columns method, outcome, n_runs, auc, low, high.
@@ -113,12 +116,18 @@ def outcome_auc(
     labels = np.asarray(outcomes, dtype=str)
     keep = np.isin(labels, list(classes))
     labels, weights = labels[keep], group_draws(np.asarray(groups)[keep], n_boot, seed)
+    stratum = np.zeros(len(labels), int) if strata is None else np.asarray(strata)[keep]
     table = []
     for method, values in probabilities.items():
         proba = np.asarray(values, dtype=float)[keep]
         if proba.shape != (len(labels), len(classes)):
             raise InputError(f"the probabilities of {method!r} must be (n, {len(classes)}); got {np.shape(values)}.")
-        draws = np.stack([weighted_auc(labels == name, proba[:, i], weights) for i, name in enumerate(classes)])
+        draws = np.stack(
+            [
+                auc_within((labels == name).astype(float), p, stratum, weights)
+                for name, p in zip(classes, proba.T, strict=True)
+            ]
+        )
         for name, area in [("macro", draws.mean(axis=0)), *zip(classes, draws, strict=True)]:
             value, low, high = interval(area)
             n = len(labels) if name == "macro" else int((labels == name).sum())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.resampling import Floats
@@ -36,6 +37,24 @@ def hidden_probe() -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
 
 
+def folds_of(frame: pd.DataFrame, n_splits: int = 5, seed: int = 0) -> NDArray[np.int64]:
+    """(n,) the fold, from 0, that each row's group is held out in. Raises InputError as `held_out_risks`.
+
+    Risks of different folds come from different models, whose base rates move against that of the fold: what a fold
+    holds out it lacks for training. Compare risks within a fold (`probabilities.matched_auc`), or chance looks like
+    less than chance.
+    """
+    failed = failures(frame)
+    if np.isnan(failed).any():
+        raise InputError("cross-validation needs runs of known outcome; leave the others out first.")
+    runs = frame.drop_duplicates("transcript_id")
+    groups = runs["group_id"].to_numpy(str)
+    fold = np.zeros(len(frame), np.int64)
+    for number, (_, test) in enumerate(group_folds(failures(runs).astype(int), groups, n_splits, seed)):
+        fold[np.isin(frame["group_id"].to_numpy(str), groups[test])] = number
+    return fold
+
+
 def held_out_risks(
     frame: pd.DataFrame,
     sets: Sequence[str],
@@ -48,15 +67,10 @@ def held_out_risks(
     Each row's risk is of a model fitted on other groups alone; folds are stratified by failure. Raises InputError where
     an outcome is unknown or there are too few groups.
     """
-    failed = failures(frame)
-    if np.isnan(failed).any():
-        raise InputError("cross-validation needs runs of known outcome; leave the others out first.")
-    runs = frame.drop_duplicates("transcript_id")
-    folds = group_folds(failures(runs).astype(int), runs["group_id"].to_numpy(str), n_splits, seed)
-    group = frame["group_id"].to_numpy(str)
+    failed, fold = failures(frame), folds_of(frame, n_splits, seed)
     risks = {name: np.full(len(frame), np.nan) for name in sets}
-    for _, held_out in folds:
-        test = np.isin(group, runs["group_id"].to_numpy(str)[held_out])
+    for number in range(fold.max() + 1):
+        test = fold == number
         fit, other = frame[~test], frame[test]
         for name in sets:
             if name == HIDDEN:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from trajkit.detection.evaluation import Selected
-from trajkit.detection.resampling import Floats, group_draws, interval, weighted_auc, weighted_mean
+from trajkit.detection.resampling import Floats, auc_within, group_draws, interval, pairs_within, weighted_mean
 from trajkit.detection.splits import failures
 
 if TYPE_CHECKING:
@@ -53,19 +53,21 @@ def probability_scores(
 
 
 def gains(
-    frame: pd.DataFrame, better: Floats, than: Floats, selected: Selected, n_boot: int = 500, seed: int = 0
-) -> pd.DataFrame:
-    """AUC of one score less that of another on each selection, the same draws of groups for both.
+    frame: pd.DataFrame, better: Floats, than: Floats, selected: Selected, strata: ArrayLike, n_boot: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """AUC of one score less that of another on each selection, the same draws of groups for both, within `strata`.
 
     Columns: the labels of the selection, n_runs, n_failures, auc (of `better`), auc_than, gain, low, high.
     """
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
     table = []
     for label, rows in selected:
         y, weights = failed[rows], group_draws(groups[rows], n_boot, seed)
-        first, second = (weighted_auc(y, score[rows], weights) for score in (better, than))
+        first, second = (auc_within(y, score[rows], stratum[rows], weights) for score in (better, than))
         gain, low, high = interval(first - second)
         counts = {"n_runs": len(rows), "n_failures": int(y.sum()), "auc": first[0], "auc_than": second[0]}
         table.append({**label, **counts, "gain": gain, "low": low, "high": high})
@@ -83,7 +85,7 @@ def matched_auc(
     """AUC over pairs of a failing and a successful run of the same stratum: as `auc_by_step`, matched on `strata`.
 
     strata: (n,) one value a row of `frame`, such as the final number of steps. Columns: method, the labels of the
-    selection, n_runs, pairs (within strata), auc, low, high. NaN scores are left out.
+    selection, n_runs, n_failures, pairs (within strata), auc, low, high. NaN scores are left out.
     """
     import pandas as pd
 
@@ -96,9 +98,8 @@ def matched_auc(
             known = ~np.isnan(score[rows])
             here = rows[known]
             wins, pairs = pairs_within(failed[here], score[here], stratum[here], weights[:, known])
-            draws = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
-            value, low, high = interval(draws)
-            counts = {"n_runs": int(known.sum()), "pairs": int(pairs[0])}
+            value, low, high = interval(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
+            counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "pairs": int(pairs[0])}
             table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
 
@@ -138,15 +139,3 @@ def average_precision(y: Floats, score: Floats, weights: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.where(taken > 0, hits / taken, 0)
         return np.asarray((np.diff(hits, axis=1, prepend=0) * precision).sum(1) / total[:, 0])
-
-
-def pairs_within(y: Floats, score: Floats, stratum: NDArray[np.integer], weights: Floats) -> tuple[Floats, Floats]:
-    """(B,) weight of the pairs of a stratum that are in the right order (ties half), and of all of them."""
-    wins, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for s in np.unique(stratum):
-        mine = stratum == s
-        w, failed = weights[:, mine], y[mine]
-        n = (w * failed).sum(1) * (w * (1 - failed)).sum(1)
-        wins += np.nan_to_num(weighted_auc(failed, score[mine], w)) * n
-        pairs += n
-    return wins, pairs

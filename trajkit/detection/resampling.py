@@ -37,6 +37,24 @@ def weighted_auc(y: ArrayLike, score: ArrayLike, weights: Floats) -> Floats:
     return np.divide(wins, total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
+def auc_within(y: Floats, score: Floats, stratum: NDArray[np.integer], weights: Floats) -> Floats:
+    """(B,) AUC over pairs of the same stratum, under each of B weightings (B, n); NaN where there is no pair."""
+    wins, pairs = pairs_within(y, score, stratum, weights)
+    return np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+
+
+def pairs_within(y: Floats, score: Floats, stratum: NDArray[np.integer], weights: Floats) -> tuple[Floats, Floats]:
+    """(B,) weight of the pairs of a stratum that are in the right order (ties half), and of all of them."""
+    wins, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for s in np.unique(stratum):
+        mine = stratum == s
+        w, failed = weights[:, mine], y[mine]
+        n = (w * failed).sum(1) * (w * (1 - failed)).sum(1)
+        wins += np.nan_to_num(weighted_auc(failed, score[mine], w)) * n
+        pairs += n
+    return wins, pairs
+
+
 def weighted_mean(values: ArrayLike, weights: Floats) -> Floats:
     """(B,) mean of (n,) values under each weighting; NaN where nothing was drawn."""
     total = weights.sum(axis=1)

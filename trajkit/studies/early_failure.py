@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trajkit.detection.evaluation import Selected, auc_by_fraction, auc_by_step, select_fractions, select_steps
-from trajkit.detection.held_out import HIDDEN, held_out_risks, hidden_columns
+from trajkit.detection.evaluation import Selected, select_fractions, select_steps
+from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks, hidden_columns
 from trajkit.detection.probabilities import BASE_RATE, calibration, gains, matched_auc, probability_scores
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.studies.pictures import panels, quiet_style, svg
@@ -40,14 +40,15 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     scores = risks | single
     at_risk = select_steps(frame)
     steps = [point for point in at_risk if point[0]["step"] in STEPS] or at_risk
-    final = frame.groupby("transcript_id")["step"].transform("max").to_numpy()
+    fold = folds_of(frame, FOLDS)
+    final = 1000 * frame.groupby("transcript_id")["step"].transform("max").to_numpy() + fold
     advance("intervals")
-    by_step = auc_by_step(frame, scores, [point[0]["step"] for point in steps], n_boot=n_boot)
-    by_fraction = auc_by_fraction(frame, scores, FRACTIONS, n_boot=n_boot)
-    quality = probability_scores(frame, risks, steps, n_boot)
-    gained = gains(frame, risks[WITH], risks[WITHOUT], steps, n_boot)
-    probed = gains(frame, risks[WITH], risks[HIDDEN], steps, n_boot) if has_hidden else None
     fraction = select_fractions(frame, FRACTIONS)
+    by_step = matched_auc(frame, scores, steps, fold, n_boot)
+    by_fraction = matched_auc(frame, scores, fraction, fold, n_boot)
+    quality = probability_scores(frame, risks, steps, n_boot)
+    gained = gains(frame, risks[WITH], risks[WITHOUT], steps, fold, n_boot)
+    probed = gains(frame, risks[WITH], risks[HIDDEN], steps, fold, n_boot) if has_hidden else None
     matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, n_boot)
     matched_steps = matched_auc(
         frame, {PATH: risks[PATH], WITHOUT: risks[WITHOUT], WITH: risks[WITH]}, steps, final, n_boot
@@ -104,11 +105,8 @@ def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") ->
         cells = {_point(at, p): cell(mine.loc[p], name, form) if p in mine.index else "–" for p in points}
         rows.append({"method": method.replace("+", " + ")} | cells)
     first = table.drop_duplicates(at).set_index(at)
-    if "n_failures" in table:
-        counts = {_point(at, p): f"{first.loc[p, 'n_runs']} ({first.loc[p, 'n_failures']})" for p in points}
-        rows.append({"method": "runs (failing)"} | counts)
-    else:
-        rows.append({"method": "pairs"} | {_point(at, p): f"{first.loc[p, 'pairs']:,}" for p in points})
+    counts = {_point(at, p): f"{first.loc[p, 'n_runs']} ({first.loc[p, 'n_failures']})" for p in points}
+    rows.append({"method": "runs (failing)"} | counts)
     return pd.DataFrame(rows)
 
 
@@ -160,7 +158,7 @@ def _reading(
     said.append(
         f"All features together reach at most {cell(best)}, at step {int(best['step'])}. Later steps hold fewer and "
         "longer runs, another population than the early ones. Models are fitted on other groups than they are read on, "
-        f"{FOLDS} folds; intervals resample groups and take the fitted models as given."
+        f"{FOLDS} folds, and compared within a fold; intervals resample groups and take the fitted models as given."
     )
     return tuple(said)
 
@@ -224,7 +222,7 @@ def _picture(
         left.set_xticks(list(place.values()), ticks, fontsize=8)
         left.set(title="AUC of failure", xlabel="step, and runs still thinking")
         middle.set(title="ORACLE: share of the final length", xlabel="share of the final length")
-        middle.legend(fontsize=8, loc="upper left")
+        figure.legend(*middle.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4)
         right.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=":")
         right.errorbar(
             curve["risk"], curve["failed"], [curve["failed"] - curve["low"], curve["high"] - curve["failed"]],

@@ -49,7 +49,9 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
     rule = np.full(len(ends), "", object)
     reasons: list[Any] = [()] * len(ends)
     level, spread_ = table["hhi_mean"].to_numpy(float), table["hhi_sd"].to_numpy(float)
-    for fit, test in group_folds(labels, groups, FOLDS, 0):
+    fold = np.zeros(len(ends), int)
+    for number, (fit, test) in enumerate(group_folds(labels, groups, FOLDS, 0)):
+        fold[test] = number
         for name in SETS:
             target = TARGET_ERROR if name == ALL else None
             classifier = OutcomeClassifier(name, target_error=target).fit(ends.iloc[fit], labels[fit])
@@ -63,7 +65,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
         borders = _borders(level[fit], spread_[fit], labels[fit])
         rule[test] = _rule(level[test], spread_[test], borders)
     weights = group_draws(groups, n_boot, 0)
-    areas = outcome_auc(labels, probabilities, classes, groups, n_boot)
+    areas = outcome_auc(labels, probabilities, classes, groups, n_boot, strata=fold)
     best = probabilities[ALL]
     answered = np.array(classes)[best.argmax(1)]
     tables: dict[str, Any] = {
@@ -74,7 +76,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
         f"The same with abstention at an error of {TARGET_ERROR:.0%}": _confusion(labels, decided, [*classes, ABSTAIN]),
         "Error among the answered, against the share answered": _coverage(labels, answered, best.max(1), weights),
         "By task family: macro AUC of all features, and of the baselines together": _families(
-            ends, labels, probabilities, classes, n_boot
+            ends, labels, probabilities, classes, fold, n_boot
         ),
     }  # fmt: skip
     failing = [name for name in KINDS if name in present]
@@ -158,7 +160,12 @@ def _commonest(labels: NDArray[Any]) -> str:
 
 
 def _families(
-    ends: pd.DataFrame, labels: NDArray[Any], probabilities: dict[str, Floats], classes: list[str], n_boot: int
+    ends: pd.DataFrame,
+    labels: NDArray[Any],
+    probabilities: dict[str, Floats],
+    classes: list[str],
+    fold: NDArray[Any],
+    n_boot: int,
 ) -> list[dict[str, Any]]:
     rows = []
     for family in sorted(ends["task_set"].astype(str).unique()):
@@ -166,7 +173,7 @@ def _families(
         if set(labels[mine]) != set(classes):
             continue
         chosen = {name: probabilities[name][mine] for name in (ALL, "uncertainty+length+task", SETS[0])}
-        areas = outcome_auc(labels[mine], chosen, classes, ends["group_id"][mine], n_boot)
+        areas = outcome_auc(labels[mine], chosen, classes, ends["group_id"][mine], n_boot, strata=fold[mine])
         macro = areas[areas["outcome"] == "macro"].set_index("method")
         rows.append(
             {"family": family or "(none)", "runs": int(mine.sum())}

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.probabilities import pairs_within
-from trajkit.detection.resampling import group_draws, interval, weighted_auc, weighted_mean, weighted_median
+from trajkit.detection.resampling import (
+    auc_within,
+    group_draws,
+    interval,
+    weighted_auc,
+    weighted_mean,
+    weighted_median,
+)
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.studies.pictures import quiet_style, svg
 from trajkit.studies.runs import Runs, metrics_of
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import spread
+from trajkit.studies.words import above, listed, spread
 from trajkit.trajectory import Space, on_grid
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     weights, length = group_draws(groups, n_boot, 0), table["n_steps"].to_numpy(int)
     spaces, explained = spaces_of(known, advance)
     metrics = {name: metrics_of(paths) for name, paths in spaces.items()}
-    rows = []
+    rows, same_length = [], {}
     for metric in METRICS:
         own = metrics[OWN][metric]
         for name, found in metrics.items():
@@ -51,8 +57,9 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             both = has & np.isfinite(value) & np.isfinite(own)
             like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
             area = interval(weighted_auc(failed[has], value[has], weights[:, has]))
-            wins, pairs = pairs_within(failed[has], value[has], length[has], weights[:, has])
-            matched = interval(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
+            matched = interval(auc_within(failed[has], value[has], length[has], weights[:, has]))
+            if name == OWN:
+                same_length[metric] = above(*matched[1:], 0.5)
             rows.append({
                 "metric": metric, "space": name, "Spearman with effects": f"{like:.2f}",
                 "median, success": _median(value, failed == 0), "median, failure": _median(value, failed == 1),
@@ -71,7 +78,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             "What each metric depends on": dependence,
         },
         {"Paths in the paper's space from five angles, each run from its own start, light to dark": _picture(known)},
-        _reading(metrics, failed, weights),
+        _reading(metrics, failed, weights, same_length),
     )
 
 
@@ -136,7 +143,9 @@ def _median(value: NDArray[np.float64], mine: NDArray[np.bool_]) -> str:
     return f"{np.median(value[has]):.3g}" if has.any() else "–"
 
 
-def _reading(metrics: dict[str, dict[str, NDArray[np.float64]]], failed: Any, weights: Any) -> tuple[str, ...]:
+def _reading(
+    metrics: dict[str, dict[str, NDArray[np.float64]]], failed: Any, weights: Any, same_length: dict[str, str]
+) -> tuple[str, ...]:
     signs = {}
     for metric in METRICS:
         by_space = []
@@ -155,10 +164,23 @@ def _reading(metrics: dict[str, dict[str, NDArray[np.float64]]], failed: Any, we
         "for being many.",
         f"The same sign with an interval clear of 0.5 in every space: {', '.join(firm) or 'none'}. Told apart in some "
         f"spaces and not in others: {', '.join(lost) or 'none'}. Opposite signs: {', '.join(turned) or 'none'}.",
+        f"Among runs of equal length, by the effects themselves: {_sides(same_length)}.",
         "A basis fitted on a run sees its end, so nothing in the paper's space can be had while the run goes on; the "
         "effects themselves, the grid, and axes fitted on other groups can.",
     ]
     return tuple(said)
+
+
+def _sides(found: dict[str, str]) -> str:
+    parts = []
+    for side, words in (("above", "failing runs have more"), ("below", "failing runs have less")):
+        names = [name for name, what in found.items() if what == side]
+        if names:
+            parts.append(f"{words} {listed(names)}")
+    rest = [name for name, what in found.items() if what == "not told from"]
+    if rest:
+        parts.append(f"{listed(rest)} {'does' if len(rest) == 1 else 'do'} not tell them apart")
+    return "; ".join(parts)
 
 
 def _picture(runs: Runs) -> str:

@@ -96,7 +96,7 @@ def _page(studies: Sequence[Study], made_by: str, left_out: Mapping[str, str]) -
         for study in studies
     ]  # fmt: skip
     sections = [
-        (heading.strip(), [paragraph.replace("\n", " ") for paragraph in body.strip().split("\n\n")])
+        (heading.strip(), [paragraph.replace("\n", " ").replace("`", "") for paragraph in body.strip().split("\n\n")])
         for heading, _, body in (
             part.partition("\n") for part in re.split(r"^## ", HOW_TO_READ.read_text(encoding="utf-8"), flags=re.M)[1:]
         )
