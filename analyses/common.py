@@ -16,12 +16,12 @@ import trajkit as tk
 from trajkit.attribution.evaluation import Scored, faithfulness_table, paired, score_measured
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.attribution.network import N_FACTS, expand, floor_of
-from trajkit.cli.output import markdown
 from trajkit.demo import paths
 from trajkit.demo.digits import Split
 from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, measured_demo_runs
 from trajkit.demo.runs import demo_items, judge_by_scene
 from trajkit.progress import progress
+from trajkit.text import markdown
 from trajkit.vlm.model import VLM
 
 HELD_OUT = (

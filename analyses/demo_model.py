@@ -17,12 +17,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 import trajkit as tk
 from trajkit.attribution.stream import Sampling
-from trajkit.cli.output import markdown
 from trajkit.demo import paths
 from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import MIX, demo_items
 from trajkit.demo.tasks import FAMILIES
 from trajkit.progress import progress
+from trajkit.text import markdown
 
 
 def main(argv: list[str] | None = None) -> None:

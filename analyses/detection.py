@@ -15,9 +15,9 @@ import numpy as np
 
 import trajkit as tk
 from trajkit.cli.fit import wide
-from trajkit.cli.output import markdown
 from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
+from trajkit.text import markdown
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -27,8 +27,8 @@ from analyses.common import (
 )  # fmt: skip
 from analyses.pictures import interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun
-from trajkit.cli.output import markdown
 from trajkit.plots.style import OUTCOME_COLOURS
+from trajkit.text import markdown
 
 N_SHARES = 5
 ANSWER = 2.0

@@ -30,8 +30,8 @@ from trajkit.attribution.features import raw_attention
 from trajkit.attribution.measure import Generation
 from trajkit.attribution.replay import replay
 from trajkit.attribution.training import fit_estimator
-from trajkit.cli.output import markdown
 from trajkit.progress import progress
+from trajkit.text import markdown
 
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 PAPERS, TREES = "linear, the papers' objective", "boosted trees"

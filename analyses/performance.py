@@ -35,8 +35,8 @@ from trajkit.attribution.baselines import baselines
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.network import N_FACTS
 from trajkit.attribution.stream import Sampling, stream
-from trajkit.cli.output import markdown
 from trajkit.progress import progress
+from trajkit.text import markdown
 from trajkit.trajectory.concentration import MEASURES
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps

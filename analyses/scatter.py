@@ -16,7 +16,7 @@ from analyses.common import HELD_OUT, arguments, cells, measured, score, subject
 from analyses.pictures import COUNTS, panels, save
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
-from trajkit.cli.output import markdown
+from trajkit.text import markdown
 
 SIZES = (0, 0.05, 0.2, 0.5, 1, 2)
 """Bands of the size of an estimate, nats."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 import trajkit as tk
@@ -20,9 +22,10 @@ def run(name: str, about: str | None, argv: list[str] | None = None) -> None:
     parser.add_argument("--boot", type=int, default=N_BOOT, help="bootstrap draws of groups")
     parser.add_argument("--out", type=Path, default=Path(f"reports/{name}.md"))
     args = parser.parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
     runs = read_runs(tk.read_traces(args.traces))
     with progress(name, total=1) as bar:
         study = make(name)(runs, args.boot, lambda note: bar.advance(note, 0))
         bar.advance("")
-    command = f"python -m analyses.{name}" + ("" if args.traces == paths.TRACES else f" {args.traces}")
+    command = shlex.join(["python", "-m", f"analyses.{name}", *typed])
     print(write_markdown(study, args.out, command).read_text(encoding="utf-8"))

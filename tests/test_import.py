@@ -11,7 +11,19 @@ import pytest
 
 import trajkit
 
-HEAVY = ("torch", "transformers", "sklearn", "scipy", "statsmodels", "plotly", "pandas", "numpy", "pyarrow", "PIL")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sklearn",
+    "scipy",
+    "statsmodels",
+    "plotly",
+    "matplotlib",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "PIL",
+)
 PUBLIC = (
     "load_vlm", "segment", "Regions", "EffectEstimator", "stream", "trace", "write_traces", "read_traces", "Traces",
     "Trace", "Step", "features", "EarlyFailurePredictor", "OutcomeClassifier", "Monitor", "trajectory", "detection",

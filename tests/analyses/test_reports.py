@@ -126,7 +126,7 @@ def test_studies_of_any_folder_of_traces(report, study, tmp_path):
     traces = write_traces([make_trace(run) for run in make_runs(40)], tmp_path / "traces" / "runs.parquet").parent
     text = report(study, str(traces), "--boot", "100")
     name = study.__name__.rpartition(".")[2]
-    assert f"Regenerate: `python -m analyses.{name} {traces}`" in text
+    assert f"Regenerate: `python -m analyses.{name} {traces} --boot 100 --out " in text
     assert len(tables(text)) >= 2
     assert "(report.svg)" in text
 

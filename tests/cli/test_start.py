@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 COMMANDS = ("demo", "collect", "stream", "analyze", "fit", "monitor", "report", "doctor")
-HEAVY = ("torch", "sklearn", "statsmodels", "plotly", "pandas", "transformers", "scipy", "pyarrow")
+HEAVY = ("torch", "sklearn", "statsmodels", "plotly", "matplotlib", "pandas", "transformers", "scipy", "pyarrow")
 
 
 def test_help_loads_no_heavy_library():

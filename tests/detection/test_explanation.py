@@ -17,13 +17,16 @@ def ends() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("features", ["trajectory+concentration+uncertainty+length+task", "uncertainty"])
-def test_contributions_and_the_intercept_add_up_to_the_log_odds(ends: pd.DataFrame, features: str) -> None:
+def test_contributions_and_the_average_run_add_up_to_the_log_odds(ends: pd.DataFrame, features: str) -> None:
     classifier = OutcomeClassifier(features).fit(ends, ends["outcome"])
     parts = contributions(classifier, ends)
     log_odds = np.log(classifier.predict_proba(ends))
     log_odds -= log_odds.mean(1, keepdims=True)
-    intercept = classifier.intercept_ - classifier.intercept_.mean()
-    np.testing.assert_allclose(sum(parts.values()) + intercept, log_odds, atol=1e-8)
+    rows = [classifier.intercept_, classifier.coef_ @ classifier.centre_]
+    average = sum(part - part.mean() for part in rows)
+    np.testing.assert_allclose(sum(parts.values()) + average, log_odds, atol=1e-8)
+    for part in parts.values():  # a run a row here, so all weigh the same
+        np.testing.assert_allclose(part.mean(0), 0, atol=1e-8)
 
 
 def test_two_classes_add_up_as_well(ends: pd.DataFrame) -> None:
@@ -31,9 +34,8 @@ def test_two_classes_add_up_as_well(ends: pd.DataFrame) -> None:
     classifier = OutcomeClassifier("uncertainty+length").fit(two, two["outcome"])
     logit = sum(contributions(classifier, two).values())
     proba = classifier.predict_proba(two)
-    np.testing.assert_allclose(
-        logit[:, 1] - logit[:, 0] + classifier.intercept_[0], np.log(proba[:, 1] / proba[:, 0]), atol=1e-8
-    )
+    average = classifier.intercept_[0] + classifier.coef_[0] @ classifier.centre_
+    np.testing.assert_allclose(logit[:, 1] - logit[:, 0] + average, np.log(proba[:, 1] / proba[:, 0]), atol=1e-8)
 
 
 def test_reasons_speak_for_the_class_given_strongest_first(ends: pd.DataFrame) -> None:

@@ -113,3 +113,19 @@ def test_one_outcome_alone_is_refused():
     df = frame()
     with pytest.raises(InputError, match="at least two values"):
         tk.stats.compare(df[df.outcome == "success"], "x")
+
+
+def test_it_finds_effects_of_either_sign_where_the_size_of_a_group_goes_with_both():
+    """Large groups fail more and have more of the metric: a statistic that is not centred sees one sign alone."""
+    found = {-0.6: 0, 0.6: 0}
+    for effect in found:
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            size = rng.choice([2, 6], 60)
+            group = np.repeat(np.arange(60), size)
+            large = (size == 6)[group]
+            failed = rng.random(len(group)) < np.where(large, 0.6, 0.2)
+            x = rng.normal(size=len(group)) + large + effect * failed
+            df = pd.DataFrame({"outcome": np.where(failed, "failure", "success"), "x": x, "group_id": group})
+            found[effect] += tk.stats.compare(df, "x", n_resamples=200).p_permutation.iloc[0] < 0.05
+    assert min(found.values()) >= 14, found

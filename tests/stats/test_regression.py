@@ -90,3 +90,10 @@ def test_too_little_to_say_anything_is_refused():
         tk.stats.regress(df[df.outcome == "success"], "x")
     with pytest.raises(InputError, match="is 1 in all 180 runs"):
         tk.stats.regress(df.assign(x=1.0), "x")
+
+
+def test_an_outcome_that_follows_from_the_task_cannot_be_held_apart_from_it():
+    df = frame()
+    df["task_set"] = np.where(df.outcome == "success", "math", "code")
+    with pytest.raises(InputError, match="'outcome' cannot be told from n_tokens, task_set"):
+        tk.stats.regress(df, "x")

@@ -91,13 +91,21 @@ def test_hidden_states_have_a_row_where_they_were_kept():
     kept = [replace(t, hidden=rng.normal(size=(t.n_steps, 8)).astype("f4") + (not t.success)) for t in traces]
     study = make("early_failure")(read_runs(kept), 100, lambda note: None)
     assert "hidden" in set(table(study, "AUC at absolute steps")["method"])
-    assert any("A linear probe on hidden states tells more" in said for said in study.reading)
+    assert any("A linear probe on hidden states beats trajectory and concentration at step" in s for s in study.reading)
+
+
+def test_a_run_has_its_own_uncertainty_and_not_a_concentration_of_that_name(runs):
+    last = runs.frame.groupby("transcript_id", sort=False).tail(1)
+    for name in ("logprob_mean", "entropy_mean", "n_tokens"):
+        np.testing.assert_array_equal(runs.table[name], last[name])
 
 
 def test_the_paper_s_reading_is_measured_and_not_assumed(studies):
     """In this world hallucinations move little and lost reasoning a lot, whatever they concentrate on."""
     agreement = table(studies["outcomes"], "The paper's reading").set_index("region")
     assert list(agreement.index) == ["fixation", "wandering", "neither"]
+    direct = table(studies["outcomes"], "Level and spread").set_index("family")
+    assert list(direct.index) == ["all, within families", "document", "math"]
     shares = [float(agreement.loc[place, "share of success"].split(" ")[0]) for place in agreement.index]
     assert sum(shares) == pytest.approx(1, abs=0.02)
 
@@ -135,3 +143,31 @@ def test_a_study_that_runs_do_not_allow_is_left_out_with_its_reason():
 def test_another_name_is_refused():
     with pytest.raises(InputError, match="no study 'taste'; there are: trajectories, "):
         make("taste")
+
+
+@pytest.mark.parametrize("case", ["few", "short", "unsupported", "all", "targets", "one group"])
+def test_unusual_folders_end_in_a_study_or_a_reason(case):
+    world = make_runs(6 if case == "few" else 40)
+    if case == "short":
+        world = [
+            replace(r, **{n: getattr(r, n)[:2] for n in ("effects", "tokens", "logprob", "entropy")}) for r in world
+        ]
+    if case == "unsupported":
+        world = [replace(run, effects=-np.abs(run.effects)) for run in world]
+    if case == "one group":
+        world = [replace(run, group_id="one") for run in world]
+    traces = [make_trace(run) for run in world]
+    if case == "all":
+        traces = [replace(trace, task_set="all") for trace in traces]
+    if case == "targets":  # right or wrong, and of no kind
+        traces = [replace(t, outcome="success" if t.success else "unknown") for t in traces]
+    made, left_out = make_all(read_runs(traces), n_boot=100)
+    assert len(made) + len(left_out) == len(STUDIES)
+    assert made
+    if case == "targets":
+        assert "of no kind" in left_out["Which outcome it was"]
+        assert "failure" in set(table(made[0], "The paper's figures")["outcome"])
+    if case == "one group":
+        path = next(study for study in made if study.name == "trajectories")
+        assert not path.tables["What each metric depends on"]["AUC of failure"].str.contains("(", regex=False).any()
+        assert "clear of 0.5 in every space: none" in " ".join(path.reading)

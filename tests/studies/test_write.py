@@ -28,7 +28,7 @@ def studies(runs):
 
 
 def test_markdown_has_a_page_a_study_its_picture_and_how_to_read_it(studies, tmp_path):
-    first = write_studies(studies, tmp_path / "out", "md", "the command", {"Taste": "there is none."}, {})
+    first = write_studies(studies, tmp_path / "out", "md", "the command", "40 runs.", {"Taste": "there is none."}, {})
     index = first.read_text(encoding="utf-8")
     assert "Taste: not made. there is none." in index
     assert "(how_to_read.md)" in index
@@ -41,13 +41,13 @@ def test_markdown_has_a_page_a_study_its_picture_and_how_to_read_it(studies, tmp
 
 def test_the_same_studies_are_written_alike(studies, tmp_path):
     for folder in ("a", "b"):
-        write_studies(studies, tmp_path / folder, "md", "c", {}, {})
+        write_studies(studies, tmp_path / folder, "md", "c", "s", {}, {})
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
 def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_path, chromium):
-    path = write_studies(studies, tmp_path, "html", "the command", {}, {})
+    path = write_studies(studies, tmp_path, "html", "the command", "40 runs.", {}, {})
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
     trouble: list[str] = []
     page.on("pageerror", lambda error: trouble.append(str(error)))
@@ -64,16 +64,35 @@ def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_pa
 
 
 def test_csv_holds_a_row_a_run_and_every_table(studies, runs, tmp_path):
-    write_studies(studies, tmp_path, "csv", "c", {}, {"runs": runs.table})
+    write_studies(studies, tmp_path, "csv", "c", "s", {}, {"runs": runs.table})
     again = pd.read_csv(tmp_path / "runs.csv")
     assert len(again) == len(runs.table)
     assert "msd_exponent" in again
-    written = len(list(tmp_path.glob("*-*.csv")))
+    written = len(list(tmp_path.glob("*_[0-9]*.csv")))
     assert written == sum(len(study.tables) for study in studies)
+    curve = pd.read_csv(tmp_path / "early_failure_1.csv")
+    assert curve["step 1"].dtype == float
+    assert (curve["step 1 low"] <= curve["step 1"]).iloc[0]
 
 
 def test_a_file_in_the_way_is_named(studies, tmp_path):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(InputError, match="out is a file"):
-        write_studies(studies, tmp_path / "out", "md", "c", {}, {})
+    with pytest.raises(InputError, match="is a file, or named like one"):
+        write_studies(studies, tmp_path / "out", "md", "c", "s", {}, {})
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_folder_of_other_files_is_not_written_to_and_one_of_ours_is(studies, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        write_studies(studies, tmp_path, "md", "c", "s", {}, {})
+    assert (tmp_path / "README.md").read_text() == "mine"
+    for form in ("md", "csv"):
+        write_studies(studies[:1], tmp_path / "ours", form, "c", "s", {}, {})
+
+
+def test_markdown_shows_what_traces_say_and_reads_none_of_it(studies, tmp_path):
+    write_studies(studies, tmp_path / "out", "md", "c", "s", {}, {})
+    for page in (tmp_path / "out").glob("*.md"):
+        assert "<script>" not in page.read_text(encoding="utf-8"), page.name
+    assert r"\<script\>" in (tmp_path / "out" / "outcomes.md").read_text(encoding="utf-8")

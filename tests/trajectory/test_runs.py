@@ -28,8 +28,8 @@ def alone(x):
     for measure in MEASURES:
         level = tj.concentration(x, measure)
         step, level = np.flatnonzero(~np.isnan(level)), level[~np.isnan(level)]
-        metrics[f"{measure}_mean"] = level.mean() if len(level) else np.nan
-        metrics[f"{measure}_sd"] = level.std() if len(level) else np.nan
+        metrics[f"{measure}_level"] = level.mean() if len(level) else np.nan
+        metrics[f"{measure}_spread"] = level.std() if len(level) else np.nan
         metrics[f"{measure}_slope"] = np.polyfit(step, level, 1)[0] if len(level) > 1 else np.nan
     return metrics
 
@@ -86,7 +86,7 @@ def test_no_runs_and_no_regions_are_no_error():
     assert all(len(column) == 0 for column in run_metrics(np.zeros((0, 4)), [0]).values())
     without = run_metrics(np.zeros((3, 0)), [0, 3])
     assert without["path_length"] == 0
-    assert np.isnan(without["hhi_mean"]).all()
+    assert np.isnan(without["hhi_level"]).all()
 
 
 @pytest.mark.parametrize("offsets", [[0, 2], [1, 3], [0, 2, 1, 3], [0.0, 3.0], [], [[0, 3]]])

@@ -107,7 +107,9 @@ class StepFeatures:
         pooled = self._weights.new_zeros(before, k)  # of the question's rows; summed over heads and layers
         by_row = self._weights.new_zeros(step_rows, end)  # of the step's; summed over heads and layers
         by_head = self._weights.new_zeros(len(queries), heads, end)  # the same, summed over rows
-        values = pad(self._weights, (0, 0, self._image.start, end - step_rows - self._image.stop))  # (end−rows, K)
+        values = self._weights  # of every key that the question's rows see, (end−rows, K)
+        if before:
+            values = pad(values, (0, 0, self._image.start, end - step_rows - self._image.stop))
         for layer, (query, key) in enumerate(zip(queries, keys, strict=True)):
             if before:  # rows of the question predict no step: only what they saw of the image is asked for
                 pooled += pooled_rows(query[:, :before], key[:, : end - step_rows], values, scaling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -17,11 +18,13 @@ MOST = 128
 
 @contextmanager
 def last_hidden_states(vlm: VLM) -> Iterator[list[Tensor]]:
-    """The inputs of the output layer, (B, rows, width) for each pass inside the block."""
+    """The inputs of the output layer, (B, rows, width) for each pass that this thread makes inside the block."""
     seen: list[Tensor] = []
+    own = get_ident()
 
     def note(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
+        if get_ident() == own:
+            seen.append(inputs[0])
 
     hook = vlm.model.get_output_embeddings().register_forward_pre_hook(note)
     try:

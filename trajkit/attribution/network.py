@@ -102,7 +102,7 @@ class NetworkEstimator(EffectEstimator):
         layers = [torch.from_numpy(self.arrays[name]) for name in _LAYERS]
         with torch.inference_mode():
             members: NDArray[np.float32] = _forward(torch.from_numpy(x.reshape(-1, x.shape[-1])), *layers).numpy()
-        return members.reshape(-1, *features.shape[:-1])
+        return members.reshape(len(members), *features.shape[:-1])
 
     @classmethod
     def fit(

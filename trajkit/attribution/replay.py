@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,8 @@ def replay(
 ) -> Replay:  # fmt: skip
     """Features, log-probability and entropy of every step of a generation `tokens`, (n,); hidden states if asked."""
     inputs = full_inputs(vlm, prompt, tokens)
-    with AttentionTap(vlm, prompt.first_row) as tap, last_hidden_states(vlm) as states:
+    keep: AbstractContextManager[list[Tensor]] = last_hidden_states(vlm) if keep_hidden else nullcontext([])
+    with AttentionTap(vlm, prompt.first_row) as tap, keep as states:
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0, :-1]
     steps = StepFeatures(regions, prompt, pooling)
     features, logprob, entropy = [], [], []

@@ -20,9 +20,6 @@ METRICS = (
 )  # fmt: skip
 """Compared at the last thinking step of each run."""
 
-FORMATS = ("md", "html", "csv")
-"""As in `studies.write`, which is loaded only when something is written."""
-
 NAMES = {"step": "steps"}
 DIFFERENCES = {
     "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ", "delta_low": "95 % from",
@@ -38,15 +35,19 @@ def analyze(
         typer.Option("--report", metavar="OUT", help="Make every study of these runs and write them to this folder."),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="md|html|csv", help="What to write: pages with pictures, or the numbers.")
-    ] = "md",
+        str | None,
+        typer.Option("--format", metavar="md|html|csv", show_default="md",
+                     help="What --report writes: pages with pictures, one page, or all numbers of all runs."),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="STUDY", help="Make this study alone; may be given again.")
     ] = None,
     n_boot: Annotated[
-        int, typer.Option("--boot", metavar="N", min=100, help="Draws of groups behind each interval.")
-    ] = 1000,
-) -> None:
+        int | None,
+        typer.Option("--boot", metavar="N", min=100, show_default="1000",
+                     help="Draws of groups behind each interval of --report."),
+    ] = None,
+) -> None:  # fmt: skip
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
 
@@ -70,12 +71,10 @@ def analyze(
     from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
 
-    if form not in FORMATS:
-        raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
     if report is not None:
         return _studies(traces, report, form, only, n_boot)
-    if only:
-        raise InputError("--only chooses what --report writes; name a folder with --report too.")
+    if only or form or n_boot:
+        raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
     runs = read_traces(traces)
     frame = features(runs)
     if frame.empty:
@@ -86,7 +85,8 @@ def analyze(
     outcomes = known["outcome"].nunique()
     if outcomes >= 2:
         sections[
-            "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, Holm over the pairs"
+            "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, Holm over the pairs of "
+            "a metric"
         ] = differences(known)
     console = stdout()
     formats = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
@@ -140,36 +140,40 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _studies(traces: Path, out: Path, form: str, only: list[str] | None, n_boot: int) -> None:
+def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:
+    import shlex
+
     from trajkit.cli.output import note, stdout
     from trajkit.errors import InputError
     from trajkit.progress import progress
-    from trajkit.studies.make import STUDIES, make, make_all
+    from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
     from trajkit.studies.runs import read_runs
-    from trajkit.studies.write import write_studies
+    from trajkit.studies.write import FORMATS, check_folder, write_studies
     from trajkit.traces.store import read_traces
 
+    if form is not None and form not in FORMATS:
+        raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
     names = list(dict.fromkeys(only or STUDIES))
     for name in names:
         make(name)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to.")
-    with progress("reading runs", total=1) as bar:
-        runs = read_runs(read_traces(traces))
-        bar.advance("")
+    check_folder(out)
+    runs = read_runs(read_traces(traces))
     made: list[Study] = []
     left_out: dict[str, str] = {}
     with progress("studies", total=len(names)) as bar:
         for name in names:
             bar.advance(STUDIES[name], 0)
-            done, refused = make_all(runs, [name], n_boot, lambda note: bar.advance(note, 0))
+            done, refused = make_all(runs, [name], n_boot or N_BOOT, lambda note: bar.advance(note, 0))
             made, left_out = made + done, left_out | refused
             bar.advance(STUDIES[name])
-    chosen = "".join(f" --only {name}" for name in only or ())
-    command = f"trajkit analyze {traces} --report {out}{chosen}" + ("" if form == "md" else f" --format {form}")
-    where = write_studies(made, out, form, command, left_out, {"runs": runs.table, "steps": runs.frame})  # type: ignore[arg-type]
-    if runs.left_out:
-        note(f"{runs.left_out} runs without effects or without thinking were left out.")
     for title, why in left_out.items():
         note(f"{title}: not made. {why}")
+    if not made:
+        raise InputError("none of the studies could be made of these runs, so nothing was written.")
+    command = ["trajkit", "analyze", str(traces), "--report", str(out)]
+    command += [part for name in only or () for part in ("--only", name)]
+    command += ["--format", form] if form else []
+    command += ["--boot", str(n_boot)] if n_boot else []
+    data = {"runs": runs.table, "steps": runs.frame}
+    where = write_studies(made, out, form or "md", shlex.join(command), runs.summary(), left_out, data)
     stdout().print(f"Wrote {where}", markup=False)

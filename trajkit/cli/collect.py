@@ -38,8 +38,8 @@ def collect(
     max_new_tokens: TokensOption = None,
     seed: SeedOption = 0,
     keep_hidden: Annotated[
-        bool, typer.Option("--keep-hidden", help="Also keep a hidden state of each step (at most 128 numbers), for the "
-                                                 "linear probe that analyses compare with.")
+        bool, typer.Option("--keep-hidden", help="Also keep the last layer's state at the end of each step (128 "
+                                                 "numbers at most), for the linear probe in `trajkit analyze`.")
     ] = False,
 ) -> None:  # fmt: skip
     """Run a model on your questions and save every run: its steps, their effects on the image, its answer.

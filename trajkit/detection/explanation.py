@@ -33,12 +33,13 @@ def contributions(model: PrefixModel, frame: pd.DataFrame) -> dict[str, np.ndarr
     """For each feature, (n, C) what it adds to the log-odds of each class, of `model` fitted.
 
     Every class's log-odds against the mean of all classes; the columns that a feature has in the design (itself, times
-    the step, times the task, its being missing) are added up. They and the intercept add up to the log-odds.
+    the step, times the task, its being missing) are added up, less what they are in the average training row. With the
+    log-odds of that row they add up to those of `frame`.
     """
     from trajkit.detection.design import Rows
 
     rows = Rows.of_frame(frame, model.map_.sets)
-    design = model.map_.matrix(rows)
+    design = model.map_.matrix(rows) - model.centre_
     coef = model.coef_ if len(model.classes_) > 2 else np.concatenate([-model.coef_, model.coef_]) / 2
     coef = coef - coef.mean(0)
     owners = np.array(model.map_.owners())
@@ -75,7 +76,7 @@ def _reason(name: str, record: Mapping[Hashable, Any], usual: np.ndarray | None,
 def words(name: str, value: float, usual: float, step: int, task: str = "") -> str:
     """A feature's value as a sentence, beside what is usual at that step."""
     if name == "task":
-        return f"questions of the family {task!r} end so more often"
+        return f"it is a question of the family {task!r}" if task else "its questions are of no named family"
     if name == "step":
         return f"the run has {step} steps"
     if math.isnan(value):
@@ -84,8 +85,8 @@ def words(name: str, value: float, usual: float, step: int, task: str = "") -> s
         moves = step - 1
         kept = round((1 - value) * moves)
         return f"top region kept at {kept} of {moves} moves (usual: {1 - usual:.0%})"
-    how = "above" if value > usual else "below"
-    return f"{_NAMES.get(name, name)} {_number(value)}, {how} the usual {_number(usual)}"
+    how = "as usual" if value == usual else f"{'above' if value > usual else 'below'} the usual {_number(usual)}"
+    return f"{_NAMES.get(name, name)} {_number(value)}, {how}"
 
 
 _NAMES = {

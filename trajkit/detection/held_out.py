@@ -28,7 +28,8 @@ def hidden_columns(frame: pd.DataFrame) -> list[str]:
 def hidden_probe() -> Any:
     """A linear probe on the hidden state of a step: standardised, logistic, as in the literature on failing chains.
 
-    After Zhang et al. 2025 (arXiv 2504.05419), who read the last token of each piece of reasoning.
+    As Zhang et al. 2025 (arXiv 2504.05419), who read the last token of each piece of reasoning; here it is the state
+    that a step's last token was predicted from, which is known the moment the step ends.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -48,6 +49,12 @@ def folds_of(frame: pd.DataFrame, n_splits: int = 5, seed: int = 0) -> NDArray[n
     if np.isnan(failed).any():
         raise InputError("cross-validation needs runs of known outcome; leave the others out first.")
     runs = frame.drop_duplicates("transcript_id")
+    of_kind = [runs["group_id"][failures(runs) == kind].nunique() for kind in (0, 1)]
+    if min(of_kind) < 2:
+        raise InputError(
+            f"cross-validation by group needs successful runs and failing runs, each of at least 2 groups; these have "
+            f"successful runs of {of_kind[0]} and failing runs of {of_kind[1]}."
+        )
     groups = runs["group_id"].to_numpy(str)
     fold = np.zeros(len(frame), np.int64)
     for number, (_, test) in enumerate(group_folds(failures(runs).astype(int), groups, n_splits, seed)):
@@ -64,9 +71,13 @@ def held_out_risks(
 ) -> dict[str, Floats]:
     """For each feature set (`EarlyFailurePredictor.features`, or `hidden`), the (n,) risk of every row of `frame`.
 
+    frame: as `tk.features(traces)` gives. Compare the risks within `folds_of(frame)`.
+
     Each row's risk is of a model fitted on other groups alone; folds are stratified by failure. Raises InputError where
     an outcome is unknown or there are too few groups.
     """
+    if HIDDEN in sets and not hidden_columns(frame):
+        raise InputError("there are no hidden states in these traces; collect them with --keep-hidden.")
     failed, fold = failures(frame), folds_of(frame, n_splits, seed)
     risks = {name: np.full(len(frame), np.nan) for name in sets}
     for number in range(fold.max() + 1):

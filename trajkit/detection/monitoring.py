@@ -130,7 +130,7 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
         ("alarmed successful", good[good["alarmed"]]),
     ]:
         saved, groups = part["saved"].to_numpy(float), part["group_id"].to_numpy(str)
-        median, low, high = interval(weighted_median(saved, group_draws(groups, n_boot, seed)))
+        median, low, high = interval(weighted_median(saved, group_draws(groups, n_boot, seed, min_groups=1)))
         if len(np.unique(groups)) < MIN_MEDIAN_GROUPS:
             low = high = float("nan")
         mean = float(saved.mean()) if len(saved) else float("nan")
@@ -144,7 +144,7 @@ def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
 
 
 def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
-    value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed)))
+    value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed, min_groups=1)))
     if low == high:
         n = len(np.unique(groups))
         low, high = wilson(value * n, n)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class PrefixModel(ClassifierMixin, BaseEstimator):
     """Base: `features`, `C` and `min_runs` are set by the subclass's __init__.
 
-    State after fit: `map_` (FeatureMap), `coef_` (C−1 or C, P), `intercept_`, `classes_` (C,). With two classes only
+    State after fit: `map_` (FeatureMap), `coef_` (C−1 or C, P), `intercept_`, `classes_` (C,), `centre_`
+    (P,) the mean design over training rows, which explanations start from. With two classes only
     the second has coefficients (its log-odds against the first).
     """
 
@@ -43,8 +44,9 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         weight = run_weights(X)
         if sample_weight is not None:
             weight = weight * np.asarray(sample_weight, dtype=float)
-        model = LogisticRegression(C=self.C, max_iter=2000)
-        model.fit(self.map_.matrix(rows), y, sample_weight=weight)
+        model, design = LogisticRegression(C=self.C, max_iter=2000), self.map_.matrix(rows)
+        model.fit(design, y, sample_weight=weight)
+        self.centre_ = np.average(design, axis=0, weights=weight) if weight.any() else np.zeros(design.shape[1])
         self.classes_ = model.classes_
         self.coef_ = np.ascontiguousarray(model.coef_)
         self.intercept_ = model.intercept_
@@ -82,6 +84,7 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
             "map": self.map_.to_state(),
             "coef": self.coef_.tolist(),
             "intercept": self.intercept_.tolist(),
+            "centre": self.centre_.tolist(),
             "classes": [label if isinstance(label, str) else int(label) for label in self.classes_],
         }
 
@@ -102,6 +105,8 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         rows = 1 if len(classes) == 2 else len(classes)
         model.coef_ = read_array(state, "coef", (rows, model.map_.width))
         model.intercept_ = read_array(state, "intercept", (rows,))
+        there = "centre" in state  # not in what versions before 0.2 saved
+        model.centre_ = read_array(state, "centre", (model.map_.width,)) if there else np.zeros(model.map_.width)
         return model
 
 

@@ -82,10 +82,11 @@ def matched_auc(
     n_boot: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """AUC over pairs of a failing and a successful run of the same stratum: as `auc_by_step`, matched on `strata`.
+    """AUC over pairs of a failing and a successful run of the same stratum: matched on `strata`.
 
     strata: (n,) one value a row of `frame`, such as the final number of steps. Columns: method, the labels of the
-    selection, n_runs, n_failures, pairs (within strata), auc, low, high. NaN scores are left out.
+    selection, n_runs, n_failures, n_scored (NaN scores are left out), pairs (within strata), auc, low, high. Outcomes
+    must be known.
     """
     import pandas as pd
 
@@ -99,7 +100,8 @@ def matched_auc(
             here = rows[known]
             wins, pairs = pairs_within(failed[here], score[here], stratum[here], weights[:, known])
             value, low, high = interval(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
-            counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "pairs": int(pairs[0])}
+            counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
+            counts["pairs"] = int(pairs[0])
             table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
 

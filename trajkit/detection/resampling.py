@@ -6,14 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+MIN_GROUPS = 10
+"""Groups that an interval needs; as in `stats.compare`, for each side there."""
 
 
-def group_draws(groups: ArrayLike, n_boot: int, seed: int) -> Floats:
-    """(n_boot + 1, n) weights: row 0 is all ones (the sample itself), row b how often each row's group was drawn."""
+def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Floats:
+    """(n_boot + 1, n) weights: row 0 is all ones (the sample itself), row b how often each row's group was drawn.
+
+    Row 0 alone with fewer than `min_groups` groups, so that no interval is made of them: resampling a few understates
+    how much another sample could differ.
+    """
     _, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     n_groups = int(codes.max()) + 1 if len(codes) else 0
-    if n_groups == 0:
-        return np.ones((n_boot + 1, 0))
+    if n_groups < max(min_groups, 1):
+        return np.ones((1, len(codes)))
     counts = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot)
     return np.concatenate([np.ones((1, len(codes))), counts[:, codes].astype(float)])
 

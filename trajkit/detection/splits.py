@@ -42,14 +42,14 @@ def failures(frame: pd.DataFrame) -> NDArray[np.float64]:
     return failed
 
 
-def compared_outcomes(frame: pd.DataFrame) -> pd.DataFrame:
+def compared_outcomes(frame: pd.DataFrame, keep_unknown: bool = False) -> pd.DataFrame:
     """Rows whose outcome can be compared: those of known kind, or all wrong ones where no failure has a known kind.
 
     Runs judged by a target alone are right or wrong and no more: their `unknown` outcome reads `failure` then.
     """
     if not frame["outcome"].isin(["hallucination", "reasoning_failure"]).any():
         frame = frame.assign(outcome=frame["outcome"].mask(failures(frame) == 1, "failure"))
-    return frame[frame["outcome"] != "unknown"]
+    return frame if keep_unknown else frame[frame["outcome"] != "unknown"]
 
 
 def _plain(frame: pd.DataFrame) -> list[Any]:

@@ -119,11 +119,12 @@ def _permutation_p(
     rank, labels = rank[order], is_a[order]
     sizes = np.bincount(member)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    observed = abs(rank[labels].sum())
+    observed, expected = rank[labels].sum(), 0.0
     scores = np.zeros(n_resamples)
     for size in np.unique(sizes):
         at = starts[sizes == size][:, None] + np.arange(size)  # (groups of this size, size)
         profiles, ranks = labels[at].sum(1), rank[at]  # how many of a group are a; which of them, does not matter
+        expected += profiles.sum() * ranks.mean()  # not 0 where the size of a group goes with labels and metric
         block = max(1, _BLOCK // at.size)
         for first in range(0, n_resamples, block):
             n = min(block, n_resamples - first)
@@ -131,4 +132,5 @@ def _permutation_p(
             mixed = rng.permuted(np.broadcast_to(ranks, (n, *at.shape)), axis=2)  # labels within each group
             chosen = np.arange(size) < taken[:, :, None]
             scores[first : first + n] += np.where(chosen, mixed, 0).sum((1, 2))
-    return float((1 + (np.abs(scores) >= observed - 1e-9).sum()) / (1 + n_resamples))
+    far = np.abs(scores - expected) >= abs(observed - expected) - 1e-9
+    return float((1 + far.sum()) / (1 + n_resamples))

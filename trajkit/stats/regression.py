@@ -33,8 +33,10 @@ def regress(
     10.1093/biomet/73.1.13) and Student's t with groups − 1 degrees of freedom; or `mixed`, a random intercept for each
     group, by restricted maximum likelihood. Both are statsmodels'.
 
-    Columns: metric level reference n groups; coefficient, low, high (its 95 % interval), in the metric's unit; effect,
-    the coefficient in standard deviations of the metric; p (two-sided, uncorrected) and kind.
+    Every value of `by` is a level, `unknown` too: leave out rows that should not be compared. Columns: metric level
+    reference n groups; coefficient, low, high (its 95 % interval: Student's t for cluster, normal for mixed), in the
+    metric's unit; effect, effect_low, effect_high, the same in standard deviations of the metric; p (two-sided,
+    uncorrected) and kind.
     Raises InputError when a column is missing, fewer than two levels or MIN_CLUSTERS groups are there, or metric is
     constant.
     """
@@ -59,16 +61,17 @@ def regress(
         raise InputError(f"{metric!r} is {y[0]:g} in all {len(y)} runs; there is nothing to regress.")
     reference = "success" if "success" in levels else levels[0]
     levels = [level for level in levels if level != reference]
-    columns = [(kept[by].astype(str) == level).to_numpy(float) for level in levels]
+    covered = [np.ones(len(y))]
     for name in covariates:
         if name in numbers:
             x = kept[name].to_numpy(float)
             x = np.log1p(x) if x.min() >= 0 else x
-            columns.append((x - x.mean()) / (x.std() or 1.0))
+            covered.append((x - x.mean()) / (x.std() or 1.0))
         else:
             values = kept[name].astype(str)
-            columns += [(values == value).to_numpy(float) for value in sorted(values.unique())[1:]]
-    design = _independent(np.column_stack([np.ones(len(y)), *columns]), 1 + len(levels))
+            covered += [(values == value).to_numpy(float) for value in sorted(values.unique())[1:]]
+    of_level = [(kept[by].astype(str) == level).to_numpy(float) for level in levels]
+    design = _independent(covered, of_level, by, covariates)
     if kind == "cluster":
         robust = {"groups": member, "use_correction": True, "df_correction": True}
         fitted = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds=robust, use_t=True)
@@ -79,18 +82,24 @@ def regress(
         {
             "metric": metric, "level": level, "reference": reference, "n": len(y), "groups": int(member.max()) + 1,
             "coefficient": fitted.params[i], "low": intervals[i, 0], "high": intervals[i, 1],
-            "effect": fitted.params[i] / y.std(), "p": fitted.pvalues[i], "kind": kind,
+            "effect": fitted.params[i] / y.std(), "effect_low": intervals[i, 0] / y.std(),
+            "effect_high": intervals[i, 1] / y.std(), "p": fitted.pvalues[i], "kind": kind,
         }
-        for i, level in enumerate(levels, 1)
+        for i, level in enumerate(levels, design.shape[1] - len(levels))
     ])  # fmt: skip
 
 
-def _independent(design: np.ndarray, needed: int) -> np.ndarray:
-    """The columns that are not linear combinations of those before them; the first `needed` must all be such."""
-    kept: list[int] = []
-    for i in range(design.shape[1]):
-        if np.linalg.matrix_rank(design[:, [*kept, i]]) > len(kept):
-            kept.append(i)
-        elif i < needed:
-            raise InputError("the outcomes cannot be told apart in these runs: one has no run of its own.")
-    return design[:, kept]
+def _independent(
+    covered: list[np.ndarray], of_level: list[np.ndarray], by: str, covariates: Sequence[str]
+) -> np.ndarray:  # fmt: skip
+    """The covariates that are no combination of those before them, then all levels, which must be none either."""
+    kept: list[np.ndarray] = []
+    for column in covered:
+        if np.linalg.matrix_rank(np.column_stack([*kept, column])) > len(kept):
+            kept.append(column)
+    design = np.column_stack([*kept, *of_level])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise InputError(
+            f"{by!r} cannot be told from {', '.join(covariates)}: in these runs one follows from the other."
+        )
+    return design

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trajkit.detection.resampling import group_draws, interval, weighted_auc, weighted_mean
+from trajkit.detection.resampling import auc_within, group_draws, interval, weighted_auc, weighted_mean
 from trajkit.detection.splits import compared_outcomes
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.studies.pictures import panels, quiet_style, svg
@@ -18,9 +18,10 @@ from trajkit.trajectory.concentration import MEASURES
 if TYPE_CHECKING:
     import pandas as pd
 
+ALL = "all families"
 MIN_RUNS = 20
 """Runs of an outcome that must have reached a step for it to be drawn."""
-SUMMARIES = {"mean": "level", "slope": "trend", "sd": "spread"}
+SUMMARIES = {"level": "level", "slope": "trend", "spread": "spread"}
 
 
 def concentration(runs: Runs, n_boot: int, advance: Advance) -> Study:
@@ -35,7 +36,9 @@ def concentration(runs: Runs, n_boot: int, advance: Advance) -> Study:
     advance("summaries")
     signs = None
     if (known["outcome"] == "success").any() and known["outcome"].nunique() > 1:
-        signs = _signs(known, n_boot)
+        found = _signs(known, n_boot)
+        signs = found if len(found) else None
+    if signs is not None:
         tables["AUC of each failure against success, by task family: above 0.5, failing runs have more of it"] = (
             _signs_shown(signs)
         )
@@ -99,19 +102,20 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
 
     rows = []
     families = sorted(known["task_set"].astype(str).unique())
-    for family in [*families, "all"] if len(families) > 1 else ["all"]:
-        part = known if family == "all" else known[known["task_set"] == family]
+    for family in [*families, ALL] if len(families) > 1 else [ALL]:
+        part = known if family == ALL else known[known["task_set"] == family]
         for outcome in [name for name in OUTCOME_COLOURS if name not in ("success", "unknown")]:
-            for column, word in (("hhi_mean", "level"), ("hhi_sd", "spread")):
+            for column, word in (("hhi_level", "level"), ("hhi_spread", "spread")):
                 pair = part[part["outcome"].isin(["success", outcome]) & part[column].notna()]
-                y = (pair["outcome"] == outcome).to_numpy(float)
+                y = (pair["outcome"] == outcome).to_numpy().astype(np.float64)
                 if not 0 < y.sum() < len(y):
                     continue
-                draws = weighted_auc(y, pair[column], group_draws(pair["group_id"], n_boot, 0))
-                value, low, high = interval(draws)
+                weights = group_draws(pair["group_id"], n_boot, 0)
+                value, low, high = interval(weighted_auc(y, pair[column], weights))
+                same = auc_within(y, pair[column].to_numpy(float), pair["n_steps"].to_numpy(int), weights)
                 rows.append({
                     "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
-                    "high": high,
+                    "high": high, "same": spread(*interval(same)), "same_is": above(*interval(same)[1:], 0.5),
                 })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -125,7 +129,9 @@ def _signs_shown(signs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _agreement(known: pd.DataFrame) -> pd.DataFrame:
-    levels = known[[f"{measure}_mean" for measure in MEASURES]].rename(columns=lambda name: name.removesuffix("_mean"))
+    levels = known[[f"{measure}_level" for measure in MEASURES]].rename(
+        columns=lambda name: name.removesuffix("_level")
+    )
     return levels.corr("spearman").rename_axis("measure").reset_index()
 
 
@@ -133,14 +139,14 @@ def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) 
     said = []
     if signs is not None:
         for outcome in signs["outcome"].unique():
-            row = signs[(signs["family"] == "all") & (signs["outcome"] == outcome)].set_index("of")
+            row = signs[(signs["family"] == ALL) & (signs["outcome"] == outcome)].set_index("of")
             parts = [
-                f"{word} {above(row.loc[word, 'low'], row.loc[word, 'high'], 0.5)} that of successes "
-                f"(AUC {spread(*row.loc[word, ['auc', 'low', 'high']])})"
+                f"{word} {_side(above(row.loc[word, 'low'], row.loc[word, 'high'], 0.5))} (AUC "
+                f"{spread(*row.loc[word, ['auc', 'low', 'high']])}; among runs of equal length {row.loc[word, 'same']})"
                 for word in row.index
             ]
-            said.append(f"{outcome_name(outcome).capitalize()}: {listed(parts)}.")
-        mine = signs[signs["family"] != "all"]
+            said.append(f"{outcome_name(outcome).capitalize()} beside success: {listed(parts)}.")
+        mine = signs[signs["family"] != ALL]
         turned = [
             f"{outcome_name(str(outcome))}, {word}"
             for (outcome, word), part in mine.groupby(["outcome", "of"], sort=False)
@@ -148,7 +154,7 @@ def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) 
         ]
         if turned:
             said.append(
-                f"The sign turns round between task families for {listed(turned)}: no rule could be hard-coded."
+                f"The sign turns round between task families for {listed(turned)} (by single intervals, not corrected)."
             )
     said.append(
         "The paper reads hallucination as fixation (level high, spread low) and lost reasoning as wandering (level "
@@ -156,6 +162,10 @@ def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) 
     )
     said.append(f"{undefined:.1%} of the steps have no concentration, as no region supports them; they are left out.")
     return tuple(said)
+
+
+def _side(found: str) -> str:
+    return {"above": "higher", "below": "lower", "not told from": "the same"}.get(found, "of too few groups to say")
 
 
 def _picture(by_step: pd.DataFrame, known: pd.DataFrame) -> str:
@@ -166,7 +176,7 @@ def _picture(by_step: pd.DataFrame, known: pd.DataFrame) -> str:
             if len(mine):
                 left.plot(mine["step"], mine["value"], "-o", ms=3, color=colour, label=outcome_name(outcome))
                 left.fill_between(mine["step"], mine["low"], mine["high"], color=colour, alpha=0.12, lw=0)
-            level = known.loc[known["outcome"] == outcome, "hhi_mean"].dropna()
+            level = known.loc[known["outcome"] == outcome, "hhi_level"].dropna()
             if len(level) >= MIN_RUNS:
                 counts, edges = np.histogram(level, 25, (0, 1), density=True)
                 right.stairs(counts, edges, color=colour, lw=1.5, label=outcome_name(outcome))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.detection.evaluation import Selected, select_fractions, select_steps
+from trajkit.detection.evaluation import select_fractions, select_steps
 from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks, hidden_columns
 from trajkit.detection.probabilities import BASE_RATE, calibration, gains, matched_auc, probability_scores
+from trajkit.errors import InputError
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
@@ -24,9 +25,13 @@ WITH = "trajectory+concentration+uncertainty+length+task"
 PATH = "trajectory+concentration"
 SETS = (PATH, "trajectory", "concentration", "uncertainty", "length", "task", "length+task", WITHOUT, WITH)
 TORTUOSITY = "tortuosity alone"
+SHORT = {WITH: "all features", WITHOUT: "uncertainty + length + task"}
 STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 75, 100)
 FRACTIONS = tuple(i / 10 for i in range(1, 11))
 FOLDS = 5
+MIN_RUNS = 100
+"""Runs that must have reached a step for it to be shown, where there is such a step."""
+CALIBRATED = (1, 3, 8)
 
 
 def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
@@ -39,7 +44,9 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
     scores = risks | single
     at_risk = select_steps(frame)
-    steps = [point for point in at_risk if point[0]["step"] in STEPS] or at_risk
+    steps = [point for point in at_risk if point[0]["step"] in STEPS and len(point[1]) >= MIN_RUNS] or at_risk
+    if not steps:
+        raise InputError("no step is reached by 20 runs of known outcome; collect more runs.")
     fold = folds_of(frame, FOLDS)
     final = 1000 * frame.groupby("transcript_id")["step"].transform("max").to_numpy() + fold
     advance("intervals")
@@ -48,12 +55,17 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     by_fraction = matched_auc(frame, scores, fraction, fold, n_boot)
     quality = probability_scores(frame, risks, steps, n_boot)
     gained = gains(frame, risks[WITH], risks[WITHOUT], steps, fold, n_boot)
-    probed = gains(frame, risks[WITH], risks[HIDDEN], steps, fold, n_boot) if has_hidden else None
+    over_task = gains(frame, risks[WITH], risks["task"], steps[:1], fold, n_boot)
+    probed = path_probed = None
+    if has_hidden:
+        probed = gains(frame, risks[WITH], risks[HIDDEN], steps, fold, n_boot)
+        path_probed = gains(frame, risks[PATH], risks[HIDDEN], steps, fold, n_boot)
     matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, n_boot)
     matched_steps = matched_auc(
         frame, {PATH: risks[PATH], WITHOUT: risks[WITHOUT], WITH: risks[WITH]}, steps, final, n_boot
     )
-    curve = calibration(frame, risks[WITH], [_middle(steps)], n_boot=n_boot)
+    shown = [point for point in steps if point[0]["step"] in CALIBRATED] or steps[:1]
+    curve = calibration(frame, risks[WITH], shown, n_boot=n_boot)
     tables = {
         "AUC at absolute steps, by what was known then": _wide(by_step, "step"),
         "Average precision at absolute steps (the base rate is the share that failed)": _wide(
@@ -66,8 +78,10 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     }  # fmt: skip
     if probed is not None:
         tables["AUC of all features less that of a linear probe on hidden states (paired)"] = _gain(probed)
+    if path_probed is not None:
+        tables["AUC of trajectory and concentration less that of the probe (paired)"] = _gain(path_probed)
     tables |= {
-        f"Calibration of the risk of all features at step {_middle(steps)[0]['step']}": curve.drop(columns="step"),
+        "Calibration of the risk of all features: runs in bins by their risk": _curve(curve),
         "Matched on the final number of steps (an oracle): AUC over pairs of runs of equal length": _wide(
             matched_steps, "step"
         ),
@@ -82,16 +96,22 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
         "After each step, how well can it be told that a run will fail, and does the path of grounding add anything?",
         tables,
         {
-            "AUC at absolute steps (left); at fractions of the final length, an oracle (middle); calibration (right)":
+            "AUC at absolute steps (left; the numbers are runs still thinking); at fractions of the final length, an "
+            "oracle "
+            "(middle); calibration (right). Bands, on two lines, and bars are 95 % intervals":
             _picture(by_step, by_fraction, matched, curve, has_hidden)
         },
-        _reading(frame, by_step, gained, probed, by_fraction, matched, quality),
+        _reading(frame, by_step, gained, over_task, probed, path_probed, by_fraction, matched, quality, curve),
     )  # fmt: skip
 
 
-def _middle(steps: Selected) -> tuple[dict[str, Any], Any]:
-    """Step 3, or the last that there is."""
-    return next((point for point in steps if point[0]["step"] == 3), steps[-1])
+def _curve(curve: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({
+        "step": curve["step"], "runs": curve["n_runs"], "mean risk given": curve["risk"].round(3),
+        "share that failed": [cell(row, "failed") for _, row in curve.iterrows()],
+    })  # fmt: skip
 
 
 def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") -> pd.DataFrame:
@@ -103,7 +123,12 @@ def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") ->
     for method in table["method"].unique():
         mine = table[table["method"] == method].set_index(at)
         cells = {_point(at, p): cell(mine.loc[p], name, form) if p in mine.index else "–" for p in points}
-        rows.append({"method": method.replace("+", " + ")} | cells)
+        if "n_scored" in mine:  # a tortuosity at step 1 is not defined
+            cells = {
+                _point(at, p): cells[_point(at, p)] + (f", n = {n}" if 0 < n < mine.loc[p, "n_runs"] else "")
+                for p, n in mine["n_scored"].items()
+            }
+        rows.append({"method": SHORT.get(method, method.replace("+", " + "))} | cells)
     first = table.drop_duplicates(at).set_index(at)
     counts = {_point(at, p): f"{first.loc[p, 'n_runs']} ({first.loc[p, 'n_failures']})" for p in points}
     rows.append({"method": "runs (failing)"} | counts)
@@ -125,59 +150,74 @@ def _gain(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reading(
-    frame: pd.DataFrame, by_step: pd.DataFrame, gained: pd.DataFrame, probed: pd.DataFrame | None,
-    by_fraction: pd.DataFrame, matched: pd.DataFrame, quality: pd.DataFrame,
+    frame: pd.DataFrame, by_step: pd.DataFrame, gained: pd.DataFrame, over_task: pd.DataFrame,
+    probed: pd.DataFrame | None, path_probed: pd.DataFrame | None, by_fraction: pd.DataFrame, matched: pd.DataFrame,
+    quality: pd.DataFrame, curve: pd.DataFrame,
 ) -> tuple[str, ...]:  # fmt: skip
     said = [_gained(gained)]
-    if probed is not None:
-        better = [int(row.step) for row in records(probed) if row.high < 0]
-        worse = [int(row.step) for row in records(probed) if row.low > 0]
+    first = over_task.iloc[0]
+    said[0] += (
+        f" Beside the task alone, all features gain {cell(first, 'gain', '+.3f')} at step {int(first['step'])}, where "
+        "a "
+        "path has no move yet."
+    )
+    if probed is not None and path_probed is not None:
         said.append(
-            "A linear probe on hidden states "
-            + (f"tells more than all of our features at step {_steps(better)}. " if better else "tells no more. ")
-            + (f"It tells less at step {_steps(worse)}." if worse else "")
+            f"A linear probe on hidden states beats trajectory and concentration at {_where(path_probed, 'below')}, "
+            "and is "
+            f"beaten by them at {_where(path_probed, 'above')}; it beats all features together, which hold uncertainty "
+            f"and the task, at {_where(probed, 'below')}, and is beaten by them at {_where(probed, 'above')}."
         )
     at = by_fraction[(by_fraction["method"] == TORTUOSITY) & np.isclose(by_fraction["fraction"], 0.3)].iloc[0]
     same = matched[(matched["method"] == TORTUOSITY) & np.isclose(matched["fraction"], 0.3)].iloc[0]
     final = frame.groupby("transcript_id")["step"].max()
-    short = float((np.ceil(0.3 * final - 1e-9) <= 2).mean())
+    reached = np.maximum(1, np.ceil(0.3 * final - 1e-9))
     said.append(
         f"Tortuosity alone at 30 % of the final length, the paper's figure (0.69 there): {cell(at)} here, "
-        f"{cell(same)} among runs of equal length. {short:.0%} of these runs have come no further than two steps by "
-        "then, where tortuosity is 1 whatever the run does. It is an oracle in any case: the fraction asks for a "
-        "length that is known only at the end."
+        f"{cell(same)} among runs of equal length. {float((reached == 1).mean()):.0%} of these runs are at their first "
+        "step by then and have no tortuosity, so they are left out, and "
+        f"{float((reached == 2).mean()):.0%} are at their second, where it is 1 whatever the run does. It is an oracle "
+        "in any case: the fraction asks for a length that is known only at the end."
     )
-    skill = quality.set_index(["method", "step"])
-    point = 3 if ("task", 3) in skill.index else int(quality["step"].min())
-    base, ours = skill.loc[(BASE_RATE, point)], skill.loc[(WITH, point)]
+    skill = {(row.method, int(row.step)): row for row in records(quality)}
+    gaps = []
+    for step in sorted(set(curve["step"].astype(int))):
+        mine = curve[curve["step"] == step]
+        off = float(np.average(mine["risk"] - mine["failed"], weights=mine["n_runs"]))
+        worst = float((mine["risk"] - mine["failed"]).abs().max())
+        ours, base = skill[WITH, step], skill[BASE_RATE, step]
+        gaps.append(
+            f"at step {step} risks are off by {off:+.3f} on average and by {worst:.2f} in the worst bin, with a Brier "
+            f"score of {ours.brier:.3f} where the share that failed, given to every run, has {base.brier:.3f}"
+        )
+    said.append(f"Calibration of all features, over all folds: {'; '.join(gaps)}.")
+    best = by_step[by_step["method"] == WITH].dropna(subset="auc").sort_values("auc")
+    if len(best):
+        said.append(f"All features together reach at most {cell(best.iloc[-1])}, at step {int(best.iloc[-1]['step'])}.")
     said.append(
-        f"At step {point} the risk of all features has a Brier score of {cell(ours, 'brier', '.3f')}, and giving every "
-        f"run the share that failed has {cell(base, 'brier', '.3f')}."
-    )
-    best = by_step[by_step["method"] == WITH].sort_values("auc").iloc[-1]
-    said.append(
-        f"All features together reach at most {cell(best)}, at step {int(best['step'])}. Later steps hold fewer and "
-        "longer runs, another population than the early ones. Models are fitted on other groups than they are read on, "
-        f"{FOLDS} folds, and compared within a fold; intervals resample groups and take the fitted models as given."
+        "Failing are all runs that did not succeed, of whatever kind. Later steps hold fewer and longer runs, another "
+        "population than the early ones. Models are fitted on other groups than they are read on; AUCs compare runs of "
+        "one fold. Intervals resample groups and take the fitted models as given."
     )
     return tuple(said)
 
 
+def _where(table: pd.DataFrame, side: str) -> str:
+    steps = [int(row.step) for row in records(table) if above(row.low, row.high, 0) == side]
+    return f"step {_steps(steps)}" if steps else "none"
+
+
 def _gained(gained: pd.DataFrame) -> str:
-    sides = {side: [int(r.step) for r in records(gained) if above(r.low, r.high, 0) == side] for side in (
-        "above", "below", "not told from")}  # fmt: skip
-    if not sides["above"] and not sides["below"]:
-        return (
-            "Trajectory and concentration add nothing that can be told to uncertainty, length and task: at every step "
-            "the interval of the gain holds 0."
-        )
-    parts = []
-    if sides["above"]:
-        parts.append(f"add to uncertainty, length and task at step {_steps(sides['above'])}")
-    if sides["below"]:
-        parts.append(f"make it worse at step {_steps(sides['below'])}")
-    if sides["not told from"]:
-        parts.append(f"change nothing that can be told at step {_steps(sides['not told from'])}")
+    sides: dict[str, list[int]] = {}
+    for row in records(gained):
+        sides.setdefault(above(row.low, row.high, 0), []).append(int(row.step))
+    words = {
+        "above": "add to uncertainty, length and task at step",
+        "below": "make them worse at step",
+        "not told from": "change nothing that can be told at step",
+        "no interval": "cannot be judged, with too few groups, at step",
+    }
+    parts = [f"{words[side]} {_steps(sides[side])}" for side in words if side in sides]
     return (
         f"Trajectory and concentration {listed(parts)}. These are {len(gained)} intervals of 95 %, not corrected for "
         "being many."
@@ -222,13 +262,15 @@ def _picture(
         left.set_xticks(list(place.values()), ticks, fontsize=8)
         left.set(title="AUC of failure", xlabel="step, and runs still thinking")
         middle.set(title="ORACLE: share of the final length", xlabel="share of the final length")
-        figure.legend(*middle.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4)
+        figure.legend(*middle.get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=4)
         right.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=":")
-        right.errorbar(
-            curve["risk"], curve["failed"], [curve["failed"] - curve["low"], curve["high"] - curve["failed"]],
-            fmt="o", color=ACCENT, ms=5, lw=1.2,
-        )  # fmt: skip
-        top = float(max(curve["risk"].max(), curve["high"].max(), 0.2)) * 1.08
+        for (step, mine), colour in zip(curve.groupby("step"), ("#9fb8d1", ACCENT, "#b07d2b"), strict=False):
+            ends = [mine["failed"] - mine["low"], mine["high"] - mine["failed"]]
+            right.errorbar(
+                mine["risk"], mine["failed"], ends, fmt="o", color=colour, ms=4, lw=1.2, label=f"step {step}"
+            )
+        right.legend(fontsize=9, loc="upper left")
+        top = float(np.nanmax([curve["risk"].max(), curve["high"].max(), curve["failed"].max(), 0.2])) * 1.08
         right.set(title="Calibration, all features", xlabel="risk given", ylabel="share that failed", xlim=(0, top))
         right.set_ylim(0, top)
     return svg(figure)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 METRICS = (
     "n_steps", "n_tokens", "path_length", "mean_step", "tortuosity", "straightness", "mean_cosine", "turning_entropy",
-    "sinuosity", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time", "recurrence_rate", "hhi_mean",
-    "hhi_slope", "hhi_sd", "logprob_mean", "entropy_mean",
+    "sinuosity", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time", "recurrence_rate", "hhi_level",
+    "hhi_slope", "hhi_spread", "logprob_mean", "entropy_mean",
 )  # fmt: skip
 LENGTH = ("n_steps", "n_tokens")
 LEVEL = 0.05
@@ -57,9 +57,8 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     pairs["p_corrected"] = multipletests(pairs["p_permutation"], method="holm")[1]
     tables = {
         "Runs": _medians(known),
-        "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, Holm over the table": _shown(
-            pairs
-        ),
+        "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, corrected by Holm over all "
+        "of the table": _shown(pairs),
     }
     held = pd.DataFrame()
     if adjusted:
@@ -73,7 +72,11 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
         "Metrics by outcome",
         "Which metrics differ between outcomes, by how much, and is it more than that longer runs fail more?",
         tables,
-        {"Cliff's δ against success, and what is left with length and task held fixed": _picture(pairs, held)},
+        {
+            "Cliff's δ against success, and what is left with length and task held fixed (* of the two lengths, the "
+            "task alone); "
+            "intervals are not corrected for being many": _picture(pairs, held)
+        },
         _reading(pairs, held, not_fitted, len(known)),
     )
 
@@ -82,7 +85,7 @@ def _medians(known: pd.DataFrame) -> pd.DataFrame:
     table = known.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique")).astype(str)
     for metric in METRICS:
         table[metric] = [f"{median:.3g}" for median in known.groupby("outcome")[metric].median()]
-    return table.T.rename(columns=outcome_name).rename_axis("median of").reset_index()
+    return table.T.rename(columns=outcome_name).rename_axis("runs, groups, and median of").reset_index()
 
 
 def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +109,6 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
 def _held(held: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    sd = held["coefficient"] / held["effect"].where(held["effect"] != 0)
     return pd.DataFrame({
         "metric": held["metric"],
         "a – b": [
@@ -114,7 +116,7 @@ def _held(held: pd.DataFrame) -> pd.DataFrame:
         ],
         "runs": held["n"], "groups": held["groups"],
         "difference (sd)": [
-            spread(*v, "+.2f") for v in zip(held["effect"], held["low"] / sd, held["high"] / sd, strict=True)
+            spread(row.effect, row.effect_low, row.effect_high, "+.2f") for row in records(held)
         ],
         "p": [_p(v) for v in held["p"]], "p, corrected": [_p(v) for v in held["p_corrected"]],
     })  # fmt: skip
@@ -157,10 +159,10 @@ def _picture(pairs: pd.DataFrame, held: pd.DataFrame) -> str:
     metrics = [name for name in METRICS if name in set(pairs["metric"])]
     place = {name: len(metrics) - i for i, name in enumerate(metrics)}
     with quiet_style():
-        figure, (left, right) = panels(2, 5.0, 0.8 + 0.27 * len(metrics), sharey=True)
+        figure, (left, right) = panels(2, 5.0, 0.8 + 0.32 * len(metrics), sharey=True)
         others = [name for name in OUTCOME_COLOURS if name in set(pairs["a"]) | set(pairs["b"]) and name != "success"]
         for i, name in enumerate(others):
-            shift, colour = 0.16 * (i - (len(others) - 1) / 2), OUTCOME_COLOURS[name]
+            shift, colour = 0.3 * (i - (len(others) - 1) / 2), OUTCOME_COLOURS[name]
             for row in records(pairs):
                 if {row.a, row.b} != {name, "success"}:
                     continue
@@ -168,10 +170,9 @@ def _picture(pairs: pd.DataFrame, held: pd.DataFrame) -> str:
                 ends = sorted((sign * row.delta_low, sign * row.delta_high))
                 _bar(left, sign * row.cliffs_delta, ends, place[row.metric] - shift, colour)
             for row in records(held[held["level"] == name]) if len(held) else ():
-                scale = row.effect / row.coefficient if row.coefficient else np.nan
-                _bar(right, row.effect, [row.low * scale, row.high * scale], place[row.metric] - shift, colour)
+                _bar(right, row.effect, [row.effect_low, row.effect_high], place[row.metric] - shift, colour)
             left.plot([], [], "o", color=colour, label=f"{outcome_name(name)} against success")
-        for ax, title in ((left, "Cliff's δ"), (right, "sd, length and task held fixed")):
+        for ax, title in ((left, "Cliff's δ"), (right, "difference in sd, length and task held fixed*")):
             ax.axvline(0, color="#66717f", lw=1)
             ax.set_title(title)
         left.set_yticks(list(place.values()), [name.replace("_", " ") for name in place])

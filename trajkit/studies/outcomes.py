@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from trajkit.detection.evaluation import outcome_auc
 from trajkit.detection.explanation import contributions, explain
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier, last_steps
-from trajkit.detection.resampling import Floats, group_draws, interval, weighted_auc, weighted_mean
+from trajkit.detection.resampling import Floats, auc_within, group_draws, interval, weighted_mean
 from trajkit.detection.splits import group_folds
 from trajkit.errors import InputError
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import above, spread
+from trajkit.studies.words import above, listed, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,10 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
     table = runs.table[runs.table["outcome"] != "unknown"].reset_index(drop=True)
     present = [name for name in ("success", *KINDS) if (table["outcome"] == name).any()]
     if len(present) < 2:
-        raise InputError("this tells outcomes apart, and fewer than two known ones are there.")
+        raise InputError(
+            "this tells success, hallucination and reasoning failure apart, and fewer than two of them are there: runs "
+            "judged by a target alone are right or wrong and of no kind."
+        )
     ends = last_steps(runs.frame).set_index("transcript_id").loc[table["transcript_id"]].reset_index()
     labels, groups = ends["outcome"].to_numpy(str), ends["group_id"].to_numpy(str)
     classes = sorted(present)
@@ -48,8 +51,10 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
     decided = np.full(len(ends), ABSTAIN, object)
     rule = np.full(len(ends), "", object)
     reasons: list[Any] = [()] * len(ends)
-    level, spread_ = table["hhi_mean"].to_numpy(float), table["hhi_sd"].to_numpy(float)
+    level, spread_ = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)
     fold = np.zeros(len(ends), int)
+    if np.isnan(level).all():
+        raise InputError("no step of these runs is supported by any region, so there is no concentration to read.")
     for number, (fit, test) in enumerate(group_folds(labels, groups, FOLDS, 0)):
         fold[test] = number
         for name in SETS:
@@ -79,13 +84,15 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
             ends, labels, probabilities, classes, fold, n_boot
         ),
     }  # fmt: skip
+    direct: list[dict[str, Any]] = []
     failing = [name for name in KINDS if name in present]
     if len(failing) == 2:
         tables["The paper's reading: fixation and wandering against what failing runs were"] = _agreement(
             labels, rule, weights
         )
-        tables["Level and spread of concentration: AUC of hallucination against reasoning failure"] = _direct(
-            labels, level, spread_, groups, n_boot
+        direct = _direct(labels, level, spread_, ends, n_boot)
+        tables["Level and spread of concentration: AUC of hallucination against reasoning failure, by task family"] = (
+            direct
         )
     tables["What moves the classifier: mean size of each feature's part in the log-odds"] = _sizes(
         OutcomeClassifier(ALL, target_error=None).fit(ends, labels), ends
@@ -103,7 +110,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
         {"Level and spread of concentration: fixation is the lower right, wandering the upper left": _plane(
             labels, level, spread_, whole
         )},
-        _reading(areas, labels, float((answered != labels).mean()), level, spread_, groups, n_boot),
+        _reading(areas, labels, float((answered != labels).mean()), direct),
     )  # fmt: skip
 
 
@@ -195,22 +202,40 @@ def _agreement(labels: NDArray[Any], rule: NDArray[Any], weights: Floats) -> lis
         failing = here & np.isin(labels, KINDS)
         if kind and failing.any():
             right = (labels[failing] == kind).astype(float)
-            row["failing runs there that were it"] = spread(*interval(weighted_mean(right, weights[:, failing])))
-            row["share of it in all failing"] = f"{(labels[np.isin(labels, KINDS)] == kind).mean():.2f}"
+            row["of failing runs here, share that was it"] = spread(
+                *interval(weighted_mean(right, weights[:, failing]))
+            )
+            row["share of it among all failing runs"] = f"{(labels[np.isin(labels, KINDS)] == kind).mean():.2f}"
         rows.append(row)
     return [{column: row.get(column, "–") for column in rows[0]} for row in rows]
 
 
+EXPECTED = {"level": "above", "spread": "below"}
+"""Side of 0.5 that the paper's reading puts the AUC of hallucination against reasoning failure on."""
+
+
 def _direct(
-    labels: NDArray[Any], level: Floats, spread_: Floats, groups: NDArray[Any], n_boot: int
-) -> list[dict[str, Any]]:
-    failing = np.isin(labels, KINDS)
+    labels: NDArray[Any], level: Floats, spread_: Floats, ends: pd.DataFrame, n_boot: int
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A row for all families together, compared within them, and one for each."""
+    families = ends["task_set"].astype(str).to_numpy()
+    stratum = np.unique(families, return_inverse=True)[1]
     rows = []
-    for word, value, expected in (("level", level, "above 0.5"), ("spread", spread_, "below 0.5")):
-        has = failing & ~np.isnan(value)
-        weights = group_draws(groups[has], n_boot, 0)
-        area = interval(weighted_auc((labels[has] == "hallucination").astype(float), value[has], weights))
-        rows.append({"of concentration": word, "the paper expects": expected, "AUC": spread(*area)})
+    for family in [None, *np.unique(families)] if len(np.unique(families)) > 1 else [None]:
+        mine = np.isin(labels, KINDS) & (family is None or families == family)
+        row: dict[str, Any] = {"family": "all, within families" if family is None else family or "(none)"}
+        row["runs"] = " / ".join(str(int((labels[mine] == kind).sum())) for kind in KINDS)
+        for word, value in (("level", level), ("spread", spread_)):
+            has = mine & ~np.isnan(value)
+            weights = group_draws(ends["group_id"][has], n_boot, 0)
+            y = (labels[has] == KINDS[0]).astype(float)
+            area = interval(auc_within(y, value[has], stratum[has], weights))
+            found = above(*area[1:], 0.5)
+            row[f"{word} (the paper: {EXPECTED[word]} 0.5)"] = spread(*area)
+            row[f"{word} agrees"] = {EXPECTED[word]: "yes", "above": "no, reversed", "below": "no, reversed"}.get(
+                found, "not told" if found != "no interval" else "–"
+            )
+        rows.append(row)
     return rows
 
 
@@ -239,9 +264,12 @@ def _examples(
     return rows
 
 
+def _verdict(agrees: str) -> str:
+    return {"yes": "as the paper reads it", "no, reversed": "the other way round"}.get(agrees, "the same")
+
+
 def _reading(
-    areas: pd.DataFrame, labels: NDArray[Any], wrong: float, level: Floats, spread_: Floats, groups: NDArray[Any],
-    n_boot: int,
+    areas: pd.DataFrame, labels: NDArray[Any], wrong: float, direct: list[dict[str, Any]]
 ) -> tuple[str, ...]:  # fmt: skip
     macro = areas[areas["outcome"] == "macro"].set_index("method")
     ours, base = (macro.loc[name, ["auc", "low", "high"]] for name in (ALL, "uncertainty+length+task"))
@@ -252,30 +280,22 @@ def _reading(
         f"Its likeliest outcome is wrong in {wrong:.0%} of runs; always saying {outcome_name(_commonest(labels))} is "
         f"wrong in {(labels != _commonest(labels)).mean():.0%}.",
     ]
-    if all((labels == kind).any() for kind in KINDS):
-        verdicts = []
-        for word, value, expected in (("level", level, "above"), ("spread", spread_, "below")):
-            has = np.isin(labels, KINDS) & ~np.isnan(value)
-            draws = weighted_auc(
-                (labels[has] == "hallucination").astype(float), value[has], group_draws(groups[has], n_boot, 0)
-            )
-            _, low, high = interval(draws)
-            found = above(low, high, 0.5)
-            agrees = "as the paper reads it" if found == expected else (
-                "the other way round than the paper reads it" if found != "not told from" else "not told apart"
-            )  # fmt: skip
-            verdicts.append(f"by the {word} of concentration {agrees}")
-        said.append(f"Hallucination against reasoning failure: {' and '.join(verdicts)} (AUC of {_pair(labels)} runs).")
+    for word in EXPECTED if direct else ():
+        by = {answer: [row["family"] for row in direct[1:] if row[f"{word} agrees"] == answer] for answer in (
+            "yes", "no, reversed")}  # fmt: skip
+        parts = [
+            f"the {word} of concentration is {_verdict(direct[0][f'{word} agrees'])} over all "
+            f"({direct[0][f'{word} (the paper: {EXPECTED[word]} 0.5)']}, compared within task families)"
+        ]
+        parts += [f"as the paper reads it in {listed(by['yes'])}"] if by["yes"] else []
+        parts += [f"the other way round in {listed(by['no, reversed'])}"] if by["no, reversed"] else []
+        said.append(f"Hallucination against reasoning failure: {'; '.join(parts)}. Not corrected for being many.")
     said.append(
         "Fixation is a level above the median of successful runs with a spread below theirs, wandering the reverse; "
         "the borders are those of other groups than the runs read by them. The classifier learns its signs. Its "
         "reasons say what moved it, not what made the run fail."
     )
     return tuple(said)
-
-
-def _pair(labels: NDArray[Any]) -> str:
-    return " against ".join(str(int((labels == kind).sum())) for kind in KINDS)
 
 
 def _plane(labels: NDArray[Any], level: Floats, spread_: Floats, borders: tuple[float, float]) -> str:

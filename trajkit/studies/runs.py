@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.splits import failures
+from trajkit.detection.splits import compared_outcomes, failures
 from trajkit.errors import InputError
 from trajkit.traces.frame import features
 from trajkit.traces.store import Traces
@@ -29,8 +29,9 @@ class Runs:
 
     frame: prefix features, a row a run and step (`tk.features`). table: a row a run, in the order of `frame`:
     transcript_id group_id task_set success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps, and
-    LAST. paths: (T, K) effects of each run's thinking steps, nats. labels: the region map of each. left_out: runs
-    without effects or without thinking.
+    LAST. `outcome` is `failure` for wrong runs where no failure has a known kind. paths: (T, K) effects of each run's
+    thinking steps, nats. labels: the region map of each. left_out: runs without effects or without thinking. kinds: of
+    effects, estimated or measured.
     """
 
     frame: pd.DataFrame
@@ -38,6 +39,18 @@ class Runs:
     paths: tuple[NDArray[np.float64], ...]
     labels: tuple[NDArray[np.integer[Any]], ...]
     left_out: int
+    kinds: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """How many runs of what, in a sentence or two."""
+        counts = self.table["outcome"].value_counts()
+        shares = ", ".join(f"{n:,} {str(outcome).replace('_', ' ')}" for outcome, n in counts.items())
+        said = f"{len(self.table):,} runs of {self.table['group_id'].nunique():,} groups: {shares}. "
+        unkind = int(((self.table["failed"] == 1) & (self.table["outcome"] == "unknown")).sum())
+        if unkind:
+            said += f"{unkind:,} of the unknown are known to have failed, of no known kind: they count as failures. "
+        said += f"Effects: {', '.join(self.kinds)}."
+        return said + (f" {self.left_out:,} runs without effects or thinking are left out." if self.left_out else "")
 
     def known(self) -> Runs:
         """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
@@ -56,14 +69,18 @@ class Runs:
         frame = self.frame[self.frame["transcript_id"].isin(set(table["transcript_id"]))].reset_index(drop=True)
         at = np.flatnonzero(keep)
         return Runs(
-            frame, table, tuple(self.paths[i] for i in at), tuple(self.labels[i] for i in at), self.left_out
+            frame, table, tuple(self.paths[i] for i in at), tuple(self.labels[i] for i in at), self.left_out,
+            self.kinds,
         )  # fmt: skip
 
 
 def read_runs(traces: Iterable[Trace]) -> Runs:
     """Read all runs once. Raises InputError when none has effects and a thinking step."""
+    import pandas as pd
+
     paths: list[NDArray[np.float64]] = []
     labels: list[NDArray[np.integer[Any]]] = []
+    kinds: set[str] = set()
     left_out = 0
 
     def usable() -> Iterator[Trace]:
@@ -74,17 +91,21 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
                 continue
             paths.append(trace.effects[trace.thinking].astype(np.float64))
             labels.append(trace.regions)
+            kinds.add(trace.effects_kind)
             yield trace
 
     frame = features(usable())
     if not paths:
         raise InputError(f"none of the {left_out} runs has effects and a thinking step; there is nothing to analyse.")
+    frame = frame.assign(outcome=compared_outcomes(frame, keep_unknown=True)["outcome"])
     last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
     table = last[["transcript_id", "group_id", "task_set", "success", "outcome", *LAST]].copy()
     table["failed"] = failures(last)
-    for name, column in metrics_of(paths).items():
-        table[name] = column
-    return Runs(frame, table, tuple(paths), tuple(labels), left_out)
+    metrics = metrics_of(paths)
+    if twice := set(metrics) & set(table.columns):
+        raise ValueError(f"two columns of one name: {', '.join(sorted(twice))}")
+    table = pd.concat([table, pd.DataFrame(metrics)], axis=1)
+    return Runs(frame, table, tuple(paths), tuple(labels), left_out, tuple(sorted(kinds)))
 
 
 def metrics_of(paths: Iterable[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from trajkit.detection.resampling import (
     weighted_median,
 )
 from trajkit.errors import InputError
-from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
 from trajkit.studies.pictures import quiet_style, svg
 from trajkit.studies.runs import Runs, metrics_of
 from trajkit.studies.study import Advance, Study
@@ -31,6 +31,9 @@ PAPER = "top 32 regions, 3 axes of the run"
 OWN = "effects"
 ANGLES = ((20, -60), (20, 30), (20, 120), (85, -90), (5, -90))
 """Elevation and azimuth of the five views, degrees."""
+SEEN = ("from the front", "from the right", "from behind", "from above", "from the side")
+UNSEEN = {3: "PC 3", 4: "PC 2"}
+"""The axis that a view looks along."""
 DRAWN = 8
 """Runs of each outcome in the picture."""
 GRID_SHAPE = (8, 8)
@@ -77,7 +80,10 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             "The paper's figures, in its space: the 32 regions with the largest mean |effect|, three axes": paper,
             "What each metric depends on": dependence,
         },
-        {"Paths in the paper's space from five angles, each run from its own start, light to dark": _picture(known)},
+        {
+            f"Paths in the paper's space from five angles: the first {DRAWN} groups with a run of three steps or more, "
+            "each run from its own start, light to dark, its end a dot; nats, one scale": _picture(known)
+        },
         _reading(metrics, failed, weights, same_length),
     )
 
@@ -90,12 +96,12 @@ def spaces_of(runs: Runs, advance: Advance) -> tuple[dict[str, list[NDArray[np.f
     explained = {PAPER: f"{np.median([space.explained.sum() for space in fitted]):.0%} of a run"}
     advance("axes of each run")
     group = np.unique(runs.table["group_id"].to_numpy(str), return_inverse=True)[1]
-    shared: dict[tuple[int, int], Space] = {}
-    for key in {(g, path.shape[1]) for g, path in zip(group, runs.paths, strict=True)}:
-        mine = [path for g, path in zip(group, runs.paths, strict=True) if (g, path.shape[1]) == key]
-        shared[key] = Space.fit(np.concatenate(mine))
+    members: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
+    for g, path in zip(group.tolist(), runs.paths, strict=True):
+        members.setdefault((g, path.shape[1]), []).append(path)
+    shared = {key: Space.fit(np.concatenate(mine)) for key, mine in members.items()}
     spaces["3 axes shared by the runs of a group"] = [
-        shared[g, path.shape[1]].transform(path) for g, path in zip(group, runs.paths, strict=True)
+        shared[g, path.shape[1]].transform(path) for g, path in zip(group.tolist(), runs.paths, strict=True)
     ]
     share = np.median([space.explained.sum() for space in shared.values()])
     explained["3 axes shared by the runs of a group"] = f"{share:.0%} of a group's runs"
@@ -157,13 +163,17 @@ def _reading(
     turned = [name for name, found in signs.items() if {1, -1} <= found]
     lost = [name for name, found in signs.items() if 0 in found and len(found) > 1]
     firm = [name for name, found in signs.items() if len(found) == 1 and 0 not in found]
+    silent = [name for name, found in signs.items() if found == {0}]
     said = [
-        "An AUC of 0.5 says that a metric does not tell failing runs from successful ones; above it, failing runs have "
-        "more of it. Whole runs are read, so what grows with the number of steps is larger in the outcome that has "
-        "more of them; the column beside compares runs of the same number of steps alone. Intervals are not corrected "
-        "for being many.",
-        f"The same sign with an interval clear of 0.5 in every space: {', '.join(firm) or 'none'}. Told apart in some "
-        f"spaces and not in others: {', '.join(lost) or 'none'}. Opposite signs: {', '.join(turned) or 'none'}.",
+        "Failing are all runs that did not succeed, of whatever kind. An AUC of 0.5 says that a metric does not tell "
+        "them from successful ones; above it, failing runs have more of it. Whole runs are read, so what grows with "
+        "the "
+        "number of steps is larger in the outcome that has more of them; the column beside compares runs of the same "
+        "number of steps alone. Intervals are not corrected for being many.",
+        "Over runs of any length, the same sign with an interval clear of 0.5 in every space: "
+        f"{listed(firm) or 'none'}; "
+        f"in some spaces and not in others: {listed(lost) or 'none'}; opposite signs: {listed(turned) or 'none'}; told "
+        f"apart in no space: {listed(silent) or 'none'}.",
         f"Among runs of equal length, by the effects themselves: {_sides(same_length)}.",
         "A basis fitted on a run sees its end, so nothing in the paper's space can be had while the run goes on; the "
         "effects themselves, the grid, and axes fitted on other groups can.",
@@ -193,8 +203,10 @@ def _picture(runs: Runs) -> str:
         raise InputError("no run has a known outcome to draw.")
     with quiet_style():
         figure = Figure(figsize=(2.5 * len(ANGLES), 2.7 * len(present)), layout="constrained")
-        chosen = {name: _longest(runs, name) for name in present}
+        chosen = {name: _drawn(runs, name) for name in present}
         paths = {name: [_from_start(runs.paths[i]) for i in at] for name, at in chosen.items()}
+        if not any(paths.values()):
+            raise InputError("no run of known outcome has three thinking steps, so there is no path to draw.")
         reach = float(np.quantile([np.abs(path).max() for some in paths.values() for path in some], 0.8))
         for i, name in enumerate(present):
             for j, (elevation, azimuth) in enumerate(ANGLES):
@@ -210,14 +222,17 @@ def _picture(runs: Runs) -> str:
                     axis.set_pane_color((1, 1, 1, 0))
                     axis.set_ticklabels([])
                 for name_axis, label in ((ax.set_xlabel, "PC 1"), (ax.set_ylabel, "PC 2"), (ax.set_zlabel, "PC 3")):
-                    name_axis(label, fontsize=7, labelpad=-14)
+                    if label != UNSEEN.get(j):
+                        name_axis(label, fontsize=7, labelpad=-14)
+                if i == 0:
+                    ax.text2D(0.5, -0.02, SEEN[j], transform=ax.transAxes, ha="center", fontsize=8, color=MUTED)
                 if j == 0:
                     ax.set_title(f"{outcome_name(name)} ({len(paths[name])} runs)", color=OUTCOME_COLOURS[name])
     return svg(figure)
 
 
-def _longest(runs: Runs, outcome: str) -> NDArray[np.int64]:
-    """DRAWN runs of an outcome of at least three steps, the first of each group before a second of any."""
+def _drawn(runs: Runs, outcome: str) -> NDArray[np.int64]:
+    """DRAWN runs of an outcome, of three steps at least: in order, the first of each group before a second of any."""
     mine = runs.table[(runs.table["outcome"] == outcome) & (runs.table["n_steps"] >= 3)]
     order = mine.groupby("group_id").cumcount().sort_values(kind="stable").index
     return order.to_numpy()[:DRAWN]

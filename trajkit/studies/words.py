@@ -16,6 +16,8 @@ def spread(value: float, low: float, high: float, form: str = ".2f") -> str:
         return "–" if math.isnan(value) else "∞"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{value:{form}}"
+    if form == ".2f" and any(round(end, 2) == 0.5 != end for end in (low, high)):
+        form = ".3f"  # which side of 0.5 it is on
     between = "–" if low >= 0 and "+" not in form else " to "
     return f"{value:{form}} ({low:{form}}{between}{high:{form}})"
 
@@ -27,7 +29,9 @@ def cell(row: Any, name: str = "auc", form: str = ".2f") -> str:
 
 
 def above(low: float, high: float, null: float) -> str:
-    """What an interval says of a null value: above, below, or not told from it."""
+    """What an interval says of a null value: above, below, or not told from it; `no interval` without one."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "no interval"
     return "above" if low > null else "below" if high < null else "not told from"
 
 

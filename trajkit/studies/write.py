@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trajkit.errors import InputError
 from trajkit.studies.study import Study
+from trajkit.text import clean, escaped, markdown, number
 from trajkit.traces.atomic import replacing
 
 if TYPE_CHECKING:
@@ -16,34 +17,40 @@ if TYPE_CHECKING:
 
 Format = Literal["md", "html", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+MARK = ".trajkit-studies"
+"""A file in every folder of studies, so that no other folder is written to."""
 HOW_TO_READ = Path(__file__).parent / "how_to_read.md"
 
 
 def write_studies(
-    studies: Sequence[Study], out: Path, form: Format, made_by: str, left_out: Mapping[str, str],
+    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
     data: Mapping[str, Any],
 ) -> Path:  # fmt: skip
     """Write studies to the folder `out`; returns the file to open first.
 
-    made_by: the command. left_out: title of a study that could not be made → why. data: name → DataFrame, written as
-    CSV only. Each file is written whole or not at all. Raises InputError where `out` is a file or cannot be written.
+    made_by: the command. summary: of the runs. left_out: title of a study that could not be made → why. data: name →
+    DataFrame, written as CSV only. Each file is written whole or not at all. Raises InputError where `out` is no folder
+    for it (`check_folder`) or cannot be written.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to.")
+    check_folder(out)
+    _write(out / MARK, "")
     if form == "md":
         for study in studies:
             write_markdown(study, out / f"{study.name}.md", made_by)
         _write(out / "how_to_read.md", HOW_TO_READ.read_text(encoding="utf-8"))
-        _write(out / "README.md", _index(studies, made_by, left_out))
+        _write(out / "README.md", _index(studies, made_by, summary, left_out))
         return out / "README.md"
     if form == "html":
-        _write(out / "index.html", _page(studies, made_by, left_out))
+        _write(out / "index.html", _page(studies, made_by, summary, left_out))
         return out / "index.html"
     for name, frame in data.items():
         _write(out / f"{name}.csv", frame.to_csv(index=False))
+    titles = []
     for study in studies:
-        for title, table in study.tables.items():
-            _write(out / f"{study.name}-{_slug(title)}.csv", table.to_csv(index=False))
+        for i, (title, table) in enumerate(study.tables.items(), 1):
+            titles.append(f"{study.name}_{i}.csv: {title}\n")
+            _write(out / f"{study.name}_{i}.csv", _in_numbers(table).to_csv(index=False))
+    _write(out / "README.txt", f"{summary}\nWritten by: {made_by}\n\n{''.join(titles)}")
     return out
 
 
@@ -56,29 +63,22 @@ def write_markdown(study: Study, path: Path, made_by: str) -> Path:
         name = f"{path.stem}{'' if i == 0 else f'_{i + 1}'}.svg"
         _write(path.with_name(name), picture)
         text += f"![{said}]({name})\n\n{said}.\n\n"
-    text += "## Reading\n\n" + "".join(f"{paragraph}\n\n" for paragraph in study.reading)
-    text += "".join(f"## {title}\n\n{_markdown(table)}\n" for title, table in study.tables.items())
+    text += "## Reading\n\n" + "".join(f"{escaped(clean(paragraph))}\n\n" for paragraph in study.reading)
+    text += "".join(f"## {title}\n\n{markdown(table)}\n" for title, table in study.tables.items())
     _write(path, text)
     return path
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    from trajkit.cli.output import markdown
-
-    return markdown(table)
-
-
-def _index(studies: Sequence[Study], made_by: str, left_out: Mapping[str, str]) -> str:
-    text = f"# What these traces show\n\nWritten by `{made_by}`. First of all: [how to read this](how_to_read.md).\n\n"
+def _index(studies: Sequence[Study], made_by: str, summary: str, left_out: Mapping[str, str]) -> str:
+    text = f"# What these traces show\n\n{escaped(summary)}\n\nWritten by `{made_by}`. First of all: "
+    text += "[how to read this](how_to_read.md).\n\n"
     text += "".join(f"- [{s.title}]({s.name}.md): {s.asked[0].lower()}{s.asked[1:]}\n" for s in studies)
-    return text + "".join(f"- {title}: not made. {why}\n" for title, why in left_out.items())
+    return text + "".join(f"- {title}: not made. {escaped(clean(why))}\n" for title, why in left_out.items())
 
 
-def _page(studies: Sequence[Study], made_by: str, left_out: Mapping[str, str]) -> str:
+def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mapping[str, str]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
-
-    from trajkit.cli.output import number
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -102,12 +102,38 @@ def _page(studies: Sequence[Study], made_by: str, left_out: Mapping[str, str]) -
         )
     ]
     return environment.get_template("page.html").render(
-        studies=shown, made_by=made_by, left_out=left_out, sections=sections
+        studies=shown, made_by=made_by, summary=summary, left_out=left_out, sections=sections
     )
 
 
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].strip("-")
+def check_folder(out: Path) -> None:
+    """Raise InputError unless `out` is new, empty, or was written by `write_studies`."""
+    if out.suffix in (".md", ".html", ".csv") or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out} is a file, or named like one; name a folder to write to.")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
+        raise InputError(f"{out} holds other files, and they might be overwritten; name a new or empty folder.")
+
+
+def _in_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of `value (low–high)` as three columns of numbers; a dash is nothing."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for name in table:
+        cells = table[name].astype(str)
+        found = cells.str.extract(_SPREAD)
+        if not found[0].notna().any():
+            columns[str(name)] = table[name].where(cells != "–")
+            continue
+        for part, ending in enumerate(("", " low", " high")):
+            columns[f"{name}{ending}"] = pd.to_numeric(found[part], errors="coerce")
+        rest = cells.where(found[0].isna() & (cells != "–"))
+        if rest.notna().any():
+            columns[f"{name} note"] = rest
+    return pd.DataFrame(columns)
+
+
+_SPREAD = re.compile(r"^([+-]?[\d.]+)(?: \(([+-]?[\d.]+)(?:–| to )([+-]?[\d.]+)\))?(?:, n = \d+)?$")
 
 
 def _write(path: Path, text: str) -> None:

@@ -128,7 +128,9 @@ def _hidden(flat: list[float] | None, n_steps: int, where: str) -> NDArray[np.fl
     if flat is None:
         return None
     values = np.array(flat, np.float32)  # a null becomes NaN
-    if (len(values) % n_steps if n_steps else len(values)) or not np.isfinite(values).all():
+    if not n_steps and not len(values):
+        return np.zeros((0, 0), np.float32)
+    if (len(values) % n_steps if n_steps else True) or not np.isfinite(values).all():
         raise TraceFormatError(f"{where}: hidden must hold the same number of finite values for each of its steps.")
     return values.reshape(n_steps, -1)
 

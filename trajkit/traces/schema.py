@@ -75,14 +75,18 @@ def check_schema(schema: pa.Schema, path: Path) -> None:
             f"{path}: expected trace schema version {SCHEMA_VERSION}, got {version.decode(errors='replace')}; "
             "read it with the trajkit that wrote it, or a newer one."
         )
-    missing = [name for name in SCHEMA.names if schema.get_field_index(name) < 0 and name not in OPTIONAL]
+    missing = [
+        name
+        for name in SCHEMA.names
+        if schema.get_field_index(name) < 0 and (name not in OPTIONAL or name in schema.names)
+    ]  # an index below 0: not there, or there twice
     if missing:
         raise TraceFormatError(
             f"{path}: not a trace file, missing or repeated columns: {', '.join(missing)}. Got: "
             f"{', '.join(schema.names) or 'none'}. Write traces with trajkit.write_traces."
         )
     for expected in SCHEMA:
-        if expected.name in OPTIONAL and schema.get_field_index(expected.name) < 0:
+        if expected.name not in schema.names:
             continue
         got = schema.field(expected.name).type
         if not _same(expected.type, got):

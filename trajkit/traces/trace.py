@@ -46,7 +46,7 @@ class Trace:
 
     effects: (T, K) float32, nats; row t is the effect vector of `steps[t]`. effects_kind: how they were come by, or
     None when the source had none (then effects is (T, 0)). regions: (H, W) label map, 0..K-1. image: encoded PNG or
-    JPEG. hidden: (T, h ≤ 128) float32, a hidden state of the model for each step, or None where none was kept.
+    JPEG. hidden: (T, h) float32, a hidden state of the model for each step, or None where none was kept.
     group_id: runs of one group (image or question) are never split across train, calibration and test.
     Raises TraceFormatError when the parts do not fit together.
     """
@@ -81,6 +81,11 @@ class Trace:
         if not np.isfinite(self.effects).all():
             raise TraceFormatError(
                 f"run {self.transcript_id!r}: effects hold NaN or infinite values; measure it again."
+            )
+        if self.hidden is not None and not np.isfinite(self.hidden).all():
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: hidden holds NaN or infinite values, as in an overflow of float16; load "
+                "the model in bfloat16 or float32, or do not keep hidden states."
             )
         if self.hidden is not None and (self.hidden.ndim != 2 or len(self.hidden) != len(self.steps)):
             raise TraceFormatError(

@@ -21,15 +21,15 @@ from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 
-SUMMARIES = ("mean", "slope", "sd")
-"""Of each measure of concentration over the steps of a run: level, trend a step, spread (population, divided by n)."""
+SUMMARIES = ("level", "slope", "spread")
+"""Of each measure of concentration over the steps of a run: its mean, its trend a step, its sd (divided by n)."""
 RUN_METRICS: tuple[str, ...] = (
     "n_steps", "path_length", "net_displacement", "tortuosity", "straightness", "mean_step", "mean_cosine",
     "turning_entropy", "sinuosity", "e_max", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time",
     "recurrence_rate", *(f"{measure}_{summary}" for measure in MEASURES for summary in SUMMARIES),
 )  # fmt: skip
-"""recurrence_rate: of top regions. hhi_mean … top_share_sd: over the steps that some region supports; NaN without one,
-the slope also where there is one only."""
+"""recurrence_rate: of top regions. hhi_level … top_share_spread: over the steps that some region supports; NaN without
+one, the slope also where there is one only."""
 _PART_SIZE = 2**18
 """Numbers that are worth a thread of their own."""
 _BLOCK_BYTES = 2**21
@@ -37,19 +37,27 @@ _BLOCK_BYTES = 2**21
 
 
 def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
-    """RUN_METRICS of R runs, each (R,) float64.
+    """RUN_METRICS of R runs, each (R,) float64; units, ranges and what a short run has, as in `geometry`.
+
+    For traces with one number of regions: `run_metrics(np.concatenate([t.effects[t.thinking] for t in traces]),
+    np.cumsum([0, *(t.thinking.sum() for t in traces)]))`.
 
     values: (N, K), the effect vectors of all runs' steps (or points in any space, where only the geometry means
     anything). offsets: (R+1,), run i has rows offsets[i] … offsets[i+1]−1; a run may be empty.
     Raises InputError when they do not fit each other.
     """
-    rows = np.asarray(values)
-    ends = np.asarray(offsets)
+    try:
+        rows, ends = np.asarray(values), np.asarray(offsets)
+    except ValueError as error:
+        raise InputError(
+            "values must be one array (N, K), the steps of all runs one after another: np.concatenate(runs)."
+        ) from error
     if rows.ndim != 2 or rows.dtype.kind not in "fiu":
         raise InputError(f"values must be numbers (N, K), one row a step; got {rows.dtype} of shape {rows.shape}.")
     fits = ends.ndim == 1 and len(ends) and ends.dtype.kind in "iu" and ends[0] == 0 and ends[-1] == len(rows)
-    if not fits or (np.diff(ends) < 0).any():
+    if not fits or (np.diff(ends.astype(np.int64)) < 0).any():
         raise InputError(f"offsets must rise from 0 to the {len(rows)} rows of values, whole numbers; got {ends}.")
+    ends = ends.astype(np.int64)
     n_parts = min(4, os.cpu_count() or 1, rows.size // _PART_SIZE + 1)
     middle = np.searchsorted(ends, len(rows) * np.arange(1, n_parts) / n_parts)
     borders = [0, *middle.tolist(), len(ends) - 1]  # parts of whole runs, about as many steps in each
@@ -174,9 +182,9 @@ def _by_run(rows: NDArray[np.generic], ends: NDArray[np.integer], terms: _Terms)
         for measure, level in zip(MEASURES, terms.level, strict=True):
             mean = total(np.where(has, level, 0)) / count
             centred = np.where(has, level - np.repeat(mean, lengths), 0)
-            out[f"{measure}_mean"] = mean
+            out[f"{measure}_level"] = mean
             out[f"{measure}_slope"] = total(time * centred) / spread
-            out[f"{measure}_sd"] = np.sqrt(total(centred * centred) / count)
+            out[f"{measure}_spread"] = np.sqrt(total(centred * centred) / count)
     return out
 
 

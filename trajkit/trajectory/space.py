@@ -52,7 +52,7 @@ class Space:
         axes, explained = np.zeros((dims, len(kept))), np.zeros(dims)
         if min(len(path), len(kept)):
             _, spread, found = np.linalg.svd(path[:, kept] - centre, full_matrices=False)
-            n = min(dims, len(found))
+            n = min(dims, int((spread > 1e-9 * spread[0]).sum()))  # no axes of rounding noise
             signs = np.sign(np.take_along_axis(found[:n], np.abs(found[:n]).argmax(1)[:, None], 1))
             total = ((path - path.mean(0)) ** 2).sum()
             axes[:n] = found[:n] * signs
@@ -100,12 +100,17 @@ def project(effects: ArrayLike, top: int = 32, dims: int = 3) -> Path:
 def on_grid(effects: ArrayLike, labels: ArrayLike, shape: tuple[int, int] = (8, 8)) -> Path:
     """(T, K) effects → (T, rows · cols) nats: the effect of each region, shared by area over a grid laid on its image.
 
-    labels: (H, W) region of each pixel. A pixel counts to the cell that holds its centre, so the cells of a step add up
-    to what its regions add up to. Raises InputError when labels and effects do not fit.
+    labels: (H, W) region of each pixel, as in `Trace.regions`. A pixel counts to the cell that holds its centre, so the
+    cells of a step add up to what its regions add up to. Raises InputError when labels and effects do not fit.
     """
     path, regions = as_path(effects), np.asarray(labels)
     k = path.shape[1]
-    if regions.ndim != 2 or regions.dtype.kind not in "iu" or not regions.size or regions.max() >= k:
+    if (
+        regions.ndim != 2
+        or regions.dtype.kind not in "iu"
+        or not regions.size
+        or not 0 <= regions.min() <= regions.max() < k
+    ):
         raise InputError(f"labels must be an (H, W) map of regions 0 … {k - 1}; got {regions.dtype} {regions.shape}.")
     (height, width), (rows, cols) = regions.shape, shape
     row, col = (2 * np.arange(height) + 1) * rows // (2 * height), (2 * np.arange(width) + 1) * cols // (2 * width)
