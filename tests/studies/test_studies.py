@@ -110,6 +110,21 @@ def test_the_paper_s_reading_is_measured_and_not_assumed(studies):
     assert sum(shares) == pytest.approx(1, abs=0.02)
 
 
+def test_a_world_made_as_the_paper_reads_it_agrees_with_it_and_one_turned_round_does_not():
+    """Hallucinations look at one region all along; lost reasoning now at one and now at all."""
+    for turned, expected in ((False, "yes"), (True, "no, reversed")):
+        rng, world = np.random.default_rng(0), []
+        for run in make_runs(60, signal=0):
+            steps = max(len(run.effects), 4)
+            narrow = (run.outcome == "hallucination") != turned
+            one = np.eye(6)[rng.integers(6, size=steps)] * 5 + 0.05 * rng.random((steps, 6))
+            wide = np.where(rng.random(steps)[:, None] < 0.5, one, 1 + 0.2 * rng.random((steps, 6)))
+            columns = {n: np.resize(getattr(run, n), steps) for n in ("tokens", "logprob", "entropy")}
+            world.append(make_trace(replace(run, effects=one if narrow else wide, **columns)))
+        direct = table(make("outcomes")(read_runs(world), 100, lambda note: None), "Level and spread").iloc[0]
+        assert (direct["level agrees"], direct["spread agrees"]) == (expected, expected)
+
+
 def test_confusion_counts_every_run_once(studies, runs):
     confusion = table(studies["outcomes"], "Confusion")
     counts = [sum(int(cell.split(" ")[0]) for cell in row[2:]) for row in confusion.itertuples(index=False)]

@@ -232,9 +232,8 @@ def _direct(
             area = interval(auc_within(y, value[has], stratum[has], weights))
             found = above(*area[1:], 0.5)
             row[f"{word} (the paper: {EXPECTED[word]} 0.5)"] = spread(*area)
-            row[f"{word} agrees"] = {EXPECTED[word]: "yes", "above": "no, reversed", "below": "no, reversed"}.get(
-                found, "not told" if found != "no interval" else "–"
-            )
+            answers = {"above": "no, reversed", "below": "no, reversed", "no interval": "–"} | {EXPECTED[word]: "yes"}
+            row[f"{word} agrees"] = answers.get(found, "not told")
         rows.append(row)
     return rows
 
