@@ -97,8 +97,7 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
         tables,
         {
             "AUC at absolute steps (left; the numbers are runs still thinking); at fractions of the final length, an "
-            "oracle "
-            "(middle); calibration (right). Bands, on two lines, and bars are 95 % intervals":
+            "oracle (middle); calibration (right). Bands, on two lines, and bars are 95 % intervals":
             _picture(by_step, by_fraction, matched, curve, has_hidden)
         },
         _reading(frame, by_step, gained, over_task, probed, path_probed, by_fraction, matched, quality, curve),
