@@ -10,20 +10,14 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from trajkit.plots.style import GRID, INK, MUTED
+from trajkit.studies.pictures import STYLE
 
 COLOURS = {"qwen3_vl": "#23527c", "qwen2_5_vl": "#d1590b", "glm4v": "#1b8a6b"}
 """A colour for each demo model."""
 COUNTS = mpl.colors.LinearSegmentedColormap.from_list("counts", ["#a9c6e3", "#23527c", "#0a1f33"])
 """For counts: one is seen on white, too."""
 
-mpl.rcParams.update({
-    "svg.fonttype": "none", "svg.hashsalt": "trajkit", "font.family": "sans-serif", "font.size": 10,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": MUTED, "axes.edgecolor": "#c5ccd4",
-    "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False,
-    "figure.dpi": 110,
-})  # fmt: skip
+mpl.rcParams.update(STYLE)
 
 
 def panels(n: int, width: float = 4.2, height: float = 3.6, **options: Any) -> tuple[Any, list[Any]]:

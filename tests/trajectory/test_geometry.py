@@ -222,3 +222,11 @@ def test_its_mean_squared_displacement_is_that_of_yupi():
     """Averaged over time, lags 1 to 5, as yupi 1.0.2 gives it (MsdTimeAvgStat)."""
     expected = [3.47222222, 10.09375, 16.46428571, 27.33333333, 43.45]
     np.testing.assert_allclose(tj.mean_squared_displacement(WANDERING, [1, 2, 3, 4, 5]), expected, rtol=1e-8)
+
+
+def test_a_straight_line_in_any_direction_has_no_end_to_how_far_it_reaches():
+    for direction in np.random.default_rng(0).normal(size=(200, 16)):
+        line = np.outer(np.arange(9.0), direction)
+        assert tj.e_max(line) == math.inf
+        assert tj.sinuosity(line) == 0
+    assert tj.sinuosity([[0.0], [1], [0]]) == math.inf

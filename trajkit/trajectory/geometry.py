@@ -87,7 +87,12 @@ def mean_cosine(x: ArrayLike) -> float:
     Steps that are draws about one place, with no path between them, tend to −1/2 as D grows.
     """
     cosines = turning_cosines(x)
-    return float(np.nanmean(cosines)) if (~np.isnan(cosines)).any() else float("nan")
+    return float(without_rounding(np.nanmean(cosines))) if (~np.isnan(cosines)).any() else float("nan")
+
+
+def without_rounding(cosine: ArrayLike) -> Path:
+    """Mean cosines, with 1 for those that differ from it by rounding alone: E_max divides by what is left."""
+    return np.where(np.asarray(cosine) > 1 - 1e-12, 1.0, cosine)
 
 
 def turning_entropy(x: ArrayLike, bins: int = ANGLE_BINS) -> float:
@@ -118,7 +123,7 @@ def sinuosity(x: ArrayLike) -> float:
     """S = 2 / √(p · ((1 + c)/(1 − c) + b²)) ≥ 0, per √unit, of Benhamou (2004, doi 10.1016/j.jtbi.2004.03.016), eq. 8.
 
     p: mean move; c: mean turning cosine; b: coefficient of variation of the moves (sd with n − 1). 0 on a straight
-    line. NaN without an angle.
+    line, +inf going back and forth by equal moves. NaN without an angle.
     """
     lengths, c = step_lengths(x), mean_cosine(x)
     if np.isnan(c):
@@ -126,7 +131,7 @@ def sinuosity(x: ArrayLike) -> float:
     if c == 1:
         return 0.0
     p = lengths.mean()
-    return float(2 / np.sqrt(p * ((1 + c) / (1 - c) + lengths.var(ddof=1) / p**2)))
+    return float(_ratio(2, np.sqrt(p * ((1 + c) / (1 - c) + lengths.var(ddof=1) / p**2))))
 
 
 def e_max(x: ArrayLike) -> float:

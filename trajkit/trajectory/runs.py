@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
 from trajkit.trajectory.concentration import MEASURES, concentrations
-from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy, lags_of
+from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy, lags_of, without_rounding
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
@@ -150,7 +150,7 @@ def _by_run(rows: NDArray[np.generic], ends: NDArray[np.integer], terms: _Terms)
         turned = (place > 1) & (scale > 0)
         cosine = np.clip(np.divide(terms.turn, scale, out=np.zeros(n), where=turned), -1, 1)
         n_turns = total(turned.astype(float))
-        c = out["mean_cosine"] = total(cosine) / n_turns
+        c = out["mean_cosine"] = without_rounding(total(cosine) / n_turns)
         at = run[turned] * ANGLE_BINS + angle_bin(np.arccos(cosine[turned]))
         bins = np.bincount(at, minlength=n_runs * ANGLE_BINS)
         out["turning_entropy"] = histogram_entropy(bins.reshape(n_runs, ANGLE_BINS))
