@@ -7,10 +7,8 @@ from typing import Any
 
 import matplotlib as mpl
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 from trajkit.studies.pictures import STYLE
+from trajkit.studies.pictures import panels as panels
 
 COLOURS = {"qwen3_vl": "#23527c", "qwen2_5_vl": "#d1590b", "glm4v": "#1b8a6b"}
 """A colour for each demo model."""
@@ -18,12 +16,6 @@ COUNTS = mpl.colors.LinearSegmentedColormap.from_list("counts", ["#a9c6e3", "#23
 """For counts: one is seen on white, too."""
 
 mpl.rcParams.update(STYLE)
-
-
-def panels(n: int, width: float = 4.2, height: float = 3.6, **options: Any) -> tuple[Any, list[Any]]:
-    """A figure with `n` panels side by side."""
-    figure, axes = plt.subplots(1, n, figsize=(width * n, height), layout="constrained", squeeze=False, **options)
-    return figure, list(axes[0])
 
 
 def interval(ax: Any, x: Any, table: Any, colour: str, label: str, style: str = "-") -> None:
@@ -37,5 +29,4 @@ def save(figure: Any, out: Path, suffix: str = ".svg") -> Path:
     path = out.with_suffix(suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if suffix == ".svg" else None)
-    plt.close(figure)
     return path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trajkit.detection.design import Rows
 from trajkit.detection.outcome import OutcomeClassifier
 from trajkit.detection.prefix_model import PrefixModel
 
@@ -36,8 +37,6 @@ def contributions(model: PrefixModel, frame: pd.DataFrame) -> dict[str, np.ndarr
     the step, times the task, its being missing) are added up, less what they are in the average training row. With the
     log-odds of that row they add up to those of `frame`.
     """
-    from trajkit.detection.design import Rows
-
     rows = Rows.of_frame(frame, model.map_.sets)
     design = model.map_.matrix(rows) - model.centre_
     coef = model.coef_ if len(model.classes_) > 2 else np.concatenate([-model.coef_, model.coef_]) / 2

@@ -112,10 +112,10 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
                     continue
                 weights = group_draws(pair["group_id"], n_boot, 0)
                 value, low, high = interval(weighted_auc(y, pair[column], weights))
-                same = auc_within(y, pair[column].to_numpy(float), pair["n_steps"].to_numpy(int), weights)
+                same = interval(auc_within(y, pair[column].to_numpy(float), pair["n_steps"].to_numpy(int), weights))
                 rows.append({
                     "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
-                    "high": high, "same": spread(*interval(same)), "same_is": above(*interval(same)[1:], 0.5),
+                    "high": high, "same": spread(*same),
                 })  # fmt: skip
     return pd.DataFrame(rows)
 

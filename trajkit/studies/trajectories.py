@@ -52,6 +52,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     spaces, explained = spaces_of(known, advance)
     metrics = {name: metrics_of(paths) for name, paths in spaces.items()}
     rows, same_length = [], {}
+    signs: dict[str, set[int]] = {metric: set() for metric in METRICS}  # of each space: 1, −1, or 0 for not told
     for metric in METRICS:
         own = metrics[OWN][metric]
         for name, found in metrics.items():
@@ -60,6 +61,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             both = has & np.isfinite(value) & np.isfinite(own)
             like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
             area = interval(weighted_auc(failed[has], value[has], weights[:, has]))
+            signs[metric].add(1 if area[1] > 0.5 else -1 if area[2] < 0.5 else 0)
             matched = interval(auc_within(failed[has], value[has], length[has], weights[:, has]))
             if name == OWN:
                 same_length[metric] = above(*matched[1:], 0.5)
@@ -84,7 +86,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             f"Paths in the paper's space from five angles: the first {DRAWN} groups with a run of three steps or more, "
             "each run from its own start, light to dark, its end a dot; nats, one scale": _picture(known)
         },
-        _reading(metrics, failed, weights, same_length),
+        _reading(signs, same_length),
     )
 
 
@@ -149,17 +151,7 @@ def _median(value: NDArray[np.float64], mine: NDArray[np.bool_]) -> str:
     return f"{np.median(value[has]):.3g}" if has.any() else "–"
 
 
-def _reading(
-    metrics: dict[str, dict[str, NDArray[np.float64]]], failed: Any, weights: Any, same_length: dict[str, str]
-) -> tuple[str, ...]:
-    signs = {}
-    for metric in METRICS:
-        by_space = []
-        for found in metrics.values():
-            has = ~np.isnan(found[metric])
-            _, low, high = interval(weighted_auc(failed[has], found[metric][has], weights[:, has]))
-            by_space.append(1 if low > 0.5 else -1 if high < 0.5 else 0)
-        signs[metric] = set(by_space)
+def _reading(signs: dict[str, set[int]], same_length: dict[str, str]) -> tuple[str, ...]:
     turned = [name for name, found in signs.items() if {1, -1} <= found]
     lost = [name for name, found in signs.items() if 0 in found and len(found) > 1]
     firm = [name for name, found in signs.items() if len(found) == 1 and 0 not in found]
