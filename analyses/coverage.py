@@ -19,9 +19,9 @@ from scipy.stats import norm
 from analyses.common import write
 from trajkit.detection.evaluation import select_steps
 from trajkit.detection.probabilities import gains, probability_scores
-from trajkit.detection.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median, wilson
 from trajkit.progress import progress
 from trajkit.stats import auc, compare, regress
+from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median, wilson
 
 SHIFT = 0.7
 """How far the scores of failing runs lie above those of successful ones, in sd of a run."""

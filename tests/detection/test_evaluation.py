@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,50 +8,10 @@ from sklearn.metrics import roc_auc_score
 from trajkit.detection import auc_by_fraction, auc_by_step, outcome_auc
 from trajkit.detection.evaluation import abstention, plain_scores
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, power, tokens_saved
-from trajkit.detection.resampling import group_draws, interval, weighted_auc, weighted_median, wilson
 from trajkit.errors import InputError
+from trajkit.stats.resampling import wilson
 
 from .world import make_frame, random_walks
-
-
-def test_the_weighted_auc_is_the_auc_of_the_repeated_rows() -> None:
-    rng = np.random.default_rng(0)
-    y, score = rng.integers(0, 2, 60), rng.integers(0, 8, 60).astype(float)  # many ties
-    score[:3] = np.inf
-    groups = rng.integers(0, 12, 60)
-    weights = group_draws(groups, 20, seed=1)
-    areas = weighted_auc(y, score, weights)
-    for area, weight in zip(areas, weights, strict=True):
-        rows = np.repeat(np.arange(60), weight.astype(int))
-        assert area == pytest.approx(roc_auc_score(y[rows], np.minimum(score[rows], 1e9)))
-
-
-def test_a_draw_takes_whole_groups_and_keeps_their_number() -> None:
-    groups = np.repeat([3, 5, 9, 11], [1, 4, 2, 3])
-    weights = group_draws(groups, 50, seed=0)
-    assert (weights[0] == 1).all()
-    first = weights[:, [0, 1, 5, 7]]
-    assert (first.sum(axis=1) == 4).all()
-    np.testing.assert_array_equal(weights, first[:, np.repeat([0, 1, 2, 3], [1, 4, 2, 3])])
-
-
-def test_the_group_interval_is_wider_than_if_repeats_were_independent() -> None:
-    rng = np.random.default_rng(0)
-    y, score = np.repeat(rng.integers(0, 2, 40), 10), np.repeat(rng.normal(size=40), 10)
-    grouped = interval(weighted_auc(y, score, group_draws(np.repeat(np.arange(40), 10), 300, 0)))
-    naive = interval(weighted_auc(y, score, group_draws(np.arange(400), 300, 0)))
-    assert grouped[2] - grouped[1] > 2 * (naive[2] - naive[1])
-
-
-def test_one_class_only_has_no_auc() -> None:
-    assert np.isnan(weighted_auc([1, 1], [0.1, 0.2], np.ones((3, 2)))).all()
-    assert np.isnan(weighted_auc([], [], np.ones((3, 0)))).all()
-
-
-def test_wilson_and_the_weighted_median_by_hand() -> None:
-    np.testing.assert_allclose(wilson(5, 50), (0.0434752, 0.2136023), atol=1e-6)
-    assert wilson(0, 0) == (0.0, 1.0)
-    np.testing.assert_array_equal(weighted_median([3.0, 1.0, 2.0], np.array([[1, 1, 1], [5, 1, 1.0]])), [2, 3])
 
 
 def test_path_length_tells_walks_of_other_length_at_a_fraction_and_not_at_a_fixed_step() -> None:
@@ -194,12 +152,3 @@ def test_a_median_of_few_groups_has_no_interval(watched: pd.DataFrame) -> None:
     many = pd.concat([more, more.assign(group_id=more["group_id"] + "x")])
     row = tokens_saved(many, n_boot=50).set_index("runs").loc["all failing"]
     assert row["low"] <= row["median"] <= row["high"]
-
-
-def test_five_hundred_resamples_of_eight_hundred_runs_take_a_moment() -> None:
-    rng = np.random.default_rng(0)
-    began = time.perf_counter()
-    weights = group_draws(rng.integers(0, 200, 800), 500, 0)
-    for _ in range(10):
-        weighted_auc(rng.integers(0, 2, 800), rng.normal(size=800), weights)
-    assert time.perf_counter() - began < 3

@@ -20,7 +20,7 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "trajectory": ("path_length", "net_displacement", "tortuosity", "straightness", "mean_step", "switch_rate"),
     "concentration": ("concentration", "concentration_mean", "concentration_slope", "concentration_sd"),
     "uncertainty": ("logprob_mean", "entropy_mean"),
-    "length": ("n_tokens",),  # and the step itself, as s and s²
+    "length": ("n_tokens",),  # and the step itself: a level of each bin of steps
     "task": (),  # the one-hot of task_set, and its product with every other feature
 }
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
@@ -85,7 +85,9 @@ class FeatureMap:
     capped. In a bin a feature is made finite (log1p of lengths, tokens and of tortuosity capped at 1,000, whose +inf
     becomes the cap), standardised by the bin's mean and sd, and clipped to ±5; what is still not finite becomes 0, and
     where missing values vary inside a bin of the training rows, a centred indicator column says so. Every feature also
-    enters multiplied by the standardised step s, and by the one-hot of the task where that set is asked for.
+    enters multiplied by s and s², s the standardised logarithm of the step, so that what it says may change as a run
+    goes on, and by the one-hot of the task where that set is asked for. The set `length` adds s, s² and the one-hot of
+    the bin: with it, and only with it, risks are calibrated at every step.
 
     first_steps: (B,) first step of each bin. mean, sd, missing: (B, F). flagged: (F,) has an indicator.
     """
@@ -116,24 +118,22 @@ class FeatureMap:
                 if here.any():
                     mean[b, j], spread = column[here].mean(), column[here].std()
                     sd[b, j] = spread if spread > 1e-9 * abs(mean[b, j]) else 1.0
-        capped = np.minimum(rows.steps, first_steps[-1])
+        s = np.log(np.minimum(rows.steps, first_steps[-1]))
         flagged = np.asarray(((missing > 0) & (missing < 1)).any(axis=0), dtype=bool)
         tasks = tuple(sorted(set(rows.tasks))) if "task" in sets else ()
-        step_sd = float(capped.std()) or 1.0
-        return cls(sets, first_steps, mean, sd, missing, flagged, float(capped.mean()), step_sd, tasks)
+        return cls(sets, first_steps, mean, sd, missing, flagged, float(s.mean()), float(s.std()) or 1.0, tasks)
 
     @property
     def width(self) -> int:
         """P, the number of design columns."""
-        features = self.mean.shape[1]
-        return 2 * features + int(self.flagged.sum()) + 2 * ("length" in self.sets) + len(self.tasks) * (1 + features)
+        return len(self.owners())
 
     def owners(self) -> list[str]:
         """The feature that each column of `matrix` belongs to; `step` and `task` for those that are of no feature."""
         columns = list(columns_of(self.sets))
         flags = [column for column, flagged in zip(columns, self.flagged, strict=True) if flagged]
-        own = [*columns, *columns, *flags, *(["step"] * 2 if "length" in self.sets else [])]
-        return own + ["task"] * len(self.tasks) + columns * len(self.tasks)
+        levels = ["step"] * (2 + len(self.first_steps)) if "length" in self.sets else []
+        return [*columns * 3, *flags, *levels, *["task"] * 3 * len(self.tasks), *columns * len(self.tasks)]
 
     def usual(self, steps: Floats) -> dict[str, Floats]:
         """For each feature, (n,) its mean over training rows at each of `steps`, in the feature's own unit.
@@ -154,14 +154,15 @@ class FeatureMap:
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
         z = np.where(known, np.clip(scaled, -Z_CAP, Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
-        s = ((np.minimum(rows.steps, self.first_steps[-1]) - self.step_mean) / self.step_sd)[:, None]
-        parts = [z, z * s, flags]
+        s = ((np.log(np.minimum(rows.steps, self.first_steps[-1])) - self.step_mean) / self.step_sd)[:, None]
+        parts = [z, z * s, z * s**2, flags]
         if "length" in self.sets:
-            parts += [s, s * s]
+            parts += [s, s**2, bins[:, None] == np.arange(len(self.first_steps))]
         if "task" in self.sets:
             hot = np.array([[task == known_task for known_task in self.tasks] for task in rows.tasks], float)
             hot = hot.reshape(len(z), len(self.tasks))
-            parts += [hot, (hot[:, :, None] * z[:, None, :]).reshape(len(z), len(self.tasks) * z.shape[1])]
+            products = (hot[:, :, None] * z[:, None, :]).reshape(len(z), len(self.tasks) * z.shape[1])
+            parts += [hot, hot * s, hot * s**2, products]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     def to_state(self) -> dict[str, Any]:

@@ -23,9 +23,10 @@ class EarlyFailurePredictor(PrefixModel):
     '+'. C: inverse strength of the L2 penalty, as in scikit-learn. min_runs: training rows that a step needs for a
     scale of its own; rarer, later steps share one (the capped horizon).
 
-    Rows are runs × steps, as `trajkit.features(traces)` gives; a run's rows share a weight of 1, so long runs do not
-    dominate. Features are standardised per step, so no feature can win by growing with the step; only the set `length`
-    tells the model how long the run has become.
+    Rows are runs × steps, as `trajkit.features(traces)` gives, each of the same weight: with weights that depend on the
+    run's length, risks would be those of another mix of runs than the one that reaches a step. Features are
+    standardised per step, so no feature can win by growing with the step; only the set `length` tells the model how
+    long the run has become, and only with it are risks calibrated at every step.
     """
 
     def __init__(self, features: str = DEFAULT_FEATURES, C: float = 0.1, min_runs: int = 30) -> None:

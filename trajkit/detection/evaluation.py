@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trajkit.detection.resampling import Floats, auc_within, group_draws, interval, weighted_auc
 from trajkit.detection.splits import failures
 from trajkit.errors import InputError
+from trajkit.stats.resampling import Floats, auc_within, group_draws, interval, weighted_auc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,20 +115,20 @@ def outcome_auc(
 
     labels = np.asarray(outcomes, dtype=str)
     keep = np.isin(labels, list(classes))
-    labels, weights = labels[keep], group_draws(np.asarray(groups)[keep], n_boot, seed)
+    labels, draws = labels[keep], group_draws(np.asarray(groups)[keep], n_boot, seed)
     stratum = np.zeros(len(labels), int) if strata is None else np.asarray(strata)[keep]
     table = []
     for method, values in probabilities.items():
         proba = np.asarray(values, dtype=float)[keep]
         if proba.shape != (len(labels), len(classes)):
             raise InputError(f"the probabilities of {method!r} must be (n, {len(classes)}); got {np.shape(values)}.")
-        draws = np.stack(
+        areas = np.stack(
             [
-                auc_within((labels == name).astype(float), p, stratum, weights)
+                auc_within((labels == name).astype(float), p, stratum, draws)
                 for name, p in zip(classes, proba.T, strict=True)
             ]
         )
-        for name, area in [("macro", draws.mean(axis=0)), *zip(classes, draws, strict=True)]:
+        for name, area in [("macro", areas.mean(axis=0)), *zip(classes, areas, strict=True)]:
             value, low, high = interval(area)
             n = len(labels) if name == "macro" else int((labels == name).sum())
             table.append({"method": method, "outcome": name, "n_runs": n, "auc": value, "low": low, "high": high})
@@ -176,11 +176,11 @@ def _auc_table(
     table = []
     for label, rows in selected:
         rows = rows[~np.isnan(failed[rows])]
-        weights = group_draws(groups[rows], n_boot, seed)
+        draws = group_draws(groups[rows], n_boot, seed)
         for method, score in columns.items():
             known = ~np.isnan(score[rows])
             y = failed[rows][known]
-            value, low, high = interval(weighted_auc(y, score[rows][known], weights[:, known]))
+            value, low, high = interval(weighted_auc(y, score[rows][known], draws.of(known)))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
             table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
     empty = ["method", "n_runs", "n_failures", "n_scored", "auc", "low", "high"]

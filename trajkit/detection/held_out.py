@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.detection.early_failure import EarlyFailurePredictor
-from trajkit.detection.resampling import Floats
 from trajkit.detection.splits import failures, group_folds
 from trajkit.errors import InputError
+from trajkit.stats.resampling import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

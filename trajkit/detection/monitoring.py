@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajkit.detection.monitor import Monitor
-from trajkit.detection.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
 from trajkit.detection.splits import failures
+from trajkit.stats.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
 
 MIN_MEDIAN_GROUPS = 6
 """Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""

@@ -41,9 +41,7 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
             raise InputError(f"{name}.fit needs runs of at least two classes; found {found} in {len(y)} rows.")
         rows = Rows.of_frame(X, sets)
         self.map_ = FeatureMap.learn(sets, rows, self.min_runs)
-        weight = run_weights(X)
-        if sample_weight is not None:
-            weight = weight * np.asarray(sample_weight, dtype=float)
+        weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         model, design = LogisticRegression(C=self.C, max_iter=2000), self.map_.matrix(rows)
         model.fit(design, y, sample_weight=weight)
         self.centre_ = np.average(design, axis=0, weights=weight) if weight.any() else np.zeros(design.shape[1])
@@ -105,14 +103,5 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         rows = 1 if len(classes) == 2 else len(classes)
         model.coef_ = read_array(state, "coef", (rows, model.map_.width))
         model.intercept_ = read_array(state, "intercept", (rows,))
-        there = "centre" in state  # not in what versions before 0.2 saved
-        model.centre_ = read_array(state, "centre", (model.map_.width,)) if there else np.zeros(model.map_.width)
+        model.centre_ = read_array(state, "centre", (model.map_.width,))
         return model
-
-
-def run_weights(X: pd.DataFrame) -> Floats:
-    """(n,) 1 / rows of the run, so that each run weighs 1 however long; ones where there is no transcript_id."""
-    if "transcript_id" not in X.columns:
-        return np.ones(len(X))
-    _, code, counts = np.unique(X["transcript_id"].to_numpy(str), return_inverse=True, return_counts=True)
-    return 1.0 / counts[code]

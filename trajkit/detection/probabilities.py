@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from trajkit.detection.evaluation import Selected
-from trajkit.detection.resampling import Floats, auc_within, group_draws, interval, pairs_within, weighted_mean
 from trajkit.detection.splits import failures
+from trajkit.stats.resampling import Draws, Floats, auc_within, group_draws, interval, pairs_within, weighted_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,17 +37,17 @@ def probability_scores(
     table = []
     for label, rows in selected:
         y = failed[rows]
-        weights = group_draws(groups[rows], n_boot, seed)
-        rate = weighted_mean(y, weights)
+        draws = group_draws(groups[rows], n_boot, seed)
+        rate = weighted_mean(y, draws)
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())}
         figures = {BASE_RATE: (rate, rate * (1 - rate))} | {
-            method: (average_precision(y, risk[rows], weights), weighted_mean((risk[rows] - y) ** 2, weights))
+            method: (average_precision(y, risk[rows], draws), weighted_mean((risk[rows] - y) ** 2, draws))
             for method, risk in risks.items()
         }
         for method, (precision, brier) in figures.items():
             row: dict[str, Any] = {"method": method, **label, **counts}
-            for name, draws in (("average_precision", precision), ("brier", brier)):
-                row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(draws)
+            for name, drawn in (("average_precision", precision), ("brier", brier)):
+                row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(drawn)
             table.append(row)
     return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
 
@@ -66,8 +66,8 @@ def gains(
     stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
     table = []
     for label, rows in selected:
-        y, weights = failed[rows], group_draws(groups[rows], n_boot, seed)
-        first, second = (auc_within(y, score[rows], stratum[rows], weights) for score in (better, than))
+        y, draws = failed[rows], group_draws(groups[rows], n_boot, seed)
+        first, second = (auc_within(y, score[rows], stratum[rows], draws) for score in (better, than))
         gain, low, high = interval(first - second)
         counts = {"n_runs": len(rows), "n_failures": int(y.sum()), "auc": first[0], "auc_than": second[0]}
         table.append({**label, **counts, "gain": gain, "low": low, "high": high})
@@ -94,11 +94,11 @@ def matched_auc(
     stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
     table = []
     for label, rows in selected:
-        weights = group_draws(groups[rows], n_boot, seed)
+        draws = group_draws(groups[rows], n_boot, seed)
         for method, score in scores.items():
             known = ~np.isnan(score[rows])
             here = rows[known]
-            wins, pairs = pairs_within(failed[here], score[here], stratum[here], weights[:, known])
+            wins, pairs = pairs_within(failed[here], score[here], stratum[here], draws.of(known))
             value, low, high = interval(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
             counts["pairs"] = int(pairs[0])
@@ -128,16 +128,19 @@ def calibration(
     return pd.DataFrame(table)
 
 
-def average_precision(y: Floats, score: Floats, weights: Floats) -> Floats:
-    """(B,) average precision under each of B weightings (B, n), ties taken together; NaN where nothing failed.
+def average_precision(y: Floats, score: Floats, draws: Draws) -> Floats:
+    """(B,) average precision, ties taken together; NaN where nothing failed.
 
     Σ (recall_i − recall_{i−1}) · precision_i over thresholds, as scikit-learn's.
     """
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(score) else np.zeros(0, int)
-    hits = np.cumsum(weights[:, order] * y[order], 1)[:, ends]
-    taken = np.cumsum(weights[:, order], 1)[:, ends]
-    total = hits[:, -1:] if hits.shape[1] else np.zeros((len(weights), 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(taken > 0, hits / taken, 0)
-        return np.asarray((np.diff(hits, axis=1, prepend=0) * precision).sum(1) / total[:, 0])
+    found = np.full(len(draws), np.nan)
+    for block in draws.blocks() if len(score) else ():
+        weights = draws.weights(block, order)
+        hits = np.cumsum(weights * y[order], axis=1)[:, ends]
+        taken = np.cumsum(weights, axis=1, dtype=float)[:, ends]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = np.where(taken > 0, hits / taken, 0)
+            found[block] = (np.diff(hits, axis=1, prepend=0) * precision).sum(1) / hits[:, -1]
+    return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,7 @@ def share_interval(row: Mapping[Any, Any]) -> tuple[float, float]:
 
     Where all runs agree a bootstrap interval has no width; Wilson's takes its place there.
     """
-    from trajkit.detection.resampling import wilson
+    from trajkit.stats.resampling import wilson
 
     if row["low"] == row["high"] and row["n"]:
         return wilson(round(row["rate"] * row["n"]), int(row["n"]))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.detection.resampling import group_draws, interval, weighted_mean
 from trajkit.detection.splits import failures
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Table, percent
+from trajkit.stats.resampling import group_draws, interval, weighted_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
+from trajkit.stats.resampling import group_draws, interval, weighted_auc
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
 
     Without `groups` the rows are taken as independent and the interval is DeLong's (Biometrics 44, 1988; the rank form
     of Sun & Xu 2014), clipped to [0, 1]. With `groups`, whole groups are resampled (percentile bootstrap, `n_boot`
-    draws, `seed`). Rows with a NaN score are dropped. Raises InputError when a class is missing.
+    draws, `seed`); with fewer than MIN_GROUPS of them there is no interval. Rows with a NaN score are dropped. Raises
+    InputError when a class is missing.
     """
     labels, scores = np.asarray(y, dtype=float), np.asarray(score, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:
@@ -43,28 +45,9 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
     if groups is None:
         value, low, high = _delong(positive, scores)
         return AUC(value, low, high, n_pos, n_neg, "DeLong")
-    value = _weighted_auc(positive, scores, np.ones((1, len(scores))))[0]
-    _, member = np.unique(np.asarray(groups)[kept], return_inverse=True)
-    rng = np.random.default_rng(seed)
-    n = member.max() + 1
-    times = rng.multinomial(n, np.full(n, 1 / n), n_boot)  # (n_boot, groups): how often each is drawn
-    blocks = [_weighted_auc(positive, scores, times[i : i + 100, member]) for i in range(0, n_boot, 100)]  # for memory
-    draws = np.concatenate(blocks)
-    draws = draws[~np.isnan(draws)]
-    low, high = np.quantile(draws, (0.025, 0.975)) if len(draws) and n > 1 else (np.nan, np.nan)
-    return AUC(float(value), float(low), float(high), n_pos, n_neg, "group bootstrap")
-
-
-def _weighted_auc(positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray) -> NDArray[np.float64]:
-    """AUC of each row of `weights` (B, n), rows counted that often; NaN where a class has no weight."""
-    values, level = np.unique(scores, return_inverse=True)
-    order = np.argsort(level, kind="stable")
-    starts = np.searchsorted(level[order], np.arange(len(values)))
-    up = np.add.reduceat((weights * positive)[:, order], starts, axis=1)  # (B, levels)
-    down = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
-    below = np.cumsum(down, 1) - down
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (up * (below + down / 2)).sum(1) / (up.sum(1) * down.sum(1))
+    draws = group_draws(np.asarray(groups)[kept], n_boot, seed)
+    value, low, high = interval(weighted_auc(positive, scores, draws))
+    return AUC(value, low, high, n_pos, n_neg, "group bootstrap")
 
 
 def _delong(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
+from trajkit.stats.resampling import MIN_GROUPS, Draws, group_draws, interval, weighted_auc
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Correction = Literal["holm", "bonferroni", "fdr_bh"]
-MIN_GROUPS = 10
-"""Groups that each side needs for an interval: resampling fewer understates how much another sample could differ."""
 _BLOCK = 500_000
 """Numbers that are permuted at a time."""
 
@@ -28,6 +27,7 @@ def compare(
     correction: Correction = "holm",
     *,
     n_resamples: int = 2000,
+    n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare `metric` between every two values of `by`; one row a pair.
@@ -36,9 +36,10 @@ def compare(
     independent, which runs of one image are not. p_group_means: the same test on one number a group and outcome, the
     mean of its runs; a group that holds both outcomes counts on both sides, and the pairing is not used.
     p_permutation: two-sided, of the difference in mean ranks, when the labels of whole groups are shuffled among groups
-    of equal size and then within each group; p_corrected corrects it over the pairs. cliffs_delta: P(a > b) − P(a < b),
-    in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups, NaN where a side has fewer than
-    MIN_GROUPS groups, or all resamples agree (as when no value of a lies beyond one of b): they say nothing there.
+    of equal size and then within each group, `n_resamples` times; p_corrected corrects it over the pairs.
+    cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
+    `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups, or all resamples agree (as when no value of a
+    lies beyond one of b): they say nothing there.
     Raises InputError when a column is missing, fewer than two outcomes are there, or the correction is unknown.
     """
     import pandas as pd
@@ -61,17 +62,15 @@ def compare(
         is_a = (pair[by] == a).to_numpy()
         member = np.unique(pair[groups].to_numpy(), return_inverse=True)[1]
         means_a, means_b = (_group_means(values[side], member[side]) for side in (is_a, ~is_a))
-        rng = np.random.default_rng(seed)
-        low, high = _delta_interval(values, is_a, member, n_resamples, rng)
+        delta, low, high = _delta(values, is_a, member, group_draws(member, n_boot, seed))
         rows.append({
             "metric": metric, "a": a, "b": b, "n_a": int(is_a.sum()), "n_b": int((~is_a).sum()),
             "mean_a": values[is_a].mean(), "mean_b": values[~is_a].mean(),
             "median_a": np.median(values[is_a]), "median_b": np.median(values[~is_a]),
             "p_mannwhitney": float(mannwhitneyu(values[is_a], values[~is_a]).pvalue),
             "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue),
-            "p_permutation": _permutation_p(values, is_a, member, n_resamples, rng),
-            "cliffs_delta": float(_delta(values, is_a, np.ones((1, len(values))))[0]),
-            "delta_low": low, "delta_high": high,
+            "p_permutation": _permutation_p(values, is_a, member, n_resamples, seed),
+            "cliffs_delta": delta, "delta_low": low, "delta_high": high,
         })  # fmt: skip
     table = pd.DataFrame(rows)
     corrected = multipletests(table["p_permutation"], method=correction)[1]
@@ -84,27 +83,17 @@ def _group_means(values: NDArray[Any], member: NDArray[Any]) -> NDArray[np.float
     return np.bincount(at, values) / np.bincount(at)
 
 
-def _delta(values: NDArray[Any], is_a: NDArray[np.bool_], weights: NDArray[Any]) -> NDArray[np.float64]:
-    from trajkit.stats.auc import _weighted_auc
-
-    return 2 * _weighted_auc(is_a, values, weights) - 1
-
-
-def _delta_interval(
-    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    if min(len(np.unique(member[side])) for side in (is_a, ~is_a)) < MIN_GROUPS:
-        return np.nan, np.nan
-    n = member.max() + 1
-    times = rng.multinomial(n, np.full(n, 1 / n), n_resamples)  # (n_resamples, groups): how often each is drawn
-    blocks = [_delta(values, is_a, times[i : i + 100, member]) for i in range(0, n_resamples, 100)]  # for memory
-    draws = np.concatenate(blocks)
-    low, high = np.nanquantile(draws, (0.025, 0.975))
-    return (float(low), float(high)) if low < high else (np.nan, np.nan)
+def _delta(
+    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], draws: Draws
+) -> tuple[float, float, float]:
+    """Cliff's delta and its interval."""
+    delta, low, high = interval(2 * weighted_auc(is_a, values, draws) - 1)
+    few = min(len(np.unique(member[side])) for side in (is_a, ~is_a)) < MIN_GROUPS
+    return (delta, np.nan, np.nan) if few or not low < high else (delta, low, high)
 
 
 def _permutation_p(
-    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, rng: np.random.Generator
+    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, seed: int
 ) -> float:
     """Shuffle group label profiles among groups of equal size, then labels within groups; p = (1 + hits) / (1 + n).
 
@@ -113,6 +102,7 @@ def _permutation_p(
     """
     from scipy.stats import rankdata
 
+    rng = np.random.default_rng(seed)
     rank = rankdata(values)
     rank -= rank.mean()
     order = np.argsort(member, kind="stable")

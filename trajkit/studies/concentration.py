@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trajkit.detection.resampling import auc_within, group_draws, interval, weighted_auc, weighted_mean
 from trajkit.detection.splits import compared_outcomes
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_auc, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
@@ -62,8 +62,8 @@ def _by_step(frame: pd.DataFrame, n_boot: int) -> pd.DataFrame:
     for (outcome, step), mine in frame[frame["concentration"].notna()].groupby(["outcome", "step"]):
         if len(mine) < MIN_RUNS:
             continue
-        weights = group_draws(mine["group_id"], n_boot, 0)
-        value, low, high = interval(weighted_mean(mine["concentration"], weights))
+        draws = group_draws(mine["group_id"], n_boot, 0)
+        value, low, high = interval(weighted_mean(mine["concentration"], draws))
         rows.append({"outcome": outcome, "step": step, "runs": len(mine), "value": value, "low": low, "high": high})
     return pd.DataFrame(rows, columns=["outcome", "step", "runs", "value", "low", "high"])
 
@@ -110,9 +110,9 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
                 y = (pair["outcome"] == outcome).to_numpy().astype(np.float64)
                 if not 0 < y.sum() < len(y):
                     continue
-                weights = group_draws(pair["group_id"], n_boot, 0)
-                value, low, high = interval(weighted_auc(y, pair[column], weights))
-                same = interval(auc_within(y, pair[column].to_numpy(float), pair["n_steps"].to_numpy(int), weights))
+                draws = group_draws(pair["group_id"], n_boot, 0)
+                value, low, high = interval(weighted_auc(y, pair[column], draws))
+                same = interval(auc_within(y, pair[column].to_numpy(float), pair["n_steps"].to_numpy(int), draws))
                 rows.append({
                     "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
                     "high": high, "same": spread(*same),

@@ -45,7 +45,7 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
         some = known[np.isfinite(known[metric].to_numpy(float))]
         if some["outcome"].nunique() < 2 or some[metric].nunique() < 2:
             continue
-        compared.append(compare(some, metric, n_resamples=max(n_boot, PERMUTATIONS)))
+        compared.append(compare(some, metric, n_resamples=PERMUTATIONS, n_boot=n_boot))
         covariates = ("task_set",) if metric in LENGTH else ("n_tokens", "task_set")
         try:
             adjusted.append(regress(some, metric, covariates=covariates))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from trajkit.detection.evaluation import outcome_auc
 from trajkit.detection.explanation import contributions, explain
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier, last_steps
-from trajkit.detection.resampling import Floats, auc_within, group_draws, interval, weighted_mean
 from trajkit.detection.splits import group_folds
 from trajkit.errors import InputError
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
+from trajkit.stats.resampling import Draws, Floats, auc_within, group_draws, interval, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
@@ -69,7 +69,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
             advance(name)
         borders = _borders(level[fit], spread_[fit], labels[fit])
         rule[test] = _rule(level[test], spread_[test], borders)
-    weights = group_draws(groups, n_boot, 0)
+    draws = group_draws(groups, n_boot, 0)
     areas = outcome_auc(labels, probabilities, classes, groups, n_boot, strata=fold)
     best = probabilities[ALL]
     answered = np.array(classes)[best.argmax(1)]
@@ -79,7 +79,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
             labels, answered, classes
         ),
         f"The same with abstention at an error of {TARGET_ERROR:.0%}": _confusion(labels, decided, [*classes, ABSTAIN]),
-        "Error among the answered, against the share answered": _coverage(labels, answered, best.max(1), weights),
+        "Error among the answered, against the share answered": _coverage(labels, answered, best.max(1), draws),
         "By task family: macro AUC of all features, and of the baselines together": _families(
             ends, labels, probabilities, classes, fold, n_boot
         ),
@@ -88,7 +88,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
     failing = [name for name in KINDS if name in present]
     if len(failing) == 2:
         tables["The paper's reading: fixation and wandering against what failing runs were"] = _agreement(
-            labels, rule, weights
+            labels, rule, draws
         )
         direct = _direct(labels, level, spread_, ends, n_boot)
         tables["Level and spread of concentration: AUC of hallucination against reasoning failure, by task family"] = (
@@ -146,7 +146,7 @@ def _confusion(labels: NDArray[Any], said: NDArray[Any], columns: Sequence[str])
     return rows
 
 
-def _coverage(labels: NDArray[Any], answered: NDArray[Any], sure: Floats, weights: Floats) -> list[dict[str, Any]]:
+def _coverage(labels: NDArray[Any], answered: NDArray[Any], sure: Floats, draws: Draws) -> list[dict[str, Any]]:
     order = np.argsort(-sure, kind="stable")
     wrong = (answered != labels).astype(float)
     always = (labels != _commonest(labels)).astype(float)
@@ -155,7 +155,7 @@ def _coverage(labels: NDArray[Any], answered: NDArray[Any], sure: Floats, weight
         rows_in = order[: max(1, round(share * len(order)))]
         rows.append({
             "share answered": f"{share:.0%}",
-            "error": spread(*interval(weighted_mean(wrong[rows_in], weights[:, rows_in]))),
+            "error": spread(*interval(weighted_mean(wrong[rows_in], draws.of(rows_in)))),
             f"error of always saying {outcome_name(_commonest(labels))}, same runs": f"{always[rows_in].mean():.2f}",
         })  # fmt: skip
     return rows
@@ -189,7 +189,7 @@ def _families(
     return rows
 
 
-def _agreement(labels: NDArray[Any], rule: NDArray[Any], weights: Floats) -> list[dict[str, Any]]:
+def _agreement(labels: NDArray[Any], rule: NDArray[Any], draws: Draws) -> list[dict[str, Any]]:
     rows = []
     for place, kind in (("fixation", "hallucination"), ("wandering", "reasoning_failure"), ("neither", None)):
         here = rule == place
@@ -197,14 +197,12 @@ def _agreement(labels: NDArray[Any], rule: NDArray[Any], weights: Floats) -> lis
         for name in ("success", *KINDS):
             mine = labels == name
             if mine.any():
-                share = interval(weighted_mean(here[mine].astype(float), weights[:, mine]))
+                share = interval(weighted_mean(here[mine].astype(float), draws.of(mine)))
                 row[f"share of {outcome_name(name)}"] = spread(*share)
         failing = here & np.isin(labels, KINDS)
         if kind and failing.any():
             right = (labels[failing] == kind).astype(float)
-            row["of failing runs here, share that was it"] = spread(
-                *interval(weighted_mean(right, weights[:, failing]))
-            )
+            row["of failing runs here, share that was it"] = spread(*interval(weighted_mean(right, draws.of(failing))))
             row["share of it among all failing runs"] = f"{(labels[np.isin(labels, KINDS)] == kind).mean():.2f}"
         rows.append(row)
     return [{column: row.get(column, "–") for column in rows[0]} for row in rows]
@@ -227,9 +225,9 @@ def _direct(
         row["runs"] = " / ".join(str(int((labels[mine] == kind).sum())) for kind in KINDS)
         for word, value in (("level", level), ("spread", spread_)):
             has = mine & ~np.isnan(value)
-            weights = group_draws(ends["group_id"][has], n_boot, 0)
+            draws = group_draws(ends["group_id"][has], n_boot, 0)
             y = (labels[has] == KINDS[0]).astype(float)
-            area = interval(auc_within(y, value[has], stratum[has], weights))
+            area = interval(auc_within(y, value[has], stratum[has], draws))
             found = above(*area[1:], 0.5)
             row[f"{word} (the paper: {EXPECTED[word]} 0.5)"] = spread(*area)
             answers = {"above": "no, reversed", "below": "no, reversed", "no interval": "–"} | {EXPECTED[word]: "yes"}

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.resampling import (
+from trajkit.errors import InputError
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
+from trajkit.stats.resampling import (
+    Draws,
     auc_within,
     group_draws,
     interval,
@@ -15,8 +18,6 @@ from trajkit.detection.resampling import (
     weighted_mean,
     weighted_median,
 )
-from trajkit.errors import InputError
-from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
 from trajkit.studies.pictures import quiet_style, svg
 from trajkit.studies.runs import Runs, metrics_of
 from trajkit.studies.study import Advance, Study
@@ -48,7 +49,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     known = runs.known()
     table = known.table
     failed, groups = table["failed"].to_numpy(float), table["group_id"].to_numpy(str)
-    weights, length = group_draws(groups, n_boot, 0), table["n_steps"].to_numpy(int)
+    draws, length = group_draws(groups, n_boot, 0), table["n_steps"].to_numpy(int)
     spaces, explained = spaces_of(known, advance)
     metrics = {name: metrics_of(paths) for name, paths in spaces.items()}
     rows, same_length = [], {}
@@ -60,9 +61,9 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             has = ~np.isnan(value)
             both = has & np.isfinite(value) & np.isfinite(own)
             like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
-            area = interval(weighted_auc(failed[has], value[has], weights[:, has]))
+            area = interval(weighted_auc(failed[has], value[has], draws.of(has)))
             signs[metric].add(1 if area[1] > 0.5 else -1 if area[2] < 0.5 else 0)
-            matched = interval(auc_within(failed[has], value[has], length[has], weights[:, has]))
+            matched = interval(auc_within(failed[has], value[has], length[has], draws.of(has)))
             if name == OWN:
                 same_length[metric] = above(*matched[1:], 0.5)
             rows.append({
@@ -73,7 +74,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             })  # fmt: skip
         advance(metric)
     dependence = pd.DataFrame(rows)
-    paper = _paper_table(table, metrics[PAPER], weights)
+    paper = _paper_table(table, metrics[PAPER], draws)
     return Study(
         "trajectories",
         "The path of grounding",
@@ -124,7 +125,7 @@ def spaces_of(runs: Runs, advance: Advance) -> tuple[dict[str, list[NDArray[np.f
     return spaces, explained
 
 
-def _paper_table(table: pd.DataFrame, metrics: dict[str, NDArray[np.float64]], weights: Any) -> pd.DataFrame:
+def _paper_table(table: pd.DataFrame, metrics: dict[str, NDArray[np.float64]], draws: Draws) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
@@ -135,12 +136,12 @@ def _paper_table(table: pd.DataFrame, metrics: dict[str, NDArray[np.float64]], w
         for metric in ("path_length", "mean_step"):
             value = metrics[metric]
             has = mine & np.isfinite(value)
-            row[f"{metric}, mean (nats)"] = spread(*interval(weighted_mean(value[has], weights[:, has])))
+            row[f"{metric}, mean (nats)"] = spread(*interval(weighted_mean(value[has], draws.of(has))))
         value = metrics["tortuosity"]
         bounded, endless = mine & np.isfinite(value), mine & np.isinf(value)
-        row["tortuosity, mean"] = spread(*interval(weighted_mean(value[bounded], weights[:, bounded])))
+        row["tortuosity, mean"] = spread(*interval(weighted_mean(value[bounded], draws.of(bounded))))
         has = mine & ~np.isnan(value)
-        row["tortuosity, median"] = spread(*interval(weighted_median(value[has], weights[:, has])))
+        row["tortuosity, median"] = spread(*interval(weighted_median(value[has], draws.of(has))))
         row["tortuosity infinite"] = int(endless.sum())
         rows.append(row)
     return pd.DataFrame(rows)

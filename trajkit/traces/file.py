@@ -16,7 +16,7 @@ from trajkit.traces.rows import decode_trace
 from trajkit.traces.schema import SCHEMA, check_schema
 from trajkit.traces.trace import Trace
 
-REST = tuple(name for name in SCHEMA.names if name not in ("effects", "image"))
+REST = tuple(name for name in SCHEMA.names if name not in ("effects", "hidden", "image"))
 """The columns that `TraceFile.rest` holds."""
 
 _INDEX = ("transcript_id", "image_sha256", "n_steps", "n_regions", "effects")
@@ -36,6 +36,8 @@ class TraceFile:
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
         self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
         self._image_group = lru_cache(maxsize=4)(lambda group: self._read(("image",), group)["image"])
+        self._hidden_group = lru_cache(maxsize=1)(lambda group: self._read(("hidden",), group)["hidden"])
+        self._has_hidden = "hidden" in self._parquet.schema_arrow.names
 
     def _read(self, columns: Sequence[str], group: int | None = None) -> pa.Table:
         try:
@@ -110,19 +112,30 @@ class TraceFile:
 
     @cached_property
     def rest(self) -> pa.Table:
-        """Every column but effects and image, in one piece."""
-        there = set(self._parquet.schema_arrow.names)
-        return self._read([name for name in REST if name in there]).combine_chunks()
+        """Every column but effects, hidden states and image, in one piece."""
+        return self._read(REST).combine_chunks()
 
     def row(self, row: int, image: bytes | None) -> Trace:
         values, offsets = self.effects
         fields = self.rest.slice(row, 1).to_pylist()[0]
-        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], image, self.path)
+        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], self.hidden(row), image, self.path)
 
     def image(self, row: int) -> bytes | None:
+        group, at = self._place(row)
+        return self._image_group(group)[at].as_py()
+
+    def hidden(self, row: int) -> NDArray[np.float32] | None:
+        """The flat hidden states of a run; a null among them is NaN."""
+        if not self._has_hidden:
+            return None
+        group, at = self._place(row)
+        values = self._hidden_group(group)[at].values
+        return None if values is None else values.to_numpy(zero_copy_only=False)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """The row group of a row, and its number there."""
         group = int(np.searchsorted(self._group_ends, row, side="right"))
-        start = int(self._group_ends[group - 1]) if group else 0
-        return self._image_group(group)[row - start].as_py()
+        return group, row - (int(self._group_ends[group - 1]) if group else 0)
 
 
 def _line(error: BaseException) -> str:

@@ -51,8 +51,17 @@ def encode_trace(trace: Trace) -> dict[str, Any]:
     }
 
 
-def decode_trace(row: Mapping[str, Any], effects: NDArray[np.float32], image: bytes | None, path: Path) -> Trace:
-    """The Trace of a row; `effects` is the row's flat (T*K,) array. Raises TraceFormatError naming file and run."""
+def decode_trace(
+    row: Mapping[str, Any],
+    effects: NDArray[np.float32],
+    hidden: NDArray[np.float32] | None,
+    image: bytes | None,
+    path: Path,
+) -> Trace:
+    """The Trace of a row. Raises TraceFormatError naming file and run.
+
+    effects: flat (T*K,). hidden: flat (T*h,), None where none were kept.
+    """
     where = f"{path}: run {row['transcript_id']!r}"
     for name in SCHEMA.names:
         if name in row and row[name] is None and name not in NULLABLE:
@@ -77,7 +86,7 @@ def decode_trace(row: Mapping[str, Any], effects: NDArray[np.float32], image: by
         effects=effects.reshape(row["n_steps"], row["n_regions"]),  # (T, K)
         regions=decode_labels(row["regions"], row["n_regions"], where),
         image=image,
-        hidden=_hidden(row.get("hidden"), row["n_steps"], where),
+        hidden=_hidden(hidden, row["n_steps"], where),
         meta=meta,
     )
 
@@ -124,10 +133,9 @@ def decode_labels(png: bytes, n_regions: int, where: str) -> NDArray[np.integer[
     return labels
 
 
-def _hidden(flat: list[float] | None, n_steps: int, where: str) -> NDArray[np.float32] | None:
-    if flat is None:
+def _hidden(values: NDArray[np.float32] | None, n_steps: int, where: str) -> NDArray[np.float32] | None:
+    if values is None:
         return None
-    values = np.array(flat, np.float32)  # a null becomes NaN
     if not n_steps and not len(values):
         return np.zeros((0, 0), np.float32)
     if (len(values) % n_steps if n_steps else True) or not np.isfinite(values).all():

@@ -17,7 +17,6 @@ from trajkit.errors import InputError, TraceFormatError
 from trajkit.traces.atomic import to_table, write_file
 from trajkit.traces.file import REST, TraceFile
 from trajkit.traces.rows import encode_trace
-from trajkit.traces.schema import OPTIONAL
 from trajkit.traces.trace import Trace
 
 try:
@@ -83,9 +82,8 @@ class Traces(Sequence[Trace]):
 
     def column(self, name: str) -> list[Any]:
         """One scalar column of all runs (`group_id`, `outcome`, …) without decoding the runs."""
-        names = [known for known in REST if known not in OPTIONAL]
-        if name not in names:
-            raise InputError(f"The 'name' parameter of column must be one of {', '.join(names)}. Got {name!r} instead.")
+        if name not in REST:
+            raise InputError(f"The 'name' parameter of column must be one of {', '.join(REST)}. Got {name!r} instead.")
         return [value for file in self._files for value in file.rest[name].to_pylist()]
 
     def without_images(self) -> Iterator[Trace]:

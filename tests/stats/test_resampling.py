@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from trajkit.stats.resampling import (
+    Draws,
+    auc_within,
+    group_draws,
+    interval,
+    pairs_within,
+    weighted_auc,
+    weighted_mean,
+    weighted_median,
+    wilson,
+)
+
+
+def each(draws: Draws) -> list[np.ndarray]:
+    """The rows of every draw, as often as they were drawn."""
+    rows = np.arange(len(draws.member))
+    return [np.repeat(rows, draws.weights(slice(b, b + 1), rows)[0]) for b in range(len(draws))]
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[np.ndarray, np.ndarray, np.ndarray, Draws]:
+    """y, score with ties and infinities, stratum, draws; more rows than fit a block."""
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, 90), rng.integers(0, 8, 90).astype(float)
+    score[:3] = np.inf
+    return y, score, rng.integers(0, 3, 90), group_draws(rng.integers(0, 20, 90), 4000, seed=1)
+
+
+def test_every_draw_has_the_auc_of_its_repeated_rows(world) -> None:
+    y, score, _, draws = world
+    areas = weighted_auc(y, score, draws)
+    for area, rows in list(zip(areas, each(draws), strict=True))[::40]:
+        assert area == pytest.approx(roc_auc_score(y[rows], np.minimum(score[rows], 1e9)))
+
+
+def test_within_strata_pairs_are_counted_one_by_one(world) -> None:
+    y, score, stratum, draws = world
+    wins, pairs = pairs_within(y, score, stratum, draws)
+    for b, rows in list(enumerate(each(draws)))[::80]:
+        up, down = rows[y[rows] == 1], rows[y[rows] == 0]
+        same = stratum[up][:, None] == stratum[down]
+        right = (score[up][:, None] > score[down]) + (score[up][:, None] == score[down]) / 2
+        assert pairs[b] == same.sum()
+        assert wins[b] == pytest.approx((right * same).sum())
+
+
+def test_means_and_medians_are_those_of_the_repeated_rows(world) -> None:
+    values, draws = np.random.default_rng(2).normal(size=90), world[3]
+    means, medians = weighted_mean(values, draws), weighted_median(values, draws)
+    for b, rows in list(enumerate(each(draws)))[::80]:
+        assert means[b] == pytest.approx(values[rows].mean())
+        assert medians[b] == np.sort(values[rows])[(len(rows) - 1) // 2]
+
+
+def test_a_draw_takes_whole_groups_and_keeps_their_number() -> None:
+    draws = group_draws(np.repeat([3, 5, 9, 11], [1, 4, 2, 3]), 50, seed=0, min_groups=1)
+    assert draws.counts.shape == (51, 4)
+    assert (draws.counts[0] == 1).all()
+    assert (draws.counts.sum(axis=1) == 4).all()
+    taken = draws.weights(slice(1, 51), np.arange(10))
+    np.testing.assert_array_equal(taken, taken[:, [0, 1, 5, 7]][:, np.repeat([0, 1, 2, 3], [1, 4, 2, 3])])
+    assert np.ptp(taken) > 0
+
+
+def test_groups_are_drawn_with_equal_chances() -> None:
+    counts = group_draws(np.arange(25), 4000, seed=3).counts[1:]
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)  # 5 standard errors
+    assert counts.var() == pytest.approx(1 - 1 / 25, abs=0.03)
+
+
+def test_few_groups_have_no_interval() -> None:
+    few, enough = np.repeat(np.arange(9), 20), np.repeat(np.arange(10), 18)
+    y, score = np.arange(180) % 2, np.random.default_rng(0).normal(size=180)
+    assert np.isnan(interval(weighted_auc(y, score, group_draws(few, 100, 0)))[1:]).all()
+    assert np.isfinite(interval(weighted_auc(y, score, group_draws(enough, 100, 0)))).all()
+
+
+def test_the_group_interval_is_wider_than_if_repeats_were_independent() -> None:
+    rng = np.random.default_rng(0)
+    y, score = np.repeat(rng.integers(0, 2, 40), 10), np.repeat(rng.normal(size=40), 10)
+    grouped = interval(weighted_auc(y, score, group_draws(np.repeat(np.arange(40), 10), 300, 0)))
+    naive = interval(weighted_auc(y, score, group_draws(np.arange(400), 300, 0)))
+    assert grouped[2] - grouped[1] > 2 * (naive[2] - naive[1])
+
+
+def test_one_class_only_has_no_auc() -> None:
+    one, none = Draws(np.ones((3, 2), int), np.arange(2)), Draws(np.ones((3, 0), int), np.arange(0))
+    assert np.isnan(weighted_auc([1, 1], [0.1, 0.2], one)).all()
+    assert np.isnan(weighted_auc([], [], none)).all()
+    assert np.isnan(auc_within([1, 0], [0.1, 0.2], np.array([0, 1]), one)).all()
+    assert np.isnan(weighted_mean([], none)).all()
+    assert np.isnan(weighted_median([], none)).all()
+
+
+def test_wilson_and_the_weighted_median_by_hand() -> None:
+    np.testing.assert_allclose(wilson(5, 50), (0.0434752, 0.2136023), atol=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+    draws = Draws(np.array([[1, 1, 1], [5, 1, 1]]), np.arange(3))
+    np.testing.assert_array_equal(weighted_median([3.0, 1.0, 2.0], draws), [2, 3])
+
+
+def test_a_thousand_draws_cost_less_than_a_hundred_times_scikit_learns_auc() -> None:
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, 3000), rng.normal(size=3000)
+    draws = group_draws(rng.integers(0, 500, 3000), 1000, 0)
+    ours, theirs = [], []
+    for _ in range(5):
+        ours.append(_seconds(lambda: weighted_auc(y, score, draws)))
+        theirs.append(_seconds(lambda: [roc_auc_score(y, score) for _ in range(20)]) / 20)
+    assert min(ours) < 100 * min(theirs)
+
+
+def _seconds(work) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

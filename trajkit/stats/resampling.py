@@ -1,0 +1,146 @@
+"""The group bootstrap: whole groups are drawn with replacement, and statistics of all draws come from one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.integer]
+MIN_GROUPS = 10
+"""Groups that an interval needs, on each side where two are compared: resampling fewer understates how much another
+sample could differ."""
+_BLOCK = 300_000
+"""Weights that are laid out at a time: B draws of n rows need memory for B times the groups, and for this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """How often each group was drawn, (B, G), and the group of each row, (n,).
+
+    Draw 0 is the sample itself, each group once. A statistic of "(B,)" has a value a draw; `interval` makes a value and
+    an interval of them.
+    """
+
+    counts: Integers
+    member: Integers
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def of(self, rows: NDArray[np.bool_] | Integers) -> Draws:
+        """The same draws, of some of the rows: a mask, or row numbers in any order."""
+        return Draws(self.counts, self.member[rows])
+
+    def blocks(self) -> Iterator[slice]:
+        """Some draws at a time, so that `weights` of all rows stay small."""
+        size = max(1, _BLOCK // max(len(self.member), 1))
+        return (slice(first, first + size) for first in range(0, len(self.counts), size))
+
+    def weights(self, block: slice, rows: Integers) -> Integers:
+        """(b, r) how often each of `rows` counts in each draw of a block."""
+        return np.take(self.counts[block], self.member[rows], axis=1)
+
+    def sums(self, values: ArrayLike) -> Floats:
+        """(B,) sum of (n,) values."""
+        by_group = np.bincount(self.member, np.asarray(values, dtype=float), self.counts.shape[1])
+        return np.concatenate([self.counts[i : i + 100] @ by_group for i in range(0, len(self.counts), 100)])
+
+
+def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Draws:
+    """Draws of as many groups as there are, with replacement: the sample itself and then `n_boot` draws.
+
+    The sample alone with fewer than `min_groups` groups, so that no interval is made of them.
+    """
+    ids, member = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    n = len(ids)
+    counts = np.ones((1 + (n_boot if n >= max(min_groups, 1) else 0), n), np.uint16)
+    rng = np.random.default_rng(seed)
+    for draw in counts[1:]:
+        draw[:] = np.bincount(rng.integers(n, size=n, dtype=np.int32), minlength=n)
+    return Draws(counts, member)
+
+
+def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
+    """(B,) area under the ROC curve; ties count half; NaN where a class is not drawn.
+
+    y: (n,) 0/1. score: (n,), no NaN, infinities allowed. O(B·n) after one sort.
+    """
+    return auc_within(y, score, np.zeros(len(draws.member), int), draws)
+
+
+def auc_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> Floats:
+    """(B,) AUC over pairs of the same stratum; NaN where there is no pair."""
+    wins, pairs = pairs_within(y, score, stratum, draws)
+    return np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+
+
+def pairs_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> tuple[Floats, Floats]:
+    """(B,) pairs of a positive and a negative row of one stratum that are in the right order (ties half), and all."""
+    positive, values = np.asarray(y, dtype=float) == 1, np.asarray(score, dtype=float)
+    level = np.unique(values, return_inverse=True)[1]
+    place = np.unique(stratum, return_inverse=True)[1] * (len(level) + 1) + level  # by stratum, then by score
+    pos = np.flatnonzero(positive)
+    neg = np.flatnonzero(~positive)[np.argsort(place[~positive], kind="stable")]
+    ordered, start = place[neg], place[pos] - level[pos]
+    below, upto = np.searchsorted(ordered, place[pos]), np.searchsorted(ordered, place[pos], "right")
+    first, last = np.searchsorted(ordered, start), np.searchsorted(ordered, start + len(level), "right")
+    # (n_pos,) how many negative rows come before: lower; lower or tied; of other strata; those and of its own
+    ties, strata = bool((below != upto).any()), bool(first.any() or (last != len(neg)).any())
+    wins, pairs = np.zeros(len(draws)), np.zeros(len(draws))
+    for block in draws.blocks():
+        w = draws.weights(block, pos)
+        before = np.zeros((len(w), len(neg) + 1), np.int64)
+        np.cumsum(draws.weights(block, neg), axis=1, out=before[:, 1:])
+        lower = np.take(before, below, axis=1)
+        half = (lower + np.take(before, upto, axis=1)) / 2 if ties else lower
+        if strata:
+            base = np.take(before, first, axis=1)
+            wins[block] = np.einsum("bi,bi->b", w, half - base)
+            pairs[block] = np.einsum("bi,bi->b", w, np.take(before, last, axis=1) - base)
+        else:
+            wins[block] = np.einsum("bi,bi->b", w, half)
+            pairs[block] = w.sum(axis=1, dtype=np.int64) * before[:, -1]
+    return wins, pairs
+
+
+def weighted_mean(values: ArrayLike, draws: Draws) -> Floats:
+    """(B,) mean of (n,) values; NaN where nothing was drawn."""
+    total = draws.sums(np.ones(len(draws.member)))
+    return np.divide(draws.sums(values), total, out=np.full(len(draws), np.nan), where=total > 0)
+
+
+def weighted_median(values: ArrayLike, draws: Draws) -> Floats:
+    """(B,) the smallest value with at least half the rows at or below it; NaN where nothing was drawn."""
+    x = np.asarray(values, dtype=float)
+    median = np.full(len(draws), np.nan)
+    if not len(x):
+        return median
+    order = np.argsort(x, kind="stable")
+    for block in draws.blocks():
+        share = np.cumsum(draws.weights(block, order), axis=1, dtype=np.int64)
+        middle = np.argmax(2 * share >= share[:, -1:], axis=1)
+        median[block] = np.where(share[:, -1] > 0, x[order][middle], np.nan)
+    return median
+
+
+def interval(draws: Floats) -> tuple[float, float, float]:
+    """(value, low, high): draw 0, and the 2.5 % and 97.5 % percentiles of the others; NaN where there is no value."""
+    rest = draws[1:][np.isfinite(draws[1:])]
+    if not np.isfinite(draws[0]) or not len(rest):
+        return float(draws[0]), float("nan"), float("nan")
+    low, high = np.percentile(rest, (2.5, 97.5))
+    return float(draws[0]), float(low), float(high)
+
+
+def wilson(k: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of k in n independent trials; (0, 1) when n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    z2 = 1.959963984540054**2
+    centre = (k + z2 / 2) / (n + z2)
+    half = float(np.sqrt(z2 * (k * (n - k) / n + z2 / 4))) / (n + z2)
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
