@@ -129,3 +129,12 @@ def test_it_finds_effects_of_either_sign_where_the_size_of_a_group_goes_with_bot
             df = pd.DataFrame({"outcome": np.where(failed, "failure", "success"), "x": x, "group_id": group})
             found[effect] += tk.stats.compare(df, "x", n_resamples=200).p_permutation.iloc[0] < 0.05
     assert min(found.values()) >= 14, found
+
+
+def test_several_metrics_at_once_are_each_as_alone_and_corrected_together():
+    df = frame(shift=0.5).assign(y=lambda d: d.x**2, z=lambda d: np.where(np.arange(len(d)) % 5, d.x, np.nan))
+    table = tk.stats.compare(df, ["x", "y", "z"], n_resamples=150, n_boot=100)
+    assert list(table.metric) == ["x"] * 3 + ["y"] * 3 + ["z"] * 3
+    alone = pd.concat([tk.stats.compare(df, name, n_resamples=150, n_boot=100) for name in "xyz"], ignore_index=True)
+    pd.testing.assert_frame_equal(table.drop(columns="p_corrected"), alone.drop(columns="p_corrected"))
+    np.testing.assert_allclose(table.p_corrected, multipletests(table.p_permutation, method="holm")[1])

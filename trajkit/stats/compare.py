@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,7 +22,7 @@ _BLOCK = 500_000
 
 def compare(
     df: pd.DataFrame,
-    metric: str,
+    metric: str | Sequence[str],
     by: str = "outcome",
     groups: str = "group_id",
     correction: Correction = "holm",
@@ -30,52 +31,68 @@ def compare(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Compare `metric` between every two values of `by`; one row a pair.
+    """Compare `metric`, one or several, between every two values of `by`; a row a metric and pair.
 
     df: one row a run. n, mean and median are over runs with a finite value. p_mannwhitney: two-sided, and takes runs as
     independent, which runs of one image are not. p_group_means: the same test on one number a group and outcome, the
     mean of its runs; a group that holds both outcomes counts on both sides, and the pairing is not used.
     p_permutation: two-sided, of the difference in mean ranks, when the labels of whole groups are shuffled among groups
-    of equal size and then within each group, `n_resamples` times; p_corrected corrects it over the pairs.
+    of equal size and then within each group, `n_resamples` times; p_corrected corrects it over all rows of the table.
     cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
     `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups, or all resamples agree (as when no value of a
-    lies beyond one of b): they say nothing there.
-    Raises InputError when a column is missing, fewer than two outcomes are there, or the correction is unknown.
+    lies beyond one of b): they say nothing there. Several metrics at once cost little more than one where they are
+    finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value of
+    a metric, or the correction is unknown.
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu
     from statsmodels.stats.multitest import multipletests
 
-    for column in (metric, by, groups):
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    for column in (*metrics, by, groups):
         if column not in df:
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")
     if correction not in get_args(Correction):
         raise InputError(f"correction must be one of {', '.join(get_args(Correction))}; got {correction!r}.")
-    kept = df[np.isfinite(df[metric].to_numpy(dtype=float, na_value=np.nan))]
-    present = sorted(kept[by].unique())
-    if len(present) < 2:
-        raise InputError(f"comparing needs at least two values of {by!r} with a finite {metric!r}; got {present}.")
-    rows: list[dict[str, Any]] = []
-    for a, b in combinations(present, 2):
-        pair = kept[kept[by].isin([a, b])]
-        values = pair[metric].to_numpy(dtype=float)
-        is_a = (pair[by] == a).to_numpy()
-        member = np.unique(pair[groups].to_numpy(), return_inverse=True)[1]
-        means_a, means_b = (_group_means(values[side], member[side]) for side in (is_a, ~is_a))
-        delta, low, high = _delta(values, is_a, member, group_draws(member, n_boot, seed))
-        rows.append({
-            "metric": metric, "a": a, "b": b, "n_a": int(is_a.sum()), "n_b": int((~is_a).sum()),
-            "mean_a": values[is_a].mean(), "mean_b": values[~is_a].mean(),
-            "median_a": np.median(values[is_a]), "median_b": np.median(values[~is_a]),
-            "p_mannwhitney": float(mannwhitneyu(values[is_a], values[~is_a]).pvalue),
-            "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue),
-            "p_permutation": _permutation_p(values, is_a, member, n_resamples, seed),
-            "cliffs_delta": delta, "delta_low": low, "delta_high": high,
-        })  # fmt: skip
-    table = pd.DataFrame(rows)
+    every = df[metrics].to_numpy(dtype=float, na_value=np.nan)
+    finite = np.isfinite(every)
+    label = df[by].to_numpy()
+    present = {name: sorted(set(label[finite[:, j]])) for j, name in enumerate(metrics)}
+    for name, found in present.items():
+        if len(found) < 2:
+            raise InputError(f"comparing needs at least two values of {by!r} with a finite {name!r}; got {found}.")
+    rows: dict[tuple[str, Any, Any], dict[str, Any]] = {}
+    for a, b in combinations(sorted(set().union(*present.values())), 2):
+        able = [j for j, name in enumerate(metrics) if a in present[name] and b in present[name]]
+        for kept, alike in _by_rows(finite & np.isin(label, (a, b))[:, None], able):
+            is_a = label[kept] == a
+            member = np.unique(df[groups].to_numpy()[kept], return_inverse=True)[1]
+            draws = group_draws(member, n_boot, seed)
+            shuffled = _permutation_p(every[kept][:, alike], is_a, member, n_resamples, seed)
+            for j, p in zip(alike, shuffled, strict=True):
+                values = every[kept, j]
+                means_a, means_b = (_group_means(values[side], member[side]) for side in (is_a, ~is_a))
+                delta, low, high = _delta(values, is_a, member, draws)
+                rows[metrics[j], a, b] = {
+                    "metric": metrics[j], "a": a, "b": b, "n_a": int(is_a.sum()), "n_b": int((~is_a).sum()),
+                    "mean_a": values[is_a].mean(), "mean_b": values[~is_a].mean(),
+                    "median_a": np.median(values[is_a]), "median_b": np.median(values[~is_a]),
+                    "p_mannwhitney": float(mannwhitneyu(values[is_a], values[~is_a]).pvalue),
+                    "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue), "p_permutation": p,
+                    "cliffs_delta": delta, "delta_low": low, "delta_high": high,
+                }  # fmt: skip
+    table = pd.DataFrame([rows[name, a, b] for name in metrics for a, b in combinations(present[name], 2)])
     corrected = multipletests(table["p_permutation"], method=correction)[1]
     table.insert(list(table).index("p_permutation") + 1, "p_corrected", corrected)
     return table
+
+
+def _by_rows(kept: NDArray[np.bool_], columns: list[int]) -> Iterator[tuple[NDArray[np.bool_], list[int]]]:
+    """Columns of `kept` (n, M) that keep the same rows, together with those rows."""
+    alike: dict[bytes, list[int]] = {}
+    for j in columns:
+        alike.setdefault(kept[:, j].tobytes(), []).append(j)
+    return ((kept[:, found[0]], found) for found in alike.values())
 
 
 def _group_means(values: NDArray[Any], member: NDArray[Any]) -> NDArray[np.float64]:
@@ -94,33 +111,34 @@ def _delta(
 
 def _permutation_p(
     values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, seed: int
-) -> float:
+) -> list[float]:
     """Shuffle group label profiles among groups of equal size, then labels within groups; p = (1 + hits) / (1 + n).
 
-    Under the null the metric of a run does not depend on its label, whatever runs of a group have in common: labels
-    within a group are exchangeable, and so are whole label profiles of groups with the same number of runs.
+    values: (n, M), a p each; all see the same shuffles. Under the null the metric of a run does not depend on its
+    label, whatever runs of a group have in common: labels within a group are exchangeable, and so are whole label
+    profiles of groups with the same number of runs.
     """
     from scipy.stats import rankdata
 
     rng = np.random.default_rng(seed)
-    rank = rankdata(values)
-    rank -= rank.mean()
     order = np.argsort(member, kind="stable")
-    rank, labels = rank[order], is_a[order]
+    rank, labels = rankdata(values, axis=0)[order], is_a[order]
+    rank -= rank.mean(axis=0)
     sizes = np.bincount(member)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    observed, expected = rank[labels].sum(), 0.0
-    scores = np.zeros(n_resamples)
+    observed, expected = rank[labels].sum(axis=0), np.zeros(rank.shape[1])
+    scores = np.zeros((n_resamples, rank.shape[1]))
     for size in np.unique(sizes):
         at = starts[sizes == size][:, None] + np.arange(size)  # (groups of this size, size)
-        profiles, ranks = labels[at].sum(1), rank[at]  # how many of a group are a; which of them, does not matter
-        expected += profiles.sum() * ranks.mean()  # not 0 where the size of a group goes with labels and metric
+        profiles, ranks = labels[at].sum(axis=1), rank[at.ravel()]  # how many of a group are a; which, does not matter
+        expected += profiles.sum() * ranks.mean(axis=0)  # not 0 where a group's size goes with labels and metric
         block = max(1, _BLOCK // at.size)
         for first in range(0, n_resamples, block):
             n = min(block, n_resamples - first)
             taken = rng.permuted(np.broadcast_to(profiles, (n, len(at))), axis=1)  # profiles to other groups
-            mixed = rng.permuted(np.broadcast_to(ranks, (n, *at.shape)), axis=2)  # labels within each group
             chosen = np.arange(size) < taken[:, :, None]
-            scores[first : first + n] += np.where(chosen, mixed, 0).sum((1, 2))
-    far = np.abs(scores - expected) >= abs(observed - expected) - 1e-9
-    return float((1 + far.sum()) / (1 + n_resamples))
+            if size > 1:
+                chosen = rng.permuted(chosen, axis=2)  # labels within each group
+            scores[first : first + n] += chosen.reshape(n, -1).astype(float) @ ranks
+    far = np.abs(scores - expected) >= np.abs(observed - expected) - 1e-9
+    return ((1 + far.sum(axis=0)) / (1 + n_resamples)).tolist()

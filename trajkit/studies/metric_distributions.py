@@ -39,22 +39,21 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     known = compared_outcomes(runs.table)
     if known["outcome"].nunique() < 2:
         raise InputError("this compares outcomes, and fewer than two known ones are there.")
-    compared, adjusted, not_fitted = [], [], []
-    for metric in METRICS:
+    defined = {metric: known[np.isfinite(known[metric].to_numpy(float))] for metric in METRICS}
+    metrics = [name for name, some in defined.items() if some["outcome"].nunique() > 1 and some[name].nunique() > 1]
+    if not metrics:
+        raise InputError("no metric is defined and varies in runs of two outcomes.")
+    advance("shuffling labels")
+    pairs = compare(known, metrics, n_resamples=PERMUTATIONS, n_boot=n_boot)
+    adjusted, not_fitted = [], []
+    for metric in metrics:
         advance(metric)
-        some = known[np.isfinite(known[metric].to_numpy(float))]
-        if some["outcome"].nunique() < 2 or some[metric].nunique() < 2:
-            continue
-        compared.append(compare(some, metric, n_resamples=PERMUTATIONS, n_boot=n_boot))
+        some = defined[metric]
         covariates = ("task_set",) if metric in LENGTH else ("n_tokens", "task_set")
         try:
             adjusted.append(regress(some, metric, covariates=covariates))
         except InputError as error:
             not_fitted.append(f"{metric}: {error}")
-    if not compared:
-        raise InputError("no metric is defined and varies in runs of two outcomes.")
-    pairs = pd.concat(compared, ignore_index=True)
-    pairs["p_corrected"] = multipletests(pairs["p_permutation"], method="holm")[1]
     tables = {
         "Runs": _medians(known),
         "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, corrected by Holm over all "

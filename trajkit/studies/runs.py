@@ -30,13 +30,13 @@ class Runs:
     frame: prefix features, a row a run and step (`tk.features`). table: a row a run, in the order of `frame`:
     transcript_id group_id task_set success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps, and
     LAST. `outcome` is `failure` for wrong runs where no failure has a known kind. paths: (T, K) effects of each run's
-    thinking steps, nats. labels: the region map of each. left_out: runs without effects or without thinking. kinds: of
-    effects, estimated or measured.
+    thinking steps, nats. labels: the region map of each, one object for runs that share it. left_out: runs without
+    effects or without thinking. kinds: of effects, estimated or measured.
     """
 
     frame: pd.DataFrame
     table: pd.DataFrame
-    paths: tuple[NDArray[np.float64], ...]
+    paths: tuple[NDArray[np.float32], ...]
     labels: tuple[NDArray[np.integer[Any]], ...]
     left_out: int
     kinds: tuple[str, ...] = ()
@@ -78,8 +78,9 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
     """Read all runs once. Raises InputError when none has effects and a thinking step."""
     import pandas as pd
 
-    paths: list[NDArray[np.float64]] = []
+    paths: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.integer[Any]]] = []
+    maps: dict[str, NDArray[np.integer[Any]]] = {}
     kinds: set[str] = set()
     left_out = 0
 
@@ -89,8 +90,9 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
             if trace.effects_kind is None or not trace.n_regions or not trace.thinking.any():
                 left_out += 1
                 continue
-            paths.append(trace.effects[trace.thinking].astype(np.float64))
-            labels.append(trace.regions)
+            paths.append(trace.effects[trace.thinking])
+            known = maps.setdefault(trace.image_sha256, trace.regions)
+            labels.append(known if np.array_equal(known, trace.regions) else trace.regions)
             kinds.add(trace.effects_kind)
             yield trace
 
@@ -108,7 +110,7 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
     return Runs(frame, table, tuple(paths), tuple(labels), left_out, tuple(sorted(kinds)))
 
 
-def metrics_of(paths: Iterable[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def metrics_of(paths: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float64]]:
     """RUN_METRICS of each path, (R,); paths may differ in width."""
     paths = list(paths)
     out = {name: np.full(len(paths), np.nan) for name in RUN_METRICS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,8 +51,10 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     table = known.table
     failed, groups = table["failed"].to_numpy(float), table["group_id"].to_numpy(str)
     draws, length = group_draws(groups, n_boot, 0), table["n_steps"].to_numpy(int)
-    spaces, explained = spaces_of(known, advance)
-    metrics = {name: metrics_of(paths) for name, paths in spaces.items()}
+    metrics, explained = {}, {}
+    for name, paths, share in spaces_of(known):
+        metrics[name], explained[name] = metrics_of(paths), share
+        advance(name)
     rows, same_length = [], {}
     signs: dict[str, set[int]] = {metric: set() for metric in METRICS}  # of each space: 1, −1, or 0 for not told
     for metric in METRICS:
@@ -70,7 +73,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
                 "metric": metric, "space": name, "Spearman with effects": f"{like:.2f}",
                 "median, success": _median(value, failed == 0), "median, failure": _median(value, failed == 1),
                 "AUC of failure": spread(*area), "among runs of equal length": spread(*matched),
-                "explained": explained.get(name, ""),
+                "explained": explained[name],
             })  # fmt: skip
         advance(metric)
     dependence = pd.DataFrame(rows)
@@ -91,38 +94,33 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     )
 
 
-def spaces_of(runs: Runs, advance: Advance) -> tuple[dict[str, list[NDArray[np.float64]]], dict[str, str]]:
-    """The paths in each space, and what share of the variance each space holds (median over runs), in words."""
-    spaces: dict[str, list[NDArray[np.float64]]] = {OWN: list(runs.paths)}
+def spaces_of(runs: Runs) -> Iterator[tuple[str, Sequence[NDArray[np.floating[Any]]], str]]:
+    """Each space by name, the paths in it, and what share of the variance it holds (median over runs), in words."""
+    yield OWN, runs.paths, ""
     fitted = [Space.fit(path, top=32) for path in runs.paths]
-    spaces[PAPER] = [space.transform(path) for space, path in zip(fitted, runs.paths, strict=True)]
-    explained = {PAPER: f"{np.median([space.explained.sum() for space in fitted]):.0%} of a run"}
-    advance("axes of each run")
+    in_each = [space.transform(path) for space, path in zip(fitted, runs.paths, strict=True)]
+    yield PAPER, in_each, f"{np.median([space.explained.sum() for space in fitted]):.0%} of a run"
     group = np.unique(runs.table["group_id"].to_numpy(str), return_inverse=True)[1]
-    members: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
+    members: dict[tuple[int, int], list[NDArray[np.floating[Any]]]] = {}
     for g, path in zip(group.tolist(), runs.paths, strict=True):
         members.setdefault((g, path.shape[1]), []).append(path)
     shared = {key: Space.fit(np.concatenate(mine)) for key, mine in members.items()}
-    spaces["3 axes shared by the runs of a group"] = [
-        shared[g, path.shape[1]].transform(path) for g, path in zip(group.tolist(), runs.paths, strict=True)
-    ]
+    in_shared = [shared[g, path.shape[1]].transform(path) for g, path in zip(group.tolist(), runs.paths, strict=True)]
     share = np.median([space.explained.sum() for space in shared.values()])
-    explained["3 axes shared by the runs of a group"] = f"{share:.0%} of a group's runs"
-    advance("axes of each group")
-    if all(labels.size for labels in runs.labels):
-        grids = [on_grid(path, label, GRID_SHAPE) for path, label in zip(runs.paths, runs.labels, strict=True)]
-        spaces[f"grid of {GRID_SHAPE[0]} × {GRID_SHAPE[1]}"] = grids
-        advance("grid")
-        part = group % PARTS  # by group, so that no basis has seen a run of the images that it is used on
-        if part.max() > 0:
-            beforehand = {
-                p: Space.fit(np.concatenate([grid for grid, q in zip(grids, part, strict=True) if q != p]))
-                for p in np.unique(part)
-            }
-            name = "3 axes of the grid, fitted on other groups"
-            spaces[name] = [beforehand[p].transform(grid) for grid, p in zip(grids, part, strict=True)]
-            explained[name] = f"{np.mean([space.explained.sum() for space in beforehand.values()]):.0%} of all runs"
-    return spaces, explained
+    yield "3 axes shared by the runs of a group", in_shared, f"{share:.0%} of a group's runs"
+    if not all(labels.size for labels in runs.labels):
+        return
+    grids = [on_grid(path, label, GRID_SHAPE) for path, label in zip(runs.paths, runs.labels, strict=True)]
+    yield f"grid of {GRID_SHAPE[0]} × {GRID_SHAPE[1]}", grids, ""
+    part = group % PARTS  # by group, so that no basis has seen a run of the images that it is used on
+    if part.max() > 0:
+        beforehand = {
+            p: Space.fit(np.concatenate([grid for grid, q in zip(grids, part, strict=True) if q != p]))
+            for p in np.unique(part)
+        }
+        fixed = [beforehand[p].transform(grid) for grid, p in zip(grids, part, strict=True)]
+        share = np.mean([space.explained.sum() for space in beforehand.values()])
+        yield "3 axes of the grid, fitted on other groups", fixed, f"{share:.0%} of all runs"
 
 
 def _paper_table(table: pd.DataFrame, metrics: dict[str, NDArray[np.float64]], draws: Draws) -> pd.DataFrame:
