@@ -45,6 +45,10 @@ def report(chromium, full_report):
     watched.page.close()
 
 
+def test_what_the_classifier_makes_of_the_run_stands_beside_it(report):
+    assert "The outcome classifier" in report.page.locator("#reading").inner_text()
+
+
 def test_hovering_a_sentence_changes_the_overlay(report):
     buttons = report.page.locator("#sentences button")
     buttons.nth(1).hover()

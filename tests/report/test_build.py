@@ -71,6 +71,21 @@ def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs
     assert sum(alarms) == (risks.max() > fitted.detectors.monitor.threshold)
 
 
+def test_each_run_is_read_by_the_outcome_classifier_with_its_reasons(full_report, runs, fitted):
+    import trajkit as tk
+    from trajkit.detection.explanation import explain
+    from trajkit.detection.outcome import last_steps
+
+    classifier = fitted.detectors.outcome
+    for shown in payload_of(full_report.read_text())["runs"]:
+        last = last_steps(tk.features([run for run in runs if run.transcript_id == shown["id"]]))
+        proba = classifier.predict_proba(last)[0]
+        assert f" {100 * proba.max():.0f} %" in shown["reading"]
+        assert f". For {classifier.classes_[proba.argmax()].replace('_', ' ')}: " in shown["reading"]
+        assert all(reason.words in shown["reading"] for reason in explain(classifier, last)[0])
+        assert ("abstains" in shown["reading"]) == (classifier.predict(last)[0] == "abstain")
+
+
 def test_every_chosen_prefix_is_balanced_over_outcomes(runs):
     order = choose(collect(runs), 12)
     outcomes = [runs[at].outcome for at in order]

@@ -17,6 +17,7 @@ from trajkit.report.collection import Collection, choose
 from trajkit.report.pixels import label_map, picture, quantised
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
     from trajkit.detection.store import Detectors
@@ -78,6 +79,7 @@ def _run(
         "scale": _scale(trace.effects) if usable else 1.0,
         "path": None,
         "metrics": None,
+        "reading": "" if detectors is None or rows.empty else _reading(rows, detectors),
     }
     if usable and thinking.any():
         said = [step.text for step in trace.steps if step.kind == "thinking"]
@@ -85,6 +87,25 @@ def _run(
         run["metrics"] = figure_json(metrics_by_step(rows, threshold))
         run["pathNote"] = _path_note(trace.effects[thinking])
     return run
+
+
+def _reading(rows: pd.DataFrame, detectors: Detectors) -> str:
+    """What the outcome classifier makes of a run after its last thinking step, and which features speak for it."""
+    from trajkit.detection.explanation import explain
+    from trajkit.detection.outcome import ABSTAIN
+
+    classifier, last = detectors.outcome, rows.tail(1)
+    if classifier is None:
+        return ""
+    proba = classifier.predict_proba(last)
+    order = np.argsort(-proba[0])
+    shares = ", ".join(f"{outcome_name(str(classifier.classes_[i]))} {100 * proba[0, i]:.0f} %" for i in order)
+    unsure = ", so it abstains" * (classifier.decide(proba)[0] == ABSTAIN)
+    reasons = "; ".join(reason.words for reason in explain(classifier, last)[0]) or "no feature by itself"
+    likeliest = outcome_name(str(classifier.classes_[order[0]]))
+    return (
+        f"The outcome classifier, from features after the last thought: {shares}{unsure}. For {likeliest}: {reasons}."
+    )
 
 
 def _steps(trace: Trace, rows: Any, threshold: float) -> list[dict[str, Any]]:

@@ -71,6 +71,8 @@
     find("badges").replaceChildren(badge, ...facts.filter(Boolean).map((fact) => make("span", "tag", fact)));
     find("notes").hidden = !one.notes.length;
     find("notes").textContent = one.notes.join(" ");
+    find("reading").hidden = !one.reading;
+    find("reading").textContent = one.reading;
     find("legend").hidden = !one.effects || one.map === null;
     listSentences(one);
     state.picture = await image(one.image);
