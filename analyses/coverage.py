@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.stats import norm
 
 from analyses.common import write
-from trajkit.detection.evaluation import select_steps
-from trajkit.detection.probabilities import gains, probability_scores
+from trajkit.detection.evaluation import outcome_auc, select_steps
+from trajkit.detection.probabilities import average_precision, calibration, gains, probability_scores
 from trajkit.progress import progress
 from trajkit.stats import auc, compare, regress
 from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median, wilson
@@ -81,6 +81,9 @@ def all_cases() -> Iterator[Case]:
     yield "tk.stats.regress, mixed", "coefficient", SHIFT, lambda rng, n: coefficient(rng, n, "mixed")
     yield "detection, AUC gain (paired)", "against a noisier score", TRUE_AUC - NOISY_AUC, gain
     yield "detection, Brier score", "true probabilities", 1 / 6, brier
+    yield "detection, average precision", "grouped rows", true_precision(), precision
+    yield "detection, calibration", "highest of four bins, less its risk", 0.0, highest_bin
+    yield "detection, AUC of outcomes", "macro, three outcomes", TRUE_AUC, macro
     yield "detection, mean", "share in grouped runs", 0.3, share
     yield "detection, median", "grouped rows", 0.0, median
 
@@ -129,6 +132,41 @@ def brier(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     return float(table.loc["risk", "brier_low"]), float(table.loc["risk", "brier_high"])  # type: ignore[arg-type]
 
 
+def true_precision() -> float:
+    """Average precision of `grouped` with runs without end: the mean precision over recall."""
+    score = np.linspace(-8, 8 + SHIFT, 20001)
+    failed = float(norm.sf(0.3 / 2**0.5))
+    recall, alarms = norm.sf(score - SHIFT), norm.sf(score)
+    return float(-np.trapezoid(failed * recall / (failed * recall + (1 - failed) * alarms), recall))
+
+
+def precision(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    y, score, group = grouped(rng, n_groups)
+    return interval(average_precision(y, score, group_draws(group, N_BOOT, 0)))[1:]
+
+
+def highest_bin(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    """True risks, so that the share that failed differs from the mean risk of a bin by chance alone."""
+    group = np.repeat(np.arange(n_groups), PER_GROUP)
+    risk = rng.random(n_groups)[group]
+    y = rng.random(len(group)) < risk
+    frame = pd.DataFrame({"group_id": group, "step": 1, "success": ~y, "outcome": "unknown"})
+    row = calibration(frame, risk, select_steps(frame, [1]), bins=4, n_boot=N_BOOT).iloc[-1]
+    return float(row["low"] - row["risk"]), float(row["high"] - row["risk"])
+
+
+def macro(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    """Each outcome's score lies SHIFT higher where it is the outcome, half of its variance shared by the group."""
+    group, failed = labels_of(rng, n_groups)
+    outcome = np.where(failed == 1, 1 + (rng.random(len(group)) < 0.5), 0)
+    score = (rng.normal(size=(n_groups, 3))[group] + rng.normal(size=(len(group), 3))) / 2**0.5
+    score += SHIFT * (outcome[:, None] == np.arange(3))
+    names = ["success", "hallucination", "reasoning_failure"]
+    table = outcome_auc(np.array(names)[outcome], {"scores": score}, names, group, N_BOOT)
+    row = table[table["outcome"] == "macro"].iloc[0]
+    return float(row["low"]), float(row["high"])
+
+
 def within(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     y, score, group = grouped(rng, n_groups)
     return interval(auc_within(y, score, group % 5, group_draws(group, N_BOOT, 0)))[1:]
@@ -137,7 +175,7 @@ def within(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
 def delta(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     y, score, group = grouped(rng, n_groups)
     df = pd.DataFrame({"outcome": np.where(y == 1, "a", "b"), "x": score, "group_id": group})
-    row = compare(df, "x", n_resamples=N_BOOT).iloc[0]
+    row = compare(df, "x", n_resamples=10, n_boot=N_BOOT).iloc[0]
     return float(row["delta_low"]), float(row["delta_high"])
 
 

@@ -148,6 +148,11 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
         make(name)
     check_folder(out)
     runs = read_runs(read_traces(traces))
+    command = ["trajkit", "analyze", str(traces), "--report", str(out)]
+    command += [part for name in only or () for part in ("--only", name)]
+    command += ["--format", form] if form else []
+    command += ["--boot", str(n_boot)] if n_boot else []
+    data = {"runs": runs.table, "steps": runs.frame}
     made: list[Study] = []
     left_out: dict[str, str] = {}
     with progress("studies", total=len(names)) as bar:
@@ -155,15 +160,12 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
             bar.advance(STUDIES[name], 0)
             done, refused = make_all(runs, [name], n_boot or N_BOOT, lambda note: bar.advance(note, 0))
             made, left_out = made + done, left_out | refused
+            if done:  # each is kept as soon as it is made
+                where = write_studies(made, out, form or "md", shlex.join(command), runs.summary(), left_out, data)
+                data = {}
             bar.advance(STUDIES[name])
     for title, why in left_out.items():
         note(f"{title}: not made. {why}")
     if not made:
         raise InputError("none of the studies could be made of these runs, so nothing was written.")
-    command = ["trajkit", "analyze", str(traces), "--report", str(out)]
-    command += [part for name in only or () for part in ("--only", name)]
-    command += ["--format", form] if form else []
-    command += ["--boot", str(n_boot)] if n_boot else []
-    data = {"runs": runs.table, "steps": runs.frame}
-    where = write_studies(made, out, form or "md", shlex.join(command), runs.summary(), left_out, data)
     stdout().print(f"Wrote {where}", markup=False)
