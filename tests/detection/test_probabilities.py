@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from tests.detection.world import make_frame, make_runs, random_walks
 from trajkit.detection.early_failure import EarlyFailurePredictor
-from trajkit.detection.evaluation import select_fractions, select_steps
+from trajkit.detection.evaluation import auc_by_fraction, select_fractions, select_steps
 from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks
 from trajkit.detection.probabilities import (
     BASE_RATE,
@@ -105,17 +105,21 @@ def test_the_gain_is_paired(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -
 
 
 def test_walks_that_differ_only_in_length_are_alike_once_matched_on_length() -> None:
-    frame = make_frame(random_walks(400, 0))
-    final = frame.groupby("transcript_id")["step"].transform("max").to_numpy()
-    scores = {"path_length": frame["path_length"].to_numpy(float)}
-    selected = select_fractions(frame, (0.3,))
-    lengths = frame.groupby("transcript_id")["step"].max()
-    both = set(lengths[lengths < 16]) & set(lengths[lengths >= 16])
-    assert not both  # in this world no failing run is as long as a successful one: nothing can be matched
-    assert np.isnan(matched_auc(frame, scores, selected, final, n_boot=20).auc.iloc[0])
-    coarse = np.digitize(final, [14, 18])
-    matched = matched_auc(frame, scores, selected, coarse, n_boot=200).iloc[0]
-    assert matched.pairs > 100
+    oracle = (0.3,)
+    for longer in (4, 8):
+        frame = make_frame(random_walks(400, 0, longer))
+        final = frame.groupby("transcript_id")["step"].transform("max").to_numpy()
+        scores = {"path length": frame["path_length"].to_numpy(float)}
+        selected = select_fractions(frame, oracle)
+        unmatched = auc_by_fraction(frame, scores, oracle, n_boot=100).iloc[0]
+        assert unmatched.low > 0.7
+        matched = matched_auc(frame, scores, selected, final, n_boot=200).iloc[0]
+        if longer == 8:  # no failing run is as long as a successful one
+            assert matched.pairs == 0
+            assert np.isnan(matched.auc)
+        else:
+            assert matched.pairs > 1000
+            assert matched.low < 0.5 < matched.high < matched.low + 0.2
 
 
 def test_matching_by_hand() -> None:

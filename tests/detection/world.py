@@ -100,13 +100,13 @@ def make_trace(run: Run, model: str = "demo") -> Trace:
     )
 
 
-def random_walks(n_groups: int, seed: int) -> list[Run]:
-    """Walks that differ in nothing but length, failing ones being longer."""
+def random_walks(n_groups: int, seed: int, longer: int = 8) -> list[Run]:
+    """Walks that differ in nothing but length, failing ones being `longer`; below 8 some are as long as successes."""
     rng = np.random.default_rng(seed)
     runs = []
     for group in range(n_groups):
         failed = bool(rng.random() < 0.5)
-        steps = int(rng.integers(8, 16) + (8 if failed else 0))
+        steps = int(rng.integers(8, 16) + (longer if failed else 0))
         runs.append(
             Run(
                 transcript_id=f"walk-{group}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,3 +99,17 @@ def test_an_outcome_that_follows_from_the_task_cannot_be_held_apart_from_it():
     df["task_set"] = np.where(df.outcome == "success", "math", "code")
     with pytest.raises(InputError, match="'outcome' cannot be told from n_tokens, task_set"):
         tk.stats.regress(df, "x")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mixed_regression_of_groups_without_anything_in_common_is_the_plain_one(seed):
+    rng = np.random.default_rng(seed)
+    df = pd.DataFrame({
+        "outcome": rng.choice(["success", "failure"], 200), "x": 1e4 * rng.normal(size=200), "task_set": "a",
+        "group_id": rng.permutation(np.repeat(np.arange(50), 4)), "n_tokens": rng.integers(10, 99, 200),
+    })  # fmt: skip
+    df["x"] -= 0.99 * df.groupby("group_id")["x"].transform("mean")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mixed, plain = (tk.stats.regress(df, "x", kind=kind).iloc[0] for kind in ("mixed", "cluster"))
+    assert mixed.coefficient == pytest.approx(plain.coefficient, rel=1e-6)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -76,17 +77,31 @@ def regress(
         robust = {"groups": member, "use_correction": True, "df_correction": True}
         fitted = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds=robust, use_t=True)
     else:
-        fitted = sm.MixedLM(y, design, groups=member).fit(reml=True)
-    intervals = np.asarray(fitted.conf_int())
+        fitted = _mixed(y, design, member)
+    unit = 1.0 if kind == "cluster" else y.std()
+    params, intervals = fitted.params * unit, np.asarray(fitted.conf_int()) * unit
     return pd.DataFrame([
         {
             "metric": metric, "level": level, "reference": reference, "n": len(y), "groups": int(member.max()) + 1,
-            "coefficient": fitted.params[i], "low": intervals[i, 0], "high": intervals[i, 1],
-            "effect": fitted.params[i] / y.std(), "effect_low": intervals[i, 0] / y.std(),
+            "coefficient": params[i], "low": intervals[i, 0], "high": intervals[i, 1],
+            "effect": params[i] / y.std(), "effect_low": intervals[i, 0] / y.std(),
             "effect_high": intervals[i, 1] / y.std(), "p": fitted.pvalues[i], "kind": kind,
         }
         for i, level in enumerate(levels, design.shape[1] - len(levels))
     ])  # fmt: skip
+
+
+def _mixed(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Any:
+    """The fit, by a method without gradients: they vanish where groups have nothing in common. Raises InputError."""
+    import statsmodels.api as sm
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # also of groups that have nothing in common, as is right
+        fitted = sm.MixedLM(y / y.std(), design, groups=member).fit(reml=True, method="powell")
+    if not fitted.converged:
+        raise InputError("the mixed regression does not converge on these runs; use kind='cluster'.")
+    return fitted
 
 
 def _independent(

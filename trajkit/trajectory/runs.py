@@ -77,7 +77,7 @@ class _Terms:
     """What is kept of each of N steps. Terms that look back are NaN or wrong in the first rows of a run."""
 
     lags: NDArray[np.int64]
-    squares: Floats  # (lags, N): ‖x_i − x_{i−τ}‖²
+    squares: Floats  # (lags, N): ‖x_i − x_{i−τ}‖², τ = 1 first
     turn: Floats  # (N,): (x_i − x_{i−1}) · (x_{i−1} − x_{i−2})
     top: NDArray[np.int64]  # (N,)
     level: Floats  # (4, N): concentration by MEASURES
@@ -105,13 +105,16 @@ def _fill(rows: NDArray[np.generic], terms: _Terms, start: int, end: int) -> Non
     """Terms of the steps start … end−1."""
     lead = min(start, max(int(terms.lags[-1]), 2))
     x = rows[start - lead : end].astype(np.float64, copy=False)
-    for squares, lag in zip(terms.squares, terms.lags.tolist(), strict=True):
+    first = max(lead - 1, 1)
+    move = x[first:] - x[first - 1 : -1]
+    own = max(lead - first, 0)  # the move before the block's own, for its first turn
+    terms.squares[0, start - lead + first + own : end] = np.einsum("tk,tk->t", move[own:], move[own:])
+    if len(move) > 1:
+        terms.turn[start - lead + first + 1 : end] = np.einsum("tk,tk->t", move[1:], move[:-1])
+    for squares, lag in zip(terms.squares[1:], terms.lags[1:].tolist(), strict=True):
         first = max(lead, lag)
         move = x[first:] - x[first - lag : -lag]
         squares[start - lead + first : end] = np.einsum("tk,tk->t", move, move)
-    if (first := max(lead, 2)) < len(x):
-        move = x[first - 1 :] - x[first - 2 : -1]
-        terms.turn[start - lead + first : end] = np.einsum("tk,tk->t", move[1:], move[:-1])
     x = x[lead:]
     if x.shape[1]:
         top = x.argmax(1)  # NaN where there is one
