@@ -1,9 +1,10 @@
-"""The terminal picture of the README: the first runs of `trajkit demo`, as they look, without the report.
+"""The terminal picture of the README: the first run of `trajkit demo`, as it looks, without the report.
 
     python -m analyses.readme_picture                    # writes reports/demo-terminal.svg
-    python -m analyses.readme_picture --seed 7 --runs 2 --width 80
+    python -m analyses.readme_picture --seed 7 --steps 0 --width 80
 
-The default is the first run of the demo's own seed, whatever it shows. The SVG needs no external fonts.
+The default is the first run of the demo's own seed, whatever it shows, cut off after four steps so that it fits a
+page. The SVG needs no external fonts.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace
 _LINE = 24.4  # rich's line height, px
 
 
-def svg(console: Console, title: str) -> str:
-    """What was printed, as SVG. Half blocks become rectangles, so that pictures have no seams in any font."""
+def svg(console: Console, title: str, steps: int = 0) -> str:
+    """What was printed, as SVG, down to the end of so many steps. Half blocks become rectangles, so that pictures have
+    no seams in any font."""
     text = console.export_svg(title=title, theme=THEME)
     text = re.sub(r"@font-face\s*{.*?}", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family:[^;]*;", f"font-family: {_FONT};", text)
@@ -41,6 +43,9 @@ def svg(console: Console, title: str) -> str:
         place = f'x="{x}" y="{top:.1f}" width="{width}" height="{_LINE / 2}"'
         return f'<rect class="{style}" {place} shape-rendering="crispEdges"/>'
 
+    after = re.search(rf'y="([^"]*)"[^>]*>step&#160;{steps + 1}</text>', text) if steps else None
+    if after:
+        text = re.sub(r'(viewBox="0 0 \S+) [^"]*"', rf'\1 {float(after[1]) + 10:.0f}"', text, count=1)
     return re.sub(r'<text class="([^"]*)" x="([^"]*)" y="([^"]*)" textLength="([^"]*)"[^>]*>▀+</text>', rectangle, text)
 
 
@@ -49,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/demo-terminal.svg"))
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=4, help="of the first run; 0 for all of everything")
     parser.add_argument("--width", type=int, default=100)
     args = parser.parse_args(argv)
     console = Console(
@@ -57,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     show_runs(console, args.runs, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(svg(console, "trajkit demo"), encoding="utf-8")
+    args.out.write_text(svg(console, "trajkit demo", args.steps), encoding="utf-8")
     print(f"wrote {args.out}")
 
 
