@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 import statsmodels.formula.api as smf
 
 import trajkit as tk
@@ -47,7 +48,8 @@ def test_the_mixed_fit_is_that_of_statsmodels():
         "x ~ C(outcome, Treatment('success')) + length", df.assign(length=length), groups="group_id"
     ).fit()
     assert row.coefficient == pytest.approx(again.params.iloc[1], rel=1e-3)
-    assert row.p == pytest.approx(again.pvalues.iloc[1], rel=1e-2)
+    assert row.p == pytest.approx(again.pvalues.iloc[1], rel=2e-2)
+    assert (row.low, row.high) == pytest.approx(tuple(again.conf_int().iloc[1]), abs=1e-2)
 
 
 def test_a_metric_that_only_grows_with_length_differs_between_outcomes_until_length_is_held_fixed():
@@ -113,3 +115,29 @@ def test_a_mixed_regression_of_groups_without_anything_in_common_is_the_plain_on
         warnings.simplefilter("error")
         mixed, plain = (tk.stats.regress(df, "x", kind=kind).iloc[0] for kind in ("mixed", "cluster"))
     assert mixed.coefficient == pytest.approx(plain.coefficient, rel=1e-6)
+    y = df["x"].to_numpy()
+    design = np.column_stack([np.ones(200), np.log1p(df["n_tokens"]), df["outcome"] == "failure"]).astype(float)
+    error = sm.OLS(y, design).fit().bse[2]
+    assert mixed.high - mixed.low == pytest.approx(2 * 1.959964 * error, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["cluster", "mixed"])
+def test_a_metric_in_another_unit_has_the_same_effect_and_p(kind):
+    df = frame(clustered=1.0, shift=0.5)
+    row, other = (tk.stats.regress(df.assign(x=unit * df["x"]), "x", kind=kind).iloc[0] for unit in (1, 1000))
+    for name in ("coefficient", "low", "high"):
+        assert other[name] == pytest.approx(1000 * row[name], rel=1e-4)
+    for name in ("effect", "effect_low", "effect_high", "p"):
+        assert other[name] == pytest.approx(row[name], rel=1e-4)
+    assert row.low < row.coefficient < row.high
+
+
+def test_a_mixed_regression_that_does_not_converge_is_refused(monkeypatch):
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    class Stopped:
+        converged = False
+
+    monkeypatch.setattr(MixedLM, "fit", lambda *args, **kwargs: Stopped())
+    with pytest.raises(InputError, match="does not converge"):
+        tk.stats.regress(frame(), "x", kind="mixed")

@@ -67,7 +67,7 @@ def analyze(
     from trajkit.cli.output import metric, p_value, score, share, show_frame, stdout
     from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
-    from trajkit.stats.compare import MIN_GROUPS
+    from trajkit.stats.resampling import MIN_GROUPS
     from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
 
@@ -160,7 +160,7 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
             bar.advance(STUDIES[name], 0)
             done, refused = make_all(runs, [name], n_boot or N_BOOT, lambda note: bar.advance(note, 0))
             made, left_out = made + done, left_out | refused
-            if done:  # each is kept as soon as it is made
+            if made:  # each is kept as soon as it is made
                 where = write_studies(made, out, form or "md", shlex.join(command), runs.summary(), left_out, data)
                 data = {}
             bar.advance(STUDIES[name])

@@ -21,12 +21,13 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "concentration": ("concentration", "concentration_mean", "concentration_slope", "concentration_sd"),
     "uncertainty": ("logprob_mean", "entropy_mean"),
     "length": ("n_tokens",),  # and the step itself: a level of each bin of steps
-    "task": (),  # the one-hot of task_set, and its product with every other feature
+    "task": (),  # the one-hot of task_set, and its products with every other feature
 }
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0
 _HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
+_LEVEL = 4.0  # of the columns of `length`: large, so that the penalty hardly holds base rates back
 _LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
 
 
@@ -86,8 +87,9 @@ class FeatureMap:
     becomes the cap), standardised by the bin's mean and sd, and clipped to ±5; what is still not finite becomes 0, and
     where missing values vary inside a bin of the training rows, a centred indicator column says so. Every feature also
     enters multiplied by s and s², s the standardised logarithm of the step, so that what it says may change as a run
-    goes on, and by the one-hot of the task where that set is asked for. The set `length` adds s, s² and the one-hot of
-    the bin: with it, and only with it, risks are calibrated at every step.
+    goes on. The set `length` adds s, s² and the one-hot of the bin: with it, and only with it, the mean risk follows
+    the share that fails from bin to bin. The set `task` adds its one-hot and the products of that with every feature at
+    1, s and s², and with `length` those of its one-hot with s and s².
 
     first_steps: (B,) first step of each bin. mean, sd, missing: (B, F). flagged: (F,) has an indicator.
     """
@@ -132,8 +134,13 @@ class FeatureMap:
         """The feature that each column of `matrix` belongs to; `step` and `task` for those that are of no feature."""
         columns = list(columns_of(self.sets))
         flags = [column for column, flagged in zip(columns, self.flagged, strict=True) if flagged]
-        levels = ["step"] * (2 + len(self.first_steps)) if "length" in self.sets else []
-        return [*columns * 3, *flags, *levels, *["task"] * 3 * len(self.tasks), *columns * len(self.tasks)]
+        own = [*(name for name in columns for _ in range(3)), *flags]
+        if "length" in self.sets:
+            own += ["step"] * (2 + len(self.first_steps))
+        if "task" in self.sets:
+            own += ["task"] * len(self.tasks) * (3 if "length" in self.sets else 1)
+            own += [name for _ in self.tasks for name in columns for _ in range(3)]
+        return own
 
     def usual(self, steps: Floats) -> dict[str, Floats]:
         """For each feature, (n,) its mean over training rows at each of `steps`, in the feature's own unit.
@@ -154,15 +161,17 @@ class FeatureMap:
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
         z = np.where(known, np.clip(scaled, -Z_CAP, Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
-        s = ((np.log(np.minimum(rows.steps, self.first_steps[-1])) - self.step_mean) / self.step_sd)[:, None]
-        parts = [z, z * s, z * s**2, flags]
+        s = (np.log(np.minimum(rows.steps, self.first_steps[-1])) - self.step_mean) / self.step_sd
+        curve = np.stack([np.ones(len(s)), s, s**2], axis=1)  # (n, 3)
+        by_step = _products(z, curve)
+        parts = [by_step, flags]
         if "length" in self.sets:
-            parts += [s, s**2, bins[:, None] == np.arange(len(self.first_steps))]
+            levels = bins[:, None] == np.arange(len(self.first_steps))
+            parts += [_LEVEL * curve[:, 1:], _LEVEL * levels]
         if "task" in self.sets:
             hot = np.array([[task == known_task for known_task in self.tasks] for task in rows.tasks], float)
             hot = hot.reshape(len(z), len(self.tasks))
-            products = (hot[:, :, None] * z[:, None, :]).reshape(len(z), len(self.tasks) * z.shape[1])
-            parts += [hot, hot * s, hot * s**2, products]
+            parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     def to_state(self) -> dict[str, Any]:
@@ -233,6 +242,11 @@ def read_array(state: Mapping[str, Any], key: str, shape: tuple[int | None, ...]
             "Fit the detectors again."
         )
     return array
+
+
+def _products(a: Floats, b: Floats) -> Floats:
+    """(n, A) and (n, B) → (n, A·B), each column of `a` with all of `b` in turn."""
+    return (a[:, :, None] * b[:, None, :]).reshape(len(a), a.shape[1] * b.shape[1])
 
 
 def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:

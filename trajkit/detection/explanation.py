@@ -34,7 +34,7 @@ def contributions(model: PrefixModel, frame: pd.DataFrame) -> dict[str, np.ndarr
     """For each feature, (n, C) what it adds to the log-odds of each class, of `model` fitted.
 
     Every class's log-odds against the mean of all classes; the columns that a feature has in the design (itself, times
-    the step, times the task, its being missing) are added up, less what they are in the average training row. With the
+    s and s², times the task, its being missing) are added up, less what they are in the average training row. With the
     log-odds of that row they add up to those of `frame`.
     """
     rows = Rows.of_frame(frame, model.map_.sets)

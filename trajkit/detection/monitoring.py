@@ -145,7 +145,7 @@ def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
 
 def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
     value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed, min_groups=1)))
-    if low == high:
+    if not low < high:
         n = len(np.unique(groups))
         low, high = wilson(value * n, n)
     return {"rate": value, "low": low, "high": high}

@@ -37,7 +37,7 @@ class OutcomeClassifier(PrefixModel):
     def __init__(
         self,
         features: str = DEFAULT_FEATURES,
-        C: float = 0.1,
+        C: float = 0.01,
         min_runs: int = 30,
         target_error: float | None = 0.2,
         n_splits: int = 5,

@@ -106,7 +106,7 @@ def share_interval(row: Mapping[Any, Any]) -> tuple[float, float]:
     """
     from trajkit.stats.resampling import wilson
 
-    if row["low"] == row["high"] and row["n"]:
+    if not row["low"] < row["high"] and row["n"]:
         return wilson(round(row["rate"] * row["n"]), int(row["n"]))
     return row["low"], row["high"]
 

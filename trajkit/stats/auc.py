@@ -29,8 +29,8 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
 
     Without `groups` the rows are taken as independent and the interval is DeLong's (Biometrics 44, 1988; the rank form
     of Sun & Xu 2014), clipped to [0, 1]. With `groups`, whole groups are resampled (percentile bootstrap, `n_boot`
-    draws, `seed`); with fewer than MIN_GROUPS of them there is no interval. Rows with a NaN score are dropped. Raises
-    InputError when a class is missing.
+    draws, `seed`). There is no interval with fewer than MIN_GROUPS groups of a class, or where it would have no width.
+    Rows with a NaN score are dropped. Raises InputError when a class is missing.
     """
     labels, scores = np.asarray(y, dtype=float), np.asarray(score, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:
@@ -62,4 +62,4 @@ def _delong(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[f
     if m < 2 or n < 2:
         return value, float("nan"), float("nan")
     half = float(norm.ppf(0.975) * np.sqrt(over.var(ddof=1) / m + under.var(ddof=1) / n))
-    return value, max(0.0, value - half), min(1.0, value + half)
+    return (value, max(0.0, value - half), min(1.0, value + half)) if half > 0 else (value, float("nan"), float("nan"))

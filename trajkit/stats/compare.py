@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
-from trajkit.stats.resampling import MIN_GROUPS, Draws, group_draws, interval, weighted_auc
+from trajkit.stats.resampling import group_draws, interval, weighted_auc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,15 +40,19 @@ def compare(
     of equal size and then within each group, `n_resamples` times; p_corrected corrects it over all rows of the table.
     cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
     `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups, or all resamples agree (as when no value of a
-    lies beyond one of b): they say nothing there. Several metrics at once cost little more than one where they are
-    finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value of
-    a metric, or the correction is unknown.
+    lies beyond one of b): they say nothing there. delta_tested: what p_permutation tests, the part of cliffs_delta that
+    does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling keeps
+    that); read a direction only where both have its sign. Several metrics at once cost little more than one where they
+    are finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value
+    of a metric, or the correction is unknown.
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu
     from statsmodels.stats.multitest import multipletests
 
-    metrics = [metric] if isinstance(metric, str) else list(metric)
+    metrics = [metric] if isinstance(metric, str) else list(dict.fromkeys(metric))
+    if not metrics:
+        raise InputError("comparing needs a metric; got none.")
     for column in (*metrics, by, groups):
         if column not in df:
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")
@@ -69,17 +73,17 @@ def compare(
             member = np.unique(df[groups].to_numpy()[kept], return_inverse=True)[1]
             draws = group_draws(member, n_boot, seed)
             shuffled = _permutation_p(every[kept][:, alike], is_a, member, n_resamples, seed)
-            for j, p in zip(alike, shuffled, strict=True):
+            for j, p, tested in zip(alike, *shuffled, strict=True):
                 values = every[kept, j]
                 means_a, means_b = (_group_means(values[side], member[side]) for side in (is_a, ~is_a))
-                delta, low, high = _delta(values, is_a, member, draws)
+                delta, low, high = interval(2 * weighted_auc(is_a, values, draws) - 1)
                 rows[metrics[j], a, b] = {
                     "metric": metrics[j], "a": a, "b": b, "n_a": int(is_a.sum()), "n_b": int((~is_a).sum()),
                     "mean_a": values[is_a].mean(), "mean_b": values[~is_a].mean(),
                     "median_a": np.median(values[is_a]), "median_b": np.median(values[~is_a]),
                     "p_mannwhitney": float(mannwhitneyu(values[is_a], values[~is_a]).pvalue),
                     "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue), "p_permutation": p,
-                    "cliffs_delta": delta, "delta_low": low, "delta_high": high,
+                    "cliffs_delta": delta, "delta_low": low, "delta_high": high, "delta_tested": tested,
                 }  # fmt: skip
     table = pd.DataFrame([rows[name, a, b] for name in metrics for a, b in combinations(present[name], 2)])
     corrected = multipletests(table["p_permutation"], method=correction)[1]
@@ -100,23 +104,14 @@ def _group_means(values: NDArray[Any], member: NDArray[Any]) -> NDArray[np.float
     return np.bincount(at, values) / np.bincount(at)
 
 
-def _delta(
-    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], draws: Draws
-) -> tuple[float, float, float]:
-    """Cliff's delta and its interval."""
-    delta, low, high = interval(2 * weighted_auc(is_a, values, draws) - 1)
-    few = min(len(np.unique(member[side])) for side in (is_a, ~is_a)) < MIN_GROUPS
-    return (delta, np.nan, np.nan) if few or not low < high else (delta, low, high)
-
-
 def _permutation_p(
     values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, seed: int
-) -> list[float]:
+) -> tuple[list[float], list[float]]:
     """Shuffle group label profiles among groups of equal size, then labels within groups; p = (1 + hits) / (1 + n).
 
-    values: (n, M), a p each; all see the same shuffles. Under the null the metric of a run does not depend on its
-    label, whatever runs of a group have in common: labels within a group are exchangeable, and so are whole label
-    profiles of groups with the same number of runs.
+    values: (n, M), a p each; all see the same shuffles. Second, Cliff's delta less its mean under the shuffles. Under
+    the null the metric of a run does not depend on its label, whatever runs of a group have in common: labels within a
+    group are exchangeable, and so are whole label profiles of groups with the same number of runs.
     """
     from scipy.stats import rankdata
 
@@ -141,4 +136,5 @@ def _permutation_p(
                 chosen = rng.permuted(chosen, axis=2)  # labels within each group
             scores[first : first + n] += chosen.reshape(n, -1).astype(float) @ ranks
     far = np.abs(scores - expected) >= np.abs(observed - expected) - 1e-9
-    return ((1 + far.sum(axis=0)) / (1 + n_resamples)).tolist()
+    tested = 2 * (observed - expected) / (labels.sum() * (~labels).sum())
+    return ((1 + far.sum(axis=0)) / (1 + n_resamples)).tolist(), tested.tolist()

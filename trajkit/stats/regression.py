@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from trajkit.errors import InputError
+from trajkit.stats.resampling import MIN_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["cluster", "mixed"]
-MIN_CLUSTERS = 10
 
 
 def regress(
@@ -38,11 +38,10 @@ def regress(
     reference n groups; coefficient, low, high (its 95 % interval: Student's t for cluster, normal for mixed), in the
     metric's unit; effect, effect_low, effect_high, the same in standard deviations of the metric; p (two-sided,
     uncorrected) and kind.
-    Raises InputError when a column is missing, fewer than two levels or MIN_CLUSTERS groups are there, or metric is
-    constant.
+    Raises InputError when a column is missing, fewer than two levels or MIN_GROUPS groups are there, metric is
+    constant, or a mixed regression does not converge.
     """
     import pandas as pd
-    import statsmodels.api as sm
 
     if kind not in get_args(Kind):
         raise InputError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
@@ -56,8 +55,8 @@ def regress(
     levels = sorted(kept[by].astype(str).unique())
     if len(levels) < 2:
         raise InputError(f"a regression needs at least two values of {by!r} with a finite {metric!r}; got {levels}.")
-    if member.max() + 1 < MIN_CLUSTERS:
-        raise InputError(f"a regression needs runs of at least {MIN_CLUSTERS} groups; got {member.max() + 1}.")
+    if member.max() + 1 < MIN_GROUPS:
+        raise InputError(f"a regression needs runs of at least {MIN_GROUPS} groups; got {member.max() + 1}.")
     if np.ptp(y) == 0:
         raise InputError(f"{metric!r} is {y[0]:g} in all {len(y)} runs; there is nothing to regress.")
     reference = "success" if "success" in levels else levels[0]
@@ -73,35 +72,55 @@ def regress(
             covered += [(values == value).to_numpy(float) for value in sorted(values.unique())[1:]]
     of_level = [(kept[by].astype(str) == level).to_numpy(float) for level in levels]
     design = _independent(covered, of_level, by, covariates)
-    if kind == "cluster":
-        robust = {"groups": member, "use_correction": True, "df_correction": True}
-        fitted = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds=robust, use_t=True)
-    else:
-        fitted = _mixed(y, design, member)
-    unit = 1.0 if kind == "cluster" else y.std()
-    params, intervals = fitted.params * unit, np.asarray(fitted.conf_int()) * unit
+    params, intervals, p = (_clustered if kind == "cluster" else _mixed)(y, design, member)
     return pd.DataFrame([
         {
             "metric": metric, "level": level, "reference": reference, "n": len(y), "groups": int(member.max()) + 1,
             "coefficient": params[i], "low": intervals[i, 0], "high": intervals[i, 1],
             "effect": params[i] / y.std(), "effect_low": intervals[i, 0] / y.std(),
-            "effect_high": intervals[i, 1] / y.std(), "p": fitted.pvalues[i], "kind": kind,
+            "effect_high": intervals[i, 1] / y.std(), "p": p[i], "kind": kind,
         }
         for i, level in enumerate(levels, design.shape[1] - len(levels))
     ])  # fmt: skip
 
 
-def _mixed(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Any:
-    """The fit, by a method without gradients: they vanish where groups have nothing in common. Raises InputError."""
+Fit = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Coefficients (P,) and their 95 % intervals (P, 2), in the unit of y, and two-sided p (P,)."""
+
+
+def _clustered(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Fit:
     import statsmodels.api as sm
+
+    robust = {"groups": member, "use_correction": True, "df_correction": True}
+    fitted = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds=robust, use_t=True)
+    return fitted.params, np.asarray(fitted.conf_int()), fitted.pvalues
+
+
+def _mixed(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Fit:
+    """By a method without gradients, which vanish where groups have nothing in common, on y of sd 1. Raises InputError
+    where it does not converge.
+
+    Errors are those of generalised least squares at the fitted variances, as in lme4 (doi 10.18637/jss.v067.i01); those
+    from the likelihood's curvature are of no use where a variance is 0.
+    """
+    import statsmodels.api as sm
+    from scipy.stats import norm
     from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # also of groups that have nothing in common, as is right
+    with warnings.catch_warnings():  # of the boundary, where groups have nothing in common, and of the curvature there
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = sm.MixedLM(y / y.std(), design, groups=member).fit(reml=True, method="powell")
     if not fitted.converged:
         raise InputError("the mixed regression does not converge on these runs; use kind='cluster'.")
-    return fitted
+    ratio = float(fitted.cov_re[0, 0] / fitted.scale)  # variance between groups / within
+    sums = np.stack([np.bincount(member, column) for column in design.T], axis=1)  # (groups, P)
+    shrunk = ratio / (1 + np.bincount(member) * ratio)
+    information = (design.T @ design - sums.T @ (shrunk[:, None] * sums)) / fitted.scale
+    error = np.sqrt(np.diag(np.linalg.inv(information)))
+    params = fitted.fe_params
+    half = norm.ppf(0.975) * error
+    ends = np.stack([params - half, params + half], axis=1)
+    return params * y.std(), ends * y.std(), 2 * norm.sf(np.abs(params / error))
 
 
 def _independent(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
 MIN_GROUPS = 10
-"""Groups that an interval needs, on each side where two are compared: resampling fewer understates how much another
+"""Groups that an interval needs, of each class where two are compared: resampling fewer understates how much another
 sample could differ."""
 _BLOCK = 300_000
 """Weights that are laid out at a time: B draws of n rows need memory for B times the groups, and for this."""
@@ -45,9 +45,16 @@ class Draws:
         return np.take(self.counts[block], self.member[rows], axis=1)
 
     def sums(self, values: ArrayLike) -> Floats:
-        """(B,) sum of (n,) values."""
-        by_group = np.bincount(self.member, np.asarray(values, dtype=float), self.counts.shape[1])
-        return np.concatenate([self.counts[i : i + 100] @ by_group for i in range(0, len(self.counts), 100)])
+        """(B,) sum of (n,) finite values."""
+        n_groups = self.counts.shape[1]
+        by_group = np.bincount(self.member, np.asarray(values, dtype=float), n_groups)
+        size = max(1, _BLOCK // max(n_groups, 1))
+        return np.concatenate([self.counts[i : i + size] @ by_group for i in range(0, len(self.counts), size)])
+
+    def sample_if_few(self, statistic: Floats, positive: NDArray[np.bool_]) -> Floats:
+        """The statistic of the sample alone where a class has runs of fewer than MIN_GROUPS groups."""
+        few = any(len(np.unique(self.member[side])) < MIN_GROUPS for side in (positive, ~positive))
+        return np.where(np.arange(len(statistic)) > 0, np.nan, statistic) if few else statistic
 
 
 def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Draws:
@@ -65,7 +72,8 @@ def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN
 
 
 def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
-    """(B,) area under the ROC curve; ties count half; NaN where a class is not drawn.
+    """(B,) area under the ROC curve; ties count half; NaN where a class is not drawn, and in all draws but the sample
+    where a class has fewer than MIN_GROUPS groups.
 
     y: (n,) 0/1. score: (n,), no NaN, infinities allowed. O(B·n) after one sort.
     """
@@ -73,9 +81,10 @@ def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
 
 
 def auc_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> Floats:
-    """(B,) AUC over pairs of the same stratum; NaN where there is no pair."""
+    """(B,) AUC over pairs of the same stratum; NaN where there is no pair, and as `weighted_auc`."""
     wins, pairs = pairs_within(y, score, stratum, draws)
-    return np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+    areas = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+    return draws.sample_if_few(areas, np.asarray(y, dtype=float) == 1)
 
 
 def pairs_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> tuple[Floats, Floats]:
@@ -108,7 +117,7 @@ def pairs_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws
 
 
 def weighted_mean(values: ArrayLike, draws: Draws) -> Floats:
-    """(B,) mean of (n,) values; NaN where nothing was drawn."""
+    """(B,) mean of (n,) finite values; NaN where nothing was drawn."""
     total = draws.sums(np.ones(len(draws.member)))
     return np.divide(draws.sums(values), total, out=np.full(len(draws), np.nan), where=total > 0)
 
@@ -128,12 +137,16 @@ def weighted_median(values: ArrayLike, draws: Draws) -> Floats:
 
 
 def interval(draws: Floats) -> tuple[float, float, float]:
-    """(value, low, high): draw 0, and the 2.5 % and 97.5 % percentiles of the others; NaN where there is no value."""
-    rest = draws[1:][np.isfinite(draws[1:])]
-    if not np.isfinite(draws[0]) or not len(rest):
-        return float(draws[0]), float("nan"), float("nan")
-    low, high = np.percentile(rest, (2.5, 97.5))
-    return float(draws[0]), float(low), float(high)
+    """(value, low, high): draw 0, and the 2.5 % and 97.5 % percentiles of the others that are not NaN.
+
+    low and high are NaN where there is no value, no draw, or all draws agree: they say nothing then. Infinite draws
+    count; the percentiles are then draws themselves, not between two.
+    """
+    value, rest = float(draws[0]), draws[1:][~np.isnan(draws[1:])]
+    if np.isnan(value) or not len(rest):
+        return value, float("nan"), float("nan")
+    low, high = np.quantile(rest, (0.025, 0.975), method="linear" if np.isfinite(rest).all() else "inverted_cdf")
+    return (value, float(low), float(high)) if low < high else (value, float("nan"), float("nan"))
 
 
 def wilson(k: float, n: int) -> tuple[float, float]:
