@@ -38,6 +38,31 @@ def test_analyze_writes_studies(cli, traces, tmp_path, form, first):
     assert (out / first).stat().st_size > 300
 
 
+def test_analyze_says_in_what_it_writes_which_studies_could_not_be_made(cli, tmp_path, make_trace):
+    rng = np.random.default_rng(1)
+    write_traces([make_trace(g, 0, False, rng) for g in range(12)], tmp_path / "t.parquet")
+    out = tmp_path / "out"
+    result = cli("analyze", tmp_path / "t.parquet", "--report", out, "--boot", "100")
+    assert result.code == 0, result.err
+    index = (out / "README.md").read_text()
+    for title in ("Failure, early", "Which outcome it was"):
+        assert f"{title}: not made." in index
+        assert f"{title}: not made." in result.err.replace("\n", " ")
+
+
+def test_analyze_keeps_the_studies_made_before_it_is_stopped(cli, traces, tmp_path, monkeypatch):
+    from trajkit.studies import early_failure
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(early_failure, "early_failure", stopped)
+    out = tmp_path / "out"
+    cli("analyze", traces, "--report", out, "--only", "concentration", "--only", "early_failure", "--boot", "100")
+    assert (out / "concentration.md").exists()
+    assert "concentration.md" in (out / "README.md").read_text()
+
+
 def test_analyze_names_what_it_does_not_know(cli, traces, tmp_path):
     cli("analyze", traces, "--report", tmp_path, "--format", "pdf").assert_one_line_error("md, html, csv", "'pdf'")
     cli("analyze", traces, "--report", tmp_path, "--only", "taste").assert_one_line_error("no study 'taste'")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.utils import estimator_checks as checks
 
 from trajkit.detection import EarlyFailurePredictor, OutcomeClassifier, auc_by_step
-from trajkit.detection.design import DEFAULT_FEATURES
+from trajkit.detection.design import DEFAULT_FEATURES, FeatureMap, Rows
 from trajkit.errors import EstimatorMismatchError, InputError
 
 from .world import make_frame, make_runs, random_walks
@@ -95,6 +96,51 @@ def test_with_length_the_mean_risk_at_each_step_is_the_share_of_its_runs_that_fa
     assert by_step["failed"][1] < 0.6
     assert by_step["failed"][15] > 0.8
     assert (by_step["risk"] - by_step["failed"])[:15].abs().max() < 0.02
+
+
+@pytest.mark.parametrize("features", ["trajectory+concentration+uncertainty", "task", "trajectory+task"])
+def test_without_length_the_mean_risk_says_nothing_of_the_step(features: str) -> None:
+    frame = make_frame(random_walks(600, 5))
+    failed = (frame["outcome"] != "success").to_numpy(int)
+    risk = pd.Series(EarlyFailurePredictor(features).fit(frame, failed).risks(frame))
+    of_runs_alike = risk[frame["step"] <= 8].groupby(frame["step"]).mean()  # all runs are there
+    assert of_runs_alike.max() - of_runs_alike.min() < 0.02
+    late = risk.groupby(frame["step"]).mean()
+    assert late.max() - late.min() < 0.1
+
+
+def test_what_a_feature_says_may_turn_round_with_the_step_and_with_the_task() -> None:
+    rng = np.random.default_rng(0)
+    frame = make_frame([replace(walk, task_set=rng.choice(["math", "code"])) for walk in random_walks(800, 6)])
+    frame = frame[frame["step"] <= 8].reset_index(drop=True)
+    sign = np.where(frame["step"].isin([1, 2, 7, 8]), 1, -1) * np.where(frame["task_set"] == "math", 1, -1)
+    failed = (rng.random(len(frame)) < 1 / (1 + np.exp(-3 * sign * (frame["entropy_mean"] - 0.5) * 4))).astype(int)
+    model = EarlyFailurePredictor("uncertainty+length+task", C=1.0).fit(frame, failed)
+    for (step, task), here in frame.groupby(["step", "task_set"]):
+        if step in (1, 4, 8):
+            risk = model.risks(here)
+            assert roc_auc_score(failed[here.index], risk) > 0.55, (step, task)
+
+
+def test_the_design_by_hand_and_the_feature_of_each_column() -> None:
+    frame = make_frame(make_runs(40))
+    sets = ("uncertainty", "length", "task")
+    known = FeatureMap.learn(sets, Rows.of_frame(frame, sets), 30)
+    columns = ["logprob_mean", "entropy_mean", "n_tokens"]
+    row = frame[frame["step"] == 2].iloc[[0]]
+    values = row[columns].to_numpy(float)[0].copy()
+    values[2] = np.log1p(values[2])
+    z = (values - known.mean[1]) / known.sd[1]
+    s = (np.log(2) - known.step_mean) / known.step_sd
+    curve, level, hot = [1, s, s**2], np.arange(len(known.first_steps)) == 1, [row["task_set"].iloc[0] == "document"]
+    hot.append(not hot[0])
+    expected = np.concatenate([
+        np.outer(z, curve).ravel(), [4 * s, 4 * s**2], 4 * level, np.outer(hot, curve).ravel(),
+        np.outer(hot, np.outer(z, curve)).ravel(),
+    ])  # fmt: skip
+    np.testing.assert_allclose(known.matrix(Rows.of_frame(row, sets))[0], expected)
+    own = [name for name in columns for _ in range(3)]
+    assert known.owners() == own + ["step"] * (2 + len(level)) + ["task"] * 6 + own + own
 
 
 def test_sample_weights_of_zero_are_as_good_as_absent(frame: pd.DataFrame, failed: np.ndarray) -> None:

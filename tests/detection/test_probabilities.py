@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
 from tests.detection.world import make_frame, make_runs, random_walks
 from trajkit.detection.early_failure import EarlyFailurePredictor
@@ -15,6 +17,7 @@ from trajkit.detection.probabilities import (
     BASE_RATE,
     average_precision,
     calibration,
+    calibration_slope,
     gains,
     matched_auc,
     probability_scores,
@@ -32,15 +35,47 @@ def risks(frame: pd.DataFrame) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_average_precision_is_that_of_scikit_learn_ties_and_weights_included(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    y, score = rng.integers(0, 2, 80).astype(float), rng.integers(0, 9, 80) / 9
-    draws = group_draws(rng.integers(0, 20, 80), 6, seed)
-    weights = draws.weights(slice(0, 7), np.arange(80))
+    y, score, stratum = rng.integers(0, 2, 200).astype(float), rng.integers(0, 9, 200) / 9, rng.integers(0, 2, 200)
+    draws = group_draws(rng.integers(0, 20, 200), 6, seed)
+    weights = draws.weights(slice(0, 7), np.arange(200))
     expected = [average_precision_score(y, score, sample_weight=w) for w in weights]
-    np.testing.assert_allclose(average_precision(y, score, draws), expected)
+    np.testing.assert_allclose(average_precision(y, score, np.zeros(200, int), draws), expected)
+    for w, found in zip(weights, average_precision(y, score, stratum, draws), strict=True):
+        within = [average_precision_score(y[s], score[s], sample_weight=w[s]) for s in (stratum == 0, stratum == 1)]
+        failures_there = [(w * y)[stratum == s].sum() for s in (0, 1)]
+        assert found == pytest.approx(np.average(within, weights=failures_there))
+
+
+def test_the_calibration_slope_is_that_of_a_logistic_regression(
+    frame: pd.DataFrame, risks: dict[str, np.ndarray]
+) -> None:
+    """Risks pushed apart twofold on the log-odds have half the slope; risks all too high are off by as much."""
+    p = risks["uncertainty"]
+    odds = np.log(p / (1 - p))
+    right, wide, high = (
+        calibration_slope(frame, risk, select_steps(frame, [2]), 100).iloc[0]
+        for risk in (p, 1 / (1 + np.exp(-2 * odds)), np.minimum(p + 0.1, 0.99))
+    )
+    assert right.low < right.slope < right.high
+    assert [wide.slope, wide.low, wide.high] == pytest.approx([right.slope / 2, right.low / 2, right.high / 2])
+    assert high.off_low > 0
+    here = (frame["step"] == 2).to_numpy()
+    by_hand = LogisticRegression(C=1e9).fit(odds[here, None], failures(frame)[here])
+    assert right.slope == pytest.approx(by_hand.coef_[0, 0], rel=1e-3)
+    assert right.off == pytest.approx(p[here].mean() - failures(frame)[here].mean())
+
+
+def test_gains_are_corrected_for_the_number_of_steps(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -> None:
+    selected = select_steps(frame, [1, 2, 3, 4])
+    table = gains(frame, risks["uncertainty"], risks["trajectory"], selected, folds_of(frame, 3), n_boot=400)
+    assert table.p_corrected.tolist() == pytest.approx(multipletests(table.p, method="holm")[1].tolist())
+    for row in table.itertuples():
+        assert (row.p < 0.05) == (row.low > 0 or row.high < 0)
 
 
 def test_scores_at_a_step_are_those_of_scikit_learn(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -> None:
-    table = probability_scores(frame, risks, select_steps(frame, [2]), n_boot=50).set_index("method")
+    one = np.zeros(len(frame), int)
+    table = probability_scores(frame, risks, select_steps(frame, [2]), one, n_boot=50).set_index("method")
     here = (frame["step"] == 2).to_numpy()
     y, p = failures(frame)[here], risks["uncertainty"][here]
     row = table.loc["uncertainty"]

@@ -138,3 +138,28 @@ def test_several_metrics_at_once_are_each_as_alone_and_corrected_together():
     alone = pd.concat([tk.stats.compare(df, name, n_resamples=150, n_boot=100) for name in "xyz"], ignore_index=True)
     pd.testing.assert_frame_equal(table.drop(columns="p_corrected"), alone.drop(columns="p_corrected"))
     np.testing.assert_allclose(table.p_corrected, multipletests(table.p_permutation, method="holm")[1])
+
+
+def test_what_is_tested_is_delta_less_what_follows_from_the_sizes_of_groups():
+    """Large groups fail more and have more of the metric; among groups of one size the metric is of failures less."""
+    rng = np.random.default_rng(0)
+    size = rng.choice([2, 6], 300)
+    group = np.repeat(np.arange(300), size)
+    large = (size == 6)[group]
+    failed = rng.random(len(group)) < np.where(large, 0.8, 0.1)
+    x = rng.normal(size=len(group)) + 2 * large - 0.5 * failed
+    df = pd.DataFrame({"outcome": np.where(failed, "failure", "success"), "x": x, "group_id": group})
+    row = tk.stats.compare(df, "x", n_resamples=500, n_boot=50).iloc[0]
+    assert row.cliffs_delta > 0.1
+    assert row.delta_tested < -0.1
+    assert row.p_permutation < 0.01
+    even = df[large].assign(group_id=lambda d: d.group_id)
+    row = tk.stats.compare(even, "x", n_resamples=50, n_boot=50).iloc[0]
+    assert row.delta_tested == pytest.approx(row.cliffs_delta)
+
+
+@pytest.mark.parametrize("metrics", [[], ()])
+def test_no_metric_is_refused_and_one_given_twice_is_one(metrics):
+    with pytest.raises(InputError, match="needs a metric"):
+        tk.stats.compare(frame(), metrics)
+    assert len(tk.stats.compare(frame(), ["x", "x"], n_resamples=20, n_boot=20)) == 3

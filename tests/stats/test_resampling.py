@@ -76,6 +76,24 @@ def test_groups_are_drawn_with_equal_chances() -> None:
     assert counts.var() == pytest.approx(1 - 1 / 25, abs=0.03)
 
 
+def test_few_groups_of_a_class_have_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    member, score = np.repeat(np.arange(60), 3), rng.normal(size=180)
+    for failing, known in ((9, False), (10, True)):
+        y = (member < failing) & (np.arange(180) % 3 > 0)
+        found = interval(weighted_auc(y, score, group_draws(member, 200, 0)))
+        assert np.isfinite(found).tolist() == [True, known, known]
+        assert np.isfinite(interval(weighted_auc(~y, score, group_draws(member, 200, 0)))[1:]).all() == known
+
+
+def test_an_interval_counts_infinite_draws_and_has_a_width() -> None:
+    draws = np.concatenate([[3.0], np.arange(60.0), np.full(40, np.inf), [np.nan] * 9])
+    assert interval(draws) == (3, 2, np.inf)
+    assert interval(draws[:61])[1:] == pytest.approx(np.quantile(np.arange(60.0), (0.025, 0.975)))
+    assert np.isnan(interval(np.full(50, 0.5))[1:]).all()
+    assert np.isnan(interval(np.array([np.nan, 1, 2])))[0]
+
+
 def test_few_groups_have_no_interval() -> None:
     few, enough = np.repeat(np.arange(9), 20), np.repeat(np.arange(10), 18)
     y, score = np.arange(180) % 2, np.random.default_rng(0).normal(size=180)

@@ -90,7 +90,9 @@ def test_hidden_states_have_a_row_where_they_were_kept():
     traces = [make_trace(run) for run in make_runs(40)]
     kept = [replace(t, hidden=rng.normal(size=(t.n_steps, 8)).astype("f4") + (not t.success)) for t in traces]
     study = make("early_failure")(read_runs(kept), 100, lambda note: None)
-    assert "hidden" in set(table(study, "AUC at absolute steps")["method"])
+    by_step = table(study, "AUC at absolute steps").set_index("method")
+    assert {"probe on hidden states", "probe + all features"} <= set(by_step.index)
+    assert table(study, "Gain in AUC of trajectory and concentration over the probe")["gain (95 %)"].str.len().all()
     assert any("A linear probe on hidden states beats trajectory and concentration at step" in s for s in study.reading)
 
 
@@ -116,7 +118,7 @@ def test_a_world_made_as_the_paper_reads_it_agrees_with_it_and_one_turned_round_
         rng, world = np.random.default_rng(0), []
         for run in make_runs(60, signal=0):
             steps = max(len(run.effects), 4)
-            narrow = (run.outcome == "hallucination") != turned
+            narrow = ((run.outcome == "hallucination") != turned) != (rng.random() < 0.1)
             one = np.eye(6)[rng.integers(6, size=steps)] * 5 + 0.05 * rng.random((steps, 6))
             wide = np.where(rng.random(steps)[:, None] < 0.5, one, 1 + 0.2 * rng.random((steps, 6)))
             columns = {n: np.resize(getattr(run, n), steps) for n in ("tokens", "logprob", "entropy")}
@@ -186,3 +188,16 @@ def test_unusual_folders_end_in_a_study_or_a_reason(case):
         path = next(study for study in made if study.name == "trajectories")
         assert not path.tables["What each metric depends on"]["AUC of failure"].str.contains("(", regex=False).any()
         assert "clear of 0.5 in every space: none" in " ".join(path.reading)
+
+
+def test_runs_share_a_region_map_only_where_it_is_the_same():
+    first, second, third, fourth = (
+        replace(make_trace(run), image_sha256=sha)
+        for run, sha in zip(make_runs(4, 1), ("a", "a", "a", ""), strict=True)
+    )
+    turned = replace(third, regions=third.regions[:, ::-1].copy())
+    labels = read_runs([first, second, turned, fourth]).labels
+    assert labels[0] is labels[1]
+    assert labels[0] is not labels[2]
+    np.testing.assert_array_equal(labels[2], turned.regions)
+    np.testing.assert_array_equal(labels[3], fourth.regions)

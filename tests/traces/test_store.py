@@ -205,6 +205,27 @@ def test_hidden_states_come_back_and_a_file_without_their_column_is_read(tmp_pat
     assert [trace.hidden for trace in read_traces(tmp_path / "older.parquet")] == [None, None]
 
 
+def test_hidden_states_and_images_are_those_of_their_run_in_any_row_group(tmp_path):
+    runs = [
+        replace(make_trace(i), hidden=None if i % 3 == 0 else np.full((make_trace(i).n_steps, 2), i)) for i in range(9)
+    ]
+    table = pq.read_table(write_traces(runs, tmp_path / "t.parquet"))
+    pq.write_table(table.slice(1), tmp_path / "cut.parquet", row_group_size=2)
+    back = read_traces(tmp_path / "cut.parquet")
+    for i in reversed(range(8)):
+        assert back[i].transcript_id == runs[i + 1].transcript_id
+        if runs[i + 1].hidden is None:
+            assert back[i].hidden is None
+        else:
+            np.testing.assert_array_equal(back[i].hidden, runs[i + 1].hidden)
+    own = [dict(image=png(i), image_sha256="") for i in range(6)]
+    pq.write_table(
+        pq.read_table(write_traces([make_trace(i, **image) for i, image in enumerate(own)], tmp_path / "own.parquet")),
+        tmp_path / "groups.parquet", row_group_size=2,
+    )  # fmt: skip
+    assert [run.image for run in read_traces(tmp_path / "groups.parquet")] == [image["image"] for image in own]
+
+
 def test_hidden_states_that_do_not_fit_the_steps_are_refused(tmp_path):
     trace = make_trace(0)
     with pytest.raises(TraceFormatError, match="hidden must have one row per step"):

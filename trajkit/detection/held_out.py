@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.design import Rows
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.splits import failures, group_folds
 from trajkit.errors import InputError
@@ -36,6 +37,17 @@ def hidden_probe() -> Any:
     from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+
+
+def _with_hidden(names: Sequence[str], fit: pd.DataFrame, failed: Floats, other: pd.DataFrame) -> Floats:
+    """Risks of `other` by the probe on hidden states and the design of further feature sets, if any."""
+    columns = hidden_columns(fit)
+    parts = [(fit[columns].to_numpy(float), other[columns].to_numpy(float))]
+    if names:
+        known = EarlyFailurePredictor("+".join(names)).fit(fit, failed).map_
+        parts.append((known.matrix(Rows.of_frame(fit, known.sets)), known.matrix(Rows.of_frame(other, known.sets))))
+    learned, asked = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    return np.asarray(hidden_probe().fit(learned, failed).predict_proba(asked)[:, 1])
 
 
 def folds_of(frame: pd.DataFrame, n_splits: int = 5, seed: int = 0) -> NDArray[np.int64]:
@@ -69,14 +81,14 @@ def held_out_risks(
     seed: int = 0,
     advance: Callable[[str], None] = lambda note: None,
 ) -> dict[str, Floats]:
-    """For each feature set (`EarlyFailurePredictor.features`, or `hidden`), the (n,) risk of every row of `frame`.
+    """For each feature set (`EarlyFailurePredictor.features`, `hidden`, or a union), the (n,) risk of every row.
 
     frame: as `tk.features(traces)` gives. Compare the risks within `folds_of(frame)`.
 
     Each row's risk is of a model fitted on other groups alone; folds are stratified by failure. Raises InputError where
     an outcome is unknown or there are too few groups.
     """
-    if HIDDEN in sets and not hidden_columns(frame):
+    if any(HIDDEN in name.split("+") for name in sets) and not hidden_columns(frame):
         raise InputError("there are no hidden states in these traces; collect them with --keep-hidden.")
     failed, fold = failures(frame), folds_of(frame, n_splits, seed)
     risks = {name: np.full(len(frame), np.nan) for name in sets}
@@ -84,10 +96,9 @@ def held_out_risks(
         test = fold == number
         fit, other = frame[~test], frame[test]
         for name in sets:
-            if name == HIDDEN:
-                columns = hidden_columns(frame)
-                probe = hidden_probe().fit(fit[columns].to_numpy(float), failed[~test])
-                risks[name][test] = probe.predict_proba(other[columns].to_numpy(float))[:, 1]
+            if HIDDEN in (parts := name.split("+")):
+                rest = [part for part in parts if part != HIDDEN]
+                risks[name][test] = _with_hidden(rest, fit, failed[~test], other)
             else:
                 risks[name][test] = EarlyFailurePredictor(name).fit(fit, failed[~test]).risks(other)
             advance(name)

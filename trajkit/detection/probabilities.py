@@ -10,11 +10,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.evaluation import Selected
 from trajkit.detection.splits import failures
-from trajkit.stats.resampling import Draws, Floats, auc_within, group_draws, interval, pairs_within, weighted_mean
+from trajkit.stats.resampling import (
+    Draws,
+    Floats,
+    auc_within,
+    group_draws,
+    interval,
+    pairs_within,
+    weighted_auc,
+    weighted_mean,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +32,13 @@ BASE_RATE = "base rate"
 
 
 def probability_scores(
-    frame: pd.DataFrame, risks: Mapping[str, Floats], selected: Selected, n_boot: int = 500, seed: int = 0
-) -> pd.DataFrame:
+    frame: pd.DataFrame, risks: Mapping[str, Floats], selected: Selected, strata: ArrayLike, n_boot: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Average precision and Brier score of each method on each selection, and those of the base rate.
+
+    strata: (n,) such as the fold that a row was held out in; average precision is the mean over strata, by how many
+    failed there, so that only risks of one model are ranked together.
 
     Columns: method, the labels of the selection, n_runs, n_failures, average_precision and brier, each with _low and
     _high. The base rate gives every run the share that failed: its average precision is that share, its Brier score
@@ -34,6 +47,7 @@ def probability_scores(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
     table = []
     for label, rows in selected:
         y = failed[rows]
@@ -41,7 +55,10 @@ def probability_scores(
         rate = weighted_mean(y, draws)
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())}
         figures = {BASE_RATE: (rate, rate * (1 - rate))} | {
-            method: (average_precision(y, risk[rows], draws), weighted_mean((risk[rows] - y) ** 2, draws))
+            method: (
+                average_precision(y, risk[rows], stratum[rows], draws),
+                weighted_mean((risk[rows] - y) ** 2, draws),
+            )
             for method, risk in risks.items()
         }
         for method, (precision, brier) in figures.items():
@@ -58,9 +75,11 @@ def gains(
 ) -> pd.DataFrame:  # fmt: skip
     """AUC of one score less that of another on each selection, the same draws of groups for both, within `strata`.
 
-    Columns: the labels of the selection, n_runs, n_failures, auc (of `better`), auc_than, gain, low, high.
+    Columns: the labels of the selection, n_runs, n_failures, auc (of `better`), auc_than, gain, low, high; p, twice the
+    share of draws on the other side of 0 (NaN without an interval), and p_corrected, by Holm over the selections.
     """
     import pandas as pd
+    from statsmodels.stats.multitest import multipletests
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
@@ -69,9 +88,20 @@ def gains(
         y, draws = failed[rows], group_draws(groups[rows], n_boot, seed)
         first, second = (auc_within(y, score[rows], stratum[rows], draws) for score in (better, than))
         gain, low, high = interval(first - second)
+        p = _p_of(first[1:] - second[1:]) if np.isfinite(low) else np.nan
         counts = {"n_runs": len(rows), "n_failures": int(y.sum()), "auc": first[0], "auc_than": second[0]}
-        table.append({**label, **counts, "gain": gain, "low": low, "high": high})
-    return pd.DataFrame(table)
+        table.append({**label, **counts, "gain": gain, "low": low, "high": high, "p": p})
+    found = pd.DataFrame(table)
+    known = found["p"].notna()
+    found["p_corrected"] = np.nan
+    if known.any():
+        found.loc[known, "p_corrected"] = multipletests(found.loc[known, "p"], method="holm")[1]
+    return found
+
+
+def _p_of(draws: Floats) -> float:
+    n, below, above = len(draws), (draws <= 0).sum(), (draws >= 0).sum()
+    return float(min(1.0, 2 * (1 + min(below, above)) / (1 + n)))
 
 
 def matched_auc(
@@ -111,7 +141,8 @@ def calibration(
 ) -> pd.DataFrame:
     """Calibration curve of each selection: runs in `bins` of as equal size as ties allow, by their risk.
 
-    Columns: the labels of the selection, n_runs, risk (mean of the bin), failed (share), low, high.
+    Columns: the labels of the selection, n_runs, risk (mean of the bin), failed (share), low, high; off, off_low,
+    off_high: risk less what happened, on average.
     """
     import pandas as pd
 
@@ -122,25 +153,62 @@ def calibration(
         bin_of = np.searchsorted(edges, risk[rows], "right")
         for b in np.unique(bin_of):
             inside = rows[bin_of == b]
-            value, low, high = interval(weighted_mean(failed[inside], group_draws(groups[inside], n_boot, seed)))
-            counts = {"n_runs": len(inside), "risk": float(risk[inside].mean())}
-            table.append({**label, **counts, "failed": value, "low": low, "high": high})
+            draws = group_draws(groups[inside], n_boot, seed)
+            row: dict[str, Any] = {**label, "n_runs": len(inside), "risk": float(risk[inside].mean())}
+            row["failed"], row["low"], row["high"] = interval(weighted_mean(failed[inside], draws))
+            off = weighted_mean(risk[inside] - failed[inside], draws)
+            row["off"], row["off_low"], row["off_high"] = interval(off)
+            table.append(row)
     return pd.DataFrame(table)
 
 
-def average_precision(y: Floats, score: Floats, draws: Draws) -> Floats:
-    """(B,) average precision, ties taken together; NaN where nothing failed.
+def calibration_slope(
+    frame: pd.DataFrame, risk: Floats, selected: Selected, n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """How far risks spread beside what happens, of each selection (Cox 1958, doi 10.1093/biomet/45.3-4.562).
 
-    Σ (recall_i − recall_{i−1}) · precision_i over thresholds, as scikit-learn's.
+    Columns: the labels of the selection, n_runs, n_failures; slope, low, high: of the logistic regression of failure on
+    the risk's log-odds, 1 where risks are as far apart as they should be, below 1 where they are too far apart, with
+    errors that are robust over groups, NaN where an AUC has no interval; off, off_low, off_high: mean risk less the
+    share that failed.
     """
-    order = np.argsort(-score, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(score) else np.zeros(0, int)
-    found = np.full(len(draws), np.nan)
-    for block in draws.blocks() if len(score) else ():
-        weights = draws.weights(block, order)
-        hits = np.cumsum(weights * y[order], axis=1)[:, ends]
-        taken = np.cumsum(weights, axis=1, dtype=float)[:, ends]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.where(taken > 0, hits / taken, 0)
-            found[block] = (np.diff(hits, axis=1, prepend=0) * precision).sum(1) / hits[:, -1]
-    return found
+    import pandas as pd
+    import statsmodels.api as sm
+
+    failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
+    table = []
+    for label, rows in selected:
+        y, p = failed[rows], np.clip(risk[rows], 1e-6, 1 - 1e-6)
+        draws = group_draws(groups[rows], n_boot, seed)
+        row: dict[str, Any] = {**label, "n_runs": len(rows), "n_failures": int(y.sum())}
+        row |= dict.fromkeys(("slope", "low", "high"), np.nan)
+        area, low, _ = interval(weighted_auc(y, p, draws))
+        if 0 < area < 1 and np.isfinite(low):  # of enough groups of each class, and not told apart wholly
+            design = sm.add_constant(np.log(p / (1 - p)))
+            fitted = sm.Logit(y, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": draws.member})
+            row["slope"], (row["low"], row["high"]) = float(fitted.params[1]), map(float, fitted.conf_int()[1])
+        row["off"], row["off_low"], row["off_high"] = interval(weighted_mean(p - y, draws))
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def average_precision(y: Floats, score: Floats, stratum: NDArray[np.integer[Any]], draws: Draws) -> Floats:
+    """(B,) average precision, ties taken together, its mean over strata by the failures drawn there.
+
+    Σ (recall_i − recall_{i−1}) · precision_i over thresholds, as scikit-learn's; NaN where nothing failed, and in all
+    draws but the sample where a class has fewer than MIN_GROUPS groups.
+    """
+    total, weight = np.zeros(len(draws)), np.zeros(len(draws))
+    for s in np.unique(stratum):
+        mine = np.flatnonzero(stratum == s)
+        order = mine[np.argsort(-score[mine], kind="stable")]
+        ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+        for block in draws.blocks():
+            weights = draws.weights(block, order)
+            hits = np.cumsum(weights * y[order], axis=1)[:, ends]
+            taken = np.cumsum(weights, axis=1, dtype=float)[:, ends]
+            precision = np.divide(hits, taken, out=np.zeros_like(taken), where=taken > 0)
+            total[block] += (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1)
+            weight[block] += hits[:, -1]
+    found = np.divide(total, weight, out=np.full(len(draws), np.nan), where=weight > 0)
+    return draws.sample_if_few(found, y == 1)

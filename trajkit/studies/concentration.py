@@ -165,7 +165,9 @@ def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) 
 
 
 def _side(found: str) -> str:
-    return {"above": "higher", "below": "lower", "not told from": "the same"}.get(found, "of too few groups to say")
+    return {"above": "higher", "below": "lower", "not told from": "not told apart"}.get(
+        found, "of too few groups to say"
+    )
 
 
 def _picture(by_step: pd.DataFrame, known: pd.DataFrame) -> str:

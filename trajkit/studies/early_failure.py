@@ -9,13 +9,20 @@ import numpy as np
 
 from trajkit.detection.evaluation import select_fractions, select_steps
 from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks, hidden_columns
-from trajkit.detection.probabilities import BASE_RATE, calibration, gains, matched_auc, probability_scores
+from trajkit.detection.probabilities import (
+    BASE_RATE,
+    calibration,
+    calibration_slope,
+    gains,
+    matched_auc,
+    probability_scores,
+)
 from trajkit.errors import InputError
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import above, cell, listed, records
+from trajkit.studies.words import cell, listed, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +30,13 @@ if TYPE_CHECKING:
 WITHOUT = "uncertainty+length+task"
 WITH = "trajectory+concentration+uncertainty+length+task"
 PATH = "trajectory+concentration"
+PROBED, PROBED_PATH = f"{HIDDEN}+{WITHOUT}", f"{HIDDEN}+{WITH}"
 SETS = (PATH, "trajectory", "concentration", "uncertainty", "length", "task", "length+task", WITHOUT, WITH)
 TORTUOSITY = "tortuosity alone"
-SHORT = {WITH: "all features", WITHOUT: "uncertainty + length + task"}
+SHORT = {
+    WITH: "all features", WITHOUT: "uncertainty + length + task", HIDDEN: "probe on hidden states",
+    PROBED: "probe + uncertainty + length + task", PROBED_PATH: "probe + all features",
+}  # fmt: skip
 STEPS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 75, 100)
 FRACTIONS = tuple(i / 10 for i in range(1, 11))
 FOLDS = 5
@@ -39,7 +50,7 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     known = runs.known()
     frame = known.frame
     has_hidden = bool(hidden_columns(frame))
-    sets = (*SETS, HIDDEN) if has_hidden else SETS
+    sets = (*SETS, HIDDEN, PROBED, PROBED_PATH) if has_hidden else SETS
     risks = held_out_risks(frame, sets, FOLDS, advance=advance)
     single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
     scores = risks | single
@@ -53,19 +64,26 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     fraction = select_fractions(frame, FRACTIONS)
     by_step = matched_auc(frame, scores, steps, fold, n_boot)
     by_fraction = matched_auc(frame, scores, fraction, fold, n_boot)
-    quality = probability_scores(frame, risks, steps, n_boot)
+    quality = probability_scores(frame, risks, steps, fold, n_boot)
     gained = gains(frame, risks[WITH], risks[WITHOUT], steps, fold, n_boot)
-    over_task = gains(frame, risks[WITH], risks["task"], steps[:1], fold, n_boot)
-    probed = path_probed = None
+    probed = {}
     if has_hidden:
-        probed = gains(frame, risks[WITH], risks[HIDDEN], steps, fold, n_boot)
-        path_probed = gains(frame, risks[PATH], risks[HIDDEN], steps, fold, n_boot)
+        for name, better, than in (
+            ("AUC of all features less that of a linear probe on hidden states (paired)", WITH, HIDDEN),
+            ("AUC of trajectory and concentration less that of the probe (paired)", PATH, HIDDEN),
+            (
+                "Gain in AUC of trajectory and concentration over the probe, uncertainty, length and task (paired)",
+                PROBED_PATH, PROBED,
+            ),
+        ):  # fmt: skip
+            probed[name] = gains(frame, risks[better], risks[than], steps, fold, n_boot)
     matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, n_boot)
     matched_steps = matched_auc(
         frame, {PATH: risks[PATH], WITHOUT: risks[WITHOUT], WITH: risks[WITH]}, steps, final, n_boot
     )
     shown = [point for point in steps if point[0]["step"] in CALIBRATED] or steps[:1]
     curve = calibration(frame, risks[WITH], shown, n_boot=n_boot)
+    slopes = calibration_slope(frame, risks[WITH], steps, n_boot)
     tables = {
         "AUC at absolute steps, by what was known then": _wide(by_step, "step"),
         "Average precision at absolute steps (the base rate is the share that failed)": _wide(
@@ -76,11 +94,11 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
         ),
         "Gain in AUC of trajectory and concentration over uncertainty, length and task (paired)": _gain(gained),
     }  # fmt: skip
-    if probed is not None:
-        tables["AUC of all features less that of a linear probe on hidden states (paired)"] = _gain(probed)
-    if path_probed is not None:
-        tables["AUC of trajectory and concentration less that of the probe (paired)"] = _gain(path_probed)
+    tables |= {name: _gain(table) for name, table in probed.items()}
     tables |= {
+        "Calibration of the risk of all features: slope, 1 at best, and mean risk less the share that failed": _slopes(
+            slopes
+        ),
         "Calibration of the risk of all features: runs in bins by their risk": _curve(curve),
         "Matched on the final number of steps (an oracle): AUC over pairs of runs of equal length": _wide(
             matched_steps, "step"
@@ -100,7 +118,7 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
             "oracle (middle); calibration (right). Bands, on two lines, and bars are 95 % intervals":
             _picture(by_step, by_fraction, matched, curve, has_hidden)
         },
-        _reading(frame, by_step, gained, over_task, probed, path_probed, by_fraction, matched, quality, curve),
+        _reading(frame, by_step, gained, list(probed.values()), by_fraction, matched, quality, curve, slopes),
     )  # fmt: skip
 
 
@@ -110,7 +128,22 @@ def _curve(curve: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "step": curve["step"], "runs": curve["n_runs"], "mean risk given": curve["risk"].round(3),
         "share that failed": [cell(row, "failed") for _, row in curve.iterrows()],
+        "risk less share": [cell(row, "off", "+.3f") for _, row in curve.iterrows()],
     })  # fmt: skip
+
+
+def _slopes(slopes: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({
+        "step": slopes["step"], "runs (failing)": _counts(slopes),
+        "slope": [cell(row, "slope") for _, row in slopes.iterrows()],
+        "mean risk less share": [cell(row, "off", "+.3f") for _, row in slopes.iterrows()],
+    })  # fmt: skip
+
+
+def _counts(table: pd.DataFrame) -> list[str]:
+    return [f"{n} ({k})" for n, k in table[["n_runs", "n_failures"]].to_numpy()]
 
 
 def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") -> pd.DataFrame:
@@ -142,30 +175,26 @@ def _gain(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame({
-        "step": table["step"], "runs (failing)": [f"{n} ({k})" for n, k in table[["n_runs", "n_failures"]].to_numpy()],
+        "step": table["step"], "runs (failing)": _counts(table),
         "AUC": table["auc"].round(3), "AUC without": table["auc_than"].round(3),
         "gain (95 %)": [cell(row, "gain", "+.3f") for _, row in table.iterrows()],
+        "p, corrected": ["–" if np.isnan(p) else f"{p:.3f}" for p in table["p_corrected"]],
     })  # fmt: skip
 
 
 def _reading(
-    frame: pd.DataFrame, by_step: pd.DataFrame, gained: pd.DataFrame, over_task: pd.DataFrame,
-    probed: pd.DataFrame | None, path_probed: pd.DataFrame | None, by_fraction: pd.DataFrame, matched: pd.DataFrame,
-    quality: pd.DataFrame, curve: pd.DataFrame,
+    frame: pd.DataFrame, by_step: pd.DataFrame, gained: pd.DataFrame, probed: list[pd.DataFrame],
+    by_fraction: pd.DataFrame, matched: pd.DataFrame, quality: pd.DataFrame, curve: pd.DataFrame, slopes: pd.DataFrame,
 ) -> tuple[str, ...]:  # fmt: skip
-    said = [_gained(gained)]
-    first = over_task.iloc[0]
-    said[0] += (
-        f" Beside the task alone, all features gain {cell(first, 'gain', '+.3f')} at step {int(first['step'])}, where "
-        "a "
-        "path has no move yet."
-    )
-    if probed is not None and path_probed is not None:
+    said = [f"Trajectory and concentration {_gained(gained, 'uncertainty, length and task')}."]
+    if probed:
+        all_features, path, path_over = probed
         said.append(
-            f"A linear probe on hidden states beats trajectory and concentration at {_where(path_probed, 'below')}, "
-            "and is "
-            f"beaten by them at {_where(path_probed, 'above')}; it beats all features together, which hold uncertainty "
-            f"and the task, at {_where(probed, 'below')}, and is beaten by them at {_where(probed, 'above')}."
+            f"A linear probe on hidden states beats trajectory and concentration at {_where(path, -1)}, and is beaten "
+            f"by them at {_where(path, 1)}; it beats all features together, which hold uncertainty and the task, at "
+            f"{_where(all_features, -1)}, and is beaten by them at {_where(all_features, 1)}. To the probe with "
+            "uncertainty, length and task, trajectory and concentration "
+            f"{_gained(path_over, 'it')}."
         )
     at = by_fraction[(by_fraction["method"] == TORTUOSITY) & np.isclose(by_fraction["fraction"], 0.3)].iloc[0]
     same = matched[(matched["method"] == TORTUOSITY) & np.isclose(matched["fraction"], 0.3)].iloc[0]
@@ -182,14 +211,15 @@ def _reading(
     gaps = []
     for step in sorted(set(curve["step"].astype(int))):
         mine = curve[curve["step"] == step]
-        off = float(np.average(mine["risk"] - mine["failed"], weights=mine["n_runs"]))
-        worst = float((mine["risk"] - mine["failed"]).abs().max())
+        missed = int(((mine["off_low"] > 0) | (mine["off_high"] < 0)).sum())
+        slope = slopes[slopes["step"] == step].iloc[0]
         ours, base = skill[WITH, step], skill[BASE_RATE, step]
         gaps.append(
-            f"at step {step} risks are off by {off:+.3f} on average and by {worst:.2f} in the worst bin, with a Brier "
-            f"score of {ours.brier:.3f} where the share that failed, given to every run, has {base.brier:.3f}"
+            f"at step {step} the slope is {cell(slope, 'slope')}, the mean risk is off by "
+            f"{cell(slope, 'off', '+.3f')}, {missed} of {len(mine)} bins miss what happened, and the Brier score is "
+            f"{ours.brier:.3f} where the share that failed, given to every run, has {base.brier:.3f}"
         )
-    said.append(f"Calibration of all features, over all folds: {'; '.join(gaps)}.")
+    said.append(f"Calibration of all features (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}.")
     best = by_step[by_step["method"] == WITH].dropna(subset="auc").sort_values("auc")
     if len(best):
         said.append(f"All features together reach at most {cell(best.iloc[-1])}, at step {int(best.iloc[-1]['step'])}.")
@@ -201,26 +231,35 @@ def _reading(
     return tuple(said)
 
 
-def _where(table: pd.DataFrame, side: str) -> str:
-    steps = [int(row.step) for row in records(table) if above(row.low, row.high, 0) == side]
-    return f"step {_steps(steps)}" if steps else "none"
+LEVEL = 0.05
 
 
-def _gained(gained: pd.DataFrame) -> str:
-    sides: dict[str, list[int]] = {}
-    for row in records(gained):
-        sides.setdefault(above(row.low, row.high, 0), []).append(int(row.step))
-    words = {
-        "above": "add to uncertainty, length and task at step",
-        "below": "make them worse at step",
-        "not told from": "change nothing that can be told at step",
-        "no interval": "cannot be judged, with too few groups, at step",
+def _sides(table: pd.DataFrame) -> dict[int | None, list[int]]:
+    """Steps by the sign of their gain, 0 where it cannot be told after correction, None without an interval."""
+    sides: dict[int | None, list[int]] = {}
+    for row in records(table):
+        told = row.p_corrected < LEVEL
+        side = None if np.isnan(row.p_corrected) else int(np.sign(row.gain)) if told else 0
+        sides.setdefault(side, []).append(int(row.step))
+    return sides
+
+
+def _where(table: pd.DataFrame, side: int) -> str:
+    steps = _sides(table).get(side)
+    return f"step {_steps(steps)}" if steps else "no step"
+
+
+def _gained(table: pd.DataFrame, to: str) -> str:
+    """What adding does at which steps, by p-values corrected over them."""
+    sides = _sides(table)
+    words: dict[int | None, str] = {
+        1: f"add to {to} at step",
+        -1: f"make {'them' if to != 'it' else 'it'} worse at step",
+        0: "change nothing that can be told at step",
+        None: "cannot be judged, with too few groups, at step",
     }
     parts = [f"{words[side]} {_steps(sides[side])}" for side in words if side in sides]
-    return (
-        f"Trajectory and concentration {listed(parts)}. These are {len(gained)} intervals of 95 %, not corrected for "
-        "being many."
-    )
+    return f"{listed(parts)} (at 5 %, corrected for {len(table)} steps)"
 
 
 def _steps(steps: list[int]) -> str:

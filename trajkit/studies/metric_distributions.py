@@ -99,6 +99,7 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
         "Cliff's δ (95 %)": [
             spread(row.cliffs_delta, row.delta_low, row.delta_high, "+.2f") for row in records(pairs)
         ],
+        "δ tested": [f"{v:+.2f}" for v in pairs["delta_tested"]],
         "p, Mann-Whitney": [_p(v) for v in pairs["p_mannwhitney"]],
         "p, permutation": [_p(v) for v in pairs["p_permutation"]],
         "p, corrected": [_p(v) for v in pairs["p_corrected"]],
@@ -130,7 +131,7 @@ def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: 
     said = []
     for a, b in combinations(sorted(set(pairs["a"]) | set(pairs["b"])), 2):
         mine = small[(small["a"] == a) & (small["b"] == b)]
-        larger = [f"{row.metric} (δ {row.cliffs_delta:+.2f})" for row in records(mine)]
+        larger = [f"{row.metric} (δ {row.cliffs_delta:+.2f}{_turned(row)})" for row in records(mine)]
         said.append(
             f"{outcome_name(a).capitalize()} against {outcome_name(b)}: "
             + (f"{listed(larger)} differ." if larger else "nothing differs after correction.")
@@ -146,10 +147,16 @@ def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: 
         said.append(f"No regression: {'; '.join(not_fitted)}")
     said.append(
         "Mann-Whitney takes runs as independent, which runs on one image are not; it is shown because papers show it. "
-        "The permutation shuffles whole groups and within groups. A difference says nothing on what can be told while "
+        "The permutation shuffles whole groups of one size and within groups; what it tests, δ less what follows from "
+        "the sizes of groups, is beside δ. A difference says nothing on what can be told while "
         "a run goes on, nor that the metric causes anything."
     )
     return tuple(said)
+
+
+def _turned(row: Any) -> str:
+    """Where the part of δ that the permutation tests has another sign: that part."""
+    return f", but {row.delta_tested:+.2f} among groups of one size" if row.cliffs_delta * row.delta_tested < 0 else ""
 
 
 def _picture(pairs: pd.DataFrame, held: pd.DataFrame) -> str:

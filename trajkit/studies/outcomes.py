@@ -262,7 +262,7 @@ def _examples(
 
 
 def _verdict(agrees: str) -> str:
-    return {"yes": "as the paper reads it", "no, reversed": "the other way round"}.get(agrees, "the same")
+    return {"yes": "as the paper reads it", "no, reversed": "the other way round"}.get(agrees, "not told apart")
 
 
 def _reading(
@@ -286,6 +286,8 @@ def _reading(
         ]
         parts += [f"as the paper reads it in {listed(by['yes'])}"] if by["yes"] else []
         parts += [f"the other way round in {listed(by['no, reversed'])}"] if by["no, reversed"] else []
+        if by["yes"] and by["no, reversed"]:
+            parts.append("so families disagree, and what holds over all holds of none")
         said.append(f"Hallucination against reasoning failure: {'; '.join(parts)}. Not corrected for being many.")
     said.append(
         "Fixation is a level above the median of successful runs with a spread below theirs, wandering the reverse; "
