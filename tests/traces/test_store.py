@@ -218,12 +218,10 @@ def test_hidden_states_and_images_are_those_of_their_run_in_any_row_group(tmp_pa
             assert back[i].hidden is None
         else:
             np.testing.assert_array_equal(back[i].hidden, runs[i + 1].hidden)
-    own = [dict(image=png(i), image_sha256="") for i in range(6)]
-    pq.write_table(
-        pq.read_table(write_traces([make_trace(i, **image) for i, image in enumerate(own)], tmp_path / "own.parquet")),
-        tmp_path / "groups.parquet", row_group_size=2,
-    )  # fmt: skip
-    assert [run.image for run in read_traces(tmp_path / "groups.parquet")] == [image["image"] for image in own]
+    own = [make_trace(i, image=png(i), image_sha256="") for i in range(6)]
+    table = pq.read_table(write_traces(own, tmp_path / "own.parquet"))
+    pq.write_table(table, tmp_path / "groups.parquet", row_group_size=2)
+    assert [run.image for run in read_traces(tmp_path / "groups.parquet")] == [png(i) for i in range(6)]
 
 
 def test_hidden_states_that_do_not_fit_the_steps_are_refused(tmp_path):
