@@ -112,12 +112,13 @@ def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
     import numpy as np
 
     from trajkit.cli.output import feature_sets
+    from trajkit.studies.words import spread
 
     places = sorted(table[at].unique())
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
     part = table[table[at].isin(kept)].copy()
     part["cell"] = [
-        "–" if a != a else f"{a:.2f} ({low:.2f}–{high:.2f})".replace("0.", ".")
+        spread(a, low, high).replace("0.", ".")
         for a, low, high in zip(part["auc"], part["low"], part["high"], strict=True)
     ]
     shown = part.pivot(index="method", columns=at, values="cell").fillna("–")

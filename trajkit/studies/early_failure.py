@@ -258,7 +258,12 @@ def _gained(table: pd.DataFrame, to: str) -> str:
         0: "change nothing that can be told at step",
         None: "cannot be judged, with too few groups, at step",
     }
-    parts = [f"{words[side]} {_steps(sides[side])}" for side in words if side in sides]
+    gain = {int(row.step): f" ({row.gain:+.3f})" for row in records(table)}
+    parts = [
+        f"{words[side]} {listed([f'{step}{gain[step] if side else str()}' for step in sides[side]])}"
+        for side in words
+        if side in sides
+    ]
     return f"{listed(parts)} (at 5 %, corrected for {len(table)} steps)"
 
 
