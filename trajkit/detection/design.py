@@ -169,8 +169,7 @@ class FeatureMap:
             levels = bins[:, None] == np.arange(len(self.first_steps))
             parts += [_LEVEL * curve[:, 1:], _LEVEL * levels]
         if "task" in self.sets:
-            hot = np.array([[task == known_task for known_task in self.tasks] for task in rows.tasks], float)
-            hot = hot.reshape(len(z), len(self.tasks))
+            hot = (np.array(rows.tasks, str)[:, None] == np.array(self.tasks, str)).astype(float)  # (n, tasks)
             parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
