@@ -135,7 +135,7 @@ def test_the_design_by_hand_and_the_feature_of_each_column() -> None:
     curve, level, hot = [1, s, s**2], np.arange(len(known.first_steps)) == 1, [row["task_set"].iloc[0] == "document"]
     hot.append(not hot[0])
     expected = np.concatenate([
-        np.outer(z, curve).ravel(), [4 * s, 4 * s**2], 4 * level, np.outer(hot, curve).ravel(),
+        np.outer(z, curve).ravel(), [10 * s, 10 * s**2], 10 * level, np.outer(hot, curve).ravel(),
         np.outer(hot, np.outer(z, curve)).ravel(),
     ])  # fmt: skip
     np.testing.assert_allclose(known.matrix(Rows.of_frame(row, sets))[0], expected)

@@ -27,7 +27,7 @@ DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0
 _HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
-_LEVEL = 4.0  # of the columns of `length`: large, so that the penalty hardly holds base rates back
+_LEVEL = 10.0  # of the columns of `length`: large, so that the penalty hardly holds base rates back
 _LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
 
 

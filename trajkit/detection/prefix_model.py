@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_NEWTON = 1000
+"""Coefficients up to which Newton's method is the faster."""
+
+
 class PrefixModel(ClassifierMixin, BaseEstimator):
     """Base: `features`, `C` and `min_runs` are set by the subclass's __init__.
 
@@ -42,7 +46,9 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         rows = Rows.of_frame(X, sets)
         self.map_ = FeatureMap.learn(sets, rows, self.min_runs)
         weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        model, design = LogisticRegression(C=self.C, max_iter=2000), self.map_.matrix(rows)
+        design = self.map_.matrix(rows)
+        small = design.shape[1] * len(np.unique(y)) <= _NEWTON  # a few exact steps; else many cheap ones
+        model = LogisticRegression(C=self.C, max_iter=2000, solver="newton-cholesky" if small else "lbfgs")
         model.fit(design, y, sample_weight=weight)
         self.centre_ = np.average(design, axis=0, weights=weight) if weight.any() else np.zeros(design.shape[1])
         self.classes_ = model.classes_
