@@ -127,7 +127,7 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     from trajkit.stats import compare
 
     metrics = [name for name in METRICS if name in last and last["outcome"][np.isfinite(last[name])].nunique() > 1]
-    return compare(last, metrics).replace({"metric": NAMES})
+    return compare(last, metrics, n_resamples=10_000).replace({"metric": NAMES})
 
 
 def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:
