@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.design import Rows
+from trajkit.detection.design import FeatureMap, Rows, parse_features
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.splits import failures, group_folds
 from trajkit.errors import InputError
@@ -44,8 +44,11 @@ def _with_hidden(names: Sequence[str], fit: pd.DataFrame, failed: Floats, other:
     columns = hidden_columns(fit)
     parts = [(fit[columns].to_numpy(float), other[columns].to_numpy(float))]
     if names:
-        known = EarlyFailurePredictor("+".join(names)).fit(fit, failed).map_
-        parts.append((known.matrix(Rows.of_frame(fit, known.sets)), known.matrix(Rows.of_frame(other, known.sets))))
+        predictor = EarlyFailurePredictor("+".join(names))
+        sets = parse_features(predictor.features, "held_out_risks")
+        rows = Rows.of_frame(fit, sets)
+        known = FeatureMap.learn(sets, rows, predictor.min_runs)
+        parts.append((known.matrix(rows), known.matrix(Rows.of_frame(other, sets))))
     learned, asked = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     return np.asarray(hidden_probe().fit(learned, failed).predict_proba(asked)[:, 1])
 

@@ -128,10 +128,10 @@ def matched_auc(
         for method, score in scores.items():
             known = ~np.isnan(score[rows])
             here = rows[known]
-            wins, pairs = pairs_within(failed[here], score[here], stratum[here], draws.of(known))
-            value, low, high = interval(np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0))
+            some, scored = draws.of(known), (failed[here], score[here], stratum[here])
+            value, low, high = interval(auc_within(*scored, some))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
-            counts["pairs"] = int(pairs[0])
+            counts["pairs"] = int(pairs_within(*scored, some.sample)[1][0])
             table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
 

@@ -35,6 +35,11 @@ class Draws:
         """The same draws, of some of the rows: a mask, or row numbers in any order."""
         return Draws(self.counts, self.member[rows])
 
+    @property
+    def sample(self) -> Draws:
+        """Draw 0 alone."""
+        return Draws(self.counts[:1], self.member)
+
     def blocks(self) -> Iterator[slice]:
         """Some draws at a time, so that `weights` of all rows stay small."""
         size = max(1, _BLOCK // max(len(self.member), 1))

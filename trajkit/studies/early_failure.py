@@ -259,11 +259,10 @@ def _gained(table: pd.DataFrame, to: str) -> str:
         None: "cannot be judged, with too few groups, at step",
     }
     gain = {int(row.step): f" ({row.gain:+.3f})" for row in records(table)}
-    parts = [
-        f"{words[side]} {listed([f'{step}{gain[step] if side else str()}' for step in sides[side]])}"
-        for side in words
-        if side in sides
-    ]
+    parts = []
+    for side in [side for side in words if side in sides]:
+        named = [f"{step}{gain[step]}" if side else str(step) for step in sides[side]]
+        parts.append(f"{words[side]} {listed(named)}")
     return f"{listed(parts)} (at 5 %, corrected for {len(table)} steps)"
 
 
