@@ -125,9 +125,10 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     import numpy as np
 
     from trajkit.stats import compare
+    from trajkit.stats.compare import PERMUTATIONS
 
     metrics = [name for name in METRICS if name in last and last["outcome"][np.isfinite(last[name])].nunique() > 1]
-    return compare(last, metrics, n_resamples=10_000).replace({"metric": NAMES})
+    return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
 
 
 def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:

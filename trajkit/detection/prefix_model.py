@@ -40,14 +40,15 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         sets = parse_features(self.features, name)
         if len(X) != len(y):
             raise InputError(f"{name}.fit needs one label per row; got {len(X)} rows and {len(y)} labels.")
-        if len(np.unique(y)) < 2:
-            found = ", ".join(str(label) for label in np.unique(y)) or "none"
+        labels = np.unique(y)
+        if len(labels) < 2:
+            found = ", ".join(str(label) for label in labels) or "none"
             raise InputError(f"{name}.fit needs runs of at least two classes; found {found} in {len(y)} rows.")
         rows = Rows.of_frame(X, sets)
         self.map_ = FeatureMap.learn(sets, rows, self.min_runs)
         weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         design = self.map_.matrix(rows)
-        small = design.shape[1] * len(np.unique(y)) <= _NEWTON  # a few exact steps; else many cheap ones
+        small = design.shape[1] * len(labels) <= _NEWTON  # a few exact steps; else many cheap ones
         model = LogisticRegression(C=self.C, max_iter=2000, solver="newton-cholesky" if small else "lbfgs")
         model.fit(design, y, sample_weight=weight)
         self.centre_ = np.average(design, axis=0, weights=weight) if weight.any() else np.zeros(design.shape[1])

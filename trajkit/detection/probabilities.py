@@ -20,6 +20,7 @@ from trajkit.stats.resampling import (
     auc_within,
     group_draws,
     interval,
+    numbered,
     pairs_within,
     weighted_auc,
     weighted_mean,
@@ -47,7 +48,7 @@ def probability_scores(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
+    stratum = numbered(strata)
     table = []
     for label, rows in selected:
         y = failed[rows]
@@ -82,7 +83,7 @@ def gains(
     from statsmodels.stats.multitest import multipletests
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
+    stratum = numbered(strata)
     table = []
     for label, rows in selected:
         y, draws = failed[rows], group_draws(groups[rows], n_boot, seed)
@@ -121,7 +122,7 @@ def matched_auc(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
+    stratum = numbered(strata)
     table = []
     for label, rows in selected:
         draws = group_draws(groups[rows], n_boot, seed)

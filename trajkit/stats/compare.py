@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Correction = Literal["holm", "bonferroni", "fdr_bh"]
+PERMUTATIONS = 10_000
+"""For tables of many comparisons: the least p there can be, times their number, is then far below 0.05."""
 _BLOCK = 500_000
 """Numbers that are permuted at a time."""
 

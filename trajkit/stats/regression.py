@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from trajkit.errors import InputError
-from trajkit.stats.resampling import MIN_GROUPS
+from trajkit.stats.resampling import MIN_GROUPS, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def regress(
     numbers = [name for name in covariates if pd.api.types.is_numeric_dtype(df[name])]
     kept = df[np.isfinite(df[[metric, *numbers]].to_numpy(float, na_value=np.nan)).all(1)]
     y = kept[metric].to_numpy(float)
-    member = np.unique(kept[groups].astype(str).to_numpy(), return_inverse=True)[1]
+    member = numbered(kept[groups])
     levels = sorted(kept[by].astype(str).unique())
     if len(levels) < 2:
         raise InputError(f"a regression needs at least two values of {by!r} with a finite {metric!r}; got {levels}.")

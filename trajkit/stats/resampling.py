@@ -62,13 +62,18 @@ class Draws:
         return np.where(np.arange(len(statistic)) > 0, np.nan, statistic) if few else statistic
 
 
+def numbered(values: ArrayLike) -> Integers:
+    """(n,) 0, 1, … for distinct values, in the order of their text."""
+    return np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
+
+
 def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Draws:
     """Draws of as many groups as there are, with replacement: the sample itself and then `n_boot` draws.
 
     The sample alone with fewer than `min_groups` groups, so that no interval is made of them.
     """
-    ids, member = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-    n = len(ids)
+    member = numbered(groups)
+    n = int(member.max(initial=-1)) + 1
     counts = np.ones((1 + (n_boot if n >= max(min_groups, 1) else 0), n), np.uint16)
     rng = np.random.default_rng(seed)
     for draw in counts[1:]:

@@ -162,7 +162,7 @@ def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") ->
             }
         rows.append({"method": SHORT.get(method, method.replace("+", " + "))} | cells)
     first = table.drop_duplicates(at).set_index(at)
-    counts = {_point(at, p): f"{first.loc[p, 'n_runs']} ({first.loc[p, 'n_failures']})" for p in points}
+    counts = dict(zip([_point(at, p) for p in points], _counts(first.loc[points]), strict=True))
     rows.append({"method": "runs (failing)"} | counts)
     return pd.DataFrame(rows)
 

@@ -25,8 +25,6 @@ METRICS = (
 )  # fmt: skip
 LENGTH = ("n_steps", "n_tokens")
 LEVEL = 0.05
-PERMUTATIONS = 10_000
-"""So that the least p there can be, times the number of comparisons of the table, is far below LEVEL."""
 
 
 def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
@@ -35,6 +33,7 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     from statsmodels.stats.multitest import multipletests
 
     from trajkit.stats import compare, regress
+    from trajkit.stats.compare import PERMUTATIONS
 
     known = compared_outcomes(runs.table)
     if known["outcome"].nunique() < 2:

@@ -14,7 +14,7 @@ from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier, last_steps
 from trajkit.detection.splits import group_folds
 from trajkit.errors import InputError
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
-from trajkit.stats.resampling import Draws, Floats, auc_within, group_draws, interval, weighted_mean
+from trajkit.stats.resampling import Draws, Floats, auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
@@ -217,7 +217,7 @@ def _direct(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A row for all families together, compared within them, and one for each."""
     families = ends["task_set"].astype(str).to_numpy()
-    stratum = np.unique(families, return_inverse=True)[1]
+    stratum = numbered(families)
     rows = []
     for family in [None, *np.unique(families)] if len(np.unique(families)) > 1 else [None]:
         mine = np.isin(labels, KINDS) & (family is None or families == family)

@@ -15,6 +15,7 @@ from trajkit.stats.resampling import (
     auc_within,
     group_draws,
     interval,
+    numbered,
     weighted_auc,
     weighted_mean,
     weighted_median,
@@ -100,7 +101,7 @@ def spaces_of(runs: Runs) -> Iterator[tuple[str, Sequence[NDArray[np.floating[An
     fitted = [Space.fit(path, top=32) for path in runs.paths]
     in_each = [space.transform(path) for space, path in zip(fitted, runs.paths, strict=True)]
     yield PAPER, in_each, f"{np.median([space.explained.sum() for space in fitted]):.0%} of a run"
-    group = np.unique(runs.table["group_id"].to_numpy(str), return_inverse=True)[1]
+    group = numbered(runs.table["group_id"])
     members: dict[tuple[int, int], list[NDArray[np.floating[Any]]]] = {}
     for g, path in zip(group.tolist(), runs.paths, strict=True):
         members.setdefault((g, path.shape[1]), []).append(path)
