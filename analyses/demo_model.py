@@ -16,13 +16,13 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 import trajkit as tk
-from trajkit.attribution.stream import Sampling
 from trajkit.demo import paths
 from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import MIX, demo_items
 from trajkit.demo.tasks import FAMILIES
 from trajkit.progress import progress
 from trajkit.text import markdown
+from trajkit.vlm.generation import Sampling
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -24,13 +24,13 @@ from trajkit.attribution.collect import Item
 from trajkit.attribution.evaluation import score_measured
 from trajkit.attribution.features import raw_attention
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, generation_of, measure_runs
-from trajkit.attribution.stream import Sampling
 from trajkit.demo.digits import GLYPH_PX, Glyphs
 from trajkit.demo.measured import WORK
 from trajkit.demo.runs import MIX
 from trajkit.demo.scene import CELL_PX, IMAGE_PX, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task
 from trajkit.progress import progress
+from trajkit.vlm.generation import Sampling
 
 SEED = 211
 LARGER = 6

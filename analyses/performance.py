@@ -34,10 +34,11 @@ from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.baselines import baselines
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.network import N_FACTS
-from trajkit.attribution.stream import Sampling, stream
+from trajkit.attribution.stream import stream
 from trajkit.progress import progress
 from trajkit.text import markdown
 from trajkit.trajectory.concentration import MEASURES
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
@@ -264,7 +265,12 @@ def plain_decode(vlm: VLM, prompt: Prompt, sampling: Sampling) -> tuple[float, l
     def generate() -> tuple[float, list[int]]:
         with torch.inference_mode(), torch.random.fork_rng(), forward_times(vlm) as times:
             torch.manual_seed(sampling.seed or 0)
-            output = vlm.model.generate(**prompt.inputs, **sampling.arguments(vlm))
+            output = vlm.model.generate(
+                **prompt.inputs,
+                do_sample=True,
+                temperature=sampling.temperature,
+                max_new_tokens=sampling.max_new_tokens,
+            )
         return times[-1] - times[0], output[0, prompt.length :].tolist()
 
     with ThreadPoolExecutor(1) as pool:

@@ -20,12 +20,12 @@ import trajkit as tk
 from analyses.common import HELD_OUT, Subject, arguments, cell, figures, score, subjects, write
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun, MeasuredStore, generations, measure
-from trajkit.attribution.stream import Sampling
 from trajkit.attribution.training import fit_estimator
 from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, WORK
 from trajkit.demo.runs import demo_items
 from trajkit.progress import progress
 from trajkit.text import markdown
+from trajkit.vlm.generation import Sampling
 
 COUNTS = (16, 32, 64)
 STRATEGIES: list[tuple[str, tuple[int, int]]] = [

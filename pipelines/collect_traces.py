@@ -31,10 +31,10 @@ def main(argv: list[str] | None = None) -> None:
 
     import trajkit as tk
     from trajkit.attribution.collect import collect, settings
-    from trajkit.attribution.stream import Sampling
     from trajkit.demo.runs import demo_items, judge_by_scene
     from trajkit.progress import progress
     from trajkit.traces.store import TraceWriter
+    from trajkit.vlm.generation import Sampling
 
     if args.quick:
         scratch = Path(tempfile.mkdtemp(prefix="trajkit-"))

@@ -34,11 +34,11 @@ def main(argv: list[str] | None = None) -> None:
 
     import trajkit as tk
     from trajkit.attribution.measure import Measuring
-    from trajkit.attribution.stream import Sampling
     from trajkit.attribution.training import train_estimator
     from trajkit.demo.measured import TRAIN_SEED, demo_store
     from trajkit.demo.runs import demo_items
     from trajkit.progress import progress
+    from trajkit.vlm.generation import Sampling
 
     epochs = 40
     if args.quick:

@@ -10,7 +10,7 @@ from trajkit.attribution.collect import Item
 from trajkit.attribution.features import token_weights
 from trajkit.attribution.measure import generations
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Sampling
+from trajkit.vlm.generation import Sampling
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from trajkit.attribution.estimator import Binding
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Sampling
 from trajkit.errors import InputError
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import Span
 
 QUESTION = "read row 1."

@@ -13,8 +13,9 @@ import trajkit as tk
 from tests.attribution.conftest import QUESTION
 from trajkit.attribution.collect import Item, collect
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Sampling, Stream
+from trajkit.attribution.stream import Stream
 from trajkit.errors import EstimatorMismatchError, InputError, StreamError
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import split_steps
 
 
@@ -151,6 +152,9 @@ def test_breaking_out_of_the_loop_stops_the_generation_and_leaves_the_model_fit_
     before = threading.active_count()
     for _ in tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0):
         break
+    until = time.monotonic() + 10  # nobody waits for the threads: the garbage collector must not
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
     assert threading.active_count() == before
     assert demo_vlm.text_config._attn_implementation == "sdpa"
     again = [list(tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)) for _ in range(2)]

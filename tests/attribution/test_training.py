@@ -11,10 +11,10 @@ import pytest
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredStore, Measuring, generation_of, measure_runs
 from trajkit.attribution.network import NetworkEstimator
-from trajkit.attribution.stream import Sampling
 from trajkit.attribution.training import train_estimator
 from trajkit.demo.runs import demo_items
 from trajkit.errors import InputError
+from trajkit.vlm.generation import Sampling
 
 HOW = Measuring(n_masks=8)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import trajkit as tk
-from trajkit.attribution.stream import Sampling
 from trajkit.demo import paths
 from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import demo_items, judge_by_scene
+from trajkit.vlm.generation import Sampling
 
 
 @pytest.fixture(scope="module")

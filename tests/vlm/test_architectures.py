@@ -12,9 +12,9 @@ from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.collect import Item, collect, generate_runs
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.linear import LinearEstimator
-from trajkit.attribution.stream import Sampling
 from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import split_steps
 
 pytestmark = pytest.mark.parametrize("architecture", ARCHITECTURES)

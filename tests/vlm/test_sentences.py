@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import random
+import re
 
-from trajkit.vlm.sentences import StepSplitter
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajkit.vlm.sentences import _FINAL, _NOT_FINAL, Span, StepSplitter, _ends_sentence, shortened
 
 OPEN, CLOSE = 0, 1
 
@@ -105,3 +110,139 @@ def test_every_token_of_the_span_belongs_to_exactly_one_step(demo_vlm):
     assert texts == ["row 1 col 2 is red 7.", "wait, row 1 col 2 is red 1.", "red 1"]
     covered = [i for s in spans for i in range(s.start, s.end)]
     assert covered == [i for i, t in enumerate(tokens) if t != demo_vlm.think_end]
+
+
+class WholeText:
+    """The rule written down plainly: the step's whole text is decoded again with every token."""
+
+    def __init__(self, decode, think_start, think_end):
+        self.decode, self.think_start, self.think_end = decode, think_start, think_end
+        self.tokens, self.start, self.text, self.kind = [], 0, "", "thinking"
+
+    def push(self, token):
+        at = len(self.tokens)
+        self.tokens.append(token)
+        if self.kind == "answer":
+            return None
+        if token == self.think_end:
+            return self.close(at, at + 1, "answer")
+        if token == self.think_start and not self.text.strip():
+            self.start, self.text = at + 1, ""
+            return None
+        longer = self.decode(self.tokens[self.start :])
+        if self.think_end is None and "</think>" in longer:
+            end = self.start
+            while len(self.decode(self.tokens[self.start : end + 1])) <= longer.index("</think>"):
+                end += 1
+            return self.close(end, at + 1, "answer")
+        if self.think_start is None and longer.strip() == "<think>":
+            self.start, self.text = at + 1, ""
+            return None
+        breaks = longer[len(self.text) :][:1].isspace() and _ends_sentence(self.text.rstrip())
+        if breaks or (self.text.endswith("\n") and self.text.strip()):
+            done = self.close(at, at, "thinking")
+            self.text = self.decode(self.tokens[at:])
+            return done
+        self.text = longer
+        return None
+
+    def finish(self):
+        return self.close(len(self.tokens), len(self.tokens), self.kind)
+
+    def close(self, end, start, kind):
+        text = self.decode(self.tokens[self.start : end])
+        span = Span(self.start, end, self.kind) if text.strip() else None
+        self.start, self.text, self.kind = start, "", kind
+        return span
+
+
+def pieces_of_bytes(tokens):
+    """As byte-level BPE decodes: characters may be cut between tokens."""
+    return lambda ids: b"".join(tokens[i] for i in ids).decode(errors="replace")
+
+
+def pieces_of_words(tokens):
+    """As SentencePiece decodes: a mark for a space, and none in front."""
+    return lambda ids: "".join(tokens[i] for i in ids).replace("▁", " ").removeprefix(" ")
+
+
+def words_with_spaces(tokens):
+    """As WordPiece decodes: spaces between words, some of which are cleaned up."""
+    return lambda ids: re.sub(r" ([.,!?)])", r"\1", " ".join(tokens[i] for i in ids if tokens[i]))
+
+
+_TEXTS = [
+    "a", "B", " the", " cat", "12", " 3", ".", "!", "。", "…", ")", '"', "”", " ", "  ", "\n", "\u3000", "e.g", "Dr",
+    " Prof", "approx", "<", "think", ">", "</", "</think>", "<think>", "é", "猫", "", " Z", "x" * 40,
+]  # fmt: skip
+_EMOJI = ["👩‍🚀".encode()[i : i + 1] for i in range(11)] + [b"\xe7", b"\x8c\xab", b"\xff"]
+_DECODERS = [
+    (pieces_of_bytes, [t.encode() for t in _TEXTS] + _EMOJI),
+    (pieces_of_words, [t.replace(" ", "▁") for t in _TEXTS]),
+    (words_with_spaces, [t.strip(" ") for t in _TEXTS]),
+]
+
+
+def both(decode, tokens, think_start, think_end):
+    found = []
+    for splitter in (StepSplitter(decode, think_start, think_end), WholeText(decode, think_start, think_end)):
+        spans = [splitter.push(token) for token in tokens]
+        found.append(([*spans, splitter.finish()], splitter._kind if hasattr(splitter, "_kind") else splitter.kind))
+    return found
+
+
+@pytest.mark.parametrize("kind", _DECODERS, ids=lambda kind: kind[0].__name__)
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(seed=st.integers(0, 2**32), few=st.integers(1, 8), tags=st.booleans())
+def test_it_cuts_as_if_the_whole_text_were_decoded_with_every_token(kind, seed, few, tags):
+    make, vocabulary = kind
+    draw = random.Random(seed)
+    words = draw.sample(range(len(vocabulary)), few)  # of few words, so that steps are long
+    tokens = [draw.choice(words) if draw.random() < 0.98 else draw.randrange(len(vocabulary)) for _ in range(150)]
+    of_tag = (_TEXTS.index("<think>"), _TEXTS.index("</think>")) if tags else (None, None)
+    ours, plainly = both(make(vocabulary), tokens, *of_tag)
+    assert ours == plainly
+
+
+@pytest.mark.parametrize("kind", _DECODERS, ids=lambda kind: kind[0].__name__)
+def test_a_text_tag_is_found_behind_a_long_sentence_whatever_comes_before_it(kind):
+    make, vocabulary = kind
+    tag = [_TEXTS.index(t) for t in ("</", "think", ">")]
+    for n in range(30, 80):
+        for filler in ("a", " ", "12", ")", ""):
+            tokens = [_TEXTS.index(filler)] * n + tag + [_TEXTS.index("a")] * 3
+            ours, plainly = both(make(vocabulary), tokens, None, None)
+            assert ours == plainly
+            assert ours[1] == "answer" or make is words_with_spaces
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(
+    before=st.lists(st.sampled_from([*_TEXTS, "1" * 30, " " * 30, ")" * 30]), max_size=12),
+    behind=st.lists(st.sampled_from(_TEXTS), max_size=8),
+)
+def test_a_shortened_text_ends_sentences_as_the_whole_does(before, behind):
+    text, more = "".join(before), "".join(behind)
+    short = shortened(text)
+    assert len(short) <= len(text)
+    assert short[-1:] == text[-1:]
+    for rule in (_FINAL, _NOT_FINAL):
+        assert bool(rule.search((short + more).rstrip())) == bool(rule.search((text + more).rstrip()))
+    assert bool((short + more).strip()) == bool((text + more).strip())
+    assert ((short + more).strip() == "<think>") == ((text + more).strip() == "<think>")
+
+
+@pytest.mark.parametrize("filler", [" word", "\n", ")", " ", "7", "猫"])
+def test_the_work_grows_with_the_number_of_tokens_and_not_with_its_square(filler):
+    """Counted and not timed: tokens that are decoded, and characters that are kept."""
+    decoded = []
+
+    def decode(ids):
+        decoded.append(len(ids))
+        return filler * len(ids)
+
+    splitter = StepSplitter(decode, None, None)
+    for token in range(16_000):
+        assert splitter.push(token) is None
+        assert len(splitter._text) < 40 + 40 * len(filler)
+    assert sum(decoded) < 60 * 16_000

@@ -18,11 +18,11 @@ from torch import Tensor
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Sampling, stream
+from trajkit.attribution.stream import stream
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Outcome, Step, Trace
 from trajkit.vlm.canvas import Images
-from trajkit.vlm.logits import TextLogits
+from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
@@ -87,7 +87,10 @@ def trace(
         vlm, image, question, estimator=estimator, monitor=monitor, regions=regions, temperature=temperature,
         max_new_tokens=max_new_tokens, seed=seed,
     )  # fmt: skip
-    live = list(running)
+    try:
+        live = list(running)
+    finally:
+        running.close()
     steps = [Step(s.text, s.kind, s.token_start, s.token_end, s.logprob, s.entropy, s.seconds) for s in live]
     effects = np.stack([s.effects for s in live]) if live else np.zeros((0, running.regions.k), np.float32)
     picture = running.prompt.canvas.picture
@@ -179,14 +182,10 @@ def generate_runs(
     """
     prompts = [vlm.prepare(item.image, item.question) for item in items]
     inputs = pad_left([prompt.inputs for prompt in prompts], vlm.tokenizer.pad_token_id)
-    salt = zlib.crc32(" ".join(item.id for item in items).encode())
-    with torch.random.fork_rng(enabled=sampling.seed is not None):
-        if sampling.seed is not None:
-            torch.manual_seed(((sampling.seed << 40) + (salt << 8)) % 2**63)
-        output = vlm.model.generate(
-            **inputs, **sampling.arguments(vlm), num_return_sequences=samples, logits_processor=[TextLogits(vlm)]
-        )
-    rows = [_until_end(row, vlm.end_tokens) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
+    if sampling.seed is not None:
+        salt = zlib.crc32(" ".join(item.id for item in items).encode())
+        sampling = replace(sampling, seed=((sampling.seed << 40) + (salt << 8)) % 2**63)
+    rows = generate(vlm, inputs, sampling, samples)
     for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
         yield item, prompt, rows[i * samples : (i + 1) * samples]
 
@@ -200,10 +199,6 @@ def pad_left(prompts: Sequence[dict[str, Tensor]], pad_token: int) -> dict[str, 
         return torch.nn.functional.pad(value, (length - value.shape[1], 0), value=fill[name]) if name in fill else value
 
     return {name: torch.cat([padded(name, p[name]) for p in prompts]) for name in prompts[0]}
-
-
-def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
-    return tokens[: next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
 def _assemble(

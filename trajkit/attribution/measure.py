@@ -28,9 +28,9 @@ from trajkit.attribution.estimator import StepExample
 from trajkit.attribution.features import Pooling
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
-from trajkit.attribution.stream import Sampling
 from trajkit.errors import InputError
 from trajkit.traces.atomic import replacing
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, split_steps
 

@@ -1,19 +1,21 @@
 """Stream: effects of every reasoning step while the model is still generating.
 
 A producer thread runs `generate()`; a worker thread turns each finished step into effects. The producer hands steps
-over through a queue that holds as many as a run can have, so it never waits; an error in the worker stops the
+over through a queue without a bound, so it never waits; an error in the worker stops the
 generation and is raised at the caller.
 """
 
 from __future__ import annotations
 
+import atexit
 import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import Queue
-from threading import Event, Thread, current_thread
+from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -26,16 +28,17 @@ from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.recorder import FinishedStep, StepRecorder
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
-from trajkit.errors import InputError, StreamError
+from trajkit.errors import StreamError, TrajkitError
 from trajkit.traces.trace import Step
 from trajkit.vlm.canvas import Images
-from trajkit.vlm.logits import TextLogits
+from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
 
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor, Verdict
 
-DEFAULT_NEW_TOKENS = 4096
+_PATIENCE = 0.1
+"""Seconds between looks at whether a run that waits for the model was stopped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,42 +56,16 @@ class LiveStep(Step):
     verdict: Verdict | None = None
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How to generate. temperature: None for the model's own setting, 0 for greedy. seed: None for no seeding."""
-
-    temperature: float | None = None
-    max_new_tokens: int | None = None
-    seed: int | None = None
-
-    def check(self, vlm: VLM, samples: int) -> None:
-        """Raise InputError when several samples are asked for and the most likely token is taken every time."""
-        greedy = self.temperature == 0 or (self.temperature is None and not vlm.model.generation_config.do_sample)
-        if greedy and samples > 1:
-            raise InputError(
-                f"greedy generation gives the same run every time, so {samples} samples would be copies of one; "
-                "ask for one sample, or for a temperature above 0."
-            )
-
-    def arguments(self, vlm: VLM) -> dict[str, Any]:
-        """Keyword arguments for `generate`."""
-        own = vlm.model.generation_config.max_new_tokens
-        chosen: dict[str, Any] = {"max_new_tokens": self.max_new_tokens or own or DEFAULT_NEW_TOKENS}
-        if self.temperature is not None:
-            greedy = self.temperature == 0
-            chosen |= {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature}
-        return chosen
-
-
 class Stream(Iterator[LiveStep]):
     """A running generation, to be iterated once. Made by `stream`.
 
-    Leaving the loop early stops the generation as soon as nothing refers to the Stream any more; `close` stops it now.
+    Leaving the loop early stops the generation, at its next token, once nothing refers to the Stream any more; `close`
+    stops it now, and waits until it has stopped. So does an interrupt (Ctrl-C) while a step is waited for.
     """
 
     def __init__(self, run: _Run) -> None:
         self._run = run
-        weakref.finalize(self, run.close)  # the threads refer to the run, and nothing in it to this
+        weakref.finalize(self, run.stop).atexit = False  # the threads refer to the run, and nothing in it to this
 
     def __iter__(self) -> Stream:
         return self
@@ -154,57 +131,77 @@ class _Run:
         self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
         self._watch = monitor.start() if monitor else None
         self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
-        limit = sampling.arguments(vlm)["max_new_tokens"] + 2
-        self._finished: Queue[FinishedStep | None] = Queue(limit)
+        self._finished: Queue[FinishedStep | None] = Queue()
         self._out: Queue[LiveStep | BaseException | None] = Queue()
-        self._stop = Event()
-        self._threads = [Thread(target=work, daemon=True) for work in (self._produce, self._explain)]
-        for thread in self._threads:
-            thread.start()
+        self._stopped = False
+        self._threads = [Thread(target=work, daemon=True) for work in (self._explain, self._produce)]
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException as error:
+            self._finished.put(None)  # the worker waits for it, where there is no producer to send it
+            self.close()
+            if isinstance(error, RuntimeError):
+                raise StreamError(f"the run could not begin: {error}. Close other streams, or programs.") from error
+            raise
+        _running.add(self)
 
     def next(self) -> LiveStep:
-        """The next step; raises what a thread raised, StopIteration at the end."""
-        item = self._out.get()
+        """The next step; raises what a thread raised, StopIteration at the end. Ctrl-C stops the run."""
+        try:
+            item = self._out.get()
+        except BaseException:
+            self.close()
+            raise
         if isinstance(item, LiveStep):
             return item
         self.close()
         self._out.put(None)
         if item is None:
             raise StopIteration
-        if isinstance(item, InputError) or not isinstance(item, Exception):
+        if isinstance(item, TrajkitError) or not isinstance(item, Exception):
             raise item
         raise StreamError(f"the run was stopped by {type(item).__name__}: {item}") from item
 
+    def stop(self) -> None:
+        """Have the generation end after its next token.
+
+        Nothing but a flag is set: the garbage collector may call this at any point of any thread, also of the two here
+        and also where a lock is held, so that to wait for a thread or a lock would be to wait for ever.
+        """
+        self._stopped = True
+
     def close(self) -> None:
-        self._stop.set()
+        """Stop, and wait for the threads."""
+        self.stop()
         for thread in self._threads:
-            if thread is not current_thread():
+            if thread is not current_thread() and thread.ident is not None:
                 thread.join()
 
-    @torch.inference_mode()
     def _produce(self) -> None:
         try:
-            with (
-                AttentionTap(self._vlm, self.prompt.first_row) as tap,
-                torch.random.fork_rng(enabled=self._sampling.seed is not None),
-            ):
-                if self._sampling.seed is not None:
-                    torch.manual_seed(self._sampling.seed)
-                recorder = StepRecorder(self._vlm, tap, self.prompt, self._finished)
-                with recorder.seeing_logits():
-                    output = self._vlm.model.generate(
-                        **self.prompt.inputs,
-                        **self._sampling.arguments(self._vlm),
-                        logits_processor=[TextLogits(self._vlm), recorder],
-                        stopping_criteria=[_StopOn(self._stop)],
-                    )
-                self.tokens = output[0, self.prompt.length :].tolist()
-                recorder.finish(self.tokens)
-                self.closed = recorder.splitter.closed
+            while not self._vlm.lock.acquire(timeout=_PATIENCE):  # another run of this model
+                if self._stopped:
+                    return
+            try:
+                self._generate()
+            finally:
+                self._vlm.lock.release()
         except BaseException as error:
             self._out.put(error)
         finally:
             self._finished.put(None)
+
+    @torch.inference_mode()
+    def _generate(self) -> None:
+        with AttentionTap(self._vlm, self.prompt.first_row) as tap:
+            recorder = StepRecorder(self._vlm, tap, self.prompt, self._finished)
+            with recorder.seeing_logits():
+                (self.tokens,) = generate(
+                    self._vlm, self.prompt.inputs, self._sampling, watching=[recorder], stopping=[_StopOn(self)]
+                )
+            recorder.finish(self.tokens)
+            self.closed = recorder.splitter.closed
 
     @torch.inference_mode()
     def _explain(self) -> None:
@@ -218,7 +215,7 @@ class _Run:
                 self.held_bytes = max(self.held_bytes, held)
                 index += 1
         except BaseException as error:
-            self._stop.set()
+            self.stop()
             self._out.put(error)
         self._out.put(None)
 
@@ -251,11 +248,21 @@ class _Run:
 
 
 class _StopOn(StoppingCriteria):
-    def __init__(self, event: Event) -> None:
-        self._event = event
+    def __init__(self, run: _Run) -> None:
+        self._run = run
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        return torch.full((len(input_ids),), self._event.is_set(), device=input_ids.device)
+        return torch.full((len(input_ids),), self._run._stopped, device=input_ids.device)
+
+
+_running: WeakSet[_Run] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End every run before the interpreter does: torch does not survive to be cut off in a thread."""
+    for run in list(_running):
+        run.close()
 
 
 def stream(
@@ -275,13 +282,16 @@ def stream(
     regions: as from `segment` with the method that the estimator was trained on; made so by default. temperature:
     None for the model's own setting, 0 for greedy. Breaking out of the loop stops the generation.
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
-    InputError when attention or logits are not finite, StreamError when anything else fails while the model generates.
+    InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
+    StreamError when anything else fails while the model generates.
     """
     estimator.check(vlm.fingerprint, vlm.name)
     if regions is not None:
         estimator.check_regions(regions.method)
     if monitor is not None:
         monitor.check(vlm.name, vlm.fingerprint)
+    sampling = Sampling(temperature, max_new_tokens, seed)
+    sampling.arguments(vlm)  # so that a setting that is refused is so before anything runs
     prompt = vlm.prepare(image, question)
     regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-    return Stream(_Run(vlm, prompt, regions, estimator, monitor, Sampling(temperature, max_new_tokens, seed)))
+    return Stream(_Run(vlm, prompt, regions, estimator, monitor, sampling))

@@ -15,8 +15,8 @@ from trajkit.attribution.faithfulness import lds, r_squared
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
 from trajkit.attribution.network import NetworkEstimator
-from trajkit.attribution.stream import Sampling
 from trajkit.errors import InputError
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 
 Kind = Literal["network", "linear"]

@@ -13,10 +13,10 @@ from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, System
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
-    from trajkit.attribution.stream import Sampling
     from trajkit.traces.questions import Question
     from trajkit.traces.store import Traces, TraceWriter
     from trajkit.traces.trace import Trace
+    from trajkit.vlm.generation import Sampling
     from trajkit.vlm.model import VLM
 
 FLUSH_SECONDS = 60.0
@@ -58,12 +58,12 @@ def collect(
     A question whose image cannot be used is reported and left out, and the exit code is then 1.
     """
     from trajkit.attribution.collect import settings
-    from trajkit.attribution.stream import Sampling
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.output import Interrupted
     from trajkit.cli.questions import exit_if_left_out
     from trajkit.traces.questions import read_questions
     from trajkit.traces.store import TraceWriter, read_traces
+    from trajkit.vlm.generation import Sampling
 
     asked = read_questions(questions, images)
     vlm = load_model(model, system)

@@ -55,7 +55,6 @@ def evaluate(
     from trajkit.attribution.features import raw_attention
     from trajkit.attribution.measure import Generation, Measuring, generations, measure
     from trajkit.attribution.replay import replay
-    from trajkit.attribution.stream import Sampling
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import show_frame, stdout
@@ -63,6 +62,7 @@ def evaluate(
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.traces.questions import read_questions
+    from trajkit.vlm.generation import Sampling
 
     one_of("--methods", methods, ("quick", "all"))
     asked = read_questions(questions, images)

@@ -71,7 +71,6 @@ def train_estimator(
     """
     from trajkit.attribution.measure import MeasuredStore, Measuring
     from trajkit.attribution.regions import check_method
-    from trajkit.attribution.stream import Sampling
     from trajkit.attribution.training import train_estimator as train
     from trajkit.cli.loading import load_model
     from trajkit.cli.options import one_of
@@ -80,6 +79,7 @@ def train_estimator(
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.traces.questions import read_questions
+    from trajkit.vlm.generation import Sampling
 
     how = Measuring(
         "sum",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from trajkit.attribution.collect import Item, Judgement, batched, generate_runs
-from trajkit.attribution.stream import Sampling
 from trajkit.demo.runs import judge_by_scene
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import split_steps
 

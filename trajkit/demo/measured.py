@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
-from trajkit.attribution.stream import Sampling
 from trajkit.demo.digits import Split
 from trajkit.demo.runs import MIX, demo_items
+from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 
 WORK = Path("runs/measured")

@@ -1,4 +1,4 @@
-"""What is checked and ruled out before a model takes its next token."""
+"""What is checked and ruled out before a model takes its next token, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -29,3 +29,23 @@ class TextLogits(LogitsProcessor):
                 "with dtype=torch.bfloat16 or torch.float32, or download the checkpoint again."
             )
         return scores.index_fill(-1, self._placeholders, float("-inf"))
+
+
+class Draw(LogitsProcessor):
+    """Draws each row's next token, and leaves it as the only one possible: greedy decoding then takes it.
+
+    The draw is `generate`'s own, from a generator that nothing else draws from or seeds.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Raises InputError when no token is possible."""
+        if not torch.isfinite(scores.amax(-1)).all():
+            raise InputError(
+                "the checkpoint's generation settings rule out every token; look at suppress_tokens, bad_words_ids and "
+                "sequence_bias in its generation_config.json."
+            )
+        tokens = torch.multinomial(torch.softmax(scores, -1), 1, generator=self._generator)
+        return torch.full_like(scores, float("-inf")).scatter_(-1, tokens, 0.0)

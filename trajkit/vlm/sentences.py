@@ -11,13 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from string import whitespace
 
 from trajkit.traces.trace import StepKind
 from trajkit.vlm.model import VLM
 
 OPEN, CLOSE = "<think>", "</think>"
-_FINAL = re.compile(r"[.!?。！？…][\"'”’)\]]*$")
+_CLOSING = "\"'”’)]"
+_FINAL = re.compile(rf"[.!?。！？…][{re.escape(_CLOSING)}]*$")
 _NOT_FINAL = re.compile(r"(^\s*\d+|\b(e\.g|i\.e|etc|vs|cf|Fig|fig|Eq|No|Dr|Mr|Mrs|Ms|Prof|approx|[A-Z]))\.$")
+_REPEATED = re.compile(rf"\s+(?=\s)|[{re.escape(_CLOSING)}]+(?=[{re.escape(_CLOSING)}])")
+_KEPT = 16
+"""Tokens that are decoded again with every new one, and characters that decide whether a sentence ends: more than any
+character, tag or abbreviation has."""
+_CONTEXT = 4
+"""Tokens before those, decoded with them for what a token takes from its neighbours."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,25 @@ def _ends_sentence(text: str) -> bool:
     return bool(_FINAL.search(text)) and not _NOT_FINAL.search(text)
 
 
+def shortened(text: str) -> str:
+    """A short text that no rule of this file tells from `text`, whatever is written behind both.
+
+    What counts is how it ends, whether it holds more than white space, and whether it is a number alone.
+    """
+    text = _REPEATED.sub("", text)
+    at = len(text.rstrip(_CLOSING + whitespace)) - _KEPT
+    if at <= 0:
+        return text
+    left_out, kept = text[:at], text[at:]
+    return ("0" if re.fullmatch(r"\s*\d+", left_out) else "x" if left_out.strip() else "") + kept
+
+
 class StepSplitter:
-    """Feed it the generated tokens one by one; it returns the step that each one completes, if any."""
+    """Feed it the generated tokens one by one; it returns the step that each one completes, if any.
+
+    A step's text is not decoded anew with each token, which would take a time that grows with its square: tokens that
+    lie some way back are decoded once, and only what their text means for the next cut is kept.
+    """
 
     def __init__(
         self, decode: Callable[[Sequence[int]], str], think_start: int | None, think_end: int | None,
@@ -44,7 +69,9 @@ class StepSplitter:
         self._decode, self._think_start, self._think_end, self._marks = decode, think_start, think_end, marks
         self._tokens: list[int] = []
         self._start = 0
-        self._text = ""
+        self._text = ""  # of the step so far, `shortened`
+        self._settled = ""  # its part before the tokens that are decoded again
+        self._anchor, self._skip = 0, 0  # decoded again from this token on, but for so many characters
         self._kind: StepKind = "thinking"
 
     @classmethod
@@ -72,24 +99,25 @@ class StepSplitter:
             self._start, self._kind = at + 1, "answer"
             return done
         if token == self._think_start and not self._text.strip():
-            self._start, self._text = at + 1, ""
+            self._begin(at + 1)
             return None
-        longer = self._decode(self._tokens[self._start :])
+        longer = self._settled + self._decode(self._tokens[self._anchor :])[self._skip :]
         if self._think_end is None and CLOSE in longer:
             done = self._close(self._token_at(longer.index(CLOSE)))
             self._start, self._kind = at + 1, "answer"
             return done
         if self._think_start is None and longer.strip() == OPEN:
-            self._start, self._text = at + 1, ""
+            self._begin(at + 1)
             return None
         piece = longer[len(self._text) :]
         breaks = piece[:1].isspace() and _ends_sentence(self._text.rstrip())
         if breaks or (self._text.endswith("\n") and self._text.strip()):
             done = self._close(at)
-            self._start = at
             self._text = self._decode(self._tokens[at:])
             return done
         self._text = longer
+        if len(self._tokens) - self._anchor > 2 * _KEPT + _CONTEXT:
+            self._settle()
         return None
 
     def finish(self, end: int | None = None) -> Span | None:
@@ -103,15 +131,37 @@ class StepSplitter:
         return text.strip()
 
     def _token_at(self, character: int) -> int:
-        """The token in which a character of the current step's text lies."""
-        end = self._start
-        while len(self._decode(self._tokens[self._start : end + 1])) <= character:
+        """The token in which a character of `longer` lies that the latest token has shown to begin the closing tag."""
+        settled = len(self._settled)
+        if character < settled:  # a tag of more tokens than are decoded again: most of them have no text
+            self._begin(self._start)
+            return self._token_at(self._decode(self._tokens[self._start :]).index(CLOSE))
+        end = self._anchor
+        while settled + len(self._decode(self._tokens[self._anchor : end + 1])[self._skip :]) <= character:
             end += 1
         return end
 
+    def _begin(self, start: int) -> None:
+        """A step, so far without text, from token `start` on."""
+        self._start = self._anchor = start
+        self._skip, self._text, self._settled = 0, "", ""
+
+    def _settle(self) -> None:
+        """Decode all but the latest tokens for the last time, if the text falls apart there without a change."""
+        cut = len(self._tokens) - _KEPT
+        whole = self._decode(self._tokens[self._anchor :])[self._skip :]
+        earlier = self._decode(self._tokens[self._anchor : cut])[self._skip :]
+        context = self._decode(self._tokens[cut - _CONTEXT : cut])
+        later = self._decode(self._tokens[cut - _CONTEXT :])
+        if not later.startswith(context) or earlier + later[len(context) :] != whole:
+            return
+        self._settled = shortened(self._settled + earlier)
+        self._anchor, self._skip = cut - _CONTEXT, len(context)
+        self._text = self._settled + later[len(context) :]
+
     def _close(self, end: int) -> Span | None:
-        start, self._start = self._start, end
-        text, self._text = self._decode(self._tokens[start:end]), ""
+        start, text = self._start, self._decode(self._tokens[self._start : end])
+        self._begin(end)
         return Span(start, end, self._kind) if text.strip() else None
 
 

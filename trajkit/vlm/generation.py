@@ -1,0 +1,258 @@
+"""How runs are generated: what is taken from a checkpoint's generation settings, what is not, and the draw itself.
+
+A checkpoint's `generation_config.json` is written by others and can hold anything that transformers knows: caches that
+drop or round keys, several beams, a second model that drafts. Attribution reads the keys and queries of one sequence
+whose tokens come one by one, so every setting is one of three kinds: served as it is; overridden, where that changes
+no token; or refused by name. A setting that is in none of the lists below is refused, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria, StopStringCriteria
+
+from trajkit.errors import InputError
+from trajkit.vlm.logits import Draw, TextLogits
+from trajkit.vlm.model import VLM
+
+DEFAULT_NEW_TOKENS = 4096
+GREEDY_BELOW = 1e-6
+"""Temperatures below it take the likeliest token: float32 logits next to each other lie about this far apart."""
+
+_WARPERS = (
+    "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
+_SERVED = frozenset({
+    *_WARPERS, "do_sample", "max_new_tokens", "stop_strings", "min_length", "min_new_tokens", "repetition_penalty",
+    "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "suppress_tokens",
+    "begin_suppress_tokens", "sequence_bias", "renormalize_logits", "watermarking_config", "eos_token_id",
+    "pad_token_id", "bos_token_id", "decoder_start_token_id",
+})  # fmt: skip
+_OVERRIDDEN: Mapping[str, Any] = {
+    "max_length": None,  # runs end by `max_new_tokens`, which transformers lets win as well
+    "use_cache": True,
+    "cache_implementation": "dynamic",
+    "cache_config": None,
+    "max_cache_len": None,
+    "prefill_chunk_size": None,
+    "compile_config": None,
+    "disable_compile": True,
+    "low_memory": None,
+    "remove_invalid_values": False,  # logits that are not finite are reported
+    "return_dict_in_generate": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "output_scores": False,
+    "output_logits": False,
+    # without beams and without a model that drafts, which are refused, these do nothing
+    "early_stopping": None,
+    "length_penalty": None,
+    "num_assistant_tokens": None,
+    "num_assistant_tokens_schedule": None,
+    "assistant_confidence_threshold": None,
+    "assistant_lookbehind": None,
+    "target_lookbehind": None,
+    "max_matching_ngram_size": None,
+}
+_REFUSED: Mapping[str, Any] = {
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "num_return_sequences": 1,
+    "diversity_penalty": 0,
+    "constraints": None,
+    "force_words_ids": None,
+    "penalty_alpha": 0,
+    "dola_layers": None,
+    "guidance_scale": 1,
+    "token_healing": False,
+    "prompt_lookup_num_tokens": None,
+    "is_assistant": False,
+    "assistant_early_exit": None,
+    "assistant_ensemble_weight": None,
+    "speculation_type": None,
+    "use_mtp": False,
+    "max_time": None,
+    "continuous_batching_config": None,
+}
+"""With the value at which each does nothing."""
+_CACHES = (
+    None, "dynamic", "dynamic_full", "offloaded", "static", "offloaded_static", "sliding_window", "hybrid",
+    "hybrid_chunked", "offloaded_hybrid", "offloaded_hybrid_chunked",
+)  # fmt: skip
+"""Caches that hold every key as it was computed, in a model without sliding windows (`AttentionTap` refuses those)."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to generate. temperature: None for the model's own setting, 0 for greedy. seed: None for another each time.
+
+    Raises InputError for a temperature that is not a number from 0 up, no new tokens, or a seed beyond 64 bits.
+    """
+
+    temperature: float | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None:
+            _check_temperature(self.temperature, "temperature")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1; got {self.max_new_tokens}.")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
+            raise InputError(f"seed must be a whole number of at most 64 bits; got {self.seed}.")
+
+    def greedy(self, vlm: VLM) -> bool:
+        """Whether the likeliest token is taken every time."""
+        own = vlm.model.generation_config
+        if self.temperature is None and not own.do_sample:
+            return True
+        return self._temperature(vlm) < GREEDY_BELOW
+
+    def check(self, vlm: VLM, samples: int) -> None:
+        """Raise InputError when several samples are asked for and the most likely token is taken every time."""
+        if samples > 1 and self.greedy(vlm):
+            raise InputError(
+                f"greedy generation gives the same run every time, so {samples} samples would be copies of one; "
+                "ask for one sample, or for a temperature above 0."
+            )
+
+    def arguments(self, vlm: VLM) -> dict[str, Any]:
+        """Every setting that `generate` knows, for this model: nothing is left to the checkpoint or to a default.
+
+        Raises InputError for a setting of the checkpoint that attribution cannot follow.
+        """
+        own = vlm.model.generation_config
+        check_settings(own)
+        chosen = {name: getattr(own, name, None) for name in _SERVED} | _OVERRIDDEN | _REFUSED
+        chosen["max_new_tokens"] = self.max_new_tokens or own.max_new_tokens or DEFAULT_NEW_TOKENS
+        chosen["stop_strings"] = None  # `generate` would not say where a row of a batch stopped
+        chosen["do_sample"] = not self.greedy(vlm)
+        if chosen["do_sample"]:
+            chosen["temperature"] = self._temperature(vlm)
+            chosen["top_k"] = 50 if own.top_k is None else own.top_k  # transformers' own default is 50
+        else:
+            chosen |= dict.fromkeys(_WARPERS)
+        return {name: value for name, value in chosen.items() if hasattr(own, name)}
+
+    def _temperature(self, vlm: VLM) -> float:
+        if self.temperature is not None:
+            return self.temperature
+        own = vlm.model.generation_config.temperature
+        if own is None:
+            return 1.0
+        _check_temperature(own, "the temperature in the checkpoint's generation_config.json")
+        return own
+
+
+def _check_temperature(value: Any, name: str) -> None:
+    highest = torch.finfo(torch.float32).max
+    if not isinstance(value, int | float) or not 0 <= value <= highest:  # NaN is in no range
+        raise InputError(f"{name} must be a number from 0 to {highest:.2g}; got {value!r}.")
+
+
+def check_settings(config: GenerationConfig) -> None:
+    """Raise InputError, by name, for a generation setting with which attribution would be of other tokens or keys."""
+    for name, value in vars(config).items():
+        if name.startswith("_") or name == "transformers_version" or name in _SERVED:
+            continue
+        if name == "cache_implementation":
+            idle = value in _CACHES
+        elif name in _OVERRIDDEN:
+            idle = True
+        elif name in _REFUSED:
+            idle = value is None or value == _REFUSED[name]
+        else:
+            idle = value is None or value == getattr(GenerationConfig(), name, None)
+        if not idle:
+            raise InputError(
+                f"the checkpoint's generation settings hold {name} = {value!r}, with which a run cannot be "
+                f"attributed as it is generated: expected one sequence, drawn token by token, with every key kept as "
+                f"it is. Take {name} out of its generation_config.json, or set vlm.model.generation_config.{name} = "
+                f"{_REFUSED.get(name)!r}."
+            )
+
+
+def generate(
+    vlm: VLM,
+    inputs: Mapping[str, Tensor],
+    sampling: Sampling,
+    samples: int = 1,
+    *,
+    watching: Sequence[LogitsProcessor] = (),
+    stopping: Sequence[StoppingCriteria] = (),
+) -> list[list[int]]:
+    """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
+
+    The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
+    watching: processors that see each step's scores after the penalties and before the warpers. stopping: further
+    criteria. Raises InputError for settings of the checkpoint that cannot be used, and as `TextLogits` does.
+    """
+    arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
+    draws: list[LogitsProcessor] = []
+    if arguments["do_sample"]:
+        generator = torch.Generator(vlm.model.device)
+        if sampling.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(sampling.seed)
+        draws.append(Draw(generator))
+    begun = False
+
+    def decode(
+        model: Any, input_ids: Tensor, logits_processor: Any, stopping_criteria: Any,
+        generation_config: GenerationConfig, **model_kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """transformers' own loop, with our draw behind the warpers that it made, in its order, for sampling."""
+        nonlocal begun
+        begun = True
+        generation_config.do_sample = False
+        logits_processor.extend(draws)
+        return type(model)._sample(
+            model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
+        )
+
+    strings = getattr(vlm.model.generation_config, "stop_strings", None)
+    try:
+        ends = [_StopStrings(vlm.tokenizer, strings)] if strings else []
+        with torch.inference_mode():
+            output = vlm.model.generate(
+                **inputs, **arguments, logits_processor=[TextLogits(vlm), *watching],
+                stopping_criteria=[*ends, *stopping], custom_generate=decode,
+            )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        if begun:
+            raise
+        raise InputError(
+            f"{vlm.name!r} cannot generate with its settings: {error} Mend its generation_config.json, or set "
+            "vlm.model.generation_config."
+        ) from error
+    rows = output[:, inputs["input_ids"].shape[1] :].tolist()
+    for end in ends:
+        rows = [row[: end.lengths.get(i, len(row))] for i, row in enumerate(rows)]
+    return [_until_end(row, vlm.end_tokens) for row in rows]
+
+
+def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
+    return tokens[: next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
+class _StopStrings(StoppingCriteria):
+    """Ends a row at a stop string. lengths: how many tokens each row that ended so has, by its number."""
+
+    def __init__(self, tokenizer: Any, strings: str | list[str]) -> None:
+        self._found = StopStringCriteria(tokenizer, strings)
+        self._calls = 0
+        self.lengths: dict[int, int] = {}
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self._calls += 1  # one a token
+        found: Tensor = self._found(input_ids, scores)
+        for row in found.nonzero()[:, 0].tolist():
+            self.lengths.setdefault(row, self._calls)
+        return found
