@@ -32,7 +32,8 @@ def test_the_page_is_one_file_with_plotly_in_it_once_and_nothing_from_elsewhere(
     from plotly.offline import get_plotlyjs
 
     page = full_report.read_text()
-    assert [path.name for path in full_report.parent.iterdir()] == ["index.html"]
+    visible = [path.name for path in full_report.parent.iterdir() if not path.name.startswith(".")]
+    assert visible == ["index.html"]
     assert page.count(get_plotlyjs()[:2000]) == 1
     own = page.replace(get_plotlyjs(), "")
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", own)

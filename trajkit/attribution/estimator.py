@@ -108,10 +108,11 @@ class EffectEstimator(ABC):
         return _digest(self.arrays)
 
     def save(self, folder: str | Path) -> None:
-        """Write arrays (safetensors) and card (JSON) to `folder`, each atomically."""
+        """Write arrays (safetensors) and card (JSON) to `folder`, both or neither: a kill leaves an older estimator
+        whole. Other files of the folder stay. Raises InputError when it cannot be written."""
         from safetensors.numpy import save
 
-        from trajkit.traces.atomic import replacing
+        from trajkit.files import replacing, replacing_folder
 
         folder = Path(folder)
         card = {
@@ -122,10 +123,12 @@ class EffectEstimator(ABC):
             "bound_sha256": _bound(self.kind, asdict(self.binding), dict(self.card), self.digest),
             "card": dict(self.card),
         }
-        with replacing(folder / _WEIGHTS) as file:
-            file.write(save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}))
-        with replacing(folder / _CARD) as file:
-            file.write((json.dumps(card, indent=2) + "\n").encode())
+        weights = save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()})
+        with replacing_folder(folder) as new:
+            with replacing(new / _WEIGHTS) as file:
+                file.write(weights)
+            with replacing(new / _CARD) as file:
+                file.write((json.dumps(card, indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -136,7 +139,10 @@ class EffectEstimator(ABC):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        from trajkit.files import restore_folder
+
         folder = Path(folder)
+        restore_folder(folder)
         for name in (_CARD, _WEIGHTS):
             if not (folder / name).is_file():
                 raise InputError(

@@ -30,7 +30,7 @@ from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Sampling
 from trajkit.errors import InputError
-from trajkit.traces.atomic import replacing
+from trajkit.files import replacing
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, split_steps
 

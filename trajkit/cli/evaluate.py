@@ -152,7 +152,7 @@ def _write(tables: list[pd.DataFrame], path: Path) -> None:
     """All tables as one; the column task_set is empty where it is about all runs."""
     import pandas as pd
 
-    from trajkit.traces.atomic import replacing
+    from trajkit.files import replacing
 
     table = pd.concat(tables)
     with replacing(path) as file:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
 from trajkit.errors import InputError
-from trajkit.traces.atomic import replacing
+from trajkit.files import replacing
 
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
