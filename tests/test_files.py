@@ -20,6 +20,12 @@ def write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def fail_half_way(folder: Path) -> None:
+    with replacing_folder(folder) as new:
+        write(new / "a", b"two")
+        write(new / "a" / "no folder", b"two")
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -103,9 +109,8 @@ def test_a_folder_is_replaced_at_once_and_keeps_what_is_not_replaced(tmp_path, m
         write(new / "a", b"one")
         write(new / "sub" / "b", b"one")
         assert not folder.exists()
-    with pytest.raises(RuntimeError), replacing_folder(folder) as new:
-        write(new / "a", b"two")
-        raise RuntimeError
+    with pytest.raises(InputError):
+        fail_half_way(folder)
     assert (folder / "a").read_bytes() == b"one"
     with replacing_folder(folder) as new:
         write(new / "a", b"two")

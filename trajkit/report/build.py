@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajkit.errors import InputError
+from trajkit.files import check_own, replacing, replacing_folder
 from trajkit.report.collection import collect
 from trajkit.report.detectors import alarm_panels, early_panels, predictor_note, tables_for
 from trajkit.report.outcomes import outcome_panels
 from trajkit.report.runs import figure_json, run_payload
 from trajkit.report.summary import summarise
-from trajkit.files import check_own, replacing, replacing_folder
 
 if TYPE_CHECKING:
     import pandas as pd

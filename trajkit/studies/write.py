@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trajkit.errors import InputError
+from trajkit.files import check_own, replacing, replacing_folder
 from trajkit.studies.study import Study
 from trajkit.text import clean, escaped, markdown, number
-from trajkit.files import check_own, replacing, replacing_folder
 
 if TYPE_CHECKING:
     import pandas as pd

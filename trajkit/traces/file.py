@@ -61,6 +61,16 @@ class TraceFile:
             }.values()
         )
 
+    def read_asked(self) -> dict[str, tuple[str, str]]:
+        """task_id → (question, target) of its first run, reading nothing else."""
+        columns = ("task_id", "question", "target")
+        table = self._read(columns)
+        rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        asked: dict[str, tuple[str, str]] = {}
+        for task_id, question, target in rows:
+            asked.setdefault(task_id, (question, target))
+        return asked
+
     @cached_property
     def _index(self) -> pa.Table:
         table = self._read(_INDEX)
