@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from trajkit.errors import InputError
+from trajkit.errors import InputError, WriteError
 
 try:
     import fcntl
@@ -33,7 +33,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose content becomes the file `path` when the block ends well; otherwise nothing is left of it.
 
-    A link is followed. A device or pipe, such as /dev/stdout, is written to as it is. Raises InputError when it cannot
+    A link is followed. A device or pipe, such as /dev/stdout, is written to as it is. Raises WriteError when it cannot
     be written.
     """
     with _told(path):
@@ -64,7 +64,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     It begins with the files that `folder` has. Where the system can exchange two names (Linux), there is never a moment
     without a whole folder; elsewhere a kill between two renames leaves the old one beside, and `restore_folder` brings
-    it back. Raises InputError when it cannot be written.
+    it back. Raises WriteError when it cannot be written.
     """
     with _told(folder):
         folder = Path(os.path.realpath(folder))
@@ -152,13 +152,13 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """OSError as an InputError that names `path`."""
+    """OSError as a WriteError that names `path`."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         todo = "free some space" if full else "check the path and its permissions"
-        raise InputError(
+        raise WriteError(
             f"{path} could not be written: {error.strerror or error}. Nothing already written is lost; "
             f"{todo}, then run it again."
         ) from error

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.strict_json import parse_json
 
 if TYPE_CHECKING:
     from trajkit.attribution.ablation import Ablation
@@ -114,6 +115,12 @@ class EffectEstimator(ABC):
 
         from trajkit.files import replacing, replacing_folder
 
+        for name, array in self.arrays.items():
+            if not np.isfinite(array).all():
+                raise InputError(
+                    f"the estimator's {name} holds NaN or infinite values, so it was not saved and {folder} is as it "
+                    "was; look for such values in what it was trained on."
+                )
         folder = Path(folder)
         card = {
             "format": FORMAT,
@@ -149,7 +156,7 @@ class EffectEstimator(ABC):
                     f"no estimator in {folder}: {name} is missing. Train one: trajkit train-estimator --help"
                 )
         try:
-            record = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+            record = parse_json((folder / _CARD).read_text(encoding="utf-8"))
             if not isinstance(record, dict):
                 raise ValueError(f"{_CARD} is a {type(record).__name__} and no object")
             if record["format"] != FORMAT:
@@ -178,7 +185,7 @@ class EffectEstimator(ABC):
             raise InputError(
                 f"the estimator in {folder} is damaged: {_CARD} has no {error}. Train it again or restore the files."
             ) from error
-        except (ValueError, TypeError, AttributeError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise InputError(
                 f"the estimator in {folder} is damaged: {error}. Train it again or restore the files."
             ) from error

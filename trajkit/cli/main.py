@@ -197,7 +197,7 @@ def _explain(error: Exception) -> int:
         return _fail(
             f"{error.strerror or error}{where}. Check the path, its permissions and the free space.", EXIT_ERROR
         )
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
         return _fail("not enough memory. Use a smaller model, smaller images or fewer samples at once.", EXIT_ERROR)
     what = f"{type(error).__name__}: {error}"
     return _fail(

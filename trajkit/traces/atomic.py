@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from trajkit.errors import InputError
 from trajkit.files import replacing
-from trajkit.traces.schema import SCHEMA
+from trajkit.traces.schema import ROWS_KEY, SCHEMA
 
 ROW_GROUP = 64
 """Rows encoded at a time, and read at a time when an image is looked up."""
@@ -33,9 +33,11 @@ def write_file(rows: Iterable[dict[str, Any]], path: Path) -> None:
     on a failed write.
     """
     with replacing(path) as stream, _parquet(stream) as writer:
-        distinct = _distinct(rows)
+        distinct, count = _distinct(rows), 0
         while batch := list(islice(distinct, ROW_GROUP)):
             writer.write_table(to_table(batch), row_group_size=ROW_GROUP)
+            count += len(batch)
+        writer.add_key_value_metadata({ROWS_KEY: str(count)})
 
 
 @contextlib.contextmanager
