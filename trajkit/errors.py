@@ -11,6 +11,10 @@ class InputError(TrajkitError, ValueError):
     """A value, file or folder given by the user cannot be used."""
 
 
+class WriteError(InputError):
+    """A file or folder cannot be written: a full disk, a missing permission. What was written before is intact."""
+
+
 class TraceFormatError(InputError):
     """A trace file does not hold what the Trace schema says."""
 

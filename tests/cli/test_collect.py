@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing_written(collect, questions, t
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("trajkit.traces.atomic.os.fsync", full)
+    monkeypatch.setattr("trajkit.files.os.fsync", full)
     result = collect(questions(2), "--out", tmp_path / "traces", "--samples", "1")
     monkeypatch.undo()
     errors = [line for line in result.err.splitlines() if line.startswith("trajkit: ")]

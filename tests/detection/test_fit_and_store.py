@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trajkit.traces.atomic.os.fsync", full)
+    monkeypatch.setattr("trajkit.files.os.fsync", full)
     with pytest.raises(InputError, match="No space left"):
         save_detectors(folder, fitted.detectors)
     assert (folder / store.FILE).read_bytes() == before

@@ -32,7 +32,8 @@ def test_the_page_is_one_file_with_plotly_in_it_once_and_nothing_from_elsewhere(
     from plotly.offline import get_plotlyjs
 
     page = full_report.read_text()
-    assert [path.name for path in full_report.parent.iterdir()] == ["index.html"]
+    visible = [path.name for path in full_report.parent.iterdir() if not path.name.startswith(".")]
+    assert visible == ["index.html"]
     assert page.count(get_plotlyjs()[:2000]) == 1
     own = page.replace(get_plotlyjs(), "")
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", own)
@@ -168,7 +169,14 @@ def test_a_failed_write_leaves_the_old_page_and_no_rest(full_report, runs, tmp_p
     with pytest.raises(InputError, match="No space left"):
         write_report(runs, tmp_path, max_runs=1)
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".trajkit-report", "index.html"]
+
+
+def test_a_folder_of_somebody_else_is_not_written_to(runs, tmp_path):
+    (tmp_path / "index.html").write_text("my own page")
+    with pytest.raises(InputError, match="holds other files"):
+        write_report(runs, tmp_path)
+    assert (tmp_path / "index.html").read_text() == "my own page"
 
 
 def test_no_runs_and_no_shown_runs_are_refused(runs, tmp_path):

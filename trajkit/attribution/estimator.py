@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.strict_json import parse_json
 
 if TYPE_CHECKING:
     from trajkit.attribution.ablation import Ablation
@@ -108,11 +109,18 @@ class EffectEstimator(ABC):
         return _digest(self.arrays)
 
     def save(self, folder: str | Path) -> None:
-        """Write arrays (safetensors) and card (JSON) to `folder`, each atomically."""
+        """Write arrays (safetensors) and card (JSON) to `folder`, both or neither: a kill leaves an older estimator
+        whole. Other files of the folder stay. Raises InputError when it cannot be written."""
         from safetensors.numpy import save
 
-        from trajkit.traces.atomic import replacing
+        from trajkit.files import replacing, replacing_folder
 
+        for name, array in self.arrays.items():
+            if not np.isfinite(array).all():
+                raise InputError(
+                    f"the estimator's {name} holds NaN or infinite values, so it was not saved and {folder} is as it "
+                    "was; look for such values in what it was trained on."
+                )
         folder = Path(folder)
         card = {
             "format": FORMAT,
@@ -122,10 +130,12 @@ class EffectEstimator(ABC):
             "bound_sha256": _bound(self.kind, asdict(self.binding), dict(self.card), self.digest),
             "card": dict(self.card),
         }
-        with replacing(folder / _WEIGHTS) as file:
-            file.write(save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}))
-        with replacing(folder / _CARD) as file:
-            file.write((json.dumps(card, indent=2) + "\n").encode())
+        weights = save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()})
+        with replacing_folder(folder) as new:
+            with replacing(new / _WEIGHTS) as file:
+                file.write(weights)
+            with replacing(new / _CARD) as file:
+                file.write((json.dumps(card, indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -136,14 +146,17 @@ class EffectEstimator(ABC):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        from trajkit.files import restore_folder
+
         folder = Path(folder)
+        restore_folder(folder)
         for name in (_CARD, _WEIGHTS):
             if not (folder / name).is_file():
                 raise InputError(
                     f"no estimator in {folder}: {name} is missing. Train one: trajkit train-estimator --help"
                 )
         try:
-            record = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+            record = parse_json((folder / _CARD).read_text(encoding="utf-8"))
             if not isinstance(record, dict):
                 raise ValueError(f"{_CARD} is a {type(record).__name__} and no object")
             if record["format"] != FORMAT:
@@ -172,7 +185,7 @@ class EffectEstimator(ABC):
             raise InputError(
                 f"the estimator in {folder} is damaged: {_CARD} has no {error}. Train it again or restore the files."
             ) from error
-        except (ValueError, TypeError, AttributeError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise InputError(
                 f"the estimator in {folder} is damaged: {error}. Train it again or restore the files."
             ) from error

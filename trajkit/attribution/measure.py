@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,10 +30,14 @@ from trajkit.attribution.features import Pooling
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.errors import InputError
-from trajkit.traces.atomic import replacing
+from trajkit.files import hold, remove_left_over, replacing
+from trajkit.strict_json import parse_json
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, split_steps
+
+SetAside = Callable[[Item, InputError], None]
+"""Told of an item whose run cannot be used, and why."""
 
 _KEPT = ("features", "masks", "effects", "single", "tokens", "seconds")
 """What a file of a measured run holds; its group and task set are the item's."""
@@ -77,6 +82,19 @@ class MeasuredRun:
     tokens: NDArray[np.int64]
     seconds: float = 0.0
 
+    def fault(self) -> str | None:
+        """What is wrong with it: parts that do not fit together, or values that are no numbers."""
+        parts = (self.features, self.masks, self.effects, self.single, self.tokens)
+        if [part.ndim for part in parts] != [3, 2, 2, 2, 1]:
+            return "its parts have other shapes"
+        (t, k), m = self.features.shape[:2], len(self.masks)
+        if self.masks.shape != (m, k) or self.effects.shape != (m, t) or self.single.shape != (k, t):
+            return "its parts do not fit together"
+        for name in ("features", "effects", "single"):
+            if not np.isfinite(getattr(self, name)).all():
+                return f"its {name} hold NaN or infinite values"
+        return None
+
     def examples(self) -> list[StepExample]:
         """One training example a step."""
         return [
@@ -101,7 +119,7 @@ def generations(
 def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size: int = 64) -> MeasuredRun:
     """Measure one generation: one teacher-forced pass for each mask and each region, `batch_size` at a time.
 
-    The masks are seeded by `seed` and the item's id.
+    The masks are seeded by `seed` and the item's id. Raises InputError when the measurements are no numbers.
     """
     k = run.regions.k
     masks = random_masks(np.random.default_rng([seed, *run.item.id.encode()]), how.n_masks, k)
@@ -110,10 +128,17 @@ def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size
         vlm, run.prompt, run.tokens, run.spans, run.regions, every, how.ablation, batch_size=batch_size
     )
     features = replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
-    return MeasuredRun(
+    measured = MeasuredRun(
         run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :],
         run.tokens.cpu().numpy(),
     )  # fmt: skip
+    fault = measured.fault()
+    if fault:
+        raise InputError(
+            f"run {run.item.id!r}: {fault}, as in an overflow of float16; load the model in bfloat16 or float32, or "
+            "leave the question out."
+        )
+    return measured
 
 
 def generation_of(vlm: VLM, item: Item, run: MeasuredRun, region_method: str) -> Generation:
@@ -133,11 +158,13 @@ def measure_runs(
     store: MeasuredStore | None = None,
     generate_at_once: int = 32,
     batch_size: int = 64,
+    set_aside: SetAside | None = None,
     advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> Iterator[MeasuredRun]:
     """Generate one run of each item and measure all its steps; runs without any step are left out.
 
-    store: where runs are kept, and found again when this is called again with the same items.
+    store: where runs are kept, and found again when this is called again with the same items. set_aside: called for a
+    run that cannot be measured, and the others go on. Raises InputError for such a run where there is no set_aside.
     """
     sampling = sampling or Sampling(seed=0)
     for batch in batched(items, generate_at_once):
@@ -146,12 +173,20 @@ def measure_runs(
             yield from (run for run in kept.values() if run is not None)
             advance("already there", len(batch))
             continue
+        if store:
+            store.hold()
         began = time.perf_counter()
         for item, run in zip(batch, generations(vlm, batch, sampling, how.region_method, len(batch)), strict=True):
             if item.id in kept:
                 measured = kept[item.id]
             else:
-                measured = measure(vlm, run, how, sampling.seed or 0, batch_size) if run.spans else None
+                try:
+                    measured = measure(vlm, run, how, sampling.seed or 0, batch_size) if run.spans else None
+                except InputError as error:
+                    if set_aside is None:
+                        raise
+                    set_aside(item, error)
+                    continue
                 now = time.perf_counter()
                 measured, began = measured and replace(measured, seconds=now - began), now
                 if store:
@@ -162,50 +197,91 @@ def measure_runs(
 
 
 class MeasuredStore:
-    """A folder of measured runs, one file each, written whole or not at all. No pickle."""
+    """A folder of measured runs, one file each, written whole or not at all. No pickle.
+
+    Each file says how its run was measured, and so does settings.json for all of them. Many may read a folder at once,
+    one process at a time writes to it.
+    """
 
     def __init__(self, folder: str | Path, settings: dict[str, Any]) -> None:
-        """Open or begin a folder. Raises InputError when it holds runs that were measured with other settings."""
+        """Open a folder. Raises InputError when it holds runs that were measured with other settings."""
         self._folder = Path(folder)
+        self._settings = json.loads(json.dumps(settings))
+        self._lock: IO[bytes] | None = None
+        self._check_settings()
+
+    def hold(self) -> None:
+        """Take the folder for writing, until this store is closed or gone; done by the first `write` otherwise.
+
+        Raises InputError when another process has it.
+        """
+        if self._lock is not None:
+            return
+        self._lock = hold(self._folder)
+        self._check_settings()  # again: they may have come since
+        remove_left_over(self._folder)
+        with replacing(self._folder / "settings.json") as file:
+            file.write((json.dumps(self._settings, indent=2) + "\n").encode())
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _check_settings(self) -> None:
         about = self._folder / "settings.json"
-        wanted = json.loads(json.dumps(settings))
-        if about.is_file():
-            try:
-                found = json.loads(about.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InputError(f"{about} is damaged ({error}); choose another folder.") from error
-            other = [key for key in wanted if found.get(key) != wanted[key]]
-            if other and any(self._folder.glob("*.npz")):
-                raise InputError(
-                    f"{self._folder} holds runs measured with {other[0]} {found.get(other[0])!r}, and these are to be "
-                    f"measured with {wanted[other[0]]!r}; go on with the same, or choose another folder."
-                )
-            if not other:
-                return
-        with replacing(about) as file:
-            file.write((json.dumps(wanted, indent=2) + "\n").encode())
+        if not about.is_file():
+            return
+        try:
+            found = parse_json(about.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError("it is no object")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{about} is damaged ({error}); choose another folder.") from error
+        if any(self._folder.glob("*.npz")):
+            self._compare(found, self._folder)
+
+    def _compare(self, found: dict[str, Any], where: Path) -> None:
+        other = [key for key in self._settings if found.get(key) != self._settings[key]]
+        if other:
+            raise InputError(
+                f"{where} holds runs measured with {other[0]} {found.get(other[0])!r}, and these are to be "
+                f"measured with {self._settings[other[0]]!r}; go on with the same, or choose another folder."
+            )
 
     def has(self, item: Item) -> bool:
         return self._path(item).is_file()
 
     def read(self, item: Item) -> MeasuredRun | None:
-        """The run of an item; None when it has none (yet). Raises InputError when its file is damaged."""
+        """The run of an item; None when it has none (yet). Raises InputError when its file is damaged, or was measured
+        with other settings."""
         path = self._path(item)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            if not arrays:
-                return None
-            seconds = float(arrays.pop("seconds"))
-            return MeasuredRun(item.group_id, item.task_set, **arrays, seconds=seconds)
-        except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+            settings = parse_json(str(arrays.pop("settings")))
+            if not isinstance(settings, dict):
+                raise ValueError("its settings are no object")
+            run = None
+            if arrays:
+                seconds = float(arrays.pop("seconds"))
+                run = MeasuredRun(item.group_id, item.task_set, **arrays, seconds=seconds)
+                if fault := run.fault():
+                    raise ValueError(fault)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
+                RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error) as error:  # fmt: skip
             raise InputError(f"{path} is damaged ({error}); remove it, and its run is measured again.") from error
+        self._compare(settings, path)
+        return run
 
     def write(self, item: Item, run: MeasuredRun | None) -> None:
         """Keep a run; None for an item whose generation had no step."""
+        self.hold()
         arrays = {} if run is None else {name: np.asarray(getattr(run, name)) for name in _KEPT}
+        arrays["settings"] = np.array(json.dumps(self._settings))
         with replacing(self._path(item)) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

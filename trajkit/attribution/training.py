@@ -13,7 +13,7 @@ from trajkit.attribution.collect import Item
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample
 from trajkit.attribution.faithfulness import lds, r_squared
 from trajkit.attribution.linear import LinearEstimator
-from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
+from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, SetAside, measure_runs
 from trajkit.attribution.network import NetworkEstimator
 from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling
@@ -54,16 +54,19 @@ def train_estimator(
     store: MeasuredStore | None = None,
     batch_size: int = 64,
     measured: Callable[..., None] = lambda note, steps=1: None,
+    set_aside: SetAside | None = None,
     **fitting: Any,
 ) -> tuple[EffectEstimator, TrainingReport]:
     """Train an estimator for `vlm` on one generation of each item.
 
-    store: keeps measured runs, so that an interrupted training goes on. fitting: as in the estimator's `fit`.
+    store: keeps measured runs, so that an interrupted training goes on. set_aside: as in `measure_runs`. fitting: as in the estimator's `fit`.
     Raises InputError when there are fewer than 3 groups of runs with steps.
     """
     how = how or Measuring()
     at_once = {"batch_size": batch_size, "generate_at_once": min(32, batch_size)}
-    runs = list(measure_runs(vlm, items, how, sampling=sampling, store=store, advance=measured, **at_once))
+    runs = list(
+        measure_runs(vlm, items, how, sampling=sampling, store=store, set_aside=set_aside, advance=measured, **at_once)
+    )
     seed = fitting.get("seed", 0)
     train, test = _hold_out(runs, seed)
     binding = Binding(vlm.fingerprint, vlm.name, vlm.revision, how.region_method, how.pooling, how.ablation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +12,16 @@ from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, System
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
+    from trajkit.cli.questions import Questions
     from trajkit.traces.questions import Question
-    from trajkit.traces.store import Traces, TraceWriter
+    from trajkit.traces.store import Traces
     from trajkit.traces.trace import Trace
+    from trajkit.traces.writer import TraceWriter
     from trajkit.vlm.generation import Sampling
     from trajkit.vlm.model import VLM
 
-FLUSH_SECONDS = 60.0
-"""Runs that wait longer than this are written, however few: what a kill can lose."""
+FLUSH_SECONDS = 2.0
+"""Runs that wait longer than this are written, however few and whatever the model is doing: what a kill can lose."""
 
 
 def collect(
@@ -55,59 +56,53 @@ def collect(
       trajkit collect questions.jsonl --out traces --images photos --samples 8
 
     Stop it at any moment and run it again: it goes on where it was, and no run is made twice.
-    A question whose image cannot be used is reported and left out, and the exit code is then 1.
+    A line, image or run that cannot be used is reported and left out, and the exit code is then 1.
     """
     from trajkit.attribution.collect import settings
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.output import Interrupted
-    from trajkit.cli.questions import exit_if_left_out
-    from trajkit.traces.questions import read_questions
-    from trajkit.traces.store import TraceWriter, read_traces
+    from trajkit.cli.questions import Questions
+    from trajkit.traces.store import read_traces
+    from trajkit.traces.writer import TraceWriter
     from trajkit.vlm.generation import Sampling
 
-    asked = read_questions(questions, images)
+    asked = Questions(questions, images)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     sampling = Sampling(temperature, max_new_tokens, seed)
     sampling.check(vlm, samples)
     try:
-        with TraceWriter(out) as writer:
+        with TraceWriter(out, flush_seconds=FLUSH_SECONDS) as writer:
             writer.require(settings(vlm, estimate, sampling, keep_hidden))
             before = len(writer.ids)
-            bad = _collect(vlm, estimate, asked, samples, sampling, keep_hidden, writer)
+            _collect(vlm, estimate, asked, samples, sampling, keep_hidden, writer)
     except KeyboardInterrupt:
         kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
         raise Interrupted(f"stopped; {kept} runs are safe in {out}. The same command goes on from there.") from None
-    _summarise(out, {question.id for question in asked}, before)
-    exit_if_left_out(bad, asked)
+    _summarise(out, {question.id for question in asked.asked}, before)
+    asked.exit_if_left_out()
 
 
 def _collect(
-    vlm: VLM, estimator: EffectEstimator, asked: list[Question], samples: int, sampling: Sampling, keep_hidden: bool,
+    vlm: VLM, estimator: EffectEstimator, asked: Questions, samples: int, sampling: Sampling, keep_hidden: bool,
     writer: TraceWriter,
-) -> int:  # fmt: skip
-    """Collect what is missing; returns the number of questions that could not be used."""
-    from trajkit.cli.questions import tell_left_out
-    from trajkit.errors import InputError
+) -> None:  # fmt: skip
+    """Collect what is missing."""
+    from trajkit.errors import InputError, WriteError
     from trajkit.progress import progress
 
-    bad, written = 0, time.monotonic()
     with progress("collecting", total=len(asked)) as bar:
-        for question in asked:
+        for question in asked.asked:
             done = frozenset(writer.ids)
             try:
-                new = list(_runs(vlm, estimator, question, samples, sampling, keep_hidden, done))
+                writer.require_same_question(question.id, question.question, question.target or "")
+                for trace in _runs(vlm, estimator, question, samples, sampling, keep_hidden, done):
+                    writer.add(trace)
+            except WriteError:
+                raise
             except InputError as error:
-                bad += 1
-                tell_left_out(question, error)
-                new = []
-            for trace in new:
-                writer.add(trace)
-            if time.monotonic() - written > FLUSH_SECONDS:
-                writer.flush()
-                written = time.monotonic()
+                asked.set_aside(question, error)
             bar.advance(question.image.name)
-    return bad
 
 
 def _runs(
@@ -115,22 +110,15 @@ def _runs(
     done: frozenset[str],
 ) -> Iterator[Trace]:  # fmt: skip
     """The runs of one question that are not there yet; its image is opened only when there are any."""
-    from trajkit.attribution.collect import Item, collect
-    from trajkit.traces.images import open_image
+    from trajkit.attribution.collect import collect
+    from trajkit.cli.questions import item_of
 
     if all(f"{question.id}-{i}" in done for i in range(samples)):
         return
-    item = Item(
-        question.id,
-        open_image(question.image),
-        question.question,
-        question.group_id,
-        question.target,
-        question.task_set,
-    )
     yield from collect(
-        vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done, keep_hidden=keep_hidden
-    )
+        vlm, [item_of(question, vlm)], estimator=estimator, samples=samples, sampling=sampling, done=done,
+        keep_hidden=keep_hidden,
+    )  # fmt: skip
 
 
 def _summarise(out: Path, asked: set[str], before: int) -> None:

@@ -58,14 +58,13 @@ def evaluate(
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import show_frame, stdout
-    from trajkit.cli.questions import Items, exit_if_left_out
+    from trajkit.cli.questions import Questions
     from trajkit.errors import InputError
     from trajkit.progress import progress
-    from trajkit.traces.questions import read_questions
     from trajkit.vlm.generation import Sampling
 
     one_of("--methods", methods, ("quick", "all"))
-    asked = read_questions(questions, images)
+    asked = Questions(questions, images)
     vlm = load_model(model, system)
     ours = load_estimator(estimator, vlm)
     bound = ours.binding
@@ -85,12 +84,15 @@ def evaluate(
         from trajkit.attribution.baselines import baselines
 
         compared |= {name: baseline_method(vlm, baseline) for name, baseline in baselines(how.ablation).items()}
-    scored, sampling, wanted = [], Sampling(temperature, max_new_tokens, seed), Items(asked)
+    scored, sampling = [], Sampling(temperature, max_new_tokens, seed)
     with progress("measuring", total=len(asked)) as bar:
-        for run in generations(vlm, wanted, sampling, how.region_method, batch_size=1):
-            if run.spans:
-                measured = measure(vlm, run, how, seed, batch_size)
-                scored += score_run(vlm, run, measured, compared, how.ablation, batch_size)
+        for run in generations(vlm, asked.items(vlm), sampling, how.region_method, batch_size=1):
+            try:
+                if run.spans:
+                    measured = measure(vlm, run, how, seed, batch_size)
+                    scored += score_run(vlm, run, measured, compared, how.ablation, batch_size)
+            except InputError as error:
+                asked.set_aside_item(run.item, error)
             bar.advance(run.item.id)
     if not scored:
         raise InputError(f"none of the {len(asked)} runs had a step; is this a thinking model?")
@@ -112,7 +114,7 @@ def evaluate(
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     if groups < 20:
         typer.echo(f"Only {groups} images: take the intervals with care.")
-    exit_if_left_out(wanted.left_out, asked)
+    asked.exit_if_left_out()
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +154,7 @@ def _write(tables: list[pd.DataFrame], path: Path) -> None:
     """All tables as one; the column task_set is empty where it is about all runs."""
     import pandas as pd
 
-    from trajkit.traces.atomic import replacing
+    from trajkit.files import replacing
 
     table = pd.concat(tables)
     with replacing(path) as file:

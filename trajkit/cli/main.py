@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +23,8 @@ from trajkit.errors import TrajkitError
 EXIT_ERROR = 1
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that stop a command: each is answered like Ctrl-C, and the exit code is 128 + its number."""
 UsageError: Any = typer.BadParameter.__base__  # click's, wherever typer keeps it
 
 
@@ -120,22 +126,50 @@ def trajkit(
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit. An error is one line on stderr and a non-zero exit code.
 
-    Codes: 1 an error that the message explains, 2 wrong usage, 70 a bug in trajkit, 130 stopped with Ctrl-C.
+    Codes: 1 an error that the message explains, 2 wrong usage, 70 a bug in trajkit; 130, 143 and 129 stopped with
+    Ctrl-C, SIGTERM and SIGHUP, after what was finished has been saved. A second signal stops at once.
     """
     arguments = sys.argv[1:] if argv is None else argv
     warnings.showwarning = _show_warning
+    with _stopped_by_signals() as received:
+        try:
+            code = _run(arguments)
+            sys.stdout.flush()
+        except (KeyboardInterrupt, Interrupted) as stop:
+            code = _fail(str(stop) or "stopped.", EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            code = EXIT_ERROR
+        except Exception as error:
+            if "--debug" in arguments:
+                raise
+            code = _explain(error)
+        if received:  # whatever else went wrong on the way out, such as a terminal that is gone
+            code = 128 + received[0]
+        _leave(code)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[list[int]]:
+    """Within, a signal of STOPS raises KeyboardInterrupt, once, and its number is in the list; the next one ends the
+    process. One that is ignored (as nohup does) stays so."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.getsignal(n) for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, stop)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except (KeyboardInterrupt, Interrupted) as stop:
-        code = _fail(str(stop) or "stopped.", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        code = EXIT_ERROR
-    except Exception as error:
-        if "--debug" in arguments:
-            raise
-        code = _explain(error)
-    _leave(code)
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _run(arguments: list[str]) -> int:
@@ -163,7 +197,7 @@ def _explain(error: Exception) -> int:
         return _fail(
             f"{error.strerror or error}{where}. Check the path, its permissions and the free space.", EXIT_ERROR
         )
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
         return _fail("not enough memory. Use a smaller model, smaller images or fewer samples at once.", EXIT_ERROR)
     what = f"{type(error).__name__}: {error}"
     return _fail(

@@ -1,7 +1,9 @@
-"""Questions of a file, as commands work through them: one whose image cannot be used is left out and told."""
+"""Questions of a file, as commands work through them: one that cannot be used is set aside and told, and the others go
+on."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,40 +14,68 @@ if TYPE_CHECKING:
     from trajkit.attribution.collect import Item
     from trajkit.errors import InputError
     from trajkit.traces.questions import Question
+    from trajkit.vlm.model import VLM
 
 
-class Items:
-    """The items of questions, to be iterated once; images are opened when their turn comes."""
+class Questions:
+    """The questions of QUESTIONS.jsonl that can be used, and how many cannot.
 
-    def __init__(self, asked: list[Question]) -> None:
-        self._asked = asked
+    Raises InputError where there is no such file or none of its lines can be used.
+    """
+
+    def __init__(self, path: Path, images: Path | None) -> None:
+        from trajkit.traces.questions import read_questions
+
         self.left_out = 0
-        """Questions whose image could not be used, so far."""
+        """Lines, questions and images that could not be used, so far."""
+        self._lines_left_out = 0
+        self.asked = read_questions(path, images, self._set_aside_line)
 
-    def __iter__(self) -> Iterator[Item]:
-        from trajkit.attribution.collect import Item
+    def __len__(self) -> int:
+        return len(self.asked)
+
+    def items(self, vlm: VLM) -> Iterator[Item]:
+        """The items of the questions that `vlm` can be asked; images are opened when their turn comes."""
         from trajkit.errors import InputError
-        from trajkit.traces.images import open_image
 
-        for q in self._asked:
+        for question in self.asked:
             try:
-                image = open_image(q.image)
+                yield item_of(question, vlm)
             except InputError as error:
-                self.left_out += 1
-                tell_left_out(q, error)
-                continue
-            yield Item(q.id, image, q.question, q.group_id, q.target, q.task_set)
+                self.set_aside(question, error)
+
+    def set_aside(self, question: Question, error: InputError) -> None:
+        """Say above a progress bar that a question is left out, and why; it is counted."""
+        self._tell(f"{question.id} (line {question.line}, {question.image.name})", error)
+
+    def set_aside_item(self, item: Item, error: InputError) -> None:
+        """The same for an item of `items`."""
+        self.set_aside(next(question for question in self.asked if question.id == item.id), error)
+
+    def exit_if_left_out(self) -> None:
+        """Leave with 1 when questions were left out."""
+        if self.left_out:
+            total = len(self.asked) + self._lines_left_out
+            typer.echo(f"trajkit: {self.left_out} of {total} questions could not be used; see above.", err=True)
+            raise typer.Exit(1)
+
+    def _set_aside_line(self, number: int, error: InputError) -> None:
+        self._lines_left_out += 1
+        self._tell(f"of line {number}", error)
+
+    def _tell(self, which: str, error: InputError) -> None:
+        from trajkit.cli.output import note
+
+        self.left_out += 1
+        note(f"trajkit: left out question {which}: {error}")
 
 
-def tell_left_out(question: Question, error: InputError) -> None:
-    """Say above a progress bar that a question is left out, and why."""
-    from trajkit.cli.output import note
+def item_of(question: Question, vlm: VLM) -> Item:
+    """The item of a question, its image opened. Raises InputError when the image cannot be used, or `vlm` not be asked
+    this about it."""
+    from trajkit.attribution.collect import Item
+    from trajkit.traces.images import open_image
 
-    note(f"trajkit: left out question {question.id} (line {question.line}, {question.image.name}): {error}")
-
-
-def exit_if_left_out(left_out: int, asked: list[Question]) -> None:
-    """Leave with 1 when questions were left out."""
-    if left_out:
-        typer.echo(f"trajkit: {left_out} of {len(asked)} questions could not be used; see above.", err=True)
-        raise typer.Exit(1)
+    image = open_image(question.image)
+    vlm.prepare(image, question.question)
+    return Item(question.id, image, question.question, question.group_id, question.target, question.task_set)

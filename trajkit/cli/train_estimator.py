@@ -67,7 +67,7 @@ def train_estimator(
       trajkit train-estimator questions.jsonl --model Qwen/Qwen3-VL-8B-Thinking --out estimator
 
     Stop it at any moment and run it again: runs already measured are read from OUT.measured (or --work), which may be
-    removed when you are done. Questions whose image cannot be used are left out, and the command then ends with 1.
+    removed when you are done. Lines, images and runs that cannot be used are left out, and the command then ends with 1.
     """
     from trajkit.attribution.measure import MeasuredStore, Measuring
     from trajkit.attribution.regions import check_method
@@ -75,10 +75,9 @@ def train_estimator(
     from trajkit.cli.loading import load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import Interrupted
-    from trajkit.cli.questions import Items, exit_if_left_out
+    from trajkit.cli.questions import Questions
     from trajkit.errors import InputError
     from trajkit.progress import progress
-    from trajkit.traces.questions import read_questions
     from trajkit.vlm.generation import Sampling
 
     how = Measuring(
@@ -89,19 +88,19 @@ def train_estimator(
     )
     check_method(regions)
     one_of("--kind", kind, ("network", "linear"))
-    asked = read_questions(questions, images)
+    asked = Questions(questions, images)
     if out.is_file():
         raise InputError(f"{out} is a file; --out names a folder to write the estimator to.")
     vlm = load_model(model, system)
     sampling = Sampling(temperature, max_new_tokens, seed)
     about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint, "system": system}
     folder = work or out.with_name(out.name + ".measured")
-    store, wanted = MeasuredStore(folder, about), Items(asked)
+    store = MeasuredStore(folder, about)
     try:
         with progress("measuring", total=len(asked)) as bar:
             estimator, report = train(
-                vlm, wanted, kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
-                measured=bar.advance, seed=seed,
+                vlm, asked.items(vlm), kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
+                measured=bar.advance, set_aside=asked.set_aside_item, seed=seed,
             )  # fmt: skip
     except KeyboardInterrupt:
         kept = len(list(folder.glob("*.npz")))
@@ -111,7 +110,7 @@ def train_estimator(
     typer.echo(
         f"Wrote {out}. Next, on other images: trajkit evaluate HELD_OUT.jsonl --model {vlm.name} --estimator {out}"
     )
-    exit_if_left_out(wanted.left_out, asked)
+    asked.exit_if_left_out()
 
 
 def summary(report: TrainingReport) -> str:

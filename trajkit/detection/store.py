@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
 from trajkit.errors import InputError
-from trajkit.traces.atomic import replacing
+from trajkit.files import replacing
+from trajkit.strict_json import parse_json
 
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
@@ -75,7 +76,7 @@ def load_detectors(folder: str | Path) -> Detectors:
     """
     path = Path(folder) / FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        record = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"no detectors in {str(folder)!r}: expected a readable file {FILE} ({error.strerror}). "
@@ -104,7 +105,3 @@ def load_detectors(folder: str | Path) -> Detectors:
         )
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajkit.errors import InputError
+from trajkit.files import check_own, replacing, replacing_folder
 from trajkit.report.collection import collect
 from trajkit.report.detectors import alarm_panels, early_panels, predictor_note, tables_for
 from trajkit.report.outcomes import outcome_panels
 from trajkit.report.runs import figure_json, run_payload
 from trajkit.report.summary import summarise
-from trajkit.traces.atomic import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from trajkit.traces.trace import Trace
 
 TEMPLATES = Path(__file__).parent / "templates"
+MARK = ".trajkit-report"
+"""A file in every folder of a report, so that no other folder is written to."""
 
 
 def write_report(
@@ -36,9 +38,12 @@ def write_report(
 
     detectors: add risk, alarms and how well they do. tables: those of `detection.fit.fit_detectors`; without them the
     page says of `detectors` what can be said on the runs that they have not seen. max_runs: runs shown one by one,
-    balanced over outcomes; everything else counts all runs. The file is written whole or not at all.
-    Raises InputError when there is no run, max_runs is below 1, or the file cannot be written.
+    balanced over outcomes; everything else counts all runs. The page is written whole or not at all.
+    Raises InputError when there is no run, max_runs is below 1, `out_dir` is neither new nor empty nor of a report, or
+    it cannot be written.
     """
+    out = Path(out_dir)
+    check_own(out, MARK)
     if max_runs < 1:
         raise InputError(f"The 'max_runs' parameter of write_report must be at least 1. Got {max_runs!r} instead.")
     collection = collect(traces, detectors)
@@ -66,10 +71,11 @@ def write_report(
         has_risk=detectors is not None,
         payload=_embedded(payload | {"figures": figures}),
     )
-    path = Path(out_dir) / "index.html"
-    with replacing(path) as stream:
-        stream.write(page.encode("utf-8", errors="replace"))
-    return path
+    with replacing_folder(out) as new:
+        for name, text in ((MARK, ""), ("index.html", page)):
+            with replacing(new / name) as stream:
+                stream.write(text.encode("utf-8", errors="replace"))
+    return out / "index.html"
 
 
 def _render(**values: Any) -> str:

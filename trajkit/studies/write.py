@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trajkit.errors import InputError
+from trajkit.files import check_own, replacing, replacing_folder
 from trajkit.studies.study import Study
 from trajkit.text import clean, escaped, markdown, number
-from trajkit.traces.atomic import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +28,21 @@ def write_studies(
     """Write studies to the folder `out`; returns the file to open first.
 
     made_by: the command. summary: of the runs. left_out: title of a study that could not be made → why. data: name →
-    DataFrame, written as CSV only. Each file is written whole or not at all. Raises InputError where `out` is no folder
-    for it (`check_folder`) or cannot be written.
+    DataFrame, written as CSV only. All files appear at once, in place of those of the same names, or none does. Raises
+    InputError where `out` is no folder for it (`check_folder`) or cannot be written.
     """
     check_folder(out)
-    _write(out / MARK, "")
+    with replacing_folder(out) as new:
+        _write(new / MARK, "")
+        first = _fill(new, studies, form, made_by, summary, left_out, data)
+    return out / first.relative_to(new)
+
+
+def _fill(
+    out: Path, studies: Sequence[Study], form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
+    data: Mapping[str, Any],
+) -> Path:  # fmt: skip
+    """Write studies to a folder; returns what to open first."""
     if form == "md":
         for study in studies:
             write_markdown(study, out / f"{study.name}.md", made_by)
@@ -108,10 +117,7 @@ def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappin
 
 def check_folder(out: Path) -> None:
     """Raise InputError unless `out` is new, empty, or was written by `write_studies`."""
-    if out.suffix in (".md", ".html", ".csv") or (out.exists() and not out.is_dir()):
-        raise InputError(f"{out} is a file, or named like one; name a folder to write to.")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
-        raise InputError(f"{out} holds other files, and they might be overwritten; name a new or empty folder.")
+    check_own(out, MARK)
 
 
 def _in_numbers(table: pd.DataFrame) -> pd.DataFrame:

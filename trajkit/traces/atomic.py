@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trajkit.errors import InputError
-from trajkit.traces.schema import SCHEMA
+from trajkit.files import replacing
+from trajkit.traces.schema import ROWS_KEY, SCHEMA
 
 ROW_GROUP = 64
 """Rows encoded at a time, and read at a time when an image is looked up."""
@@ -34,33 +33,11 @@ def write_file(rows: Iterable[dict[str, Any]], path: Path) -> None:
     on a failed write.
     """
     with replacing(path) as stream, _parquet(stream) as writer:
-        distinct = _distinct(rows)
+        distinct, count = _distinct(rows), 0
         while batch := list(islice(distinct, ROW_GROUP)):
             writer.write_table(to_table(batch), row_group_size=ROW_GROUP)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose content becomes the file `path` when the block ends well; otherwise nothing is left of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        todo = (
-            "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its permissions"
-        )
-        raise InputError(
-            f"{path} could not be written: {error.strerror or error}. Nothing already written is lost; "
-            f"{todo}, then run it again."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+            count += len(batch)
+        writer.add_key_value_metadata({ROWS_KEY: str(count)})
 
 
 @contextlib.contextmanager

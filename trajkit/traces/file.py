@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trajkit.errors import TraceFormatError
 from trajkit.traces.rows import decode_trace
-from trajkit.traces.schema import SCHEMA, check_schema
+from trajkit.traces.schema import ROWS_KEY, SCHEMA, check_schema
 from trajkit.traces.trace import Trace
 
 REST = tuple(name for name in SCHEMA.names if name not in ("effects", "hidden", "image"))
@@ -32,12 +32,25 @@ class TraceFile:
             self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise TraceFormatError(f"{path}: not a Parquet file, or cut short ({_line(error)}). {_AGAIN}") from error
+        self._check_rows()
         check_schema(self._parquet.schema_arrow, path)
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
         self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
         self._image_group = lru_cache(maxsize=4)(lambda group: self._read(("image",), group)["image"])
         self._hidden_group = lru_cache(maxsize=1)(lambda group: self._read(("hidden",), group)["hidden"])
         self._has_hidden = "hidden" in self._parquet.schema_arrow.names
+
+    def _check_rows(self) -> None:
+        """Raise TraceFormatError where the footer, which has no checksum, does not count the rows that were written."""
+        footer = self._parquet.metadata
+        rows = sum(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
+        said = (footer.metadata or {}).get(ROWS_KEY, str(rows).encode())
+        bare = footer.serialized_size + 12  # the size of a file without rows: footer, its length and two magic words
+        if rows != footer.num_rows or said != str(rows).encode() or (not rows and self.path.stat().st_size != bare):
+            raise TraceFormatError(
+                f"{self.path}: damaged, its footer counts {footer.num_rows} runs, {rows} are listed and "
+                f"{said.decode(errors='replace')[:20]} were written. {_AGAIN}"
+            )
 
     def _read(self, columns: Sequence[str], group: int | None = None) -> pa.Table:
         try:
@@ -60,6 +73,16 @@ class TraceFile:
                 for name, meta in zip(table["transcript_id"].to_pylist(), table["meta"].to_pylist(), strict=True)
             }.values()
         )
+
+    def read_asked(self) -> dict[str, tuple[str, str]]:
+        """task_id → (question, target) of its first run, reading nothing else."""
+        columns = ("task_id", "question", "target")
+        table = self._read(columns)
+        rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        asked: dict[str, tuple[str, str]] = {}
+        for task_id, question, target in rows:
+            asked.setdefault(task_id, (question, target))
+        return asked
 
     @cached_property
     def _index(self) -> pa.Table:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import stat
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,9 @@ MIN_SIDE = 16
 MAX_PIXELS = 40_000_000
 """Larger images are refused before they are decoded: thousands of image tokens, and how a bomb would look."""
 
+MAX_BYTES = 2**28
+"""Larger files are refused before they are read: no encoding of MAX_PIXELS needs as much."""
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """What is opened. Pillow knows more; some of those start other programs."""
 
@@ -27,18 +32,20 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 def open_image(source: str | Path | bytes) -> Image.Image:
     """The image of a file, or of encoded bytes, as RGB: EXIF rotation applied, transparency laid on white.
 
-    Raises InputError when there is no such file, it is not one of FORMATS or is damaged, a side is shorter than
-    MIN_SIDE, or it has more than MAX_PIXELS.
+    Raises InputError when there is no such file, it is a folder, pipe or device, it is not one of FORMATS or is damaged,
+    a side is shorter than MIN_SIDE, or it has more than MAX_PIXELS or MAX_BYTES.
     """
     from PIL import Image
 
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else _read(Path(source))
     except FileNotFoundError as error:
         raise InputError(f"{name} does not exist; expected an image file ({', '.join(FORMATS)}).") from error
-    except OSError as error:
-        raise InputError(f"{name} cannot be read ({error.strerror}); expected an image file.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise InputError(
+            f"{name} cannot be read ({getattr(error, 'strerror', None) or error}); expected an image file."
+        ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -60,6 +67,17 @@ def open_image(source: str | Path | bytes) -> Image.Image:
         raise InputError(
             f"{name} is damaged and cannot be decoded ({error}). Copy it again, or leave it out."
         ) from error
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file. One that is no plain file (a pipe would wait for ever) or too large is not opened."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "it is a folder, pipe or device")
+    if about.st_size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has {about.st_size / 1e6:,.0f} MB, and {MAX_BYTES / 1e6:.0f} MB are the most")
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES)
 
 
 def _is_video(data: bytes) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
+import os
+import reprlib
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trajkit.errors import InputError
+from trajkit.strict_json import parse_json
 
 _EXAMPLE = '{"image": "dog.jpg", "question": "How many dogs are there?", "target": "2"}'
 
@@ -31,13 +37,16 @@ class Question:
     line: int = field(default=0, compare=False)
 
 
-def read_questions(path: str | Path, images_dir: str | Path | None = None) -> list[Question]:
+def read_questions(
+    path: str | Path, images_dir: str | Path | None = None, set_aside: Callable[[int, InputError], None] | None = None
+) -> list[Question]:
     """The questions of a JSONL file; `image` is a name in images_dir, by default the file's own folder. Images are not
     opened, so whether they are there shows later.
 
     Required keys: image, question. Optional: id (by default a hash of image and question, so that it stays when lines
-    move), target, group_id (by default the image), task_set. Other keys are ignored.
-    Raises InputError, naming the line.
+    move), target, group_id (by default the image, however its path is spelled), task_set. Other keys are ignored.
+    set_aside: called with the number of each line that cannot be used, and why; the others are returned.
+    Raises InputError, naming the line where there is no set_aside, and when no line can be used.
     """
     path = Path(path)
     folder = path.parent if images_dir is None else Path(images_dir)
@@ -45,71 +54,102 @@ def read_questions(path: str | Path, images_dir: str | Path | None = None) -> li
         raise InputError(f"{folder} is not a folder; expected the folder that holds the questions' images.")
     questions: list[Question] = []
     lines: dict[str, int] = {}
+    bad = 0
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        question = _question(line, folder, path, number)
-        if question.id in lines:
-            raise InputError(
-                f"{path}, line {number}: id {question.id!r} is already that of line {lines[question.id]}; "
-                "give each question its own id (same image and question: same id when none is given)."
-            )
+        try:
+            question = _question(line, folder, f"{path}, line {number}", number)
+            if question.id in lines:
+                raise InputError(
+                    f"{path}, line {number}: id {question.id!r} is already that of line {lines[question.id]}; "
+                    "give each question its own id (same image and question: same id when none is given)."
+                )
+        except InputError as error:
+            if set_aside is None:
+                raise
+            bad += 1
+            set_aside(number, error)
+            continue
         lines[question.id] = number
         questions.append(question)
     if not questions:
-        raise InputError(f"{path} holds no question; expected a line such as {_EXAMPLE}")
+        found = f"no line that can be used ({bad} of {bad} are bad)" if bad else "no question"
+        raise InputError(f"{path} holds {found}; expected a line such as {_EXAMPLE}")
     return questions
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected a JSONL file of lines such as {_EXAMPLE}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text (byte {error.start}); expected a JSONL file, save it as UTF-8."
-        ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected a JSONL file.") from error
 
 
-def _question(line: str, folder: Path, path: Path, number: int) -> Question:
-    where = f"{path}, line {number}"
+def _question(data: bytes, folder: Path, where: str, number: int) -> Question:
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON, got {line.strip()[:60]!r}; expected a line such as {_EXAMPLE}") from error
+        line = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8 text (byte {error.start}); save the file as UTF-8.") from error
+    try:
+        record = parse_json(line)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: not JSON, got {line.strip()[:60]!r} ({error}); expected a line such as {_EXAMPLE}"
+        ) from error
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected a JSON object, got {line.strip()[:60]!r}; one such as {_EXAMPLE}")
     image, text = _required(record, "image", where), _required(record, "question", where)
-    name = hashlib.sha256(f"{image}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    name = hashlib.sha256(f"{image}\0{text}".encode()).hexdigest()[:12]
     return Question(
         id=_optional(record, "id", where) or name,
         image=folder / image,
         question=text,
         target=_optional(record, "target", where),
-        group_id=_optional(record, "group_id", where) or image,
+        group_id=_optional(record, "group_id", where) or _spelled_alike(image, folder),
         task_set=_optional(record, "task_set", where) or "",
         line=number,
     )
 
 
+def _spelled_alike(image: str, folder: Path) -> str:
+    """One name for an image in a folder: a.png for ./a.png, b/../a.png and, in its own folder, /folder/a.png."""
+    name = os.path.normpath(image)
+    inside = os.path.normpath(os.path.abspath(folder)) + os.sep
+    return name.removeprefix(inside)
+
+
 def _required(record: dict[str, Any], key: str, where: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
-        got = f"{value!r}" if key in record else f"the keys {', '.join(map(repr, record)) or '(none)'}"
+        got = reprlib.repr(value) if key in record else f"the keys {', '.join(map(reprlib.repr, record)) or '(none)'}"
         raise InputError(
             f"{where}: {key!r} must be a text that is not empty, got {got}; expected a line such as {_EXAMPLE}"
         )
-    return value
+    return _text(value, key, where)
 
 
 def _optional(record: dict[str, Any], key: str, where: str) -> str | None:
     """A text, or a number or truth value as text; None when it is missing or null."""
     value = record.get(key)
-    if value is None or isinstance(value, str):
-        return value
+    if isinstance(value, str):
+        return _text(value, key, where)
+    if value is None:
+        return None
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    raise InputError(f"{where}: {key!r} must be a text or a number, got {value!r}; leave it out when it is not known.")
+    raise InputError(
+        f"{where}: {key!r} must be a text or a number, got {reprlib.repr(value)}; leave it out when it is not known."
+    )
+
+
+def _text(value: str, key: str, where: str) -> str:
+    """`value`, when it can be stored and shown: no half of a surrogate pair and no control character, lines and tabs in
+    a question or target apart."""
+    allowed = "\n\r\t" if key in ("question", "target") else ""
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in allowed:
+            raise InputError(f"{where}: {key!r} must be plain text, got {character!r} in {value[:60]!r}; take it out.")
+    return value

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
+from trajkit.strict_json import parse_json
 from trajkit.traces.schema import NULLABLE, SCHEMA, STEP
 from trajkit.traces.trace import EffectsKind, Step, StepKind, Trace
 
@@ -75,20 +76,21 @@ def decode_trace(
             f"{where}: effects_kind must be estimated, measured or null; got {row['effects_kind']!r}."
         )
     try:
-        meta = json.loads(row["meta"])
-    except json.JSONDecodeError as error:
-        raise TraceFormatError(f"{where}: meta must be a JSON object, got {row['meta'][:60]!r}.") from error
+        meta = parse_json(row["meta"])
+    except ValueError as error:
+        raise TraceFormatError(f"{where}: meta must be a JSON object, got {row['meta'][:60]!r} ({error}).") from error
     if not isinstance(meta, dict):
         raise TraceFormatError(f"{where}: meta must be a JSON object, got {row['meta'][:60]!r}.")
-    return Trace(
-        **{name: row[name] for name in _SCALARS},
-        steps=tuple(_step(step, where) for step in row["steps"]),
-        effects=effects.reshape(row["n_steps"], row["n_regions"]),  # (T, K)
-        regions=decode_labels(row["regions"], row["n_regions"], where),
-        image=image,
-        hidden=_hidden(hidden, row["n_steps"], where),
-        meta=meta,
-    )
+    parts = {
+        "steps": tuple(_step(step, where) for step in row["steps"]),
+        "effects": effects.reshape(row["n_steps"], row["n_regions"]),  # (T, K)
+        "regions": decode_labels(row["regions"], row["n_regions"], where),
+        "hidden": _hidden(hidden, row["n_steps"], where),
+    }
+    try:
+        return Trace(**{name: row[name] for name in _SCALARS}, **parts, image=image, meta=meta)
+    except TraceFormatError as error:
+        raise TraceFormatError(f"{path}: {error}") from error
 
 
 def encode_labels(labels: NDArray[np.integer[Any]], n_regions: int, where: str) -> bytes:

@@ -15,6 +15,8 @@ from trajkit.errors import TraceFormatError
 
 SCHEMA_VERSION = 1
 VERSION_KEY = b"trajkit.schema_version"
+ROWS_KEY = b"trajkit.rows"
+"""Of a file's metadata: how many runs were written, so that a damaged footer cannot hide any."""
 
 STEP = pa.struct(
     [

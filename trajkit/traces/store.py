@@ -1,30 +1,21 @@
-"""Traces on disk: read a file or folder, write one, or add to one while runs are being collected."""
+"""Traces on disk: read a file or folder, or write one."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
-from trajkit.traces.atomic import to_table, write_file
+from trajkit.traces.atomic import write_file
 from trajkit.traces.file import REST, TraceFile
 from trajkit.traces.rows import encode_trace
 from trajkit.traces.trace import Trace
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
-_PART = re.compile(r"part-(\d+)\.parquet")
+from trajkit.traces.writer import TraceWriter, parts_of
 
 
 class Traces(Sequence[Trace]):
@@ -110,7 +101,7 @@ def read_traces(path: str | Path) -> Traces:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a .parquet file of traces or a folder of them.")
-    files = _parts(path) if path.is_dir() else [path]
+    files = parts_of(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .parquet file; expected a folder that `trajkit collect` wrote.")
     return Traces([TraceFile(file) for file in files])
@@ -128,103 +119,9 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> Path:
             raise InputError(f"{path} is a folder; expected the name of a file, or a folder without .parquet.")
         write_file(map(encode_trace, traces), path)
         return path
-    if path.is_dir() and _parts(path):
+    if path.is_dir() and parts_of(path):
         raise InputError(f"{path} already holds traces; write to a new folder, or add to this one with TraceWriter.")
     with TraceWriter(path, part_size=512) as writer:
         for trace in traces:
             writer.add(trace)
     return path
-
-
-class TraceWriter:
-    """Adds runs to a folder while they are collected; made again after a kill, it goes on where that one stopped.
-
-    Runs wait in memory until `part_size` of them, `flush` or the end of the `with` block write them as the next part;
-    a kill loses only those that wait, and they are not in `ids`. One writer at a time holds a folder.
-    """
-
-    def __init__(self, folder: str | Path, *, part_size: int = 64) -> None:
-        self._folder = Path(folder)
-        self._part_size = part_size
-        self._waiting: list[dict[str, Any]] = []
-        self._lock = _hold(self._folder)
-        for left_over in self._folder.glob(".part-*.tmp"):
-            left_over.unlink()
-        parts = _parts(self._folder)
-        self._ids = {name for part in parts for name in TraceFile(part).read_ids()}
-        self._next = max((int(match[1]) + 1 for part in parts if (match := _PART.fullmatch(part.name))), default=0)
-
-    @property
-    def ids(self) -> Set[str]:
-        """The runs in the folder and those that wait: what need not be collected again."""
-        return self._ids
-
-    def require(self, settings: Mapping[str, Any]) -> None:
-        """Raise InputError when a run in the folder says in its `meta` that it was made with other settings.
-
-        Settings that a run says nothing of are not compared.
-        """
-        for part in _parts(self._folder):
-            for name, text in TraceFile(part).read_settings():
-                meta = json.loads(text)
-                for key, value in settings.items():
-                    if meta.get(key, value) != value:
-                        raise InputError(
-                            f"{self._folder} holds runs made with {key} {meta[key]!r} (run {name!r}), and these are "
-                            f"to be made with {value!r}; go on with the same, or give them a folder of their own."
-                        )
-
-    def add(self, trace: Trace) -> None:
-        """Take a run. Raises InputError when its id is already there or it cannot be stored; then it is not taken."""
-        if trace.transcript_id in self._ids:
-            raise InputError(
-                f"run {trace.transcript_id!r} is already in {self._folder}; skip those in TraceWriter.ids."
-            )
-        row = encode_trace(trace)
-        to_table([row])  # what Arrow refuses is refused here, not when the part is written
-        self._waiting.append(row)
-        self._ids.add(trace.transcript_id)
-        if len(self._waiting) >= self._part_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the runs that wait. They go on waiting when that fails."""
-        if self._waiting:
-            write_file(self._waiting, self._folder / f"part-{self._next:05d}.parquet")
-            self._waiting.clear()
-            self._next += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.flush()
-        finally:
-            self._lock.close()
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
-
-
-def _hold(folder: Path) -> IO[bytes]:
-    """An open file whose lock ends with it, or with the process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "ab")  # noqa: SIM115  the writer closes it
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written to: {error.strerror}; expected a folder, or a new name."
-        ) from error
-    if fcntl is not None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise InputError(
-                f"another process is writing to {folder}; wait for it, or give this one its own folder."
-            ) from error
-    return lock

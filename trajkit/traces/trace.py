@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ StepKind = Literal["thinking", "answer"]
 EffectsKind = Literal["estimated", "measured"]
 Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+ROUNDING = 1e-3
+"""Nats by which a log-probability may exceed 0, or an entropy fall below it, in half precision."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,15 @@ class Trace:
             raise TraceFormatError(
                 f"run {self.transcript_id!r}: outcome must be one of {', '.join(OUTCOMES)}; got {self.outcome!r}."
             )
+        if self.outcome != "unknown" and self.success is not None and self.success != (self.outcome == "success"):
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: success {self.success} contradicts outcome {self.outcome!r}; correct one "
+                "of them, or leave success out."
+            )
+        for number, step in enumerate(self.steps, 1):
+            fault = _fault(step)
+            if fault:
+                raise TraceFormatError(f"run {self.transcript_id!r}, step {number}: {fault}; measure it again.")
         if self.image is not None and not self.image_sha256:
             object.__setattr__(self, "image_sha256", hashlib.sha256(self.image).hexdigest())
 
@@ -111,3 +123,16 @@ class Trace:
     def thinking(self) -> NDArray[np.bool_]:
         """(T,) which steps belong to the thinking span."""
         return np.array([step.kind == "thinking" for step in self.steps], dtype=bool)
+
+
+def _fault(step: Step) -> str | None:
+    """What no step can be like, in words."""
+    if step.token_start < 0 or step.token_end < step.token_start:
+        return f"tokens must be [start, end) with 0 <= start <= end, got [{step.token_start}, {step.token_end})"
+    if not -math.inf < step.logprob <= ROUNDING:
+        return f"logprob must be a number of at most 0, got {step.logprob}"
+    if not -ROUNDING <= step.entropy < math.inf:
+        return f"entropy must be a number of at least 0, got {step.entropy}"
+    if not 0 <= step.seconds < math.inf:
+        return f"seconds must be a number of at least 0, got {step.seconds}"
+    return None
