@@ -33,8 +33,8 @@ def faithfulness_table(
     Figures: top-1 (share of steps whose top region is the measured one), LDS (mean over steps), r² within steps (mean
     over steps of r·|r|), drop@n (nats), no answer (share of steps where a method scores all regions alike: 0 in r²
     within steps, LDS and top-1), ms per token; and last, over all steps and regions together, R² (for methods in nats:
-    1 − residual / total) and r² (squared correlation with measured single-region effects). Over steps of all sizes these
-    two are the variance of the few large ones; `step_gates` shows how little of them is about regions.
+    1 − residual / total) and r² (squared correlation with measured single-region effects). Over steps of all sizes
+    these two are the variance of the few large ones; `step_gates` shows how little of them is about regions.
 
     band: one of BANDS; ms per token is of the whole runs in any. Steps whose measured effects do not vary are left out
     for all methods; so are figures nothing is known of.
