@@ -16,13 +16,12 @@ from trajkit.attribution.collect import Item
 from trajkit.attribution.evaluation import (
     TOP,
     Scored,
-    faithfulness_table,
     joint_drops,
-    paired,
     score_measured,
     score_run,
 )  # fmt: skip
 from trajkit.attribution.faithfulness import lds
+from trajkit.attribution.figures import faithfulness_table, paired
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, measure
 from trajkit.errors import InputError
 from trajkit.vlm.sentences import split_steps

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from trajkit.attribution.faithfulness import lds, r_squared, signed_r_squared
+from trajkit.attribution.faithfulness import lds, r_squared, signed_r_squared, step_gate, top_agreement
 
 RNG = np.random.default_rng(0)
 
@@ -35,3 +35,15 @@ def test_scores_that_do_not_vary_answer_nothing_and_effects_that_do_not_ask_noth
     assert signed_r_squared(flat, np.arange(5.0)) == lds(np.zeros(3), masks, np.arange(3.0)) == 0
     assert np.isnan(signed_r_squared(np.arange(5.0), flat))
     assert np.isnan(lds(np.arange(3.0), masks, np.ones(3)))
+
+
+def test_top_agreement_shares_a_hit_among_ties_and_counts_no_answer_as_wrong():
+    effects = np.array([[0, 1, 2.0], [0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 1, 1]])
+    scores = np.array([[0, 1, 2.0], [2, 1, 0], [0, 3, 3], [1, 1, 1], [0, 1, 2]])
+    np.testing.assert_array_equal(top_agreement(scores, effects), [1, 0, 0.5, 0, np.nan])
+    assert np.isnan(top_agreement(np.ones((1, 1)), np.ones((1, 1)))).all()
+
+
+def test_a_step_gate_says_one_region_and_one_number_a_step():
+    gate = step_gate(np.array([[0, 1, 2.0], [5, 1, 0]]), np.array([7.0, -1]))
+    np.testing.assert_array_equal(gate, [[0, 0, 7], [-1, 0, 0]])

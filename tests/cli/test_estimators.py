@@ -34,6 +34,9 @@ def test_an_estimator_is_trained_in_one_command_and_collects_runs(cli, grouped, 
     assert "of them, held out: r²" in result.out
     assert "too few to tell much" in result.out
     assert tk.EffectEstimator.load(out).card["runs"] == 4
+    assert "1 of 1 images held out are also among those trained on" in result.err  # all ask about one
+    evaluated = cli("evaluate", grouped(1), "--estimator", out, *QUICK)
+    assert "1 of 1 images are among those that the estimator was trained on: figures on them are" in evaluated.err
     collected = cli("collect", grouped(1), "--estimator", out, "--out", tmp_path / "t", "--samples", "1")
     assert collected.code == 0, collected.err
     again = cli("train-estimator", grouped(4), "--out", tmp_path / "linear", "--kind", "linear", *QUICK,
@@ -48,10 +51,15 @@ def test_an_estimator_is_evaluated_beside_raw_attention_leave_one_out_and_chance
     table = tmp_path / "table.csv"
     result = cli("evaluate", grouped(2), *model_and_estimator, *QUICK, "--out", table)
     assert result.code == 0, result.err
-    for word in ("raw attention", "leave-one-out", "floor", "LDS", "Only 2 images"):
+    for word in ("raw attention", "leave-one-out", "floor", "LDS", "Only 2 images", "× estimated size"):
         assert word in result.out
-    measured = pd.read_csv(table, keep_default_na=False).set_index(["task_set", "method", "figure"])
-    assert measured.loc[("", "leave-one-out (measured)", "r²"), "value"] == pytest.approx(1)
+    assert "Too few steps to tell" in result.out.splitlines()[-1]
+    for told in (result.err, result.out):
+        assert "his estimator does not say which images it was trained on" in told
+        assert "1 of 1 images came under several groups" in told
+    measured = pd.read_csv(table, keep_default_na=False).set_index(["task_set", "band", "method", "figure"])["value"]
+    assert float(measured["", "all steps", "leave-one-out (measured)", "r²"]) == pytest.approx(1)
+    assert ("", "", "estimator", "Spearman of path_length") in measured.index
 
 
 def test_questions_of_several_task_sets_are_evaluated_for_each_of_them(cli, grouped, model_and_estimator, tmp_path):

@@ -1,9 +1,13 @@
-"""How faithful methods of attribution are, side by side on the same measured runs."""
+"""Methods of attribution on measured runs: what each says of a run, as sums that every figure is made of.
+
+Most steps hardly depend on the image, and a few have nearly all the variance of effects. So sums are kept apart by
+bands of a step's largest absolute measured effect, and `figures.py` makes figures of one band, of several or of all.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.attribution.ablation import Ablation, measure_effects
-from trajkit.attribution.faithfulness import lds, signed_r_squared
+from trajkit.attribution.faithfulness import lds, signed_r_squared, step_gate, top_agreement
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from trajkit.attribution.baselines import Baseline
 
 TOP = (1, 3, 5)
 """How many of the regions that a method ranks first are hidden together."""
+GROUNDED = 0.5
+"""Nats: a step depends on the image when its largest absolute effect is at least this."""
+EDGES = (GROUNDED, 3.0)
+"""Nats: where one band of steps ends and the next begins."""
+ORACLE_GATE = "raw attention's top × measured size"
+ESTIMATED_GATE = "raw attention's top × estimated size"
+"""One region and one number a step (`step_gates`)."""
 
 Method = Callable[[Generation, MeasuredRun], NDArray[Any]]
 """A run → (T, K) scores of regions for each step, higher where they support it more."""
@@ -33,22 +42,26 @@ def baseline_method(vlm: VLM, baseline: Baseline) -> Method:
     return lambda run, measured: baseline(vlm, run.prompt, run.tokens, run.spans, run.regions)
 
 
-_SUMS = ("n", "x", "y", "xx", "yy", "xy", "residual", "within", "n_within", "lds", "n_lds", "steps", "silent")
+DROPS = tuple(f"drop@{n}" for n in TOP)
+SUMS = (
+    "n", "x", "y", "xx", "yy", "xy", "residual", "within", "n_within", "lds", "n_lds", "top", "n_top", "steps",
+    "silent", *DROPS,
+)  # fmt: skip
+"""Columns of `Scored.sums`: x are scores, y measured effects, n of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
     """One method on one run: sums that every figure is made of, and what it took.
 
-    sums: as in _SUMS, over steps and regions (x scores, y measured effects). drops: (T, len(TOP)) nats lost when the
-    best regions are hidden together. seconds: wall time of the scoring.
+    sums: (bands, len(SUMS)), over the steps of each band and their regions; drops in nats, NaN where they were not
+    measured. seconds: wall time of the scoring.
     """
 
     method: str
     group_id: str
     task_set: str
     sums: NDArray[np.float64]
-    drops: NDArray[np.float64]
     seconds: float
     tokens: int
 
@@ -69,21 +82,41 @@ def score_run(
         seconds[name] = np.nan if method is None else time.perf_counter() - began
     drops = joint_drops(vlm, run, scores, ablation, batch_size)
     return [
-        replace(score_measured(name, measured, score), drops=drops[name], seconds=seconds[name], tokens=len(run.tokens))
+        replace(score_measured(name, measured, score, drops[name]), seconds=seconds[name], tokens=len(run.tokens))
         for name, score in scores.items()
     ]
 
 
-def score_measured(method: str, measured: MeasuredRun, scores: NDArray[Any]) -> Scored:
-    """(T, K) scores of a method on a run that is measured already; its drops, time and tokens stay unknown.
+def score_measured(
+    method: str, measured: MeasuredRun, scores: NDArray[Any], drops: NDArray[np.float64] | None = None
+) -> Scored:
+    """(T, K) scores of a method on a run that is measured already, with its `joint_drops` if they are known; its time
+    and tokens stay unknown.
 
     Raises InputError when scores are not finite.
     """
     if not np.isfinite(scores).all():
         raise InputError(f"the scores of {method!r} hold NaN or infinite values.")
-    nothing = np.full((len(scores), len(TOP)), np.nan)
-    sums = _sums(np.asarray(scores, np.float64), measured)
-    return Scored(method, measured.group_id, measured.task_set, sums, nothing, float("nan"), 0)
+    terms = _step_terms(np.asarray(scores, np.float64), measured)  # (T, SUMS without drops)
+    terms = np.concatenate([terms, np.full((len(terms), len(TOP)), np.nan) if drops is None else drops], 1)
+    sums = np.zeros((len(EDGES) + 1, len(SUMS)))
+    np.add.at(sums, bands(measured), terms)
+    return Scored(method, measured.group_id, measured.task_set, sums, float("nan"), 0)
+
+
+def step_gates(measured: MeasuredRun, raw: NDArray[Any], estimated: NDArray[Any]) -> list[Scored]:
+    """What one region and one number a step come to: raw attention's top region with the step's largest measured effect
+    (an oracle: nobody has it), and with the largest effect that an estimator gives the step.
+
+    raw, estimated: (T, K).
+    """
+    sizes = {ORACLE_GATE: measured.single.max(0), ESTIMATED_GATE: estimated.max(1)}
+    return [score_measured(name, measured, step_gate(raw, size)) for name, size in sizes.items()]
+
+
+def bands(measured: MeasuredRun) -> NDArray[np.intp]:
+    """(T,) the band of each step: 0 below the first of EDGES in its largest absolute measured effect, and so on."""
+    return np.searchsorted(EDGES, np.abs(measured.single).max(0, initial=0), "right")
 
 
 def joint_drops(
@@ -105,96 +138,16 @@ def joint_drops(
     return dict(zip(scores, found, strict=True))
 
 
-def _sums(score: NDArray[np.float64], measured: MeasuredRun) -> NDArray[np.float64]:
+def _step_terms(score: NDArray[np.float64], measured: MeasuredRun) -> NDArray[np.float64]:
+    """(T, columns) what each step adds to SUMS, without its drops."""
     truth = measured.single.T  # (T, K)
     within = np.array([signed_r_squared(s, t) for s, t in zip(score, truth, strict=True)])
     ranks = np.array([lds(s, measured.masks, e) for s, e in zip(score, measured.effects.T, strict=True)])
     silent = (np.ptp(score, axis=1) == 0) & (score.shape[1] > 1)
     ranks[silent & np.isfinite(ranks)] = 0  # sums over masks would count regions, which no method need be asked for
-    return np.array([
-        score.size, score.sum(), truth.sum(), (score**2).sum(), (truth**2).sum(), (score * truth).sum(),
-        ((score - truth) ** 2).sum(), np.nansum(within), np.isfinite(within).sum(), np.nansum(ranks),
-        np.isfinite(ranks).sum(), len(score), silent.sum(),
-    ])  # fmt: skip
-
-
-def faithfulness_table(
-    scored: Iterable[Scored], *, in_nats: Sequence[str] = (), n_boot: int = 500, seed: int = 0
-) -> pd.DataFrame:
-    """One row a method and figure: value, low and high (95 %, resampling groups), in the order the methods came.
-
-    Figures: r² (squared correlation with measured single-region effects, over all steps and regions), R² (for methods
-    in nats: 1 − residual / total), r² within steps (mean over steps of r·|r|), LDS (mean over steps), drop@n (nats), no
-    answer (share of steps where a method scores all regions alike: 0 in r² within steps and in LDS), and ms per token.
-    Steps whose measured effects do not vary are left out for all methods; so are figures nothing is known of.
-    """
-    import pandas as pd
-
-    runs = list(scored)
-    draws = _Draws(runs, n_boot, seed)
-    rows = []
-    for method in dict.fromkeys(s.method for s in runs):
-        for figure, values in _figures(draws.totals(method), method in in_nats).items():
-            if np.isnan(values[0]):
-                continue
-            low, high = np.nanquantile(values[1:], (0.025, 0.975))
-            rows.append({"method": method, "figure": figure, "value": values[0], "low": low, "high": high})
-    return pd.DataFrame(rows)
-
-
-def paired(
-    scored: Iterable[Scored],
-    a: str,
-    b: str,
-    figure: str,
-    n_boot: int = 500,
-    seed: int = 0,
-    compare: Callable[[Any, Any], Any] = np.subtract,
-) -> tuple[float, float, float]:
-    """(value, low, high): a figure of method `a` less that of `b`, the same groups resampled for both.
-
-    compare: what to make of the two instead; `np.divide` for their ratio.
-    """
-    draws = _Draws(list(scored), n_boot, seed)
-    first, second = (_figures(draws.totals(method), False)[figure] for method in (a, b))
-    difference = compare(first, second)
-    low, high = np.nanquantile(difference[1:], (0.025, 0.975))
-    return float(difference[0]), float(low), float(high)
-
-
-class _Draws:
-    """Bootstrap draws of groups, the same for every method: the first row counts every group once."""
-
-    def __init__(self, runs: Sequence[Scored], n_boot: int, seed: int) -> None:
-        self._runs = runs
-        groups = sorted({s.group_id for s in runs})
-        self._place = {group: i for i, group in enumerate(groups)}
-        n = len(groups)
-        drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot)
-        self._weights = np.concatenate([np.ones((1, n), int), drawn])  # (1 + n_boot, groups)
-
-    def totals(self, method: str) -> NDArray[np.float64]:
-        """(1 + n_boot, sums) of a method over the groups of each draw."""
-        own = [s for s in self._runs if s.method == method]
-        by_group = np.zeros((len(self._place), len(_SUMS) + len(TOP) + 2))
-        rows = [[*s.sums, *s.drops.sum(0), s.seconds, s.tokens] for s in own]
-        np.add.at(by_group, [self._place[s.group_id] for s in own], rows)
-        return self._weights @ by_group
-
-
-def _figures(totals: NDArray[np.float64], in_nats: bool) -> dict[str, NDArray[np.float64]]:
-    """(draws, sums) → figures of each draw."""
-    s = dict(zip(_SUMS, totals.T, strict=False))
-    drops, seconds, tokens = totals[:, len(_SUMS) : -2], totals[:, -2], totals[:, -1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        covariance = s["xy"] - s["x"] * s["y"] / s["n"]
-        spread_x, spread_y = s["xx"] - s["x"] ** 2 / s["n"], s["yy"] - s["y"] ** 2 / s["n"]
-        figures = {"r²": covariance**2 / (spread_x * spread_y)}
-        if in_nats:
-            figures["R²"] = 1 - s["residual"] / spread_y
-        figures["r² within steps"] = s["within"] / s["n_within"]
-        figures["LDS"] = s["lds"] / s["n_lds"]
-        figures |= {f"drop@{n}": drops[:, i] / s["steps"] for i, n in enumerate(TOP)}
-        figures["no answer"] = s["silent"] / s["steps"]
-        figures["ms per token"] = 1000 * seconds / tokens
-    return figures
+    one, top = np.ones(len(score)), top_agreement(score, truth)
+    return np.stack([
+        one * score.shape[1], score.sum(1), truth.sum(1), (score**2).sum(1), (truth**2).sum(1), (score * truth).sum(1),
+        ((score - truth) ** 2).sum(1), np.nan_to_num(within), np.isfinite(within), np.nan_to_num(ranks),
+        np.isfinite(ranks), np.nan_to_num(top), np.isfinite(top), one, silent,
+    ], axis=1)  # fmt: skip

@@ -43,3 +43,25 @@ def lds(scores: Array, masks: Array, effects: Array) -> float:
         return float("nan")
     scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum()) / scale if scale > 0 else 0.0
+
+
+def top_agreement(scores: Array, effects: Array) -> Array:
+    """(T,) whether each step's top region by (T, K) scores is the one with the largest of its (T, K) effects.
+
+    Scores that tie at the top share the hit; scores that are all alike answer nothing, 0. NaN where the effects of a
+    step do not vary, as with one region: there is no question.
+    """
+    best = scores == scores.max(1, keepdims=True)
+    hit = best[np.arange(len(best)), effects.argmax(1)] / best.sum(1) * (np.ptp(scores, axis=1) > 0)
+    return np.where(np.ptp(effects, axis=1) > 0, hit, np.nan)
+
+
+def step_gate(scores: Array, sizes: Array) -> Array:
+    """(T, K): of each step its top region by (T, K) scores has the number of the step in (T,) sizes, the others 0.
+
+    A baseline for figures over all steps, which reward knowing how much a step depends on the image: one number a step
+    is all it says.
+    """
+    gate = np.zeros(scores.shape)
+    np.put_along_axis(gate, scores.argmax(1)[:, None], np.asarray(sizes, float)[:, None], axis=1)
+    return gate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from trajkit.attribution.faithfulness import lds, r_squared
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, SetAside, measure_runs
 from trajkit.attribution.network import NetworkEstimator
+from trajkit.attribution.seen import IMAGES_HELD_OUT, IMAGES_TRAINED_ON, Seen
 from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
@@ -59,11 +61,14 @@ def train_estimator(
 ) -> tuple[EffectEstimator, TrainingReport]:
     """Train an estimator for `vlm` on one generation of each item.
 
-    store: keeps measured runs, so that an interrupted training goes on. set_aside: as in `measure_runs`. fitting: as in the estimator's `fit`.
-    Raises InputError when there are fewer than 3 groups of runs with steps.
+    store: keeps measured runs, so that an interrupted training goes on. set_aside: as in `measure_runs`. fitting: as in
+    the estimator's `fit`. Its card says which images it was trained on and which were held out (`seen.image_hash`).
+    Warns when an image is both. Raises InputError when there are fewer than 3 groups of runs with steps.
     """
     how = how or Measuring()
     at_once = {"batch_size": batch_size, "generate_at_once": min(32, batch_size)}
+    seen = Seen()
+    items = seen.watching(items)
     runs = list(
         measure_runs(vlm, items, how, sampling=sampling, store=store, set_aside=set_aside, advance=measured, **at_once)
     )
@@ -88,6 +93,14 @@ def train_estimator(
     )
     card = asdict(report) | asdict(how) | {"seed": seed, "trained_on_runs": len(train)}
     card = {name: round(value, 4) if isinstance(value, float) else value for name, value in card.items()}
+    trained_on, held_out = (seen.of({run.group_id for run in part}) for part in (train, test))
+    if both := set(trained_on) & set(held_out):
+        warnings.warn(
+            f"{len(both)} of {len(held_out)} images held out are also among those trained on, in other groups: figures "
+            "on them are too good. Give questions about one image one group_id.",
+            stacklevel=2,
+        )
+    card |= {IMAGES_TRAINED_ON: trained_on, IMAGES_HELD_OUT: sorted(set(held_out) - set(trained_on))}
     return replace(estimator, card=card), report
 
 

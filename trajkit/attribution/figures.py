@@ -1,0 +1,147 @@
+"""Figures of faithfulness, made of the sums of many scored runs, with intervals that resample groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajkit.attribution.evaluation import DROPS, EDGES, SUMS, Scored
+from trajkit.stats.resampling import group_draws
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL, GROUNDED_STEPS = "all steps", "grounded steps"
+BANDS: Mapping[str, tuple[int, ...]] = {
+    GROUNDED_STEPS: (1, 2),
+    f"≥ {EDGES[1]:g} nats": (2,),
+    f"{EDGES[0]:g} to {EDGES[1]:g} nats": (1,),
+    f"< {EDGES[0]:g} nats": (0,),
+    ALL: (0, 1, 2),
+}
+"""Steps by their largest absolute measured effect, by name: which bands of `Scored.sums`."""
+
+
+def faithfulness_table(
+    scored: Iterable[Scored], *, in_nats: Sequence[str] = (), band: str = ALL, n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """One row a method and figure: value, low and high (95 %, resampling groups), in the order the methods came.
+
+    Figures: top-1 (share of steps whose top region is the measured one), LDS (mean over steps), r² within steps (mean
+    over steps of r·|r|), drop@n (nats), no answer (share of steps where a method scores all regions alike: 0 in r²
+    within steps, LDS and top-1), ms per token; and last, over all steps and regions together, R² (for methods in nats:
+    1 − residual / total) and r² (squared correlation with measured single-region effects). Over steps of all sizes
+    these two are the variance of the few large ones; `step_gates` shows how little of them is about regions.
+
+    band: one of BANDS; ms per token is of the whole runs in any. Steps whose measured effects do not vary are left out
+    for all methods; so are figures nothing is known of.
+    """
+    import pandas as pd
+
+    runs = list(scored)
+    draws = _Draws(runs, n_boot, seed)
+    rows = []
+    for method in dict.fromkeys(s.method for s in runs):
+        for figure, values in _figures(draws, method, band, method in in_nats).items():
+            if np.isnan(values[0]):
+                continue
+            low, high = np.nanquantile(values[1:], (0.025, 0.975))
+            rows.append({"method": method, "figure": figure, "value": values[0], "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["method", "figure", "value", "low", "high"])
+
+
+def band_table(
+    scored: Iterable[Scored], *, in_nats: Sequence[str] = (), n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """`faithfulness_table` of each of BANDS one after another, with the columns band, steps and groups (that have such
+    steps)."""
+    import pandas as pd
+
+    runs = list(scored)
+    counts = step_counts(runs)
+    return pd.concat(
+        faithfulness_table(runs, in_nats=in_nats, band=band, n_boot=n_boot, seed=seed).assign(
+            band=band, steps=counts[band][0], groups=counts[band][1]
+        )
+        for band in BANDS
+        if counts[band][0]
+    )
+
+
+def step_counts(scored: Iterable[Scored]) -> dict[str, tuple[int, int]]:
+    """(steps, groups that have any) of each of BANDS."""
+    runs = list(scored)
+    by_group: dict[str, Any] = {}
+    for s in runs:
+        if s.method == runs[0].method:
+            by_group[s.group_id] = by_group.get(s.group_id, 0) + s.sums[:, SUMS.index("steps")]
+    steps = np.array(list(by_group.values())).reshape(-1, len(EDGES) + 1)  # (groups, bands)
+    own = {band: steps[:, list(which)].sum(1) for band, which in BANDS.items()}
+    return {band: (int(n.sum()), int((n > 0).sum())) for band, n in own.items()}
+
+
+def paired(
+    scored: Iterable[Scored],
+    a: str,
+    b: str,
+    figure: str,
+    n_boot: int = 500,
+    seed: int = 0,
+    compare: Callable[[Any, Any], Any] = np.subtract,
+    band: str = ALL,
+) -> tuple[float, float, float]:
+    """(value, low, high): a figure of method `a` less that of `b`, the same groups resampled for both.
+
+    compare: what to make of the two instead; `np.divide` for their ratio.
+    """
+    draws = _Draws(list(scored), n_boot, seed)
+    first, second = (_figures(draws, method, band, False)[figure] for method in (a, b))
+    difference = compare(first, second)
+    low, high = np.nanquantile(difference[1:], (0.025, 0.975))
+    return float(difference[0]), float(low), float(high)
+
+
+class _Draws:
+    """Bootstrap draws of groups, the same for every method: the first row counts every group once."""
+
+    def __init__(self, runs: Sequence[Scored], n_boot: int, seed: int) -> None:
+        self._runs = runs
+        draws = group_draws([s.group_id for s in runs], n_boot, seed, min_groups=1)
+        self._counts, self._member = draws.counts, draws.member
+
+    def sums(self, method: str) -> NDArray[np.float64]:
+        """(1 + n_boot, bands, SUMS) of a method over the groups of each draw."""
+        own = [i for i, s in enumerate(self._runs) if s.method == method]
+        by_group = np.zeros((self._counts.shape[1], len(EDGES) + 1, len(SUMS)))
+        np.add.at(by_group, self._member[own], [self._runs[i].sums for i in own])
+        return np.einsum("bg,gcs->bcs", self._counts, by_group)
+
+    def took(self, method: str) -> NDArray[np.float64]:
+        """(1 + n_boot, 2) seconds and tokens of a method."""
+        own = [i for i, s in enumerate(self._runs) if s.method == method]
+        by_group = np.zeros((self._counts.shape[1], 2))
+        np.add.at(by_group, self._member[own], [(self._runs[i].seconds, self._runs[i].tokens) for i in own])
+        return self._counts @ by_group
+
+
+def _figures(draws: _Draws, method: str, band: str, in_nats: bool) -> dict[str, NDArray[np.float64]]:
+    """Figures of a method on the steps of a band, each (1 + n_boot,)."""
+    s = dict(zip(SUMS, draws.sums(method)[:, list(BANDS[band])].sum(1).T, strict=True))
+    seconds, tokens = draws.took(method).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = s["xy"] - s["x"] * s["y"] / s["n"]
+        spread_x, spread_y = s["xx"] - s["x"] ** 2 / s["n"], s["yy"] - s["y"] ** 2 / s["n"]
+        figures = {
+            "top-1": s["top"] / s["n_top"],
+            "LDS": s["lds"] / s["n_lds"],
+            "r² within steps": s["within"] / s["n_within"],
+        }
+        figures |= {drop: s[drop] / s["steps"] for drop in DROPS}
+        figures |= {"no answer": s["silent"] / s["steps"], "ms per token": 1000 * seconds / tokens}
+        if in_nats:
+            figures["R²"] = 1 - s["residual"] / spread_y
+        figures["r²"] = covariance**2 / (spread_x * spread_y)
+    return figures
