@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajkit.detection.monitor import Monitor
+from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
 from trajkit.stats.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
 
@@ -28,9 +29,11 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: transcript_id group_id task_set outcome failure (1, 0, NaN) n_steps n_tokens (of the thinking span)
     max_risk alarmed alarm_step (0: no alarm) saved (share of the thinking tokens after the alarm; 0: no alarm).
+    Raises InputError as `run_maxima`.
     """
     import pandas as pd
 
+    require_runs(frame, "monitor_runs")
     data = pd.DataFrame(
         {
             "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
