@@ -215,7 +215,7 @@ def test_runs_that_are_of_no_group_or_of_two_are_an_input_error_that_says_so(
     two = frame["group_id"].where(frame["step"] != 2, "elsewhere")
     for broken, message in [
         (frame.drop(columns="group_id"), "missing columns: group_id"),
-        (frame.assign(group_id=none), "with group_id None"),
+        (frame.assign(group_id=none), "rows lack one, the first with transcript_id 'run-003-0'"),
         (frame.assign(group_id=two), "is of the groups 'elsewhere', 'scene-000'"),
     ]:
         with pytest.raises(InputError, match=message):

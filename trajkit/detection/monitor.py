@@ -155,10 +155,6 @@ class Monitor:
         frame = frame_of(traces)
         name = model if model is not None else model_of(traces)
         weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
-        if delta is not None and not 0 < delta < 1:
-            raise InputError(
-                f"The 'delta' parameter of Monitor.calibrate must be between 0 and 1. Got {delta!r} instead."
-            )
         maxima = drawn_successes(run_maxima(predictor, frame), seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)

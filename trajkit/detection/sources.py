@@ -64,11 +64,12 @@ def require_runs(frame: pd.DataFrame, owner: str) -> None:
             f"its missing columns: {', '.join(absent)}. Runs of one image or question share a group_id."
         )
     ids = frame[["transcript_id", "group_id"]]
-    if ids.isna().to_numpy().any():
-        run = ids[ids.isna().any(axis=1)].iloc[0]
+    unknown = ids.isna().any(axis=1)
+    if unknown.any():
         raise InputError(
-            f"{owner} needs a transcript_id and a group_id in every row; found transcript_id {run['transcript_id']!r} "
-            f"with group_id {run['group_id']!r}. Give every run the id of its image or question."
+            f"{owner} needs a transcript_id and a group_id in every row; {int(unknown.sum())} of {len(ids)} rows lack "
+            f"one, the first with transcript_id {str(ids.loc[unknown, 'transcript_id'].iloc[0])!r}. Give every run the "
+            "id of its image or question."
         )
     pairs = ids.astype(str).drop_duplicates()
     twice = pairs[pairs["transcript_id"].duplicated(keep=False)]
