@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trajkit.detection.design import read
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed
-from trajkit.detection.sources import fingerprint_of, frame_of, model_of, require_runs
+from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
 
 if TYPE_CHECKING:
@@ -150,12 +150,16 @@ class Monitor:
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
-        when the traces come from several models or when columns or group ids are missing.
+        when the traces come from several models, when columns or group ids are missing, or when runs of two groups
+        are copies of each other (`refuse_copies`).
         """
+        traces = decoded(traces)
         frame = frame_of(traces)
         name = model if model is not None else model_of(traces)
         weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
-        maxima = drawn_successes(run_maxima(predictor, frame), seed)["max_risk"].to_numpy(float)
+        runs = run_maxima(predictor, frame)
+        refuse_copies(traces)
+        maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
         return cls(predictor, threshold, alpha, len(maxima), low, high, name, delta, weights)
