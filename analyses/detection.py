@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 import trajkit as tk
-from trajkit.cli.fit import wide
+from trajkit.cli.fit import stated, wide
 from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
+from trajkit.detection.promise import check_promise
 from trajkit.text import markdown
 
 
@@ -29,14 +30,14 @@ def main(argv: list[str] | None = None) -> None:
     result = fit_demo_detectors(traces, n_boot=args.boot)
     straight = np.mean([np.ceil(0.3 * trace.thinking.sum()) <= 2 for trace in traces])
     tables = result.tables
-    macro = tables["outcome_auc"].query("outcome == 'macro'").drop(columns="outcome")
+    macro = stated(tables["outcome_auc"].query("outcome == 'macro'").drop(columns="outcome"))
     sections = {
         "Runs, split by scene": tables["split"],
         "AUC of failure at absolute steps": wide(tables["auc_by_step"], "step", 6),
         "AUC at fractions of the final length (oracle: the final length is not known online)": wide(
             tables["auc_by_fraction"], "fraction", 6
         ),
-        "Tortuosity alone at 30 % elapsed, by task family (oracle)": tables["tortuosity_by_task"],
+        "Tortuosity alone at 30 % elapsed, by task family (oracle)": stated(tables["tortuosity_by_task"]),
         "Outcome at the end of thinking: macro AUC": macro,
         "Outcome with abstention": tables["abstention"],
         "False alarms on successful runs, promised at most 10 %": tables["false_alarms"],
@@ -47,16 +48,19 @@ def main(argv: list[str] | None = None) -> None:
     text = "# Early failure, outcome and monitor on the demo\n\nRegenerate: `python -m analyses.detection`. "
     text += "All figures are on scenes of test digits; 95 % intervals resample scenes.\n\n"
     text += "".join(f"## {title}\n\n{markdown(table)}\n" for title, table in sections.items())
-    text += f"{result.detectors.monitor.message}\n\n"
+    check = check_promise(tables["runs"], result.detectors.monitor)
+    text += f"{result.detectors.monitor.message}\n\n{check.message}\n\n"
     text += (
         "## Reading\n\n"
         f"A path of two steps has tortuosity 1 whatever it does, and at 30 % elapsed {straight:.0%} of these runs have "
         "come no further: the paper's figure can hardly be tried on runs this short.\n\n"
         "Whether trajectory features add anything is the gap between a row that has them and the same row without; "
         "rows share their bootstrap draws, but their intervals stand alone and do not test that gap.\n\n"
-        "The interval of a false-alarm rate shows the sampling of test scenes alone. The promise is over the draw of "
-        "the calibration runs too, and holds for scenes like theirs; calibration scenes are of validation digits, test "
-        "scenes of test digits.\n"
+        "The promise is of a new run of a new group, here a scene: the row `new group`, where a scene counts by the "
+        "share of its runs that succeed. All runs pooled are the same where each scene has as many runs, and another "
+        "quantity where not, or where many runs are of few scenes. Intervals show the sampling of test scenes alone; "
+        "the promise is over the draw of the calibration runs too, and holds for scenes like theirs; calibration "
+        "scenes are of validation digits, test scenes of test digits.\n"
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text, encoding="utf-8")

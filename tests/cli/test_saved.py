@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from trajkit.traces.store import write_traces
+from trajkit.traces.store import read_traces, write_traces
 
 
 @pytest.fixture(scope="session")
 def detectors(traces, tmp_path_factory):
     from trajkit.detection.fit import fit_detectors
     from trajkit.detection.store import save_detectors
-    from trajkit.traces.store import read_traces
 
     folder = tmp_path_factory.mktemp("detectors")
     save_detectors(folder, fit_detectors(read_traces(traces), compared=("length",), n_boot=20).detectors)
@@ -141,14 +141,36 @@ def test_monitor_names_the_question_of_an_alarm_and_writes_numbers_as_elsewhere(
     threshold = re.search(r"first exceeds (\S+): at most 10 % of successful", out)
     assert threshold
     assert re.fullmatch(r"0\.\d\d", threshold[1])
-    assert re.search(r"per group .* 10 %\n", out)
+    assert re.search(r"a new run of a new group .* 10 % *\n", out)
+    assert re.search(r"all successful runs, pooled .* not promised *\n", out)
+    assert "are of groups that the detectors were made from and do not count here" in " ".join(out.split())
+
+
+def test_monitor_says_in_words_that_a_replay_breaks_the_promise(cli, detectors, tmp_path, make_trace):
+    rng = np.random.default_rng(3)
+    alike = [replace(make_trace(300 + g, 0, True, rng), success=True, outcome="success") for g in range(40)]
+    write_traces(alike, tmp_path / "t.parquet")
+    out = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out.split())
+    assert "THE PROMISE IS BROKEN on these runs" in out
+    assert "10 % at most are promised" in out
+
+
+def test_monitor_of_runs_that_the_detectors_were_made_from_is_refused_unless_asked_for_all(
+    cli, traces, detectors, tmp_path
+):
+    card = json.loads((detectors / "detectors.json").read_text())["card"]
+    seen = [run for run in read_traces(traces) if run.group_id in card["fit_groups"]]
+    write_traces(seen, tmp_path / "t.parquet")
+    cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).assert_one_line_error("made from", "--all")
+    out = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors, "--all").out.split())
+    assert "Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded" in out
 
 
 def test_monitor_of_one_group_is_not_sure_that_nothing_goes_wrong(cli, detectors, tmp_path, make_trace):
     rng = np.random.default_rng(3)
     write_traces([make_trace(300, 0, False, rng)], tmp_path / "t.parquet")
     out = cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out
-    assert re.search(r"per group +1 +0\.0 % +0\.0 % +79 % ", out)
+    assert re.search(r"a new run of a new group +1 +0\.0 % +0\.0 % +79 % ", out)
 
 
 def test_monitor_of_another_models_runs_is_refused(cli, detectors, tmp_path, make_trace):

@@ -98,11 +98,12 @@ def watched() -> pd.DataFrame:
     )
 
 
-def test_false_alarms_are_counted_per_group_and_per_run(watched: pd.DataFrame) -> None:
+def test_false_alarms_are_those_of_a_new_group_and_of_all_runs(watched: pd.DataFrame) -> None:
     table = false_alarms(watched, alpha=0.1, n_boot=50).set_index("unit")
-    assert table.loc["per group", "rate"] == 0.25
-    assert table.loc["per run", "rate"] == 3 / 8
-    assert table.loc["per run", "n"] == 8
+    shares = 3 / 4 + 1 / 2 + 2 / 3 + 2 / 3  # of each group's runs that succeed
+    assert table.loc["new group", "rate"] == pytest.approx(3 / 4 / shares)
+    assert table.loc["all runs", "rate"] == 3 / 8
+    assert table.loc["all runs", "n"] == 8
     assert (table["alpha"] == 0.1).all()
 
 
@@ -133,11 +134,11 @@ def test_a_monitor_that_never_alarmed_has_tables_all_the_same(watched: pd.DataFr
 
 def test_the_interval_of_a_rate_is_honest_where_no_run_or_every_run_was_alarmed(watched: pd.DataFrame) -> None:
     silent, loud = (watched.assign(alarmed=always) for always in (False, True))
-    for unit in ("per group", "per run"):  # four groups, however many runs
+    for unit, n in (("new group", 3), ("all runs", 4)):  # four groups, not all alike, however many runs
         row = false_alarms(silent, 0.1, n_boot=50).set_index("unit").loc[unit]
-        assert (row["low"], row["high"]) == pytest.approx(wilson(0, 4))
+        assert (row["low"], row["high"]) == pytest.approx(wilson(0, n))
         row = false_alarms(loud, 0.1, n_boot=50).set_index("unit").loc[unit]
-        assert (row["low"], row["high"]) == pytest.approx(wilson(4, 4))
+        assert (row["low"], row["high"]) == pytest.approx(wilson(n, n))
     one = false_alarms(watched[watched["group_id"] == "b"], 0.1, n_boot=50).iloc[0]
     assert (one["n"], one["rate"], one["low"]) == (1, 0, 0)
     assert one["high"] > 0.75

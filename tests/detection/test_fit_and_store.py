@@ -37,10 +37,9 @@ def test_fitting_evaluates_on_scenes_that_neither_fit_nor_calibration_saw(
     assert set(tables["runs"]["group_id"]) == set(fitted.detectors.card["test_groups"])
     assert tables["split"]["groups"].tolist() == [80, 40, 40]
     split = split_by_group(world, seed=0)
-    good = split.rows(world[world["outcome"] == "success"], "calibration")
-    assert fitted.detectors.monitor.n == good["group_id"].nunique()
     by_hand = Monitor.calibrate(fitted.detectors.predictor, split.rows(world, "calibration"), alpha=0.1)
     assert fitted.detectors.monitor.threshold == by_hand.threshold
+    assert fitted.detectors.monitor.n == by_hand.n <= 40
 
 
 def test_every_table_has_its_baselines_beside_it(fitted: FitResult) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_it_is_calibrated_on_one_successful_run_per_group(
     maxima = run_maxima(predictor, frame)
     good = maxima[maxima["failure"] == 0]
     monitor = Monitor.calibrate(predictor, frame, alpha=0.2)
-    assert monitor.n == good["group_id"].nunique() < len(good)
+    assert 0 < monitor.n < good["group_id"].nunique() < len(good)
     assert monitor.threshold in set(good["max_risk"])
     assert good["max_risk"].min() <= monitor.score_min <= monitor.score_max <= good["max_risk"].max()
 
@@ -204,3 +205,23 @@ def test_what_it_did_on_stored_runs_is_what_it_does_live(monitor: Monitor, calib
         assert row["alarm_step"] == alarm
         tokens = run.tokens
         assert row["saved"] == pytest.approx(1 - tokens[:alarm].sum() / tokens.sum() if alarm else 0.0)
+
+
+@pytest.mark.parametrize("look", [run_maxima, lambda predictor, frame: Monitor.calibrate(predictor, frame)])
+def test_runs_that_are_of_no_group_or_of_two_are_an_input_error_that_says_so(
+    predictor: EarlyFailurePredictor, frame: pd.DataFrame, look: Callable[[EarlyFailurePredictor, pd.DataFrame], object]
+) -> None:
+    none = frame["group_id"].where(frame["group_id"] != "scene-003", None)
+    two = frame["group_id"].where(frame["step"] != 2, "elsewhere")
+    for broken, message in [
+        (frame.drop(columns="group_id"), "missing columns: group_id"),
+        (frame.assign(group_id=none), "rows lack one, the first with transcript_id 'run-003-0'"),
+        (frame.assign(group_id=two), "is of the groups 'elsewhere', 'scene-000'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            look(predictor, broken)
+
+
+def test_a_replay_needs_groups_too(monitor: Monitor, frame: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="missing columns: group_id"):
+        monitor_runs(monitor, frame.drop(columns="group_id"))

@@ -109,6 +109,7 @@ def _analyse(console: Console, out: Path) -> None:
     from trajkit.cli.fit import show_monitor
     from trajkit.demo import paths
     from trajkit.demo.runs import fit_demo_detectors
+    from trajkit.detection.promise import check_promise
     from trajkit.report import write_report
     from trajkit.traces.store import read_traces
 
@@ -124,6 +125,6 @@ def _analyse(console: Console, out: Path) -> None:
     console.print(
         f"{detectors.monitor.message}\nTried on {test['runs']} runs of {test['groups']} scenes:\n", markup=False
     )
-    show_monitor(console, tables)
+    show_monitor(console, tables, check_promise(tables["runs"], detectors.monitor))
     path = write_report(traces, out, detectors=detectors, tables=tables, title="trajkit demo")
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from trajkit.detection.fit import FitResult
+    from trajkit.detection.promise import PromiseCheck
+
 _INTERVAL = {"auc": "AUC", "low": "95 % from", "high": "to"}
 
 
@@ -22,7 +25,11 @@ def fit(
     alpha: Annotated[
         float,
         typer.Option(
-            "--alpha", metavar="SHARE", min=0.001, max=0.5, help="Largest share of successful runs that may be alarmed."
+            "--alpha",
+            metavar="SHARE",
+            min=0.001,
+            max=0.5,
+            help="Largest share of successful runs, each a new run of a new group, that may be alarmed.",
         ),
     ] = 0.1,
     seed: Annotated[
@@ -53,16 +60,18 @@ def fit(
     result = fit_detectors(runs, alpha=alpha, seed=seed)
     path = save_detectors(out, result.detectors)
     console = stdout()
-    show_evaluation(console, result.tables)
+    show_evaluation(console, result)
     console.print(result.detectors.monitor.message, markup=False)
     console.print(f"Outcome classifier: {result.detectors.card['outcome']}.", markup=False)
     console.print(f"Wrote {path}. Next: trajkit monitor {traces} --detectors {out}", markup=False)
 
 
-def show_evaluation(console: Console, tables: dict[str, pd.DataFrame]) -> None:
+def show_evaluation(console: Console, result: FitResult) -> None:
     """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
     from trajkit.cli.output import feature_sets, score, show_frame
+    from trajkit.detection.promise import check_promise
 
+    tables = result.tables
     show_frame(console, tables["split"], "Runs, split by group")
     most = max(2, (console.width - 24) // 18)  # columns that fit beside the methods
     show_frame(
@@ -75,27 +84,31 @@ def show_evaluation(console: Console, tables: dict[str, pd.DataFrame]) -> None:
         "The same at fractions of the final length: ORACLE, the length is not known while a run goes on",
     )
     if "outcome_auc" in tables:
-        macro = tables["outcome_auc"].query("outcome == 'macro'")
+        counts = tables["outcome_auc"].query("outcome != 'macro'").drop_duplicates("outcome")
+        each = ", ".join(f"{n} {outcome}" for outcome, n in zip(counts["outcome"], counts["n_runs"], strict=True))
         show_frame(
             console,
-            macro,
-            "Macro AUC of the outcome, at the end of thinking",
+            stated(tables["outcome_auc"].query("outcome == 'macro'")),
+            f"Macro AUC of the outcome, at the end of thinking, of {each}",
             {"method": "method", "n_runs": "runs"} | _INTERVAL,
             {"method": feature_sets} | dict.fromkeys(_INTERVAL, score),
         )
-    show_monitor(console, tables)
+    show_monitor(console, tables, check_promise(tables["runs"], result.detectors.monitor))
 
 
-def show_monitor(console: Console, tables: dict[str, pd.DataFrame]) -> None:
-    """False alarms, power and tokens saved."""
+def show_monitor(console: Console, tables: dict[str, pd.DataFrame], check: PromiseCheck) -> None:
+    """False alarms and whether they are as promised, power and tokens saved."""
     from trajkit.cli.output import metric, promise, share, show_frame
 
     spread = {"low": "95 % from", "high": "to"}
     shares = dict.fromkeys(("rate", "median", "mean", *spread), share)
     show_frame(
-        console, tables["false_alarms"], "False alarms on successful runs",
-        {"unit": "unit", "n": "n", "rate": "rate"} | spread | {"alpha": "promised"}, shares | {"alpha": promise},
+        console, tables["false_alarms"].assign(unit=["a new run of a new group", "all successful runs, pooled"],
+        alpha=[promise(check.alpha), "not promised"]), "False alarms on successful runs",
+        {"unit": "of", "n": "n", "rate": "rate"} | spread | {"alpha": "promised"}, shares | {"alpha": str},
     )  # fmt: skip
+    console.print(check.message, style="bold red" if check.kept == "broken" else "", markup=False)
+    console.print()
     show_frame(
         console, tables["power"], "Failing runs that were alarmed",
         {"outcome": "outcome", "n": "n", "k": "alarmed", "rate": "rate"} | spread
@@ -107,8 +120,17 @@ def show_monitor(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     )  # fmt: skip
 
 
+def stated(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with its `auc` missing where there is no interval: a bare AUC, of four runs say, is not to be read."""
+    return table.assign(auc=table["auc"].where(table["low"].notna() & table["high"].notna()))
+
+
 def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
-    """Methods down, `at` across, each cell an AUC with its interval; `most` columns spread evenly over those there."""
+    """Methods down, `at` across, each cell an AUC with its interval; `most` columns spread evenly over those there.
+
+    A dash where there is no interval. A last row counts the runs and, of them, the failing ones; where a method has no
+    score for some of the runs, its cell says for how many it has.
+    """
     import numpy as np
 
     from trajkit.cli.output import feature_sets
@@ -116,10 +138,11 @@ def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
 
     places = sorted(table[at].unique())
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
-    part = table[table[at].isin(kept)].copy()
+    part = stated(table[table[at].isin(kept)])
     part["cell"] = [
-        spread(a, low, high).replace("0.", ".")
-        for a, low, high in zip(part["auc"], part["low"], part["high"], strict=True)
+        spread(row.auc, row.low, row.high).replace("0.", ".")
+        + (f" of {row.n_scored}" if 0 < row.n_scored < row.n_runs and np.isfinite(row.auc) else "")
+        for row in part.itertuples()
     ]
     shown = part.pivot(index="method", columns=at, values="cell").fillna("–")
     counts = part.groupby(at)[["n_runs", "n_failures"]].max()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajkit.cli.options import TracesArgument
+from trajkit.errors import InputError
 
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors
@@ -28,7 +29,9 @@ def monitor(
     """Replay the monitor over saved runs: which it would have stopped and when, how many of them wrongly, and the
     tokens that stopping would have saved.
 
-    Of the traces that the detectors were fitted on, only the held-out runs are replayed, unless you ask for --all.
+    Of the traces that the detectors were made from, only the held-out runs are replayed, unless you ask for --all.
+    What is promised, and whether these runs kept it, is of a new run of a new group (image or question); many runs of a
+    few groups, pooled, are another quantity.
 
     [bold]Example[/bold]
 
@@ -37,6 +40,7 @@ def monitor(
     from trajkit.cli.fit import show_monitor
     from trajkit.cli.output import one_line, score, share, show_frame, stdout
     from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
+    from trajkit.detection.promise import check_promise
     from trajkit.detection.store import load_detectors
     from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
@@ -64,26 +68,30 @@ def monitor(
     elif not len(alarms):
         console.print("No alarm.\n")
     if replayed["failure"].isna().all():
-        console.print("No run has a known outcome, so false alarms and power cannot be told.")
+        console.print("No run has a known outcome, so whether the promise is kept, and power, cannot be told.")
         return
     tables = {
         "false_alarms": false_alarms(replayed, watch.alpha),
         "power": power(replayed),
         "tokens_saved": tokens_saved(replayed),
     }
-    show_monitor(console, tables)
+    show_monitor(console, tables, check_promise(replayed, watch, found.seen))
 
 
 def held_out(detectors: Detectors, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
-    """The runs that the detectors were not made from, and in words which those are.
+    """The runs of groups that the detectors were not made from, and in words which those are.
 
-    Groups are told apart by the card's `test_groups`; where none of the runs is of those, all runs are new.
+    Raises InputError where there is none.
     """
-    test = set(detectors.card.get("test_groups", ()))
-    kept = [run for run in runs if run.group_id in test]
-    if kept:
-        return kept, "held-out runs only"
-    return list(runs), "all runs (none is of the groups the detectors were tested on, so they count as new)"
+    kept = [run for run in runs if run.group_id not in detectors.seen]
+    if not kept and runs:
+        raise InputError(
+            f"all {len(runs)} runs are of groups that these detectors were made from, which says nothing of new runs; "
+            "give other traces, or --all to replay them all the same."
+        )
+    if len(kept) == len(runs):
+        return kept, "all runs (none is of a group that the detectors were made from, so they count as new)"
+    return kept, "held-out runs only"
 
 
 def check_traces(detectors: Detectors, traces: Traces) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.evaluation import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
-from trajkit.detection.monitor import Monitor, fingerprint_of, frame_of, model_of
+from trajkit.detection.monitor import Monitor
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
 from trajkit.detection.outcome import OutcomeClassifier, last_steps
+from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
 from trajkit.detection.splits import Split, failures, split_by_group
 from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
@@ -60,26 +61,29 @@ def fit_detectors(
     traces: or their feature frame (then give `model`, the name they come from). features: the set that the shipped
     predictor and classifier read; compared: the sets evaluated beside it, fitted on the same runs. test_groups: the
     groups to evaluate on, where they are held out already; the others are then dealt two to one. Raises InputError
-    where there is too little to split.
+    where there is too little to split, a run is of no group, or runs of two groups are copies (`refuse_copies`).
     """
+    traces = decoded(traces)
     frame = frame_of(traces)
     name = model if model is not None else model_of(traces)
     weights = fingerprint_of(traces)
-    frame = frame[~np.isnan(failures(frame))].reset_index(drop=True)
-    split = split_by_group(frame, seed=seed, test=test_groups)
-    parts = {part: split.rows(frame, part) for part in ("fit", "calibration", "test")}
+    require_runs(frame, "fit_detectors")
+    refuse_copies(traces)
+    known = frame[~np.isnan(failures(frame))].reset_index(drop=True)
+    split = split_by_group(known, seed=seed, test=test_groups)
+    parts = {part: split.rows(known, part) for part in ("fit", "calibration", "test")}
     fit, test = parts["fit"], parts["test"]
 
     predictors = {
         sets: EarlyFailurePredictor(sets).fit(fit, failures(fit)) for sets in dict.fromkeys((*compared, features))
     }
-    monitor = Monitor.calibrate(
-        predictors[features], parts["calibration"], alpha=alpha, seed=seed, model=name, fingerprint=weights
+    monitor = Monitor.calibrate(  # on all runs, of unknown outcome too: one of each group is drawn before one looks
+        predictors[features], split.rows(frame, "calibration"), alpha=alpha, seed=seed, model=name, fingerprint=weights
     )
     scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
-    runs = monitor_runs(monitor, test)
+    runs = monitor_runs(monitor, split.rows(frame, "test"))
     tables = {
-        "split": _split_table(frame, split),
+        "split": _split_table(known, split),
         "auc_by_step": auc_by_step(test, scores, n_boot=n_boot, seed=seed),
         "auc_by_fraction": auc_by_fraction(test, scores, n_boot=n_boot, seed=seed),
         "tortuosity_by_task": auc_by_fraction(
@@ -101,6 +105,8 @@ def fit_detectors(
         "seed": seed,
         "runs": {part: int(rows["transcript_id"].nunique()) for part, rows in parts.items()},
         "groups": {part: len(getattr(split, part)) for part in parts},
+        "fit_groups": list(split.fit),
+        "calibration_groups": list(split.calibration),
         "test_groups": list(split.test),
         "monitor": monitor.message,
         "outcome": note,

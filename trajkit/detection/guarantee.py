@@ -20,15 +20,14 @@ _SLACK = 1e-9  # (n + 1)(1 - α) may come out as 9.000000000000002 where 9 is me
 def max_score_threshold(max_scores: ArrayLike, alpha: float) -> float:
     """The ⌈(n+1)(1−α)⌉-th smallest of n maxima: P(maximum of a new successful run > τ) ≤ α.
 
-    max_scores: (n,) maximum over the run, on n successful runs exchangeable with the new one (one per group). The
-    probability is over the draw of the calibration runs *and* the new run (split conformal prediction, Vovk 2005).
-    Returns +inf when the rank exceeds n (fewer than `runs_needed(alpha)` runs, an empty set included), never the
-    maximum. Raises InputError on NaN or an alpha outside (0, 1).
+    max_scores: (n,) maximum over the run, on n successful runs exchangeable with the new one: one of each group, drawn
+    before it is known whether it succeeded (`monitor.drawn_successes`). The probability is over the draw of the
+    calibration runs *and* the new run (split conformal prediction, Vovk 2005). Returns +inf when the rank exceeds n
+    (fewer than `runs_needed(alpha)` runs, an empty set included), never the maximum. Raises InputError on NaN or an
+    alpha outside (0, 1).
     """
-    scores = _checked(max_scores, alpha)
-    n = len(scores)
-    rank = math.ceil((n + 1) * (1 - alpha) - _SLACK)
-    return _order_statistic(scores, rank)
+    scores = _checked(max_scores)
+    return _order_statistic(scores, threshold_rank(len(scores), alpha))
 
 
 def confident_threshold(max_scores: ArrayLike, alpha: float, delta: float) -> float:
@@ -37,16 +36,38 @@ def confident_threshold(max_scores: ArrayLike, alpha: float, delta: float) -> fl
     The rate above the k-th smallest of n is (stochastically at most) 1 − Beta(k, n+1−k), so k is the smallest with
     P(Binomial(n, 1−α) ≤ k−1) ≥ 1−δ. Returns +inf when no k ≤ n will do (n = 22 is the least at α = δ = 0.1).
     """
+    scores = _checked(max_scores)
+    return _order_statistic(scores, threshold_rank(len(scores), alpha, delta))
+
+
+def threshold_rank(n: int, alpha: float, delta: float | None = None) -> int:
+    """k: the threshold is the k-th smallest of n maxima, by either rule; n + 1 where no maximum will do.
+
+    Raises InputError on an alpha or delta outside (0, 1).
+    """
+    for name, value in (("alpha", alpha), ("delta", delta)):
+        if value is not None and not 0 < value < 1:
+            raise InputError(f"The {name!r} parameter must be between 0 and 1, both excluded. Got {value!r} instead.")
+    if delta is None:
+        return max(math.ceil((n + 1) * (1 - alpha) - _SLACK), 1)
     from scipy.stats import binom
 
-    if not 0 < delta < 1:
-        raise InputError(
-            f"The 'delta' parameter of confident_threshold must be between 0 and 1. Got {delta!r} instead."
-        )
-    scores = _checked(max_scores, alpha)
-    n = len(scores)
     enough = np.flatnonzero(binom.cdf(np.arange(n), n, 1 - alpha) >= 1 - delta - _SLACK)
-    return _order_statistic(scores, int(enough[0]) + 1 if len(enough) else n + 1)
+    return int(enough[0]) + 1 if len(enough) else n + 1
+
+
+def chance_of_alarms(n: int, rank: int, new: int, alarmed: int) -> float:
+    """P(at least `alarmed` of `new` runs exceed the rank-th smallest of n others), all exchangeable; in [0, 1].
+
+    Beta-binomial, over the draw of both; with ties it is at most that. How surprising a replay's false alarms are if
+    its runs are like those of the calibration, whose threshold is itself a matter of chance. 0 where rank > n, as
+    nothing exceeds an infinite threshold, unless `alarmed` is 0.
+    """
+    from scipy.stats import betabinom
+
+    if alarmed <= 0:
+        return 1.0
+    return float(betabinom.sf(alarmed - 1, new, n + 1 - rank, rank)) if rank <= n and alarmed <= new else 0.0
 
 
 def runs_needed(alpha: float, delta: float | None = None) -> int:
@@ -63,9 +84,7 @@ def _order_statistic(scores: NDArray[np.float64], rank: int) -> float:
     return math.inf if rank > len(scores) else float(np.sort(scores)[rank - 1])
 
 
-def _checked(max_scores: ArrayLike, alpha: float) -> NDArray[np.float64]:
-    if not 0 < alpha < 1:
-        raise InputError(f"The 'alpha' parameter must be between 0 and 1, both excluded. Got {alpha!r} instead.")
+def _checked(max_scores: ArrayLike) -> NDArray[np.float64]:
     scores = np.asarray(max_scores, dtype=float)
     if scores.ndim != 1 or np.isnan(scores).any():
         raise InputError(

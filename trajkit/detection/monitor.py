@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trajkit.detection.design import read
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed
+from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
 
 if TYPE_CHECKING:
@@ -112,12 +113,14 @@ class MonitorRun:
 class Monitor:
     """A fitted predictor with a calibrated threshold on the maximum over the run.
 
-    Guarantee: with `delta` None, P(any alarm on a successful run) ≤ alpha, over the draw of the calibration runs and
-    of a new run from a new group of the same population. With `delta`, the false-alarm rate of this very monitor is
-    ≤ alpha with probability ≥ 1 − delta over the draw of the calibration runs. Neither holds for another model, other
-    tasks or other generation settings than those it was calibrated on.
+    Guarantee: of a new run from a new group (image or question) of the same population, P(any alarm | it succeeds) ≤
+    alpha. With `delta` None that is over the draw of the calibration runs too; with `delta` it holds for this very
+    monitor, with probability ≥ 1 − delta over the draw of the calibration runs. Neither holds for another model, other
+    tasks or other generation settings than those it was calibrated on, nor within each group: where many runs of few
+    groups are pooled, the share alarmed is another quantity, which may be well above alpha on hard groups.
 
-    n: successful groups it was calibrated on. score_min, score_max: range of their maxima (NaN when there were none).
+    n: groups it was calibrated on, those whose drawn run succeeded. score_min, score_max: range of these runs' maxima
+    (NaN when there were none).
     model, fingerprint: name and weights' hash of the model whose runs they were, "" when unknown.
     """
 
@@ -142,26 +145,28 @@ class Monitor:
         model: str | None = None,
         fingerprint: str | None = None,
     ) -> Monitor:
-        """Calibrate on the successful runs of `traces` (or of their feature frame), one run per group drawn by `seed`.
+        """Calibrate on `traces` (or their feature frame): one run of each group is drawn by `seed`, and its maximum
+        counts if it succeeded (see `drawn_successes`).
 
-        The runs must be none that the predictor was fitted on. model, fingerprint: for a frame, which knows neither.
-        Raises InputError when the traces come from several models.
+        So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
+        group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
+        when the traces come from several models, when columns or group ids are missing, or when runs of two groups
+        are copies of each other (`refuse_copies`).
         """
+        traces = decoded(traces)
         frame = frame_of(traces)
         name = model if model is not None else model_of(traces)
         weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
-        if delta is not None and not 0 < delta < 1:
-            raise InputError(
-                f"The 'delta' parameter of Monitor.calibrate must be between 0 and 1. Got {delta!r} instead."
-            )
-        maxima = _one_per_group(run_maxima(predictor, frame), seed)
+        runs = run_maxima(predictor, frame)
+        refuse_copies(traces)
+        maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
         return cls(predictor, threshold, alpha, len(maxima), low, high, name, delta, weights)
 
     @property
     def can_alarm(self) -> bool:
-        """False when calibration had too few successful groups for the promise asked for."""
+        """False when calibration had too few groups whose drawn run succeeded for the promise asked for."""
         return math.isfinite(self.threshold)
 
     @property
@@ -171,12 +176,14 @@ class Monitor:
             needed = runs_needed(self.alpha, self.delta)
             return (
                 f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {needed} groups (images or questions) "
-                f"with a successful run for calibration, and there were {self.n}. Collect more runs or raise alpha."
+                f"whose run drawn for calibration succeeded, and there were {self.n}. Collect runs on more images or "
+                "questions, or raise alpha."
             )
         sure = "" if self.delta is None else f", with {100 * (1 - self.delta):g} % confidence"
         return (
             f"Alarms when the risk first exceeds {self.threshold:.2f}: at most {100 * self.alpha:g} % of successful "
-            f"runs{sure} (calibrated on {self.n} successful groups)."
+            f"runs{sure}, each a new run of a new group (image or question). Calibrated on one run of each group, the "
+            f"{self.n} that succeeded. Many runs of few groups, pooled, are another matter: more may be alarmed there."
         )
 
     def check(self, model: str, fingerprint: str = "") -> None:
@@ -233,54 +240,16 @@ class Monitor:
         )
 
 
-def frame_of(traces: Sequence[Trace] | pd.DataFrame) -> pd.DataFrame:
-    """The feature frame of those traces; a frame is returned as it is."""
-    import pandas as pd
-
-    if isinstance(traces, pd.DataFrame):
-        return traces
-    from trajkit.traces.frame import features
-
-    return features(traces)
-
-
-def model_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
-    """The one model that made those traces; "" for a frame or no traces. Raises InputError on several."""
-    import pandas as pd
-
-    if isinstance(traces, pd.DataFrame):
-        return ""
-    from trajkit.traces.store import Traces
-
-    names = sorted(set(traces.column("model") if isinstance(traces, Traces) else (trace.model for trace in traces)))
-    if len(names) > 1:
-        raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
-    return names[0] if names else ""
-
-
-def fingerprint_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
-    """The hash of the one model that made those traces; "" where they do not know it. Raises InputError on several."""
-    import pandas as pd
-
-    if isinstance(traces, pd.DataFrame):
-        return ""
-    from trajkit.traces.store import Traces
-
-    light = traces.without_images() if isinstance(traces, Traces) else traces
-    found = sorted({str(trace.meta.get("fingerprint", "")) for trace in light})
-    if len(found) > 1:
-        raise InputError(
-            f"these traces come from {len(found)} versions of the model (weights {', '.join(found)}); split them."
-        )
-    return found[0] if found else ""
-
-
 def run_maxima(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per run, sorted by transcript_id: group_id, failure (1, 0, NaN) and max_risk over its thinking steps."""
+    """A row per run, sorted by transcript_id: group_id, failure (1, 0, NaN) and max_risk over its thinking steps.
+
+    Raises InputError where the frame lacks transcript_id or group_id, or a run is of no group or of two.
+    """
     import pandas as pd
 
     from trajkit.detection.splits import failures
 
+    require_runs(frame, "run_maxima")
     rows = pd.DataFrame(
         {
             "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
@@ -293,8 +262,14 @@ def run_maxima(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> pd.Data
     return rows.groupby("transcript_id").agg(kept).reset_index()
 
 
-def _one_per_group(runs: pd.DataFrame, seed: int) -> NDArray[np.float64]:
-    """(n,) max_risk of one successful run per group, drawn at random: several runs of a group are not exchangeable."""
-    good = runs[runs["failure"] == 0]
-    shuffled = good.iloc[np.random.default_rng(seed).permutation(len(good))]
-    return shuffled.drop_duplicates("group_id")["max_risk"].to_numpy(float)
+def drawn_successes(runs: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Of runs as `run_maxima` gives them, one drawn from each group, where that one succeeded.
+
+    A new run of a new group, given that it succeeds, comes from an easy group more often than from a hard one. So the
+    run is drawn first, among all of its group, and kept if it succeeded: drawing among the successes would count a
+    group that fails nine times in ten as much as one that never does (tests/detection/test_monitor.py). A drawn run of
+    unknown outcome is left out like a failed one; the promise is then for runs whose success is found out.
+    """
+    shuffled = runs.iloc[np.random.default_rng(seed).permutation(len(runs))]
+    drawn = shuffled.drop_duplicates("group_id")
+    return drawn[drawn["failure"] == 0]

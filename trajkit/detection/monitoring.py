@@ -8,11 +8,12 @@ trials as there are groups. It stays honest at 0 and 1, and takes no more from s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from trajkit.detection.monitor import Monitor
+from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
 from trajkit.stats.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
 
@@ -28,9 +29,11 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: transcript_id group_id task_set outcome failure (1, 0, NaN) n_steps n_tokens (of the thinking span)
     max_risk alarmed alarm_step (0: no alarm) saved (share of the thinking tokens after the alarm; 0: no alarm).
+    Raises InputError as `run_maxima`.
     """
     import pandas as pd
 
+    require_runs(frame, "monitor_runs")
     data = pd.DataFrame(
         {
             "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
@@ -63,21 +66,60 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
 def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
     """Realised false-alarm rate on successful runs, in two rows.
 
-    `per group`, the guarantee's own quantity: a run drawn at random from each group, so the mean over groups of the
-    share alarmed. `per run`: all successful runs alike. Columns: unit n k rate low high alpha.
+    `new group`, what alpha is promised of: P(alarm | success) of a run drawn at random from a group drawn at random, so
+    that each group counts by the share of its runs that succeed (`of_new_groups`). `all runs`: the share of all
+    successful runs, whatever groups they come from; it is another quantity where some groups have more runs than
+    others, and of few groups either row tells little. Columns: unit n (groups, runs) k rate low high alpha.
+
+    runs: as `monitor_runs` gives them, all of them: failed and unknown ones count among the runs of their group.
     """
     import pandas as pd
 
     good = runs[runs["failure"] == 0]
-    by_group = good.groupby("group_id")["alarmed"].mean()
-    table = []
-    for unit, values, groups in [
-        ("per group", by_group.to_numpy(float), by_group.index.to_numpy(str)),
-        ("per run", good["alarmed"].to_numpy(float), good["group_id"].to_numpy(str)),
-    ]:
-        rate = _share(values, groups, n_boot, seed)
-        table.append({"unit": unit, "n": len(values), "k": float(values.sum())} | rate | {"alpha": alpha})
-    return pd.DataFrame(table)
+    values = good["alarmed"].to_numpy(float)
+    n, rate, low, high = of_new_groups(runs)
+    promised = {"unit": "new group", "n": n, "k": rate * n if n else 0.0, "rate": rate, "low": low, "high": high}
+    pooled = {"unit": "all runs", "n": len(values), "k": float(values.sum())}
+    pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)
+    return pd.DataFrame([promised, pooled]).assign(alpha=alpha)
+
+
+class NewGroups(NamedTuple):
+    """False alarms of a new run of a new group. n: groups with a successful run. rate: NaN without one."""
+
+    n: int
+    rate: float
+    low: float
+    high: float
+
+
+def of_new_groups(runs: pd.DataFrame) -> NewGroups:
+    """P(alarm | success) of a run drawn from a group drawn at random, with a 95 % interval.
+
+    Σ a_g / Σ s_g over the groups, s_g the share of a group's runs that succeeded and a_g the share that did and were
+    alarmed. The interval is Wilson's for `effective_groups` trials: as if the runs of a group were all alike, which is
+    the worst that can be, so that it is never too narrow for that.
+    """
+    shares = _shares_by_group(runs)
+    n = len(shares)
+    rate = float(shares["alarmed"].sum() / shares["succeeded"].sum()) if n else float("nan")
+    trials = effective_groups(runs)
+    low, high = wilson(rate * trials, trials) if n else (float("nan"), float("nan"))
+    return NewGroups(n, rate, low, high)
+
+
+def effective_groups(runs: pd.DataFrame) -> int:
+    """(Σ s_g)² / Σ s_g², rounded down: how many groups that succeed alike tell as much (Kish 1965, Survey Sampling)."""
+    weight = _shares_by_group(runs)["succeeded"].to_numpy(float)
+    return int(weight.sum() ** 2 / (weight**2).sum() + 1e-9) if len(weight) else 0
+
+
+def _shares_by_group(runs: pd.DataFrame) -> pd.DataFrame:
+    """succeeded, alarmed: the shares of each group's runs that succeeded, and that did and were alarmed."""
+    good = runs["failure"] == 0
+    table = runs.assign(succeeded=good.astype(float), alarmed=(good & runs["alarmed"]).astype(float))
+    shares = table.groupby("group_id")[["succeeded", "alarmed"]].mean()
+    return shares[shares["succeeded"] > 0]
 
 
 def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:

@@ -27,7 +27,7 @@ VERSION = 2
 class Detectors:
     """What `trajkit fit` makes. outcome: None where the runs did not have two known outcomes to tell apart.
 
-    card: what a reader should know, JSON-able: model, alpha, seed, numbers of runs and groups, library version.
+    card: what a reader should know, JSON-able: model, alpha, seed, numbers of runs and groups, the groups of each part.
     """
 
     predictor: EarlyFailurePredictor
@@ -39,6 +39,11 @@ class Detectors:
     def model(self) -> str:
         """Name of the model whose runs the detectors were fitted on."""
         return str(self.card.get("model", ""))
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The group_ids that they were fitted or calibrated on, as the card says: how they do there says nothing."""
+        return frozenset((*self.card.get("fit_groups", ()), *self.card.get("calibration_groups", ())))
 
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""

@@ -53,7 +53,7 @@ def write_report(
     sections = {
         "outcomes": outcome_panels(collection),
         "early": early_panels(tables, detectors),
-        "alarms": alarm_panels(tables, detectors),
+        "alarms": alarm_panels(tables, detectors, collection),
     }
     figures = {
         panel.key: figure_json(panel.figure)

@@ -69,9 +69,7 @@ def collect(traces: Sequence[Trace], detectors: Detectors | None = None) -> Coll
     last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
     held_out = None
     if detectors is not None:
-        there = frozenset(runs["group_id"])
-        tested_on = there & frozenset(detectors.card.get("test_groups", ()))
-        held_out = tested_on or there  # groups that the detectors do not know at all are as new to them
+        held_out = frozenset(runs["group_id"]) - detectors.seen
     return Collection(runs, frame, last, held_out, frozenset(fingerprints - {""}))
 
 

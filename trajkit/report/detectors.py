@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trajkit.detection.promise import check_promise
 from trajkit.plots import auc_by_step, false_alarms
 from trajkit.plots.detection import share_interval
 from trajkit.plots.style import outcome_name
@@ -51,6 +52,7 @@ def tables_for(collection: Collection, detectors: Detectors, seed: int = 0) -> T
     } | evaluation.plain_scores(frame, seed)
     runs = monitoring.monitor_runs(detectors.monitor, frame)
     return {
+        "runs": runs,
         "auc_by_step": evaluation.auc_by_step(frame, scores, n_boot=300, seed=seed),
         "auc_by_fraction": evaluation.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
         "false_alarms": monitoring.false_alarms(runs, detectors.monitor.alpha, seed=seed),
@@ -96,15 +98,24 @@ def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
 
 
 def _auc_table(table: pd.DataFrame, at: str) -> Table:
-    """Methods down, at most six places across."""
+    """Methods down, at most six places across; the last row counts the runs."""
     places = sorted(table[at].unique())
     places = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(6, len(places))).round().astype(int))]
-    cells = {(row["method"], row[at]): spread(row["auc"], row["low"], row["high"]) for row in table.to_dict("records")}
+    cells = {(row["method"], row[at]): _auc(row) for row in table.to_dict("records")}
+    counts = table.groupby(at)[["n_runs", "n_failures"]].max()
     rows = tuple(
         (str(method).replace("+", " + "), *(cells.get((method, place), "–") for place in places))
         for method in table["method"].unique()
     )
+    rows += (("runs (failing)", *(f"{counts.n_runs[at]:.0f} ({counts.n_failures[at]:.0f})" for at in places)),)
     return Table((f"AUC [95 %] at {at}", *(f"{place:g}" for place in places)), rows)
+
+
+def _auc(row: Mapping[Any, Any]) -> str:
+    """An AUC with its interval; a dash without one: a bare AUC, of four runs say, is not to be read."""
+    return spread(
+        row["auc"] if np.isfinite(row["low"]) and np.isfinite(row["high"]) else np.nan, row["low"], row["high"]
+    )
 
 
 def _outcome_panel(tables: Tables) -> Panel:
@@ -112,8 +123,10 @@ def _outcome_panel(tables: Tables) -> Panel:
     outcomes = [str(name) for name in table["outcome"].unique()]
     rows = []
     for method, part in table.groupby("method", sort=False):
-        by = {row["outcome"]: spread(row["auc"], row["low"], row["high"]) for row in part.to_dict("records")}
+        by = {row["outcome"]: _auc(row) for row in part.to_dict("records")}
         rows.append((str(method).replace("+", " + "), *(by.get(name, "–") for name in outcomes)))
+    counts = table.drop_duplicates("outcome").set_index("outcome")["n_runs"]
+    rows.append(("runs", *(f"{counts[name]:,}" for name in outcomes)))
     found = [Table(("method", *map(outcome_name, outcomes)), tuple(rows), "AUC, one outcome against the rest [95 %]")]
     if "abstention" in tables:
         cells = tuple(
@@ -127,8 +140,11 @@ def _outcome_panel(tables: Tables) -> Panel:
     return Panel("outcome_auc", "Which outcome it was", read, tables=tuple(found))
 
 
-def alarm_panels(tables: Tables | None, detectors: Detectors | None) -> list[Panel]:
-    """False alarms against the promise, and what alarms caught and saved."""
+def alarm_panels(
+    tables: Tables | None, detectors: Detectors | None, collection: Collection | None = None
+) -> list[Panel]:
+    """False alarms against the promise, and what alarms caught and saved. collection: the runs, where it is to be said
+    that they are of another model than the detectors'."""
     if tables is None:
         return [Panel("false_alarms", "False alarms", missing=_NEEDS)]
     if "false_alarms" not in tables or not len(tables["false_alarms"]):
@@ -136,17 +152,23 @@ def alarm_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
     rates = tables["false_alarms"]
     if not np.isfinite(rates["rate"].to_numpy(float)).any():
         return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
-    silent = detectors is not None and not detectors.monitor.can_alarm
+    notes = [detectors.monitor.message] if detectors is not None and not detectors.monitor.can_alarm else []
+    if detectors is not None and "runs" in tables:
+        notes.append(check_promise(tables["runs"], detectors.monitor, detectors.seen).message)
+    if detectors is not None and collection is not None and (other := another_model(collection, detectors)):
+        notes.append(f"{other} The promise does not hold there, whatever is found here.")
     return [
         Panel(
             "false_alarms",
             "Realised against promised",
-            "Share of successful held-out runs on which the monitor raised an alarm, with 95 % intervals: the promise "
-            "is kept where a dot is left of the dashed line, up to chance.",
-            "The promise holds for a run drawn from a new group, and on average over lengths: not for each length by "
-            "itself, nor for another model, other tasks or other sampling settings. Intervals resample groups; where "
-            "all runs agree they are Wilson's, as if runs were independent.",
-            detectors.monitor.message if silent and detectors is not None else "",
+            "Share of successful held-out runs on which the monitor raised an alarm, with 95 % intervals. What is "
+            "promised is of a new run of a new group (an image or a question nothing was seen of): `new group`, where "
+            "each group counts by the share of its runs that succeed. All successful runs pooled, and those of each "
+            "length, are other quantities, which the promise does not bound.",
+            "The promise does not hold for each length by itself, nor for another model, other tasks or other sampling "
+            "settings. The interval of `new group` takes the runs of a group for one; the others resample groups and, "
+            "where all runs agree, are Wilson's for as many trials as there are groups.",
+            " ".join(notes),
             false_alarms(rates, tables.get("false_alarms_by_length")),
         ),
         Panel(
@@ -186,16 +208,27 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
     if detectors is None:
         return "No detectors were given, so no risk is shown."
     notes = [detectors.monitor.message]
-    made_for = str(detectors.card.get("fingerprint", ""))
-    known = bool(
-        made_for and collection.fingerprints
-    )  # weights tell models apart; names only where there are no weights
-    others = sorted(set(collection.runs["model"]) - {detectors.model})
-    if (known and collection.fingerprints != {made_for}) or (not known and others and detectors.model):
-        these = ", ".join(others) or "other weights"
-        notes.append(f"Beware: the detectors were fitted on runs of {detectors.model}, and these come from {these}.")
-    if not frozenset(detectors.card.get("test_groups", ())) & frozenset(collection.runs["group_id"]):
+    if other := another_model(collection, detectors):
+        notes.append(f"Beware: {other}")
+    there = frozenset(collection.runs["group_id"])
+    if not detectors.seen & there:
+        notes.append("None of these runs is of a group that the detectors were made from, so all count as new to them.")
+    elif there <= detectors.seen:
         notes.append(
-            "None of these runs is of the groups that the detectors were tested on, so all count as new to them."
+            "All of these runs are of groups that the detectors were made from: how they do here says nothing."
         )
     return " ".join(notes)
+
+
+def another_model(collection: Collection, detectors: Detectors) -> str:
+    """A sentence where some of the runs are of another model than the detectors', else "".
+
+    Weights tell models apart; names only where the weights are not known.
+    """
+    made_for = str(detectors.card.get("fingerprint", ""))
+    known = bool(made_for and collection.fingerprints)
+    others = sorted(set(collection.runs["model"]) - {detectors.model})
+    if not (collection.fingerprints != {made_for} if known else others and detectors.model):
+        return ""
+    these = ", ".join(others) or "other weights"
+    return f"the detectors were fitted on runs of {detectors.model}, and these come from {these}."

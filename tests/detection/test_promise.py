@@ -1,0 +1,203 @@
+"""Whose false alarms are promised, a new run of a new group's, and whether a replay kept the promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trajkit.detection import EarlyFailurePredictor, Monitor, confident_threshold, false_alarms, max_score_threshold
+from trajkit.detection.monitor import drawn_successes
+from trajkit.detection.monitoring import effective_groups, of_new_groups
+from trajkit.detection.promise import check_promise
+
+GROUPS, PER_GROUP, REPEATS = 120, 6, 200
+Rule = Callable[[pd.DataFrame, int], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class World:
+    """hard: +1 where hard groups run longer and look riskier also when they succeed, −1 where easy ones do. ties: risks
+    of two digits. unknown: the outcomes of hard groups are found out less often."""
+
+    hard: int = 1
+    ties: bool = False
+    unknown: bool = False
+
+
+def _population(rng: np.random.Generator, n_groups: int, per_group: int, world: World) -> pd.DataFrame:
+    """Runs as `run_maxima` gives them; max_risk is the maximum over the 1 to 20 steps of a run."""
+    hardness = np.repeat(rng.normal(0, 2, n_groups), per_group)
+    failed = rng.random(len(hardness)) < 1 / (1 + np.exp(-hardness))
+    steps = rng.poisson(3 * np.exp(world.hard * hardness / 4), len(hardness)).clip(0, 19) + 1
+    level = world.hard * hardness + rng.normal(0, 1, len(hardness)) + 2 * failed
+    noise = rng.normal(size=(len(hardness), 20))
+    noise[np.arange(20) >= steps[:, None]] = -np.inf
+    risk = 1 / (1 + np.exp(-(level + noise.max(axis=1)) / 2))
+    failure = failed.astype(float)
+    if world.unknown:
+        failure[rng.random(len(hardness)) < 1 / (1 + np.exp(1 - hardness))] = np.nan
+    return pd.DataFrame(
+        {
+            "transcript_id": [f"r{i:06d}" for i in range(len(hardness))],
+            "group_id": np.repeat([f"g{i:05d}" for i in range(n_groups)], per_group),
+            "failure": failure,
+            "max_risk": risk.round(2) if world.ties else risk,
+        }
+    )
+
+
+def _among_successes(runs: pd.DataFrame, seed: int) -> pd.DataFrame:
+    good = runs[runs["failure"] == 0]
+    return good.iloc[np.random.default_rng(seed).permutation(len(good))].drop_duplicates("group_id")
+
+
+@cache
+def _drawn(rule: Rule, world: World) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Sorted maxima of new runs of new groups that succeed, and those that REPEATS calibrations drew."""
+    rng = np.random.default_rng(7)
+    new = _population(rng, 60_000, 1, world)
+    drawn = [rule(_population(rng, GROUPS, PER_GROUP, world), seed) for seed in range(REPEATS)]
+    return np.sort(new.loc[new["failure"] == 0, "max_risk"]), [runs["max_risk"].to_numpy(float) for runs in drawn]
+
+
+def _rates(rule: Rule, threshold: Callable[[np.ndarray], float], world: World) -> np.ndarray:
+    """(REPEATS,) share of the new runs that is alarmed, each by a calibration of its own."""
+    new, drawn = _drawn(rule, world)
+    return np.array([1 - np.searchsorted(new, threshold(maxima), "right") / len(new) for maxima in drawn])
+
+
+WORLDS = [World(1), World(-1), World(-1, ties=True), World(-1, unknown=True)]
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=str)
+def test_a_new_run_of_a_new_group_is_alarmed_at_most_at_alpha_however_unlike_groups_are(world: World) -> None:
+    rates = _rates(drawn_successes, lambda maxima: max_score_threshold(maxima, 0.1), world)
+    assert rates.mean() <= 0.1 + 3 * rates.std() / np.sqrt(len(rates))
+    assert rates.mean() > 0.07  # and it does not buy that by hardly alarming
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=str)
+def test_the_confident_monitor_of_unlike_groups_keeps_its_rate_in_all_but_delta_of_calibrations(world: World) -> None:
+    rates = _rates(drawn_successes, lambda maxima: confident_threshold(maxima, 0.1, 0.2), world)
+    assert (rates > 0.1).mean() <= 0.2 + 3 * np.sqrt(0.2 * 0.8 / len(rates))
+
+
+def test_drawing_among_the_successes_of_each_group_would_break_the_promise() -> None:
+    rates = _rates(_among_successes, lambda maxima: max_score_threshold(maxima, 0.1), World(-1))
+    assert rates.mean() > 0.12
+
+
+def test_the_drawn_run_is_kept_only_if_it_succeeded() -> None:
+    runs = _population(np.random.default_rng(0), 300, 4, World(unknown=True))
+    drawn = drawn_successes(runs, seed=3)
+    assert drawn["group_id"].is_unique
+    assert (drawn["failure"] == 0).all()
+    with_success = runs.loc[runs["failure"] == 0, "group_id"].nunique()
+    share = (runs["failure"] == 0).mean()  # of groups that stay: of one run each
+    assert len(drawn) < 0.8 * with_success
+    assert abs(len(drawn) / 300 - share) < 3 * np.sqrt(share * (1 - share) / 300)
+
+
+# Whether a replay kept it
+
+
+def _monitor(n: int, alpha: float = 0.1, threshold: float = 0.5, delta: float | None = None) -> Monitor:
+    """A monitor calibrated on n groups; nothing here asks its predictor."""
+    return Monitor(EarlyFailurePredictor(), threshold, alpha, n, 0.0, 1.0, delta=delta)
+
+
+def _replay(alarms: list[list[bool | None]]) -> pd.DataFrame:
+    """Groups of runs: True a false alarm, False a success without alarm, None a run that failed."""
+    rows = [(f"g{i}", 1.0 if run is None else 0.0, bool(run)) for i, group in enumerate(alarms) for run in group]
+    return pd.DataFrame(rows, columns=["group_id", "failure", "alarmed"])
+
+
+def test_the_rate_of_a_new_group_counts_each_group_by_its_share_of_successes() -> None:
+    runs = _replay([[True, None, None, None], [False] * 4, [False] * 12])
+    found = of_new_groups(runs)
+    assert (found.n, found.rate) == (3, pytest.approx(0.25 / 2.25))
+    pooled = false_alarms(runs, 0.1, n_boot=20).set_index("unit")
+    assert pooled.loc["new group", "rate"] == found.rate
+    assert pooled.loc["all runs", "rate"] == 1 / 17
+    assert effective_groups(runs) == 2  # 2.25² / 2.0625
+    assert np.isnan(of_new_groups(_replay([[None]])).rate)
+
+
+def test_the_interval_of_a_new_group_holds_the_rate_however_alike_the_runs_of_a_group_are() -> None:
+    rng = np.random.default_rng(5)
+    missed = 0
+    for _ in range(300):
+        hard = rng.random(30) < 0.4  # fails in 3 runs of 4; its successes are alarmed, all or none
+        alarmed = rng.random(30) < np.where(hard, 0.6, 0.1)
+        groups = [
+            [bool(alarm) if rng.random() < (0.25 if difficult else 1.0) else None for _ in range(4)]
+            for difficult, alarm in zip(hard, alarmed, strict=True)
+        ]
+        found = of_new_groups(_replay(groups))
+        truth = (0.4 * 0.25 * 0.6 + 0.6 * 0.1) / (0.4 * 0.25 + 0.6)
+        missed += not found.low <= truth <= found.high
+    assert missed / 300 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_replay_with_far_too_many_false_alarms_breaks_the_promise_in_words() -> None:
+    check = check_promise(_replay([[True]] * 42 + [[False]] * 58), _monitor(90))
+    assert check.kept == "broken"
+    assert "THE PROMISE IS BROKEN" in check.message
+    assert "42 % of successful runs were alarmed" in check.message
+    assert "10 % at most are promised" in check.message
+
+
+def test_a_replay_of_many_groups_with_few_false_alarms_keeps_it() -> None:
+    check = check_promise(_replay([[True]] * 5 + [[False]] * 195), _monitor(90))
+    assert (check.kept, check.n) == ("kept", 200)
+    assert check.message.startswith("The promise is kept on these runs: 2.5 %")
+
+
+@pytest.mark.parametrize(
+    ("alarms", "why"),
+    [
+        ([[True] * 50, [False] * 50], "it takes more groups"),  # two groups, however many runs
+        ([[True]] * 3 + [[False]] * 17, "it takes more groups"),
+        ([[False]] * 9, "it takes more groups"),
+        ([[True]] * 40 + [[False]] * 120, "a threshold from 9 groups"),
+        ([[None]], "no run of a group new to the detectors succeeded"),
+    ],
+)
+def test_what_too_few_groups_say_is_not_told(alarms: list[list[bool | None]], why: str) -> None:
+    check = check_promise(_replay(alarms), _monitor(9))
+    assert check.kept == "not told"
+    assert why in check.message
+
+
+def test_runs_of_groups_that_the_detectors_were_made_from_do_not_count() -> None:
+    runs = _replay([[True]] * 42 + [[False]] * 58)
+    fitted = [f"g{i}" for i in range(42)]
+    check = check_promise(runs, _monitor(90), seen=fitted)
+    assert (check.rate, check.n, check.left_out) == (0.0, 58, 42)
+    assert "42 runs are of groups that the detectors were made from" in check.message
+    assert check_promise(runs, _monitor(90), seen=runs["group_id"]).kept == "not told"
+
+
+def test_a_monitor_that_cannot_alarm_keeps_a_promise_worth_nothing() -> None:
+    check = check_promise(_replay([[False]] * 5), _monitor(3, threshold=np.inf))
+    assert check.kept == "kept"
+    assert "worth nothing" in check.message
+
+
+@pytest.mark.parametrize("delta", [None, 0.2])
+def test_a_promise_that_is_kept_is_seldom_called_broken(delta: float | None) -> None:
+    """Over calibrations and replays of the same population, some calibrations being on few groups."""
+    rng = np.random.default_rng(3)
+    broken = 0
+    for i in range(400):
+        n, new = (25, 40)[i % 2], 60
+        rule = max_score_threshold if delta is None else partial(confident_threshold, delta=delta)
+        tau = rule(rng.random(n), 0.1)
+        alarms = [[bool(run) for run in rng.random(2) > tau] for _ in range(new)]
+        broken += check_promise(_replay(alarms), _monitor(n, threshold=tau, delta=delta)).kept == "broken"
+    assert broken / 400 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 400)
