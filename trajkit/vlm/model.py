@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
@@ -137,13 +137,7 @@ class VLM:
         canvas = Canvas(tuple(image.convert("RGB") for image in given))
         content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in canvas.images]
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
-        inputs = self.processor.apply_chat_template(
-            [*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
+        inputs = self._tokens([*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}])
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if isinstance(v, Tensor)}
         grids = self._token_grids(inputs["image_grid_thw"])
         at = torch.nonzero(inputs["input_ids"][0] == self.model.config.image_token_id)[:, 0]
@@ -161,6 +155,25 @@ class VLM:
             )
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         return Prompt(inputs, at, grids, canvas, question)
+
+    def _tokens(self, messages: list[dict[str, Any]]) -> Mapping[str, Any]:
+        """`messages` through the checkpoint's chat template, tokenizer and image processor."""
+        if not self.processor.chat_template:
+            raise InputError(
+                f"{self.name} has no chat template, which says how a prompt is written for it. Put the "
+                "chat_template.jinja of the model that it was made from into its folder."
+            )
+        try:
+            return self.processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # a template is a program of the checkpoint's, and can fail in any way
+            raise InputError(
+                f"the chat template and processor of {self.name} make no prompt of this image and question: "
+                f"{type(error).__name__}: {error}. Compare its files with those of the model that it was made from."
+            ) from error
 
     @torch.inference_mode()
     def image_features(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, tuple[int, int]]]:
