@@ -93,14 +93,6 @@ def test_training_sees_what_the_processor_makes(demo_vlm, scene_image):
     assert int(positions[0, 0, len(maker.prefix)]) == maker.first_position
 
 
-def test_copies_of_a_checkpoint_share_a_fingerprint_and_changed_weights_do_not(demo_vlm):
-    again = tk.load_vlm(paths.MODEL)
-    assert again.fingerprint == demo_vlm.fingerprint
-    changed = tk.load_vlm(paths.MODEL)
-    changed.model.lm_head.weight.data.mul_(1.01)
-    assert changed.fingerprint != demo_vlm.fingerprint
-
-
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected a checkpoint folder with config\.json"):
         tk.load_vlm(tmp_path)
@@ -214,7 +206,7 @@ def test_a_value_that_makes_no_sense_is_refused(copy, file, changes):
 @pytest.mark.parametrize(("name", "value"), [
     ("eos_token_id", "a"), ("eos_token_id", [[2]]), ("eos_token_id", 2.5), ("pad_token_id", 2.5),
     ("temperature", "hot"), ("temperature", -1), ("temperature", float("nan")), ("top_k", "x"), ("top_p", 7),
-    ("do_sample", "maybe"), ("max_new_tokens", "x"), ("max_new_tokens", 0), ("max_new_tokens", 10**30),
+    ("do_sample", "maybe"), ("max_new_tokens", 2.5), ("max_new_tokens", 0), ("max_new_tokens", 10**30),
     ("repetition_penalty", -1), ("suppress_tokens", "x"), ("bad_words_ids", [1]), ("stop_strings", 5),
 ])  # fmt: skip
 def test_a_generation_setting_that_makes_no_sense_is_named(copy, name, value):

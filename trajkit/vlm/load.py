@@ -10,6 +10,7 @@ from typing import Any
 from trajkit.errors import InputError, TrajkitError
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.check import check_usable
+from trajkit.vlm.fingerprint import Source, checksum, weight_files
 from trajkit.vlm.model import VLM
 from trajkit.vlm.processor import load_processor
 
@@ -46,8 +47,11 @@ def load_vlm(
         processor = load_processor(name, adapter, revision)
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    vlm = VLM(model, processor, adapter, name, getattr(config, "_commit_hash", None) or revision, system)
+    commit = getattr(config, "_commit_hash", None) or revision
     with checkpoint(name, COMPLETE):
+        files = weight_files(name, commit)
+        source = Source(files, checksum(model)) if files else None
+        vlm = VLM(model, processor, adapter, name, commit, system, source=source)
         check_usable(vlm)
     return vlm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from torch import Tensor
 from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import Canvas, Images, check_image
+from trajkit.vlm.fingerprint import Source, fingerprint
 
 MAX_ASPECT = 200
 """Longest side over shortest that the image processors of Qwen take."""
@@ -64,7 +64,7 @@ class VLM:
 
     name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
     prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
-    another thread waits.
+    another thread waits. source: the files of its weights, where it was loaded from some.
     """
 
     model: Any = field(repr=False)
@@ -74,6 +74,7 @@ class VLM:
     revision: str | None = None
     system: str | None = None
     lock: Any = field(default_factory=RLock, repr=False)
+    source: Source | None = field(default=None, repr=False)
 
     @property
     def tokenizer(self) -> Any:
@@ -110,13 +111,8 @@ class VLM:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the architecture and of a sample of every weight: two checkpoints differ in it, copies do not."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.model.named_parameters()):
-            sample = weight.detach().reshape(-1)[:: max(1, weight.numel() // 64)][:64].float().cpu()
-            digest.update(f"{name}{tuple(weight.shape)}".encode())
-            digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """What tells this model from others, `fingerprint.fingerprint`: copies of a checkpoint share it."""
+        return fingerprint(self)
 
     def prepare(self, images: Images, question: str) -> Prompt:
         """Prompt of one or several images and a question, through the model's own chat template, ready to think.
