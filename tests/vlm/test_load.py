@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -89,14 +93,6 @@ def test_training_sees_what_the_processor_makes(demo_vlm, scene_image):
     assert int(positions[0, 0, len(maker.prefix)]) == maker.first_position
 
 
-def test_copies_of_a_checkpoint_share_a_fingerprint_and_changed_weights_do_not(demo_vlm):
-    again = tk.load_vlm(paths.MODEL)
-    assert again.fingerprint == demo_vlm.fingerprint
-    changed = tk.load_vlm(paths.MODEL)
-    changed.model.lm_head.weight.data.mul_(1.01)
-    assert changed.fingerprint != demo_vlm.fingerprint
-
-
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected a checkpoint folder with config\.json"):
         tk.load_vlm(tmp_path)
@@ -133,6 +129,106 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(InputError, match="Is the checkpoint complete"):
         tk.load_vlm(tmp_path)
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A checkpoint of one's own to spoil."""
+    return Path(shutil.copytree(paths.MODEL, tmp_path / "model"))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+def test_no_code_of_a_checkpoint_is_run_even_where_someone_answers_yes(copy, file):
+    ran = copy / "ran"
+    (copy / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    if file == "config.json":
+        edit(copy / file, model_type="unheard", auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"})
+    else:
+        edit(copy / file, auto_map={"AutoTokenizer": ["evil.Evil"] * 2, "AutoImageProcessor": "evil.Evil"},
+             tokenizer_class="Unheard", image_processor_type="Unheard", processor_class="Unheard")  # fmt: skip
+    loads = "import sys, trajkit; trajkit.load_vlm(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", loads, str(copy)], input="y\ny\ny\n", text=True, capture_output=True)
+    assert not ran.exists()
+    assert "[y/N]" not in done.stdout
+    if file == "config.json":
+        assert "InputError: cannot load model" in done.stderr
+        assert "it needs Python code of its own, and trajkit runs none" in done.stderr
+
+
+def test_a_kernel_that_a_checkpoint_names_is_not_fetched(copy):
+    edit(copy / "config.json", _attn_implementation="someone/kernel", attn_implementation="someone/kernel")
+    assert tk.load_vlm(copy).model.config._attn_implementation == "sdpa"
+
+
+def test_pickled_weights_are_not_read(copy):
+    from safetensors.torch import load_file
+
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"no file named model\.safetensors.*with its weights as safetensors"):
+        tk.load_vlm(copy)
+
+
+DEEP = "[" * 20_000 + "]" * 20_000
+FILES = ("config.json", "tokenizer_config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("content", ["[1, 2]", "null", "3", DEEP], ids=["list", "null", "number", "deep"])
+def test_a_file_of_another_form_is_refused(copy, file, content):
+    (copy / file).write_text(content)
+    if (file, content) == ("preprocessor_config.json", "null"):
+        return  # read as a file that is not there
+    with pytest.raises(InputError, match="cannot load model"):
+        tk.load_vlm(copy)
+
+
+@pytest.mark.parametrize(("file", "changes"), [
+    ("config.json", {"image_token_id": "x"}), ("config.json", {"image_token_id": 10**9}),
+    ("config.json", {"image_token_id": -1}), ("config.json", {"text_config": []}),
+    ("config.json", {"model_type": ["qwen3_vl"]}), ("config.json", {"dtype": [1]}),
+    ("config.json", {"quantization_config": 5}), ("config.json", {"id2label": [1]}),
+    ("preprocessor_config.json", {"size": 3}), ("preprocessor_config.json", {"patch_size": 0}),
+    ("preprocessor_config.json", {"patch_size": 7}), ("preprocessor_config.json", {"rescale_factor": "x"}),
+    ("preprocessor_config.json", {"resample": 99}), ("tokenizer_config.json", {"eos_token": 5}),
+    ("tokenizer_config.json", {"model_max_length": "a"}), ("tokenizer_config.json", {"tokenizer_class": [1]}),
+])  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused(copy, file, changes):
+    edit(copy / file, **changes)
+    with pytest.raises(InputError):
+        tk.load_vlm(copy)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("eos_token_id", "a"), ("eos_token_id", [[2]]), ("eos_token_id", 2.5), ("pad_token_id", 2.5),
+    ("temperature", "hot"), ("temperature", -1), ("temperature", float("nan")), ("top_k", "x"), ("top_p", 7),
+    ("do_sample", "maybe"), ("max_new_tokens", 2.5), ("max_new_tokens", 0), ("max_new_tokens", 10**30),
+    ("repetition_penalty", -1), ("suppress_tokens", "x"), ("bad_words_ids", [1]), ("stop_strings", 5),
+])  # fmt: skip
+def test_a_generation_setting_that_makes_no_sense_is_named(copy, name, value):
+    edit(copy / "generation_config.json", **{name: value})
+    with pytest.raises(InputError, match=name):
+        tk.load_vlm(copy)
+
+
+def test_a_model_without_a_chat_template_is_told_so_when_it_is_loaded(copy):
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(InputError, match=r"has no chat template.*Put the chat_template\.jinja"):
+        tk.load_vlm(copy)
+
+
+@pytest.mark.parametrize("template", [
+    "{% if", "{{ raise_exception('no') }}", "hello", "{{ foo.bar.baz }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}",
+    "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+])  # fmt: skip
+def test_a_chat_template_that_fails_is_refused(copy, template):
+    (copy / "chat_template.jinja").write_text(template)
+    with pytest.raises(InputError, match="make no prompt"):
+        tk.load_vlm(copy)
 
 
 def test_an_image_that_is_far_too_narrow_is_refused(demo_vlm):

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trajkit.errors import InputError
-from trajkit.vlm.load import check_source, no_loading_bar
+from trajkit.vlm.load import check_source, checkpoint, no_loading_bar
 
 DEFAULT = "facebook/dinov3-vits16-pretrain-lvd1689m"
+LICENCE = (
+    "The hub gives the weights of DINOv3 to those who accept their licence there and log in (hf auth login); or pass "
+    "dinov3:FOLDER."
+)
 LONG_SIDE = 512
 """Pixels of the longer side that the model sees: 32 patches of 16."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -26,19 +30,15 @@ class DinoV3:
 
     def __init__(self, source: str, device: str = "cpu") -> None:
         """source: a checkpoint folder or a hub id. Raises InputError when it holds no such model."""
-        from safetensors import SafetensorError
-        from transformers import AutoModel
+        from transformers import AutoConfig, AutoModel
 
         check_source(source, DEFAULT)
-        try:
-            with no_loading_bar():
-                self._model = AutoModel.from_pretrained(source, attn_implementation="sdpa")
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(
-                f"cannot load DINOv3 from {source!r}: {reason} The hub gives these weights to those who accept their "
-                "licence there and log in (hf auth login); or pass dinov3:FOLDER."
-            ) from error
+        with checkpoint(source, LICENCE), no_loading_bar():
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            config._attn_implementation = "sdpa"  # or one that the checkpoint names would be fetched and run
+            self._model = AutoModel.from_pretrained(
+                source, config=config, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+            )
         if self._model.config.model_type != "dinov3_vit":
             raise InputError(
                 f"{source!r} is a {self._model.config.model_type!r} and no DINOv3 vision transformer; expected a "

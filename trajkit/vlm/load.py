@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trajkit.errors import InputError
+from trajkit.errors import InputError, TrajkitError
 from trajkit.vlm.adapter import adapter_for
+from trajkit.vlm.check import check_usable
+from trajkit.vlm.fingerprint import Source, checksum, weight_files
 from trajkit.vlm.model import VLM
 from trajkit.vlm.processor import load_processor
+
+COMPLETE = "Is the checkpoint complete, with its weights as safetensors?"
 
 
 def load_vlm(
@@ -23,34 +27,53 @@ def load_vlm(
     used where there is one. dtype: as in `from_pretrained`. system: a system prompt, for models that need one to think
     (Cosmos-Reason1: its card has the text). attention: the kernel, "sdpa" or, where flash-attn is installed and the
     model is on a GPU in half precision, "flash_attention_2".
-    Raises InputError when there is no such model, UnsupportedModelError when its architecture has no adapter.
+    No code that comes with a checkpoint is run, and no pickled weights are read. Raises InputError when there is no
+    such model or one of its files makes no sense, UnsupportedModelError when its architecture has no adapter.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     name = str(source)
     check_source(name, "Qwen/Qwen3-VL-8B-Thinking", revision)
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"cannot load model {name!r}: {reason} Check the id, the network, or pass a folder."
-        ) from error
+    with checkpoint(name, "Check the id, the network, or pass a folder."):
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        config._attn_implementation = attention  # or one that the checkpoint names would be fetched and run
     adapter = adapter_for(config)
-    try:
-        with no_loading_bar():
-            model = AutoModelForImageTextToText.from_pretrained(
-                name, revision=revision, dtype=dtype, attn_implementation=attention
-            )
+    with checkpoint(name, COMPLETE), no_loading_bar():
+        model = AutoModelForImageTextToText.from_pretrained(
+            name, config=config, revision=revision, dtype=dtype, attn_implementation=attention,
+            trust_remote_code=False, use_safetensors=True,
+        )  # fmt: skip
         processor = load_processor(name, adapter, revision)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"cannot load model {name!r}: {reason} Is the checkpoint complete?") from error
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return VLM(model, processor, adapter, name, getattr(config, "_commit_hash", None) or revision, system)
+    commit = getattr(config, "_commit_hash", None) or revision
+    with checkpoint(name, COMPLETE):
+        files = weight_files(name, commit)
+        source = Source(files, checksum(model)) if files else None
+        vlm = VLM(model, processor, adapter, name, commit, system, source=source)
+        check_usable(vlm)
+    return vlm
+
+
+@contextmanager
+def checkpoint(name: str, todo: str) -> Iterator[None]:
+    """Inside the block, what transformers raises on a checkpoint becomes InputError: its first line, then `todo`."""
+    try:
+        yield
+    except (TrajkitError, MemoryError):
+        raise
+    except Exception as error:  # transformers reads most files unchecked: a list for a mapping fails in any way
+        reason = next(iter(str(error).splitlines()), "")
+        if "trust_remote_code" in str(error):
+            reason, todo = (
+                "it needs Python code of its own, and trajkit runs none that comes with a model.",
+                ("Pass a checkpoint of an architecture that transformers has."),
+            )
+        elif not isinstance(error, OSError | ValueError):
+            reason = f"{type(error).__name__}: {reason}"
+        stop = "" if reason.endswith((".", "?", "!")) else "."
+        raise InputError(f"cannot load model {name!r}: {reason}{stop} {todo}") from error
 
 
 def check_source(name: str, example: str, revision: str | None = None) -> None:

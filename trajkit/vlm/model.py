@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
@@ -16,6 +15,7 @@ from torch import Tensor
 from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import Canvas, Images, check_image
+from trajkit.vlm.fingerprint import Source, fingerprint
 
 MAX_ASPECT = 200
 """Longest side over shortest that the image processors of Qwen take."""
@@ -64,7 +64,7 @@ class VLM:
 
     name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
     prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
-    another thread waits.
+    another thread waits. source: the files of its weights, where it was loaded from some.
     """
 
     model: Any = field(repr=False)
@@ -74,6 +74,7 @@ class VLM:
     revision: str | None = None
     system: str | None = None
     lock: Any = field(default_factory=RLock, repr=False)
+    source: Source | None = field(default=None, repr=False)
 
     @property
     def tokenizer(self) -> Any:
@@ -110,13 +111,8 @@ class VLM:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the architecture and of a sample of every weight: two checkpoints differ in it, copies do not."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.model.named_parameters()):
-            sample = weight.detach().reshape(-1)[:: max(1, weight.numel() // 64)][:64].float().cpu()
-            digest.update(f"{name}{tuple(weight.shape)}".encode())
-            digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """What tells this model from others, `fingerprint.fingerprint`: copies of a checkpoint share it."""
+        return fingerprint(self)
 
     def prepare(self, images: Images, question: str) -> Prompt:
         """Prompt of one or several images and a question, through the model's own chat template, ready to think.
@@ -137,13 +133,7 @@ class VLM:
         canvas = Canvas(tuple(image.convert("RGB") for image in given))
         content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in canvas.images]
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
-        inputs = self.processor.apply_chat_template(
-            [*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
+        inputs = self._tokens([*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}])
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if isinstance(v, Tensor)}
         grids = self._token_grids(inputs["image_grid_thw"])
         at = torch.nonzero(inputs["input_ids"][0] == self.model.config.image_token_id)[:, 0]
@@ -161,6 +151,25 @@ class VLM:
             )
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         return Prompt(inputs, at, grids, canvas, question)
+
+    def _tokens(self, messages: list[dict[str, Any]]) -> Mapping[str, Any]:
+        """`messages` through the checkpoint's chat template, tokenizer and image processor."""
+        if not self.processor.chat_template:
+            raise InputError(
+                f"{self.name} has no chat template, which says how a prompt is written for it. Put the "
+                "chat_template.jinja of the model that it was made from into its folder."
+            )
+        try:
+            return self.processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # a template is a program of the checkpoint's, and can fail in any way
+            raise InputError(
+                f"the chat template and processor of {self.name} make no prompt of this image and question: "
+                f"{type(error).__name__}: {error}. Compare its files with those of the model that it was made from."
+            ) from error
 
     @torch.inference_mode()
     def image_features(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, tuple[int, int]]]:

@@ -18,7 +18,7 @@ def load_processor(source: str, adapter: Adapter, revision: str | None = None) -
     from transformers import AutoProcessor
 
     if find_spec("torchvision") is not None:
-        return AutoProcessor.from_pretrained(source, revision=revision)
+        return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
     return _image_only_processor(source, adapter, revision)
 
 
@@ -40,7 +40,7 @@ def _image_only_processor(source: str, adapter: Adapter, revision: str | None) -
         def __init__(self, image_processor: Any, tokenizer: Any, chat_template: Any = None) -> None:
             super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
 
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     images = transformers_class(parts.image_module, parts.image_processor).from_pretrained(source, revision=revision)
     return ImageOnlyProcessor(images, tokenizer, chat_template=tokenizer.chat_template)
 
