@@ -76,6 +76,22 @@ def test_the_macro_auc_is_the_mean_over_outcomes() -> None:
     assert table.loc["macro", "auc"] == pytest.approx(np.mean(expected))
 
 
+def test_outcomes_of_several_deals_are_means_and_one_deal_has_the_wider_interval() -> None:
+    rng = np.random.default_rng(0)
+    classes = ["hallucination", "success"]
+    outcomes, groups, folds = rng.choice(classes, 200), np.arange(200) // 2, rng.integers(0, 5, (3, 200))
+    proba = rng.dirichlet(np.ones(2), (3, 200)) + 0.3 * (outcomes[:, None] == classes)
+
+    def macro(p, strata, n_folds=None):
+        table = outcome_auc(outcomes, {"m": p}, classes, groups, 200, strata=strata, n_folds=n_folds)
+        return table.set_index("outcome").loc["macro"]
+
+    alone = [macro(p, f) for p, f in zip(proba, folds, strict=True)]
+    assert macro(proba, folds, 5).auc == pytest.approx(np.mean([row.auc for row in alone]))
+    one = macro(proba[0], folds[0], 5)
+    assert one.high - one.low == pytest.approx(1.5 * (alone[0].high - alone[0].low))
+
+
 def test_abstention_counts_answers_and_errors_among_them() -> None:
     table = abstention(["success", "success", "hallucination", "unknown"], ["success", "abstain", "success", "success"])
     row = table.set_index("outcome").loc["all"]
