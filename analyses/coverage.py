@@ -9,7 +9,7 @@ Every interval of `tk.stats` and of the detection tables, at 95 %, on few and ma
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,17 @@ import pandas as pd
 from scipy.stats import norm
 
 from analyses.common import write
+from trajkit.detection.design import FEATURE_SETS
 from trajkit.detection.evaluation import outcome_auc, select_steps
-from trajkit.detection.probabilities import average_precision, calibration, gains, probability_scores
+from trajkit.detection.held_out import cross_validated
+from trajkit.detection.probabilities import (
+    average_precision,
+    calibration,
+    calibration_slope,
+    gains,
+    matched_auc,
+    probability_scores,
+)
 from trajkit.progress import progress
 from trajkit.stats import auc, compare, regress
 from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median, wilson
@@ -39,16 +48,18 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     rows = []
     cases = list(all_cases())
-    with progress("coverage", total=len(cases)) as bar:
+    worlds = list(WORLDS)
+    with progress("coverage", total=len(cases) + len(worlds)) as bar:
         for name, of, truth, draw in cases:
             row = {"interval": name, "of": of, "truth": f"{truth:.3f}"}
             for n_groups in args.groups:
                 held = [low <= truth <= high for low, high in draws(draw, args.sims, n_groups)]
-                low, high = wilson(sum(held), len(held))
-                some = f", n = {len(held)}" if len(held) < args.sims else ""
-                row[f"{n_groups} groups"] = f"{np.mean(held):.3f} ({low:.3f}–{high:.3f}){some}" if held else "–"
+                row[f"{n_groups} groups"] = share_held(held, args.sims)
             rows.append(row)
             bar.advance(name)
+        for world in worlds:
+            rows += refitted_rows(world, args.sims, args.groups)
+            bar.advance(world)
     head = (
         "# Coverage\n\nRegenerate: `python -m analyses.coverage`. Share of 95 % intervals that hold the truth, over "
         f"{args.sims} simulated data sets each, with the interval that chance gives it. Runs come {PER_GROUP} to "
@@ -56,6 +67,13 @@ def main(argv: list[str] | None = None) -> None:
         "that had an interval, where not all did."
     )
     write(args.out, head, rows, _READING)
+
+
+def share_held(held: Sequence[bool], sims: int) -> str:
+    if not len(held):
+        return "–"
+    low, high = wilson(sum(held), len(held))
+    return f"{np.mean(held):.3f} ({low:.3f}–{high:.3f})" + (f", n = {len(held)}" if len(held) < sims else "")
 
 
 def draws(
@@ -212,11 +230,64 @@ def median(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     return interval(weighted_median(x, group_draws(group, N_BOOT, 0)))[1:]
 
 
+WORLDS = {"features tell nothing": 0.0, "features tell": 0.6}
+FIGURES = ("AUC", "gain in AUC of six features that tell nothing", "average precision", "Brier score", "slope")
+
+
+def refitted_rows(world: str, sims: int, groups: Sequence[int]) -> list[dict[str, str]]:
+    """A row a figure of cross-validated EarlyFailurePredictors, and one of held-out rows alone; from 50 groups on.
+
+    The truth is the mean of the figure over data sets, but for an AUC and a gain of features that tell nothing.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for n_groups in [n for n in groups if n >= 50]:
+        found = np.array(
+            [refitted_figures(WORLDS[world], seed, n_groups) for seed in range(sims)]
+        )  # (sims, figures, 3)
+        truth = np.nanmean(found[:, :, 0], axis=0)
+        if WORLDS[world] == 0:
+            truth[[0, 1, -1]] = 0.5, 0.0, 0.5
+        for j, name in enumerate([*(f"cross-validated, {figure}" for figure in FIGURES), "the same AUC, rows alone"]):
+            known = np.isfinite(found[:, j]).all(axis=1)
+            held = (found[known, j, 1] <= truth[j]) & (truth[j] <= found[known, j, 2])
+            row = rows.setdefault(name, {"interval": name, "of": world} | {f"{n} groups": "–" for n in groups})
+            row["truth"] = f"{truth[j]:.3f}"  # of models fitted on as many groups
+            row[f"{n_groups} groups"] = share_held(held, sims)
+    return list(rows.values())
+
+
+def refitted_figures(shift: float, seed: int, n_groups: int) -> list[tuple[float, float, float]]:
+    """(value, low, high) of each figure on one data set of runs of one step."""
+    rng = np.random.default_rng([n_groups, seed])
+    group, y = labels_of(rng, n_groups)
+    names = [name for sets in ("uncertainty", "trajectory") for name in FEATURE_SETS[sets]]
+    x = (rng.normal(size=(n_groups, len(names)))[group] + rng.normal(size=(len(y), len(names)))) / 2**0.5
+    x[:, :2] += shift * y[:, None]  # uncertainty; the trajectory tells nothing
+    frame = pd.DataFrame(np.exp(x / 3), columns=names)
+    runs = {"group_id": group.astype(str), "step": 1, "success": y == 0, "outcome": "unknown"}
+    frame = frame.assign(transcript_id=np.arange(len(y)).astype(str), **runs)
+    found = cross_validated(frame, ("uncertainty", "trajectory+uncertainty"))
+    (less, more), folds = found.risks.values(), found.folds
+    at, asked = select_steps(frame, [1]), {"n_boot": N_BOOT // 2, "n_folds": found.n_folds}
+    area = matched_auc(frame, {"risk": more}, at, folds, **asked).iloc[0]
+    gained = gains(frame, more, less, at, folds, **asked).iloc[0]
+    scores = probability_scores(frame, {"risk": more}, at, folds, **asked).set_index("method").loc["risk"]
+    slope = calibration_slope(frame, more, at, **asked).iloc[0]
+    alone = matched_auc(frame, {"risk": more[0]}, at, folds[0], N_BOOT // 2).iloc[0]
+    return [
+        *((row[name], row["low"], row["high"]) for row, name in ((area, "auc"), (gained, "gain"))),
+        *((scores[name], scores[f"{name}_low"], scores[f"{name}_high"]) for name in ("average_precision", "brier")),
+        *((row[name], row["low"], row["high"]) for row, name in ((slope, "slope"), (alone, "auc"))),
+    ]
+
+
 _READING = """
 95 % is promised. Percentile bootstraps over groups fall short where groups are few, average precision most, and come to
 it as they grow. There is no interval with fewer than 10 groups of each class, so at 10 groups in all an AUC has none.
-DeLong's interval on grouped rows is the mistake that `groups=` is there for. Not simulated: that models fitted on other
-runs would differ; intervals of AUCs, gains and Brier scores take the fitted models as given.
+DeLong's interval on grouped rows is the mistake that `groups=` is there for. Cross-validated figures are of five folds
+in five deals, predictors fitted anew in each; their intervals are those of `trajkit.stats.cross_validation`, and those
+of held-out rows alone, in the last row of each world, are the mistake that it is there for. The truth of a figure that
+depends on how many groups a model is fitted on is its mean over data sets, shown for the most groups.
 """
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from trajkit.detection import auc_by_fraction, auc_by_step, outcome_auc
 from trajkit.detection.evaluation import abstention, plain_scores
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, power, tokens_saved
 from trajkit.errors import InputError
-from trajkit.stats.resampling import wilson
 
 from .world import make_frame, random_walks
 
@@ -76,6 +76,22 @@ def test_the_macro_auc_is_the_mean_over_outcomes() -> None:
     assert table.loc["macro", "auc"] == pytest.approx(np.mean(expected))
 
 
+def test_outcomes_of_several_deals_are_means_and_one_deal_has_the_wider_interval() -> None:
+    rng = np.random.default_rng(0)
+    classes = ["hallucination", "success"]
+    outcomes, groups, folds = rng.choice(classes, 200), np.arange(200) // 2, rng.integers(0, 5, (3, 200))
+    proba = rng.dirichlet(np.ones(2), (3, 200)) + 0.3 * (outcomes[:, None] == classes)
+
+    def macro(p, strata, n_folds=None):
+        table = outcome_auc(outcomes, {"m": p}, classes, groups, 200, strata=strata, n_folds=n_folds)
+        return table.set_index("outcome").loc["macro"]
+
+    alone = [macro(p, f) for p, f in zip(proba, folds, strict=True)]
+    assert macro(proba, folds, 5).auc == pytest.approx(np.mean([row.auc for row in alone]))
+    one = macro(proba[0], folds[0], 5)
+    assert one.high - one.low == pytest.approx(1.5 * (alone[0].high - alone[0].low))
+
+
 def test_abstention_counts_answers_and_errors_among_them() -> None:
     table = abstention(["success", "success", "hallucination", "unknown"], ["success", "abstain", "success", "success"])
     row = table.set_index("outcome").loc["all"]
@@ -134,16 +150,17 @@ def test_a_monitor_that_never_alarmed_has_tables_all_the_same(watched: pd.DataFr
 
 def test_the_interval_of_a_rate_is_honest_where_no_run_or_every_run_was_alarmed(watched: pd.DataFrame) -> None:
     silent, loud = (watched.assign(alarmed=always) for always in (False, True))
-    for unit, n in (("new group", 3), ("all runs", 4)):  # four groups, not all alike, however many runs
-        row = false_alarms(silent, 0.1, n_boot=50).set_index("unit").loc[unit]
-        assert (row["low"], row["high"]) == pytest.approx(wilson(0, n))
-        row = false_alarms(loud, 0.1, n_boot=50).set_index("unit").loc[unit]
-        assert (row["low"], row["high"]) == pytest.approx(wilson(n, n))
-    one = false_alarms(watched[watched["group_id"] == "b"], 0.1, n_boot=50).iloc[0]
+    for value, table in ((0, silent), (1, loud)):
+        rows = false_alarms(table, 0.1, n_boot=500).set_index("unit")
+        new, pooled = rows.loc["new group"], rows.loc["all runs"]
+        assert (new["low"], new["high"]) == pytest.approx(wilson(3 * value, 3))  # four groups, not all alike
+        exact = proportion_confint(4 * value, 4, 0.05, "beta")  # however many runs
+        assert (pooled["low"], pooled["high"]) == pytest.approx(exact, abs=1e-3)
+    one = false_alarms(watched[watched["group_id"] == "b"], 0.1, n_boot=500).iloc[0]
     assert (one["n"], one["rate"], one["low"]) == (1, 0, 0)
     assert one["high"] > 0.75
-    assert power(loud, n_boot=50)["low"].max() < 1
-    assert false_alarms_by_length(silent, n_boot=20)["high"].min() > 0
+    assert power(loud, n_boot=500)["low"].max() < 1
+    assert false_alarms_by_length(silent, n_boot=500)["high"].min() > 0
 
 
 def test_a_median_of_few_groups_has_no_interval(watched: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from tests.detection.world import make_frame, make_runs, random_walks
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.evaluation import auc_by_fraction, select_fractions, select_steps
-from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks
+from trajkit.detection.held_out import HIDDEN, cross_validated, folds_of, held_out_risks
 from trajkit.detection.probabilities import (
     BASE_RATE,
     average_precision,
@@ -180,3 +180,34 @@ def test_a_calibration_curve_counts_every_run_once_and_is_straight_for_true_prob
     assert ((curve.low <= curve.risk) & (curve.risk <= curve.high)).mean() >= 0.6
     flat = calibration(frame, np.full(4000, 0.5), select_steps(frame, [1]), bins=5, n_boot=10)
     assert flat.n_runs.tolist() == [4000]
+
+
+def test_a_deal_of_cross_validation_is_that_of_its_seed(frame: pd.DataFrame, risks: dict[str, np.ndarray]) -> None:
+    found = cross_validated(frame, ("uncertainty",), n_splits=3, deals=2)
+    np.testing.assert_array_equal(found.risks["uncertainty"][0], risks["uncertainty"])
+    np.testing.assert_array_equal(found.folds[1], folds_of(frame, 3, seed=1))
+    assert found.n_folds == 3
+
+
+def test_figures_of_several_deals_are_their_means_and_scores_that_are_not_fitted_stay_as_they_are(
+    frame: pd.DataFrame,
+) -> None:
+    found = cross_validated(frame, ("uncertainty", "trajectory"), n_splits=3, deals=3)
+    at, plain = select_steps(frame, [2]), np.random.default_rng(0).random(len(frame))
+    ours, other = (found.risks[name] for name in ("uncertainty", "trajectory"))
+    asked = {"n_boot": 50, "n_folds": 3}
+    alone = [matched_auc(frame, {"m": ours[r], "p": plain}, at, found.folds[r], 50) for r in range(3)]
+    table = matched_auc(frame, {"m": ours, "p": plain}, at, found.folds, **asked)
+    assert table.auc[0] == pytest.approx(np.mean([t.auc[0] for t in alone]))
+    assert table.loc[1, ["auc", "low", "high"]].tolist() == alone[0].loc[1, ["auc", "low", "high"]].tolist()
+    row = gains(frame, ours, other, at, found.folds, **asked).iloc[0]
+    assert row.gain == pytest.approx(row.auc - row.auc_than)
+    assert row.auc == pytest.approx(table.auc[0])
+    scores = probability_scores(frame, {"m": ours}, at, found.folds, **asked).set_index("method").loc["m"]
+    here = at[0][1]
+    assert scores.brier == pytest.approx(np.mean((ours[:, here] - failures(frame)[here]) ** 2))
+    assert scores.average_precision_low < scores.average_precision < scores.average_precision_high
+    slope = calibration_slope(frame, ours, at, **asked).iloc[0]
+    by_deal = [calibration_slope(frame, risk, at, 50).iloc[0] for risk in ours]
+    assert slope.slope == pytest.approx(np.mean([row.slope for row in by_deal]))
+    assert slope.high - slope.low > np.mean([row.high - row.low for row in by_deal])

@@ -105,7 +105,7 @@ def write_tables(
     """
     import pandas as pd
 
-    from trajkit.traces.atomic import replacing
+    from trajkit.files import replacing
 
     metrics = reliability.rename(columns={"runs": "steps"}).assign(
         method=ESTIMATOR, figure="Spearman of " + reliability["metric"], band=""

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.splits import failures
 from trajkit.errors import InputError
+from trajkit.stats.cross_validation import refitted
 from trajkit.stats.resampling import Floats, auc_within, group_draws, interval, weighted_auc
 
 if TYPE_CHECKING:
@@ -103,12 +104,15 @@ def outcome_auc(
     n_boot: int = 500,
     seed: int = 0,
     strata: ArrayLike | None = None,
+    n_folds: int | None = None,
 ) -> pd.DataFrame:
     """One-vs-rest AUC of each outcome, and `macro`, their unweighted mean, with group-bootstrap 95 % intervals.
 
-    strata: (n,) over pairs of the same stratum alone, such as the fold that a run was held out in.
+    strata: (n,) over pairs of the same stratum alone, such as the fold that a run was held out in. n_folds: give it
+    where probabilities are cross-validated in so many folds; intervals are then those of `stats.cross_validation`.
 
-    outcomes: (n,) of held-out runs; those not in `classes` are dropped. probabilities: method → (n, C).
+    outcomes: (n,) of held-out runs; those not in `classes` are dropped. probabilities: method → (n, C), or (R, n, C) of
+    R deals of the groups to folds, with strata (R, n).
     Returns columns method, outcome, n_runs, auc, low, high.
     """
     import pandas as pd
@@ -116,20 +120,24 @@ def outcome_auc(
     labels = np.asarray(outcomes, dtype=str)
     keep = np.isin(labels, list(classes))
     labels, draws = labels[keep], group_draws(np.asarray(groups)[keep], n_boot, seed)
-    stratum = np.zeros(len(labels), int) if strata is None else np.asarray(strata)[keep]
+    is_it = [(labels == name).astype(float) for name in classes]
+    among = np.zeros((1, len(labels)), int) if strata is None else np.atleast_2d(np.asarray(strata))[:, keep]
     table = []
     for method, values in probabilities.items():
-        proba = np.asarray(values, dtype=float)[keep]
-        if proba.shape != (len(labels), len(classes)):
-            raise InputError(f"the probabilities of {method!r} must be (n, {len(classes)}); got {np.shape(values)}.")
-        areas = np.stack(
-            [
-                auc_within((labels == name).astype(float), p, stratum, draws)
-                for name, p in zip(classes, proba.T, strict=True)
-            ]
-        )
-        for name, area in [("macro", areas.mean(axis=0)), *zip(classes, areas, strict=True)]:
-            value, low, high = interval(area)
+        proba = np.asarray(values, dtype=float)
+        if proba.shape[-2:] != (len(keep), len(classes)) or proba.ndim > 3:
+            raise InputError(
+                f"the probabilities of {method!r} must be (n, {len(classes)}), or (R, n, {len(classes)}) of R deals; "
+                f"got {proba.shape}."
+            )
+        deals = proba.reshape(-1, *proba.shape[-2:])[:, keep]
+        strata_of = np.broadcast_to(among[: len(deals)], deals.shape[:2])
+        areas = np.stack([
+            [auc_within(mine, p, stratum, draws) for mine, p in zip(is_it, deal.T, strict=True)]
+            for deal, stratum in zip(deals, strata_of, strict=True)
+        ])  # (R, C, B)  # fmt: skip
+        for name, area in [("macro", areas.mean(axis=1)), *zip(classes, areas.swapaxes(0, 1), strict=True)]:
+            value, low, high = interval(refitted(area, n_folds, (0, 1)) if n_folds else area.mean(axis=0))
             n = len(labels) if name == "macro" else int((labels == name).sum())
             table.append({"method": method, "outcome": name, "n_runs": n, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from trajkit.stats.resampling import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
+DEALS = 5
+"""Deals of the groups to folds that a cross-validated figure is the mean of: it hangs less on one, and its interval
+knows how much it does."""
 HIDDEN = "hidden"
 """Name of the baseline that reads hidden states, and prefix of their columns in a frame."""
 
@@ -106,3 +109,35 @@ def held_out_risks(
                 risks[name][test] = EarlyFailurePredictor(name).fit(fit, failed[~test]).risks(other)
             advance(name)
     return risks
+
+
+class HeldOut(NamedTuple):
+    """Cross-validation over several deals of the groups to folds.
+
+    risks: feature set → (R, n) the risk of every row in each deal. folds: (R, n) the fold, from 0, it was held out in.
+    """
+
+    risks: dict[str, Floats]
+    folds: NDArray[np.int64]
+
+    @property
+    def n_folds(self) -> int:
+        return int(self.folds.max()) + 1
+
+
+def cross_validated(
+    frame: pd.DataFrame,
+    sets: Sequence[str],
+    n_splits: int = 5,
+    seed: int = 0,
+    advance: Callable[[str], None] = lambda note: None,
+    deals: int = DEALS,
+) -> HeldOut:
+    """`held_out_risks` and `folds_of` of as many `deals`, for figures with intervals (`stats.cross_validation`).
+
+    Raises as `held_out_risks`.
+    """
+    seeds = range(seed, seed + deals)
+    risks = [held_out_risks(frame, sets, n_splits, each, advance) for each in seeds]
+    folds = np.stack([folds_of(frame, n_splits, each) for each in seeds])
+    return HeldOut({name: np.stack([deal[name] for deal in risks]) for name in sets}, folds)

@@ -2,11 +2,15 @@
 
 All on held-out rows, one a run in each selection (`evaluation.select_steps`, `select_fractions`), with 95 % intervals
 that resample groups.
+
+Risks are (n,), one a row, of models that are taken as given; or (R, n), cross-validated in R deals to `n_folds` folds
+(`held_out.cross_validated`), with strata (R, n) that hold the fold: figures are then means over deals, and intervals
+those of `stats.cross_validation`. Among strata of several deals, scores of (n,) are compared within the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.evaluation import Selected
 from trajkit.detection.splits import failures
+from trajkit.stats.cross_validation import refitted, refitted_variance
 from trajkit.stats.resampling import (
+    MIN_GROUPS,
     Draws,
     Floats,
+    Integers,
     auc_within,
     group_draws,
     interval,
@@ -30,16 +37,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASE_RATE = "base rate"
+Z = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
 
 
 def probability_scores(
     frame: pd.DataFrame, risks: Mapping[str, Floats], selected: Selected, strata: ArrayLike, n_boot: int = 500,
-    seed: int = 0,
+    seed: int = 0, n_folds: int = 5,
 ) -> pd.DataFrame:  # fmt: skip
     """Average precision and Brier score of each method on each selection, and those of the base rate.
 
-    strata: (n,) such as the fold that a row was held out in; average precision is the mean over strata, by how many
-    failed there, so that only risks of one model are ranked together.
+    strata: (n,) or (R, n) such as the fold of a row; average precision is the mean over strata, by how many
+    failed there, so that only risks of one model are ranked together. n_folds: of cross-validation.
 
     Columns: method, the labels of the selection, n_runs, n_failures, average_precision and brier, each with _low and
     _high. The base rate gives every run the share that failed: its average precision is that share, its Brier score
@@ -48,7 +57,7 @@ def probability_scores(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = numbered(strata)
+    stratum = _numbered(strata)
     table = []
     for label, rows in selected:
         y = failed[rows]
@@ -56,10 +65,10 @@ def probability_scores(
         rate = weighted_mean(y, draws)
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())}
         figures = {BASE_RATE: (rate, rate * (1 - rate))} | {
-            method: (
-                average_precision(y, risk[rows], stratum[rows], draws),
-                weighted_mean((risk[rows] - y) ** 2, draws),
-            )
+            method: [
+                _drawn(_each(figure, y, risk, stratum, rows, draws), n_folds, risk)
+                for figure in (average_precision, _brier)
+            ]
             for method, risk in risks.items()
         }
         for method, (precision, brier) in figures.items():
@@ -72,7 +81,7 @@ def probability_scores(
 
 def gains(
     frame: pd.DataFrame, better: Floats, than: Floats, selected: Selected, strata: ArrayLike, n_boot: int = 500,
-    seed: int = 0,
+    seed: int = 0, n_folds: int = 5,
 ) -> pd.DataFrame:  # fmt: skip
     """AUC of one score less that of another on each selection, the same draws of groups for both, within `strata`.
 
@@ -83,14 +92,16 @@ def gains(
     from statsmodels.stats.multitest import multipletests
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = numbered(strata)
+    stratum = _numbered(strata)
     table = []
     for label, rows in selected:
         y, draws = failed[rows], group_draws(groups[rows], n_boot, seed)
-        first, second = (auc_within(y, score[rows], stratum[rows], draws) for score in (better, than))
-        gain, low, high = interval(first - second)
-        p = _p_of(first[1:] - second[1:]) if np.isfinite(low) else np.nan
-        counts = {"n_runs": len(rows), "n_failures": int(y.sum()), "auc": first[0], "auc_than": second[0]}
+        first, second = (_each(auc_within, y, score, stratum, rows, draws) for score in (better, than))
+        gained = _drawn(first - second, n_folds, better, (-1, 1))
+        gain, low, high = interval(gained)
+        p = _p_of(gained[1:]) if np.isfinite(low) else np.nan
+        areas = {"auc": float(np.mean(first[:, 0])), "auc_than": float(np.mean(second[:, 0]))}
+        counts = {"n_runs": len(rows), "n_failures": int(y.sum())} | areas
         table.append({**label, **counts, "gain": gain, "low": low, "high": high, "p": p})
     found = pd.DataFrame(table)
     known = found["p"].notna()
@@ -112,27 +123,29 @@ def matched_auc(
     strata: ArrayLike,
     n_boot: int = 500,
     seed: int = 0,
+    n_folds: int = 5,
 ) -> pd.DataFrame:
     """AUC over pairs of a failing and a successful run of the same stratum: matched on `strata`.
 
-    strata: (n,) one value a row of `frame`, such as the final number of steps. Columns: method, the labels of the
-    selection, n_runs, n_failures, n_scored (NaN scores are left out), pairs (within strata), auc, low, high. Outcomes
-    must be known.
+    strata: (n,) or (R, n) one value a row of `frame`, such as the final number of steps. Columns: method, the labels of
+    the selection, n_runs, n_failures, n_scored (NaN scores are left out), pairs (within strata), auc, low, high.
+    Outcomes must be known.
     """
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = numbered(strata)
+    stratum = _numbered(strata)
     table = []
     for label, rows in selected:
         draws = group_draws(groups[rows], n_boot, seed)
         for method, score in scores.items():
-            known = ~np.isnan(score[rows])
-            here = rows[known]
-            some, scored = draws.of(known), (failed[here], score[here], stratum[here])
-            value, low, high = interval(auc_within(*scored, some))
+            known = ~np.isnan(np.atleast_2d(score)[0, rows])
+            here, some = rows[known], draws.of(known)
+            y = failed[here]
+            areas = _each(auc_within, y, score, stratum, here, some)
+            value, low, high = interval(_drawn(areas, n_folds, score))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
-            counts["pairs"] = int(pairs_within(*scored, some.sample)[1][0])
+            counts["pairs"] = int(pairs_within(y, np.zeros(len(y)), stratum[0, here], some.sample)[1][0])
             table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
 
@@ -164,33 +177,80 @@ def calibration(
 
 
 def calibration_slope(
-    frame: pd.DataFrame, risk: Floats, selected: Selected, n_boot: int = 500, seed: int = 0
+    frame: pd.DataFrame, risk: Floats, selected: Selected, n_boot: int = 500, seed: int = 0, n_folds: int = 5
 ) -> pd.DataFrame:
     """How far risks spread beside what happens, of each selection (Cox 1958, doi 10.1093/biomet/45.3-4.562).
 
     Columns: the labels of the selection, n_runs, n_failures; slope, low, high: of the logistic regression of failure on
     the risk's log-odds, 1 where risks are as far apart as they should be, below 1 where they are too far apart, with
-    errors that are robust over groups, NaN where an AUC has no interval; off, off_low, off_high: mean risk less the
-    share that failed.
+    errors that are robust over groups, NaN where an AUC has no interval or is 0 or 1; off, off_low, off_high: mean risk
+    less the share that failed.
     """
     import pandas as pd
-    import statsmodels.api as sm
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     table = []
     for label, rows in selected:
-        y, p = failed[rows], np.clip(risk[rows], 1e-6, 1 - 1e-6)
+        y, p = failed[rows], np.clip(risk[..., rows], 1e-6, 1 - 1e-6)
         draws = group_draws(groups[rows], n_boot, seed)
         row: dict[str, Any] = {**label, "n_runs": len(rows), "n_failures": int(y.sum())}
-        row |= dict.fromkeys(("slope", "low", "high"), np.nan)
-        area, low, _ = interval(weighted_auc(y, p, draws))
-        if 0 < area < 1 and np.isfinite(low):  # of enough groups of each class, and not told apart wholly
-            design = sm.add_constant(np.log(p / (1 - p)))
-            fitted = sm.Logit(y, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": draws.member})
-            row["slope"], (row["low"], row["high"]) = float(fitted.params[1]), map(float, fitted.conf_int()[1])
-        row["off"], row["off_low"], row["off_high"] = interval(weighted_mean(p - y, draws))
+        slope, error = _slope(y, np.atleast_2d(p), draws, n_folds, cross_validated=p.ndim == 2)
+        row |= {"slope": slope, "low": slope - Z * error, "high": slope + Z * error}
+        off = _each(_off, y, risk, np.zeros((1, len(risk.T)), int), rows, draws)
+        row["off"], row["off_low"], row["off_high"] = interval(_drawn(off, n_folds, risk, (-1, 1)))
         table.append(row)
     return pd.DataFrame(table)
+
+
+def _slope(y: Floats, p: Floats, draws: Draws, n_folds: int, cross_validated: bool) -> tuple[float, float]:
+    """Slope of failure on the log-odds of p (R, n), the mean over deals, and its standard error."""
+    import statsmodels.api as sm
+
+    found = []
+    for risk in p:
+        area, low, _ = interval(weighted_auc(y, risk, draws))
+        if not (0 < area < 1 and np.isfinite(low)):  # of too few groups of a class, or told apart wholly
+            return np.nan, np.nan
+        design = sm.add_constant(np.log(risk / (1 - risk)), has_constant="add")
+        fitted = sm.Logit(y, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": draws.member})
+        found.append((fitted.params[1], fitted.bse[1] ** 2))
+    slopes, variances = np.array(found).T
+    variance = float(variances.mean())
+    if cross_validated:
+        variance = refitted_variance(variance, slopes, n_folds)
+    return float(slopes.mean()), float(np.sqrt(variance))
+
+
+def _numbered(strata: ArrayLike) -> Integers:
+    """(R, n) strata as numbers from 0; (1, n) of those of one axis."""
+    return np.stack([numbered(deal) for deal in np.atleast_2d(np.asarray(strata))])
+
+
+def _each(
+    figure: Callable[[Floats, Floats, Integers, Draws], Floats],
+    y: Floats,
+    score: Floats,
+    strata: Integers,
+    rows: Integers,
+    draws: Draws,
+) -> Floats:
+    """(R, B) draws of a figure of y, score, stratum and draws, a row a deal; (1, B) of scores of one axis."""
+    deals = np.atleast_2d(score)
+    among = np.broadcast_to(strata, deals.shape) if len(strata) == 1 else strata
+    return np.stack([figure(y, deal[rows], s[rows], draws) for deal, s in zip(deals, among, strict=False)])
+
+
+def _brier(y: Floats, risk: Floats, stratum: Integers, draws: Draws) -> Floats:
+    return weighted_mean((risk - y) ** 2, draws)
+
+
+def _off(y: Floats, risk: Floats, stratum: Integers, draws: Draws) -> Floats:
+    return weighted_mean(risk - y, draws)
+
+
+def _drawn(each: Floats, n_folds: int, score: Floats, ends: tuple[float, float] = (0, 1)) -> Floats:
+    """(B,) draws that `interval` reads: those of one deal, or of models that are fitted anew in each."""
+    return each[0] if score.ndim == 1 else refitted(each, n_folds, ends)
 
 
 def average_precision(y: Floats, score: Floats, stratum: NDArray[np.integer[Any]], draws: Draws) -> Floats:
@@ -212,4 +272,4 @@ def average_precision(y: Floats, score: Floats, stratum: NDArray[np.integer[Any]
             total[block] += (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1)
             weight[block] += hits[:, -1]
     found = np.divide(total, weight, out=np.full(len(draws), np.nan), where=weight > 0)
-    return draws.sample_if_few(found, y == 1)
+    return draws.sample_if_few(found, MIN_GROUPS, y == 1, y != 1)

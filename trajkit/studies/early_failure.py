@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trajkit.detection.evaluation import select_fractions, select_steps
-from trajkit.detection.held_out import HIDDEN, folds_of, held_out_risks, hidden_columns
+from trajkit.detection.held_out import DEALS, HIDDEN, cross_validated, hidden_columns
 from trajkit.detection.probabilities import (
     BASE_RATE,
     calibration,
@@ -51,21 +51,21 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
     frame = known.frame
     has_hidden = bool(hidden_columns(frame))
     sets = (*SETS, HIDDEN, PROBED, PROBED_PATH) if has_hidden else SETS
-    risks = held_out_risks(frame, sets, FOLDS, advance=advance)
+    risks, fold = held_out = cross_validated(frame, sets, FOLDS, advance=advance)
     single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
     scores = risks | single
     at_risk = select_steps(frame)
     steps = [point for point in at_risk if point[0]["step"] in STEPS and len(point[1]) >= MIN_RUNS] or at_risk
     if not steps:
         raise InputError("no step is reached by 20 runs of known outcome; collect more runs.")
-    fold = folds_of(frame, FOLDS)
     final = 1000 * frame.groupby("transcript_id")["step"].transform("max").to_numpy() + fold
     advance("intervals")
     fraction = select_fractions(frame, FRACTIONS)
-    by_step = matched_auc(frame, scores, steps, fold, n_boot)
-    by_fraction = matched_auc(frame, scores, fraction, fold, n_boot)
-    quality = probability_scores(frame, risks, steps, fold, n_boot)
-    gained = gains(frame, risks[WITH], risks[WITHOUT], steps, fold, n_boot)
+    asked: dict[str, Any] = {"n_boot": n_boot, "n_folds": held_out.n_folds}
+    by_step = matched_auc(frame, scores, steps, fold, **asked)
+    by_fraction = matched_auc(frame, scores, fraction, fold, **asked)
+    quality = probability_scores(frame, risks, steps, fold, **asked)
+    gained = gains(frame, risks[WITH], risks[WITHOUT], steps, fold, **asked)
     probed = {}
     if has_hidden:
         for name, better, than in (
@@ -76,14 +76,12 @@ def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
                 PROBED_PATH, PROBED,
             ),
         ):  # fmt: skip
-            probed[name] = gains(frame, risks[better], risks[than], steps, fold, n_boot)
-    matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, n_boot)
-    matched_steps = matched_auc(
-        frame, {PATH: risks[PATH], WITHOUT: risks[WITHOUT], WITH: risks[WITH]}, steps, final, n_boot
-    )
+            probed[name] = gains(frame, risks[better], risks[than], steps, fold, **asked)
+    matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, **asked)
+    matched_steps = matched_auc(frame, {name: risks[name] for name in (PATH, WITHOUT, WITH)}, steps, final, **asked)
     shown = [point for point in steps if point[0]["step"] in CALIBRATED] or steps[:1]
-    curve = calibration(frame, risks[WITH], shown, n_boot=n_boot)
-    slopes = calibration_slope(frame, risks[WITH], steps, n_boot)
+    curve = calibration(frame, risks[WITH][0], shown, n_boot=n_boot)
+    slopes = calibration_slope(frame, risks[WITH], steps, **asked)
     tables = {
         "AUC at absolute steps, by what was known then": _wide(by_step, "step"),
         "Average precision at absolute steps (the base rate is the share that failed)": _wide(
@@ -226,7 +224,9 @@ def _reading(
     said.append(
         "Failing are all runs that did not succeed, of whatever kind. Later steps hold fewer and longer runs, another "
         "population than the early ones. Models are fitted on other groups than they are read on; AUCs compare runs of "
-        "one fold. Intervals resample groups and take the fitted models as given."
+        f"one fold. Figures of fitted models are means over {DEALS} deals of the groups to folds; intervals and p "
+        "resample groups and allow for models that differ in another sample. Bins of risk are of the first deal, and "
+        "their intervals take its models as given."
     )
     return tuple(said)
 
