@@ -10,6 +10,7 @@ from trajkit.detection import auc_by_fraction, auc_by_step, outcome_auc
 from trajkit.detection.evaluation import abstention, plain_scores
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, power, tokens_saved
 from trajkit.errors import InputError
+from trajkit.stats.resampling import wilson
 
 from .world import make_frame, random_walks
 
