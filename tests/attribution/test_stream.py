@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -169,3 +171,41 @@ def test_two_streams_of_one_model_take_turns(demo_vlm, demo_estimator, scene_ima
     both = [run(), run()]
     for stream in both:
         np.testing.assert_allclose([s.effects for s in stream], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["cycle", "interrupt", "leave"])
+def test_a_run_that_nobody_waits_for_hangs_nothing(case):
+    """In a process of its own: `stream_worker` says what each case is."""
+    worker = [sys.executable, "-m", "tests.attribution.stream_worker", case]
+    ended = subprocess.run(worker, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("free\n", 0), ended.stderr
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_thread_that_cannot_start_leaves_nothing_running(demo_vlm, demo_estimator, scene_image, monkeypatch, nth):
+    started = []
+
+    class Refused(threading.Thread):
+        def start(self):
+            started.append(self)
+            if len(started) == nth:
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    monkeypatch.setattr("trajkit.attribution.stream.Thread", Refused)
+    before = threading.active_count()
+    with pytest.raises(StreamError, match="could not begin: can't start new thread"):
+        tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+    assert threading.active_count() == before
+    free = []
+    other = threading.Thread(target=lambda: free.append(demo_vlm.lock.acquire(timeout=1) and demo_vlm.lock.release()))
+    other.start()
+    other.join()
+    assert free == [None]
+
+
+def test_a_run_that_waits_for_the_model_can_be_stopped(demo_vlm, demo_estimator, scene_image):
+    with demo_vlm.lock:
+        waiting = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+        waiting.close()
+        assert list(waiting) == []

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from contextlib import contextmanager
+from threading import Thread
+
 import pytest
 import torch
 
@@ -124,3 +129,170 @@ def test_an_eager_model_is_refused(random_vlm):
             pass
     finally:
         vlm.model.set_attn_implementation("sdpa")
+
+
+def after_the_prompt(vlm, prompt, change):
+    """Two passes under a tap; `change` is done to the cache between them."""
+    with torch.inference_mode(), AttentionTap(vlm, prompt.first_row):
+        cache = vlm.model(**prompt.inputs, use_cache=True).past_key_values
+        change(cache)
+        vlm.model(input_ids=prompt.inputs["input_ids"][:, -1:], past_key_values=cache)
+
+
+def test_a_cache_that_keeps_every_key_is_taken(demo_vlm, prompt):
+    after_the_prompt(demo_vlm, prompt, lambda cache: None)
+
+
+def test_a_cache_that_drops_keys_is_refused(demo_vlm, prompt):
+    n = prompt.length
+    with pytest.raises(InputError, match=rf"1 rows came with {n - 2} keys in layer 0, where {n} \+ 1"):
+        after_the_prompt(demo_vlm, prompt, lambda cache: cache.crop(-3))
+
+
+def test_a_cache_that_moves_or_rounds_keys_is_refused(demo_vlm, prompt):
+    def move(cache):
+        cache.layers[1].keys = cache.layers[1].keys.roll(1, 2)
+
+    def rounded(cache):
+        cache.layers[2].keys = cache.layers[2].keys.to(torch.bfloat16).float()
+
+    for change, layer in ((move, 1), (rounded, 2)):
+        with pytest.raises(InputError, match=f"keys of earlier rows have changed in layer {layer}"):
+            after_the_prompt(demo_vlm, prompt, change)
+
+
+def test_passes_without_a_cache_are_refused(demo_vlm, prompt):
+    with pytest.raises(InputError, match="rows came with"), AttentionTap(demo_vlm):
+        demo_vlm.model.generate(**prompt.inputs, use_cache=False, max_new_tokens=3)
+
+
+def test_a_batch_is_refused(demo_vlm, prompt):
+    inputs = {name: torch.cat([value, value]) for name, value in prompt.inputs.items()}
+    with pytest.raises(InputError, match="2 sequences at once"), torch.inference_mode(), AttentionTap(demo_vlm):
+        demo_vlm.model(**inputs)
+
+
+@contextmanager
+def on_kernel(vlm, kernel):
+    """The model on another kernel than transformers'."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register("of_a_test", kernel)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("of_a_test", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    vlm.model.set_attn_implementation({"text_config": "of_a_test"})
+    try:
+        yield
+    finally:
+        vlm.model.set_attn_implementation({"text_config": "sdpa"})
+        for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
+            type(registry)._global_mapping.pop("of_a_test")
+
+
+def attend(module, query, key, value, change):
+    """Eager attention with `change`d scores, (B, n, H, D)."""
+    group = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
+    scores = query @ key.transpose(2, 3) * module.scaling
+    later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1 + key.shape[2] - query.shape[2])
+    return (change(scores, later) @ value).transpose(1, 2), None
+
+
+def usual(scores, later):
+    return scores.masked_fill(later, float("-inf")).softmax(-1)
+
+
+def scaled(scores, later):
+    return usual(scores * 1.05, later)
+
+
+def capped(scores, later):
+    return usual(2 * torch.tanh(scores / 2), later)
+
+
+def with_sink(scores, later):
+    sink = torch.zeros_like(scores[..., :1])
+    return torch.cat([scores.masked_fill(later, float("-inf")), sink], -1).softmax(-1)[..., :-1]
+
+
+def windowed(scores, later):
+    return usual(scores, later | torch.ones_like(later).tril(scores.shape[-1] - scores.shape[-2] - 30))
+
+
+@pytest.mark.parametrize("change", [scaled, capped, with_sink, windowed])
+def test_another_attention_than_ours_is_noticed(demo_vlm, prompt, change):
+    with (
+        on_kernel(demo_vlm, lambda module, q, k, v, *args, **kwargs: attend(module, q, k, v, change)),
+        pytest.raises(InputError, match="differ from the kernel's by"),
+        torch.inference_mode(),
+        AttentionTap(demo_vlm),
+    ):
+        demo_vlm.model(**prompt.inputs)
+
+
+def test_our_own_attention_by_another_kernel_is_taken(demo_vlm, prompt):
+    with (
+        on_kernel(demo_vlm, lambda module, q, k, v, *args, **kwargs: attend(module, q, k, v, usual)),
+        torch.inference_mode(),
+        AttentionTap(demo_vlm),
+    ):
+        demo_vlm.model(**prompt.inputs)
+
+
+def test_attention_that_becomes_another_while_the_model_generates_is_noticed(demo_vlm, prompt):
+    """Passes 1, 2, 4, 8 … are looked at."""
+    looked_at = []
+
+    def from_the_third_pass_on(module, query, key, value, *args, **kwargs):
+        if module.layer_idx == 0:
+            looked_at.append(key.shape[2])
+        return attend(module, query, key, value, usual if len(looked_at) < 3 else scaled)
+
+    with (
+        on_kernel(demo_vlm, from_the_third_pass_on),
+        pytest.raises(InputError, match="differ from the kernel's by"),
+        AttentionTap(demo_vlm),
+    ):
+        demo_vlm.model.generate(**prompt.inputs, max_new_tokens=20, do_sample=False)
+    assert len(looked_at) == 4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_rounding_is_no_other_attention(random_vlm, scene_image, architecture, dtype):
+    vlm = random_vlm(architecture, dtype=dtype)
+    prompt = vlm.prepare(scene_image, QUESTION)
+    with AttentionTap(vlm) as tap:
+        vlm.model.generate(**prompt.inputs, do_sample=False, max_new_tokens=33, min_new_tokens=33)
+    assert tap.n_rows == prompt.length + 32
+
+
+def test_a_model_with_sliding_windows_is_refused(random_vlm, tmp_path):
+    from trajkit.vlm.load import load_vlm
+
+    folder = tmp_path / "windows"
+    shutil.copytree(random_vlm("qwen2_5_vl").name, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}
+    config["text_config"].pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="layer_types 'sliding_attention'"), AttentionTap(load_vlm(folder)):
+        pass
+
+
+def test_a_tap_that_cannot_restore_the_model_leaves_no_lock_and_no_kernel_behind(random_vlm, monkeypatch):
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    vlm = random_vlm()
+    before = set(ALL_ATTENTION_FUNCTIONS)
+    restore = vlm.model.set_attn_implementation
+    with pytest.raises(ZeroDivisionError), AttentionTap(vlm):
+        monkeypatch.setattr(vlm.model, "set_attn_implementation", lambda kernel: 1 // 0)
+    monkeypatch.undo()
+    restore({"text_config": "sdpa"})
+    free = []
+    other = Thread(target=lambda: free.append(vlm.lock.acquire(timeout=1)))
+    other.start()
+    other.join()
+    assert free == [True]
+    assert set(ALL_ATTENTION_FUNCTIONS) == before

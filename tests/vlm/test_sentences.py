@@ -216,6 +216,14 @@ def test_a_text_tag_is_found_behind_a_long_sentence_whatever_comes_before_it(kin
             assert ours[1] == "answer" or make is words_with_spaces
 
 
+@pytest.mark.parametrize("kind", _DECODERS, ids=lambda kind: kind[0].__name__)
+def test_tokens_without_text_between_two_words_change_no_cut(kind):
+    make, vocabulary = kind
+    tokens = [_TEXTS.index("…"), *[_TEXTS.index("")] * 60, _TEXTS.index("”"), _TEXTS.index(" cat")]
+    ours, plainly = both(make(vocabulary), tokens, None, None)
+    assert ours == plainly
+
+
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(
     before=st.lists(st.sampled_from([*_TEXTS, "1" * 30, " " * 30, ")" * 30]), max_size=12),

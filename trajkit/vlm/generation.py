@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria, StopStringCriteria
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from trajkit.errors import InputError
 from trajkit.vlm.logits import Draw, TextLogits
@@ -219,7 +219,7 @@ def generate(
 
     strings = getattr(vlm.model.generation_config, "stop_strings", None)
     try:
-        ends = [_StopStrings(vlm.tokenizer, strings)] if strings else []
+        ends = [_StopStrings(vlm.tokenizer, strings, inputs["input_ids"].shape[1])] if strings else []
         with torch.inference_mode():
             output = vlm.model.generate(
                 **inputs, **arguments, logits_processor=[TextLogits(vlm), *watching],
@@ -232,7 +232,7 @@ def generate(
             f"{vlm.name!r} cannot generate with its settings: {error} Mend its generation_config.json, or set "
             "vlm.model.generation_config."
         ) from error
-    rows = output[:, inputs["input_ids"].shape[1] :].tolist()
+    rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
     for end in ends:
         rows = [row[: end.lengths.get(i, len(row))] for i, row in enumerate(rows)]
     return [_until_end(row, vlm.end_tokens) for row in rows]
@@ -243,16 +243,20 @@ def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
 
 
 class _StopStrings(StoppingCriteria):
-    """Ends a row at a stop string. lengths: how many tokens each row that ended so has, by its number."""
+    """Ends a row at the token that completes a stop string. lengths: of the rows that ended so, by their number.
 
-    def __init__(self, tokenizer: Any, strings: str | list[str]) -> None:
-        self._found = StopStringCriteria(tokenizer, strings)
-        self._calls = 0
+    `generate`'s own criterion needs a tokenizer of particular make, and does not say at which token a row ended.
+    """
+
+    def __init__(self, tokenizer: Any, strings: str | list[str], prompt_length: int) -> None:
+        self._tokenizer, self._prompt_length = tokenizer, prompt_length
+        self._strings = [strings] if isinstance(strings, str) else list(strings)
+        self._tail = max(map(len, self._strings)) + 4  # tokens that can hold one: a character is 4 tokens at most
         self.lengths: dict[int, int] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        self._calls += 1  # one a token
-        found: Tensor = self._found(input_ids, scores)
-        for row in found.nonzero()[:, 0].tolist():
-            self.lengths.setdefault(row, self._calls)
-        return found
+        generated = input_ids[:, self._prompt_length :]
+        for row, tail in enumerate(self._tokenizer.batch_decode(generated[:, -self._tail :])):
+            if row not in self.lengths and any(string in tail for string in self._strings):
+                self.lengths[row] = generated.shape[1]
+        return torch.tensor([row in self.lengths for row in range(len(input_ids))], device=input_ids.device)

@@ -153,7 +153,7 @@ class StepSplitter:
         earlier = self._decode(self._tokens[self._anchor : cut])[self._skip :]
         context = self._decode(self._tokens[cut - _CONTEXT : cut])
         later = self._decode(self._tokens[cut - _CONTEXT :])
-        if not later.startswith(context) or earlier + later[len(context) :] != whole:
+        if not context or not later.startswith(context) or earlier + later[len(context) :] != whole:
             return
         self._settled = shortened(self._settled + earlier)
         self._anchor, self._skip = cut - _CONTEXT, len(context)
