@@ -59,7 +59,8 @@ def train_estimator(
 ) -> tuple[EffectEstimator, TrainingReport]:
     """Train an estimator for `vlm` on one generation of each item.
 
-    store: keeps measured runs, so that an interrupted training goes on. set_aside: as in `measure_runs`. fitting: as in the estimator's `fit`.
+    store: keeps measured runs, so that an interrupted training goes on. set_aside: as in `measure_runs`. fitting: as
+    in the estimator's `fit`.
     Raises InputError when there are fewer than 3 groups of runs with steps.
     """
     how = how or Measuring()

@@ -67,7 +67,7 @@ def train_estimator(
       trajkit train-estimator questions.jsonl --model Qwen/Qwen3-VL-8B-Thinking --out estimator
 
     Stop it at any moment and run it again: runs already measured are read from OUT.measured (or --work), which may be
-    removed when you are done. Lines, images and runs that cannot be used are left out, and the command then ends with 1.
+    removed when you are done. Lines, images and runs that cannot be used are left out, and the command ends with 1.
     """
     from trajkit.attribution.measure import MeasuredStore, Measuring
     from trajkit.attribution.regions import check_method
