@@ -36,7 +36,8 @@ Read = Callable[[], object]
 ITEM = Item("a", Image.new("RGB", (16, 16)), "how many?", "g")
 SETTINGS = {"ablation": "mean", "n_masks": 5}
 HOSTILE = (
-    b"[" * 100_000, b"[]", b"{}", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\0", b"\xff\xfe", b'"\x1b[2J"',
+    b"[" * 100_000, b"[]", b"{}", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\0", b"\xff\xfe",
+    b'"\x1b[2J"',
 )  # fmt: skip
 """Pieces that are put into a file, or take its place."""
 
@@ -79,7 +80,7 @@ def images(folder: Path) -> tuple[list[Path], Read]:
     for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"):
         made.append(folder / f"a.{kind}")
         open_image(png(0, (60, 60))).save(made[-1], format=kind)
-    return made, lambda: all([_opened(path) for path in made])
+    return made, lambda: all(map(_opened, made))
 
 
 def _opened(path: Path) -> bool:

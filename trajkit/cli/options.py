@@ -38,7 +38,12 @@ TemperatureOption = Annotated[
 TokensOption = Annotated[
     int | None,
     typer.Option(
-        "--max-new-tokens", metavar="N", min=1, show_default="the model's own", help="Stop a run after so many tokens."
+        "--max-new-tokens",
+        metavar="N",
+        min=1,
+        max=2**20,
+        show_default="the model's own",
+        help="Stop a run after so many tokens.",
     ),
 ]
 TracesArgument = Annotated[

@@ -42,9 +42,9 @@ def train_estimator(
     regions: Annotated[
         str, typer.Option("--regions", metavar="METHOD", help="vision, dinov3[:SOURCE], blocks or voronoi.")
     ] = "vision",
-    masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, help="Random masks a run.")] = 32,
+    masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, max=10_000, help="Random masks a run.")] = 32,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Masks at once; fewer need less memory.")
+        int, typer.Option("--batch-size", metavar="N", min=1, max=10_000, help="Masks at once; fewer need less memory.")
     ] = 64,
     work: Annotated[
         Path | None,
