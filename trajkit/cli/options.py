@@ -45,7 +45,7 @@ TokensOption = Annotated[
         show_default="the model's own",
         help="Stop a run after so many tokens.",
     ),
-]
+]  # fmt: skip
 TracesArgument = Annotated[
     Path, typer.Argument(metavar="TRACES", help="A .parquet file of runs, or a folder of them, as `collect` writes.")
 ]
