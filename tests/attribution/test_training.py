@@ -101,7 +101,7 @@ def test_other_settings_are_refused(folder, trained):
 
 def test_settings_without_any_run_are_replaced(tmp_path):
     for ablation in ("mean", "tokens"):
-        MeasuredStore(tmp_path, asdict(HOW) | {"ablation": ablation})
+        MeasuredStore(tmp_path, asdict(HOW) | {"ablation": ablation}).hold()
     assert json.loads((tmp_path / "settings.json").read_text())["ablation"] == "tokens"
 
 
@@ -126,3 +126,71 @@ def test_a_damaged_file_is_named(folder, trained, tmp_path):
 def test_too_few_groups_are_refused(demo_vlm):
     with pytest.raises(InputError, match="at least 3 images"):
         train_estimator(demo_vlm, items(2), how=HOW, sampling=Sampling(1.0, seed=0))
+
+
+def store_of(folder, ablation="mean"):
+    return MeasuredStore(folder, asdict(HOW) | {"ablation": ablation})
+
+
+def test_a_run_measured_otherwise_is_never_taken_for_one_of_these_settings(folder, trained, tmp_path):
+    item = next(iter(items(1)))
+    run = MeasuredStore(folder, asdict(HOW)).read(item)
+    late = store_of(tmp_path, "gray")  # opened while the folder was empty
+    first = store_of(tmp_path)
+    first.write(item, run)
+    with pytest.raises(InputError, match=r"\.npz holds runs measured with ablation 'mean'"):
+        late.read(item)
+    with pytest.raises(InputError, match="another process is writing to"):
+        late.write(item, run)
+    first.close()
+    with pytest.raises(InputError, match="measured with ablation 'mean', and these are to be measured with 'gray'"):
+        late.write(item, run)
+    assert json.loads((tmp_path / "settings.json").read_text())["ablation"] == "mean"
+
+
+def test_many_may_read_what_one_is_writing(folder, trained, tmp_path):
+    item = next(iter(items(1)))
+    run = MeasuredStore(folder, asdict(HOW)).read(item)
+    writer = store_of(tmp_path)
+    writer.write(item, run)
+    np.testing.assert_array_equal(store_of(tmp_path).read(item).single, run.single)
+
+
+def test_a_file_that_does_not_say_how_it_was_measured_is_not_believed(tmp_path):
+    item = next(iter(items(1)))
+    store = MeasuredStore(tmp_path, asdict(HOW))
+    np.savez_compressed(store._path(item))
+    with pytest.raises(InputError, match=r"is damaged.*remove it"):
+        store.read(item)
+
+
+def test_a_run_whose_measurements_are_no_numbers_is_named_and_the_others_go_on(demo_vlm, monkeypatch, tmp_path):
+    from trajkit.attribution import measure as module
+
+    real, bad = module.measure_effects, list(items(3))[1]
+
+    def overflow(vlm, prompt, *rest, **options):
+        effects = real(vlm, prompt, *rest, **options)
+        return effects + np.inf if prompt.question == bad.question else effects
+
+    monkeypatch.setattr(module, "measure_effects", overflow)
+    told = []
+    arguments = {"sampling": Sampling(1.0, seed=0), "store": MeasuredStore(tmp_path, asdict(HOW))}
+    runs = list(
+        measure_runs(demo_vlm, items(3), HOW, **arguments, set_aside=lambda item, why: told.append((item, why)))
+    )
+    assert len(runs) == 2
+    assert [item.id for item, _ in told] == [bad.id]
+    assert "effects hold NaN or infinite values" in str(told[0][1])
+    with pytest.raises(InputError, match=bad.id):
+        list(measure_runs(demo_vlm, items(3), HOW, **arguments))
+
+
+def test_an_estimator_with_a_number_that_is_none_never_replaces_a_good_one(trained, tmp_path):
+    from dataclasses import replace
+
+    good = trained[0]
+    good.save(tmp_path)
+    with pytest.raises(InputError, match="NaN or infinite values, so it was not saved"):
+        replace(good, arrays={name: array * np.nan for name, array in good.arrays.items()}).save(tmp_path)
+    assert LinearEstimator.load(tmp_path).digest == good.digest

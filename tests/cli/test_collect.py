@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -107,10 +111,91 @@ def test_what_is_suggested_next_can_be_run(cli, traces, tmp_path, make_trace):
     assert _next(read_traces(traces), traces) == f"trajkit fit {traces} --out detectors"
 
 
-def test_a_line_that_is_no_json_names_the_line(collect, questions, tmp_path):
+BAD_LINES = {
+    "not JSON, got '{broken'": "{broken",
+    "expected a JSON object": "[1]",
+    "nested too deeply": "[" * 100_000,
+    "4300 digits": '{"image": "scene.png", "question": "?", "target": ' + "9" * 5000 + "}",
+    "NaN is no JSON number": '{"image": "scene.png", "question": "?", "target": NaN}',
+    "1e999 is no JSON number": '{"image": "scene.png", "question": "?", "target": 1e999}',
+    "'id' must be plain text": json.dumps({"id": "a\x1b[2J", "image": "scene.png", "question": "?"}),
+    "'question' must be plain text": json.dumps({"image": "scene.png", "question": "half \ud800"}),
+    "'target' must be plain text": json.dumps({"image": "scene.png", "question": "?", "target": "\0"}),
+    "'image' must be plain text": json.dumps({"image": "scene\0.png", "question": "?"}),
+    "stands for an image": json.dumps({"image": "scene.png", "question": "is <|image_pad|> red?"}),
+    "pipe cannot be read (it is a folder, pipe or device)": json.dumps({"image": "pipe", "question": "?"}),
+    "/dev/zero cannot be read (it is a folder, pipe or device)": json.dumps({"image": "/dev/zero", "question": "?"}),
+    "folder cannot be read (it is a folder, pipe or device)": json.dumps({"image": "folder", "question": "?"}),
+    "MB are the most": json.dumps({"image": "huge.png", "question": "?"}),
+    "already that of line": json.dumps({"id": "q0", "image": "scene.png", "question": "another?"}),
+}
+"""What is told → the line."""
+
+
+def spoiled(path, folder):
+    """The questions with every bad line among them."""
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    with open(folder / "huge.png", "wb") as file:
+        file.truncate(2**31)
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first, *BAD_LINES.values(), *rest]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("command", ["collect", "train-estimator", "evaluate"])
+def test_no_bad_line_blocks_the_others(cli, questions, tmp_path, model_and_estimator, command):
+    """One policy in every command that reads questions."""
+    path = questions(4)
+    groups = [json.loads(line) | {"group_id": f"g{i}"} for i, line in enumerate(path.read_text().splitlines())]
+    path.write_text("\n".join(map(json.dumps, groups)))
+    model, estimator = model_and_estimator[:2], model_and_estimator[2:]
+    more = {
+        "collect": ["--out", tmp_path / "out", "--samples", "1", *estimator],
+        "train-estimator": ["--out", tmp_path / "out", "--masks", "8", "--kind", "linear"],
+        "evaluate": ["--out", tmp_path / "out", "--masks", "8", *estimator],
+    }[command]
+    result = cli(command, spoiled(path, tmp_path), *model, *more, "--max-new-tokens", "40")
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    for told in BAD_LINES:
+        assert told in result.err
+    assert f"{len(BAD_LINES)} of {len(BAD_LINES) + 4} questions could not be used" in result.err
+    assert (tmp_path / "out").exists()
+    if command == "collect":
+        assert "4 runs of 4 questions" in result.out
+
+
+def test_a_file_with_no_line_that_can_be_used_is_an_error(collect, questions, tmp_path):
     path = questions(1)
-    path.write_text(path.read_text() + "{broken\n")
-    collect(path, "--out", tmp_path / "traces").assert_one_line_error("line 2", "not JSON")
+    path.write_text("{broken\n[1]\n")
+    result = collect(path, "--out", tmp_path / "traces")
+    assert result.code == 1
+    assert "line 1: not JSON" in result.err
+    assert "holds no line that can be used (2 of 2 are bad)" in result.err.splitlines()[-1]
+    assert not (tmp_path / "traces").exists()
+
+
+@pytest.mark.parametrize(("key", "value"), [("question", "is there a blue 0?"), ("target", "yes")])
+def test_an_edited_question_under_the_same_id_is_told_apart(collect, questions, tmp_path, key, value):
+    path = questions(2)
+    assert collect(path, "--out", tmp_path / "traces", "--samples", "1").code == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(map(json.dumps, [rows[0] | {key: value}, rows[1]])))
+    result = collect(path, "--out", tmp_path / "traces", "--samples", "1")
+    assert result.code == 1
+    assert f"holds runs of id 'q0' with another {key}" in result.err
+    assert "give the edited question an id of its own" in result.err
+
+
+def test_spellings_of_one_image_are_one_group(collect, questions, tmp_path):
+    path = questions(1)
+    row = {"question": "is there a red 1?", "target": "no"}
+    (tmp_path / "x").mkdir()
+    names = ["scene.png", "./scene.png", f"{tmp_path}/scene.png", "x/../scene.png"]
+    path.write_text("\n".join(json.dumps(row | {"image": name}) for name in names))
+    assert collect(path, "--out", tmp_path / "traces", "--samples", "1").code == 0
+    assert read_traces(tmp_path / "traces").column("group_id") == ["scene.png"] * 4
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing_written(collect, questions, tmp_path, monkeypatch):
@@ -147,3 +232,51 @@ def test_ctrl_c_keeps_what_was_collected_and_says_how_to_go_on(collect, question
     assert "Traceback" not in result.err
     monkeypatch.undo()
     assert "(2 new)" in collect(questions(4), "--out", tmp_path / "traces", "--samples", "1").out
+
+
+SLOW = """
+import sys, time
+from trajkit.cli import collect
+runs = collect._runs
+def slow(vlm, estimator, question, *rest):
+    if question.id == "q3":
+        print("generating", flush=True)
+        time.sleep(600)
+    yield from runs(vlm, estimator, question, *rest)
+collect._runs = slow
+from trajkit.cli.main import main
+main(sys.argv[1:])
+"""
+"""The command with a model that takes ten minutes for the fourth run."""
+
+
+@pytest.fixture
+def slow(questions, model_and_estimator, tmp_path):
+    """`trajkit collect` in a process of its own, while a long generation is running."""
+    command = ["collect", questions(5), "--out", tmp_path / "traces", "--samples", "1", "--max-new-tokens", "40"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *map(str, command), *model_and_estimator],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "generating\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_no_finished_run_is_more_than_5_seconds_from_the_disk_while_a_model_generates(slow, tmp_path):
+    time.sleep(5)
+    slow.kill()
+    slow.wait()
+    assert sorted(read_traces(tmp_path / "traces").ids) == ["q0-0", "q1-0", "q2-0"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_keeps_what_was_collected_and_says_so(slow, tmp_path, number, code):
+    slow.send_signal(number)
+    _, err = slow.communicate(timeout=20)
+    assert slow.returncode == code
+    assert err.splitlines()[-1].startswith("trajkit: stopped; 3 runs are safe in ")
+    assert "Traceback" not in err
+    assert sorted(read_traces(tmp_path / "traces").ids) == ["q0-0", "q1-0", "q2-0"]

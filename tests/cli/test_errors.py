@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -175,3 +176,41 @@ def test_ctrl_c_is_one_line(cli, traces, monkeypatch):
     result = cli("analyze", traces)
     result.assert_one_line_error("stopped")
     assert result.code == 130
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_stops_every_command_in_one_line(cli, traces, monkeypatch, name, code):
+    monkeypatch.setattr("trajkit.traces.store.read_traces", lambda *_: signal.raise_signal(getattr(signal, name)))
+    before = signal.getsignal(getattr(signal, name))
+    result = cli("analyze", traces)
+    result.assert_one_line_error("stopped")
+    assert result.code == code
+    assert signal.getsignal(getattr(signal, name)) == before
+
+
+def test_a_second_signal_stops_at_once():
+    script = (
+        "import os, signal, time\nfrom trajkit.cli import main\n"
+        "def busy(arguments):\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
+        "    finally:\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
+        "main._run = busy\nmain.main([])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    script = (
+        "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom trajkit.cli import main\n"
+        "main._run = lambda arguments: os.kill(os.getpid(), signal.SIGHUP) or 0\nmain.main([])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=30).returncode == 0
+
+
+def test_no_memory_left_is_one_line(cli, traces, monkeypatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr("trajkit.traces.store.read_traces", full)
+    cli("analyze", traces).assert_one_line_error("not enough memory")

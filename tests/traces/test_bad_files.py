@@ -205,3 +205,63 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path, changes: dict[str
     with pytest.raises(InputError, match=message):
         write_traces([make_trace(0, **changes)], tmp_path / "runs.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"success": False}, "success False contradicts outcome 'success'"),
+        ({"outcome": "hallucination"}, "success True contradicts outcome 'hallucination'"),
+        ({"meta": "[" * 100_000}, "meta must be a JSON object.*nested too deeply"),
+        ({"meta": '{"x": NaN}'}, "meta must be a JSON object.*NaN is no JSON number"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused_by_name(
+    good: Path, change: dict[str, Any], message: str
+) -> None:
+    back = read_traces(rewrite(good, lambda rows: rows[0].update(change)))
+    with pytest.raises(TraceFormatError, match=rf"runs\.parquet: run 'run-0000': .*{message}"):
+        back[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"token_start": 9, "token_end": 8}, r"tokens must be \[start, end\) .* got \[9, 8\)"),
+        ({"token_start": -1}, r"tokens must be"),
+        ({"logprob": float("nan")}, "logprob must be a number of at most 0, got nan"),
+        ({"logprob": 0.5}, "logprob must be a number of at most 0, got 0.5"),
+        ({"logprob": float("-inf")}, "logprob must be"),
+        ({"entropy": float("nan")}, "entropy must be a number of at least 0, got nan"),
+        ({"entropy": -1.0}, "entropy must be"),
+        ({"seconds": float("inf")}, "seconds must be a number of at least 0, got inf"),
+    ],
+)
+def test_a_step_that_cannot_be_is_refused_by_name(good: Path, change: dict[str, Any], message: str) -> None:
+    back = read_traces(rewrite(good, lambda rows: rows[0]["steps"][1].update(change)))
+    with pytest.raises(TraceFormatError, match=rf"run 'run-0000', step 2: {message}"):
+        back[0]
+
+
+def test_rounding_in_half_precision_is_no_contradiction(good: Path) -> None:
+    change = {"logprob": 1e-4, "entropy": -1e-4}
+    assert read_traces(rewrite(good, lambda rows: rows[0]["steps"][1].update(change)))[0].steps[1].logprob == 1e-4
+
+
+def test_a_damaged_footer_never_reads_as_fewer_runs(tmp_path: Path) -> None:
+    """Bytes of the footer, which Parquet gives no checksum, set to other values."""
+    path = write_traces([make_trace(i) for i in range(3)], tmp_path / "runs.parquet")
+    data, footer = path.read_bytes(), pq.ParquetFile(path).metadata.serialized_size
+    rng = np.random.default_rng(0)
+    for at in rng.choice(np.arange(len(data) - footer - 8, len(data) - 8), 250, replace=False):
+        for value in (0, data[at] ^ 1 << int(rng.integers(8))):
+            path.write_bytes(data[:at] + bytes([value]) + data[at + 1 :])
+            try:
+                back = read_traces(path)
+            except TraceFormatError:
+                continue
+            assert len(back) == 3, f"byte {at} set to {value}"
+
+
+def test_a_file_without_runs_is_read_as_such(tmp_path: Path) -> None:
+    assert len(read_traces(write_traces([], tmp_path / "runs.parquet"))) == 0

@@ -15,9 +15,15 @@ from trajkit.trajectory.features import FEATURE_NAMES, PrefixFeatures
 
 from .factory import make_trace
 
+KNOWN = ((True, "success"), (None, "unknown"), (False, "unknown"))
+
 
 def test_each_thinking_step_is_a_row_and_the_answer_is_none() -> None:
-    runs = [make_trace(0), make_trace(1, success=None, outcome="unknown"), make_trace(2, success=False)]
+    runs = [
+        make_trace(0),
+        make_trace(1, success=None, outcome="unknown"),
+        make_trace(2, success=False, outcome="unknown"),
+    ]
     frame = features(runs)
     assert list(frame.columns) == [*RUN_COLUMNS, *FEATURE_NAMES]
     assert list(frame["transcript_id"]) == ["run-0000"] * 2 + ["run-0001"] * 3 + ["run-0002"] * 4

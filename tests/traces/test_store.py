@@ -26,8 +26,9 @@ small = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 texts = st.text(max_size=12)
 floats = st.floats(allow_nan=True, allow_infinity=False)
 steps = st.builds(
-    Step, texts, st.sampled_from(["thinking", "answer"]), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1),
-    floats.filter(lambda x: x == x), floats.filter(lambda x: x == x), st.floats(0, 1e6),
+    lambda text, kind, start, length, *rest: Step(text, kind, start, start + length, *rest),
+    texts, st.sampled_from(["thinking", "answer"]), st.integers(0, 2**30), st.integers(0, 2**30 - 1),
+    st.floats(max_value=0, allow_infinity=False), st.floats(min_value=0, allow_infinity=False), st.floats(0, 1e6),
 )  # fmt: skip
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda x: st.lists(x, max_size=3))
 
@@ -38,6 +39,7 @@ def any_trace(draw: st.DrawFn) -> Trace:
     the_steps = tuple(draw(st.lists(steps, max_size=4)))
     shape = draw(st.sampled_from([(0, 0), (1, 1), (3, 5)]))
     high = max(k, 1) if draw(st.booleans()) or k else 60_000
+    outcome = draw(st.sampled_from(OUTCOMES))
     return Trace(
         transcript_id=draw(st.text(min_size=1, max_size=12)),
         model=draw(texts),
@@ -51,10 +53,10 @@ def any_trace(draw: st.DrawFn) -> Trace:
         task_id=draw(texts),
         task_repeat=draw(st.integers(0, 2**40)),
         score=draw(st.none() | floats),
-        success=draw(st.none() | st.booleans()),
+        success=draw(st.none() | (st.booleans() if outcome == "unknown" else st.just(outcome == "success"))),
         answer=draw(texts),
         target=draw(texts),
-        outcome=draw(st.sampled_from(OUTCOMES)),
+        outcome=outcome,
         image=draw(st.none() | st.binary(max_size=20)),
         meta=draw(st.dictionaries(texts, json_values, max_size=3)),
     )

@@ -221,3 +221,34 @@ def test_a_path_that_cannot_be_a_folder_or_file_is_named(tmp_path: Path) -> None
         write_traces([make_trace()], tmp_path / "file" / "runs.parquet")
     with pytest.raises(InputError, match="is a folder; expected the name of a file"):
         write_traces([make_trace()], tmp_path / "folder.parquet")
+
+
+def test_a_part_is_written_again_until_it_is_full_so_that_flushing_often_makes_no_more_files(tmp_path: Path) -> None:
+    with TraceWriter(tmp_path, part_size=3) as writer:
+        for i in range(5):
+            writer.add(make_trace(i))
+            writer.flush()
+            assert read_traces(tmp_path).ids == [f"run-{j:04d}" for j in range(i + 1)]
+    assert visible(tmp_path) == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_what_waits_is_written_in_time_without_another_run(tmp_path: Path) -> None:
+    with TraceWriter(tmp_path, flush_seconds=0.2) as writer:
+        writer.add(make_trace(0))
+        began = time.monotonic()
+        while not visible(tmp_path) and time.monotonic() - began < 5:
+            time.sleep(0.02)
+        assert read_traces(tmp_path).ids == ["run-0000"]
+        writer.add(make_trace(1))
+    assert read_traces(tmp_path).ids == ["run-0000", "run-0001"]
+
+
+def test_a_full_disk_met_by_the_clock_is_told_by_the_next_run_and_loses_none(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, TraceWriter(tmp_path, flush_seconds=0.05) as writer:
+        fill_disk(patch, 100)
+        writer.add(make_trace(0))
+        time.sleep(0.5)
+        with pytest.raises(InputError, match="No space left on device"):
+            writer.add(make_trace(1))
+        patch.undo()
+    assert read_traces(tmp_path).ids == ["run-0000", "run-0001"]

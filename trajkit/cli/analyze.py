@@ -44,7 +44,7 @@ def analyze(
     ] = None,
     n_boot: Annotated[
         int | None,
-        typer.Option("--boot", metavar="N", min=100, show_default="1000",
+        typer.Option("--boot", metavar="N", min=100, max=100_000, show_default="1000",
                      help="Draws of groups behind each interval of --report."),
     ] = None,
 ) -> None:  # fmt: skip

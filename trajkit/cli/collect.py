@@ -34,7 +34,9 @@ def collect(
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
-    samples: Annotated[int, typer.Option("--samples", metavar="N", min=1, help="Runs of each question.")] = 4,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=1, max=10_000, help="Runs of each question.")
+    ] = 4,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
     seed: SeedOption = 0,

@@ -32,9 +32,11 @@ def evaluate(
         str, typer.Option("--methods", metavar="quick|all", help="all: also gradients, AttnLRP, TAM, ContextCite.")
     ] = "quick",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Also write the table there.")] = None,
-    masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, help="Random masks a run, for LDS.")] = 32,
+    masks: Annotated[
+        int, typer.Option("--masks", metavar="N", min=8, max=10_000, help="Random masks a run, for LDS.")
+    ] = 32,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Masks at once; fewer need less memory.")
+        int, typer.Option("--batch-size", metavar="N", min=1, max=10_000, help="Masks at once; fewer need less memory.")
     ] = 64,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,

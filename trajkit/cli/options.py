@@ -38,9 +38,14 @@ TemperatureOption = Annotated[
 TokensOption = Annotated[
     int | None,
     typer.Option(
-        "--max-new-tokens", metavar="N", min=1, show_default="the model's own", help="Stop a run after so many tokens."
+        "--max-new-tokens",
+        metavar="N",
+        min=1,
+        max=2**20,
+        show_default="the model's own",
+        help="Stop a run after so many tokens.",
     ),
-]
+]  # fmt: skip
 TracesArgument = Annotated[
     Path, typer.Argument(metavar="TRACES", help="A .parquet file of runs, or a folder of them, as `collect` writes.")
 ]

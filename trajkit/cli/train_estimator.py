@@ -42,9 +42,9 @@ def train_estimator(
     regions: Annotated[
         str, typer.Option("--regions", metavar="METHOD", help="vision, dinov3[:SOURCE], blocks or voronoi.")
     ] = "vision",
-    masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, help="Random masks a run.")] = 32,
+    masks: Annotated[int, typer.Option("--masks", metavar="N", min=8, max=10_000, help="Random masks a run.")] = 32,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Masks at once; fewer need less memory.")
+        int, typer.Option("--batch-size", metavar="N", min=1, max=10_000, help="Masks at once; fewer need less memory.")
     ] = 64,
     work: Annotated[
         Path | None,
@@ -67,7 +67,7 @@ def train_estimator(
       trajkit train-estimator questions.jsonl --model Qwen/Qwen3-VL-8B-Thinking --out estimator
 
     Stop it at any moment and run it again: runs already measured are read from OUT.measured (or --work), which may be
-    removed when you are done. Lines, images and runs that cannot be used are left out, and the command then ends with 1.
+    removed when you are done. Lines, images and runs that cannot be used are left out, and the command ends with 1.
     """
     from trajkit.attribution.measure import MeasuredStore, Measuring
     from trajkit.attribution.regions import check_method

@@ -21,6 +21,8 @@ REST = tuple(name for name in SCHEMA.names if name not in ("effects", "hidden", 
 
 _INDEX = ("transcript_id", "image_sha256", "n_steps", "n_regions", "effects")
 _AGAIN = "Write it again, or move it away."
+_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError, MemoryError)
+"""What pyarrow raises on a damaged file."""
 
 
 class TraceFile:
@@ -30,7 +32,7 @@ class TraceFile:
         self.path = path
         try:
             self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             raise TraceFormatError(f"{path}: not a Parquet file, or cut short ({_line(error)}). {_AGAIN}") from error
         self._check_rows()
         check_schema(self._parquet.schema_arrow, path)
@@ -54,10 +56,11 @@ class TraceFile:
 
     def _read(self, columns: Sequence[str], group: int | None = None) -> pa.Table:
         try:
-            if group is None:
-                return self._parquet.read(list(columns))
-            return self._parquet.read_row_group(group, list(columns))
-        except (pa.ArrowException, OSError) as error:
+            wanted = list(columns)
+            table = self._parquet.read(wanted) if group is None else self._parquet.read_row_group(group, wanted)
+            table.validate(full=True)
+            return table
+        except _DAMAGE as error:
             raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
 
     def read_ids(self) -> list[str]:

@@ -32,8 +32,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 def open_image(source: str | Path | bytes) -> Image.Image:
     """The image of a file, or of encoded bytes, as RGB: EXIF rotation applied, transparency laid on white.
 
-    Raises InputError when there is no such file, it is a folder, pipe or device, it is not one of FORMATS or is damaged,
-    a side is shorter than MIN_SIDE, or it has more than MAX_PIXELS or MAX_BYTES.
+    Raises InputError when there is no such file, it is a folder, pipe or device, not one of FORMATS or damaged, a side
+    is shorter than MIN_SIDE, or it has more than MAX_PIXELS or MAX_BYTES.
     """
     from PIL import Image
 

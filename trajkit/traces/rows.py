@@ -81,7 +81,7 @@ def decode_trace(
         raise TraceFormatError(f"{where}: meta must be a JSON object, got {row['meta'][:60]!r} ({error}).") from error
     if not isinstance(meta, dict):
         raise TraceFormatError(f"{where}: meta must be a JSON object, got {row['meta'][:60]!r}.")
-    parts = {
+    parts: dict[str, Any] = {
         "steps": tuple(_step(step, where) for step in row["steps"]),
         "effects": effects.reshape(row["n_steps"], row["n_regions"]),  # (T, K)
         "regions": decode_labels(row["regions"], row["n_regions"], where),

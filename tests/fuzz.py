@@ -1,0 +1,200 @@
+"""Damage every file that trajkit reads, and see that it is read as it was or refused in words.
+
+    python -m tests.fuzz --minutes 30 [--seed 1] [--only traces]
+
+Prints each input that ends otherwise, kept below --keep. `tests/test_fuzz.py` runs a small seeded part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.traces.factory import make_trace, png
+from trajkit.attribution.collect import Item
+from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.measure import MeasuredRun, MeasuredStore
+from trajkit.demo import paths
+from trajkit.detection.store import load_detectors
+from trajkit.errors import TrajkitError
+from trajkit.traces.images import open_image
+from trajkit.traces.questions import read_questions
+from trajkit.traces.store import read_traces, write_traces
+
+Read = Callable[[], object]
+"""Reads what was made; false where nothing was found in it."""
+
+ITEM = Item("a", Image.new("RGB", (16, 16)), "how many?", "g")
+SETTINGS = {"ablation": "mean", "n_masks": 5}
+HOSTILE = (
+    b"[" * 100_000, b"[]", b"{}", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\0", b"\xff\xfe",
+    b'"\x1b[2J"',
+)  # fmt: skip
+"""Pieces that are put into a file, or take its place."""
+
+
+def traces(folder: Path) -> tuple[list[Path], Read]:
+    path = write_traces([make_trace(i) for i in range(5)], folder / "runs.parquet")
+    return [path], lambda: len(list(read_traces(path))) == 5
+
+
+def questions(folder: Path) -> tuple[list[Path], Read]:
+    path = folder / "questions.jsonl"
+    row = {"image": "a.png", "question": "how many?", "target": 2, "group_id": "g"}
+    path.write_text("".join(json.dumps(row | {"id": i}) + "\n" for i in range(5)))
+    bad: list[int] = []
+    return [path], lambda: read_questions(path, None, lambda number, error: bad.append(number))
+
+
+def estimator(folder: Path) -> tuple[list[Path], Read]:
+    shutil.copytree(paths.ESTIMATOR, folder, dirs_exist_ok=True)
+    return sorted(folder.iterdir()), lambda: EffectEstimator.load(folder).arrays
+
+
+def detectors(folder: Path) -> tuple[list[Path], Read]:
+    shutil.copytree(paths.DETECTORS, folder, dirs_exist_ok=True)
+    return sorted(folder.iterdir()), lambda: load_detectors(folder)
+
+
+def measured(folder: Path) -> tuple[list[Path], Read]:
+    run = MeasuredRun(
+        "g", "", np.ones((2, 3, 4), np.float32), np.ones((5, 3), bool), np.ones((5, 2)), np.ones((3, 2)), np.arange(7)
+    )
+    store = MeasuredStore(folder, SETTINGS)
+    store.write(ITEM, run)
+    store.close()
+    return sorted(folder.glob("*.*")), lambda: MeasuredStore(folder, SETTINGS).read(ITEM)
+
+
+def images(folder: Path) -> tuple[list[Path], Read]:
+    made = []
+    for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff"):
+        made.append(folder / f"a.{kind}")
+        open_image(png(0, (60, 60))).save(made[-1], format=kind)
+    return made, lambda: all(map(_opened, made))
+
+
+def _opened(path: Path) -> bool:
+    try:
+        return open_image(path).mode == "RGB"
+    except TrajkitError:
+        return True
+
+
+def checkpoint(folder: Path) -> tuple[list[Path], Read]:
+    from transformers.utils import logging
+
+    from trajkit.vlm.load import load_vlm
+
+    logging.set_verbosity_error()
+    shutil.copytree(paths.MODEL, folder, dirs_exist_ok=True)
+    small = [path for path in sorted(folder.iterdir()) if path.name != "model.safetensors"]
+    return small, lambda: load_vlm(folder, device="cpu").prepare(open_image(png(0, (128, 128))), "is there a red 7?")
+
+
+FORMATS: dict[str, Callable[[Path], tuple[list[Path], Read]]] = {
+    "traces": traces, "questions": questions, "estimator": estimator, "detectors": detectors, "measured": measured,
+    "images": images, "checkpoint": checkpoint,
+}  # fmt: skip
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """`data` with bits flipped, bytes set, a piece cut out, doubled, swapped or put in, its end cut off, or all of it
+    something else."""
+    at, until = sorted(rng.integers(0, len(data) + 1, 2).tolist())
+    near = min(at + int(rng.integers(1, 9)), len(data))
+    piece = HOSTILE[int(rng.integers(len(HOSTILE)))]
+    kind = int(rng.integers(9))
+    if kind == 0 and data:
+        changed = bytearray(data)
+        for place in rng.integers(0, len(data), int(rng.integers(1, 6))):
+            changed[place] ^= 1 << int(rng.integers(8))
+        return bytes(changed)
+    return [
+        data[:at] + rng.bytes(near - at) + data[near:],
+        data[:at],
+        data[:at] + data[until:],
+        data[:near] + data[at:],
+        data[:at] + piece + data[near:],
+        data[:at] + bytes(near - at) + data[near:],
+        piece,
+        _other_json(data, rng),
+        data[:at] + data[at:near][::-1] + data[near:],
+    ][kind]
+
+
+def _other_json(data: bytes, rng: np.random.Generator) -> bytes:
+    """JSON with one value of another kind; other data with its last bytes gone."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return data[: -int(rng.integers(1, 20))]
+    parent, key = None, None
+    node: Any = value
+    while isinstance(node, dict | list) and node and (parent is None or rng.random() < 0.8):
+        keys = list(node) if isinstance(node, dict) else range(len(node))
+        parent, key = node, keys[int(rng.integers(len(keys)))]
+        node = parent[key]
+    other: list[Any] = [None, [], {}, "", "x", -1, 0, 1e300, 10**30, True, [1, "a"], {"a": []}, float("nan")]
+    chosen = other[int(rng.integers(len(other)))]
+    if parent is None:
+        return json.dumps(chosen).encode()
+    parent[key] = chosen
+    return json.dumps(value).encode()
+
+
+def attack(name: str, rng: np.random.Generator, folder: Path) -> str | None:
+    """Damage one file of a format; what went wrong, or None."""
+    whole = folder / "whole"
+    if not whole.exists():
+        whole.mkdir(parents=True)
+    made, read = FORMATS[name](whole)
+    path = made[int(rng.integers(len(made)))]
+    data = path.read_bytes()
+    path.write_bytes(damaged(data, rng))
+    try:
+        return None if read() else f"{path.name}: nothing was found, and nothing said"
+    except TrajkitError as error:
+        return None if str(error).strip() else f"{path.name}: refused without a word"
+    except BaseException as error:
+        return f"{path.name}: {type(error).__name__}: {str(error)[:200]}"
+    finally:
+        shutil.copyfile(path, folder / "last")
+        path.write_bytes(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=FORMATS, action="append")
+    parser.add_argument("--keep", type=Path, default=Path("runs/fuzz"))
+    chosen = parser.parse_args()
+    rng = np.random.default_rng(chosen.seed)
+    names = chosen.only or list(FORMATS)
+    until, counts, faults = time.monotonic() + 60 * chosen.minutes, dict.fromkeys(names, 0), 0
+    with tempfile.TemporaryDirectory() as work:
+        while time.monotonic() < until:
+            for name in names:
+                counts[name] += 1
+                fault = attack(name, rng, Path(work) / name)
+                if fault:
+                    faults += 1
+                    chosen.keep.mkdir(parents=True, exist_ok=True)
+                    kept = chosen.keep / f"{name}-{chosen.seed}-{counts[name]}"
+                    shutil.copyfile(Path(work) / name / "last", kept)
+                    print(f"{name} {fault} ({kept})", flush=True)
+    print(f"{counts}: {faults} faults")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""A kill, a failing disk or no memory at any step of writing leaves the old content or the new, whole; nothing that was
+finished is lost; and the same command goes on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.faults import broken_disk, full_disk, kill, no_memory, run_with_fault
+from tests.traces.factory import make_trace
+from trajkit.attribution.collect import Item
+from trajkit.attribution.estimator import Binding
+from trajkit.attribution.linear import LinearEstimator
+from trajkit.attribution.measure import MeasuredRun, MeasuredStore
+from trajkit.cli import evaluate
+from trajkit.errors import TrajkitError
+from trajkit.studies.study import Study
+from trajkit.studies.write import write_studies
+from trajkit.traces.store import read_traces, write_traces
+from trajkit.traces.writer import TraceWriter
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is written. old, new: write one content or the other. read: what a reader finds."""
+
+    old: Callable[[Path], object]
+    new: Callable[[Path], object]
+    read: Callable[[Path], object]
+
+
+def estimator(value: float) -> Callable[[Path], object]:
+    binding = Binding("0" * 16, "toy", None, "vision", "sum", "mean")
+    made = LinearEstimator({"weights": np.full(4, value, np.float32)}, binding, {"value": value})
+    return lambda folder: made.save(folder / "estimator")
+
+
+def read_estimator(folder: Path) -> object:
+    found = LinearEstimator.load(folder / "estimator")
+    return float(found.arrays["weights"][0]), found.card["value"]
+
+
+def studies(value: str) -> Callable[[Path], object]:
+    table = pd.DataFrame({"a": [value]})
+    made = [
+        Study(name, name.title(), f"What of {value}?", {"table": table}, {value: f"<svg>{value}</svg>"}, (value,))
+        for name in ("first", "second")
+    ]
+    return lambda folder: write_studies(made, folder / "out", "md", value, value, {}, {})
+
+
+def read_studies(folder: Path) -> object:
+    """The words of all files: one kind of them, where nothing is mixed."""
+    pages = [path.read_text() for path in sorted((folder / "out").glob("*.*")) if path.name != "how_to_read.md"]
+    return len(pages), {word for page in pages for word in ("before", "after") if word in page}
+
+
+def table(value: int) -> Callable[[Path], object]:
+    return lambda folder: evaluate._write([pd.DataFrame({"value": [value] * 50})], folder / "table.csv")
+
+
+def traces_file(n: int) -> Callable[[Path], object]:
+    return lambda folder: write_traces([make_trace(i) for i in range(n)], folder / "runs.parquet")
+
+
+WHOLE = {
+    "estimator": Case(estimator(1.0), estimator(2.0), read_estimator),
+    "studies": Case(studies("before"), studies("after"), read_studies),
+    "table": Case(table(1), table(2), lambda folder: (folder / "table.csv").read_bytes()),
+    "traces": Case(traces_file(2), traces_file(5), lambda folder: read_traces(folder / "runs.parquet").ids),
+}
+
+
+def tidy(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".old"))]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("act", [kill, full_disk, broken_disk, no_memory])
+def test_a_fault_at_any_step_leaves_the_old_content_or_the_new(tmp_path, name, act):
+    case = WHOLE[name]
+    found: list[object] = []
+    for make in (case.old, case.new):
+        make(tmp_path / "reference")
+        found.append(case.read(tmp_path / "reference"))
+    (tmp_path / "count").mkdir()
+    case.old(tmp_path / "count")
+    steps = run_with_fault(lambda: case.new(tmp_path / "count"), 0, no_memory)
+    assert steps >= 5
+    for n in range(1, steps + 1):
+        folder = tmp_path / str(n)
+        case.old(folder)
+        with contextlib.suppress(TrajkitError, MemoryError):
+            run_with_fault(lambda folder=folder: case.new(folder), n, act)
+        assert case.read(folder) in found, f"step {n}"
+        case.new(folder)
+        assert case.read(folder) == found[1], f"step {n}"
+        assert not tidy(folder), f"step {n}"
+
+
+@pytest.mark.parametrize("act", [kill, full_disk, broken_disk, no_memory])
+def test_a_fault_at_any_step_of_a_collection_loses_no_run_that_was_written(tmp_path, act):
+    def collect(folder: Path) -> None:
+        with TraceWriter(folder, part_size=2) as writer:
+            for i in range(3):
+                if make_trace(i).transcript_id not in writer.ids:
+                    writer.add(make_trace(i))
+
+    steps = run_with_fault(lambda: collect(tmp_path / "count"), 0, no_memory)
+    before: list[str] = []
+    for n in range(1, steps + 1):
+        folder = tmp_path / str(n)
+        with contextlib.suppress(TrajkitError, MemoryError):
+            run_with_fault(lambda folder=folder: collect(folder), n, act)
+        kept = read_traces(folder).ids if any(folder.glob("*.parquet")) else []
+        assert kept == [f"run-{i:04d}" for i in range(len(kept))]
+        if act is kill:
+            assert len(kept) >= len(before)  # a later kill finds no fewer on the disk
+            before = kept
+        collect(folder)
+        assert read_traces(folder).ids == [f"run-{i:04d}" for i in range(3)]
+        assert not tidy(folder)
+
+
+@pytest.mark.parametrize("act", [kill, full_disk, broken_disk, no_memory])
+def test_a_fault_at_any_step_of_measuring_leaves_each_run_whole_or_to_be_measured(tmp_path, act):
+    run = MeasuredRun(
+        "g", "", np.ones((2, 3, 4), np.float32), np.ones((5, 3), bool), np.ones((5, 2)), np.ones((3, 2)), np.arange(7)
+    )
+    image = Image.new("RGB", (16, 16))
+    items = [Item(str(i), image, "how many?", "g") for i in range(2)]
+
+    def measure(folder: Path) -> None:
+        store = MeasuredStore(folder, {"ablation": "mean"})
+        for i, item in enumerate(items):
+            if not store.has(item):
+                store.write(item, replace(run, seconds=float(i)))
+        store.close()
+
+    steps = run_with_fault(lambda: measure(tmp_path / "count"), 0, no_memory)
+    for n in range(1, steps + 1):
+        folder = tmp_path / str(n)
+        with contextlib.suppress(TrajkitError, MemoryError):
+            run_with_fault(lambda folder=folder: measure(folder), n, act)
+        store = MeasuredStore(folder, {"ablation": "mean"})
+        for i, item in enumerate(items):
+            assert not store.has(item) or store.read(item).seconds == i
+        measure(folder)
+        assert [store.read(item).seconds for item in items] == [0, 1]
+        assert not tidy(folder)
