@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from trajkit.attribution.evaluation import Scored, faithfulness_table, paired, score_measured
+from trajkit.attribution.evaluation import Scored, score_measured
+from trajkit.attribution.figures import faithfulness_table, paired
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.attribution.network import N_FACTS, expand, floor_of
 from trajkit.demo import paths
@@ -45,11 +46,16 @@ class Subject:
         return Measuring(bound.pooling, bound.ablation, bound.region_method)
 
 
-def arguments(doc: str | None, out: str, argv: list[str] | None, **counts: tuple[int, str]) -> argparse.Namespace:
-    """--models, --boot and --out, and an integer option for each of `counts` (name → default, help)."""
+def arguments(
+    doc: str | None, out: str, argv: list[str] | None, *flags: tuple[str, str], **counts: tuple[int, str]
+) -> argparse.Namespace:
+    """--models, --boot and --out, a switch for each of `flags` (name, help), and an integer option for each of `counts`
+    (name → default, help)."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, text) in counts.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=text)
+    for name, text in flags:
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--models", nargs="+", default=list(paths.MODELS), choices=paths.MODELS)
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path(out))

@@ -77,6 +77,15 @@ class MeasuredRun:
     tokens: NDArray[np.int64]
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raises InputError when measurements are not finite."""
+        for name in ("features", "effects", "single"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(
+                    f"{name} of a run of group {self.group_id!r} hold NaN or infinite values, as when float16 "
+                    "overflows: load the model with dtype=torch.bfloat16 or torch.float32, or leave this question out."
+                )
+
     def examples(self) -> list[StepExample]:
         """One training example a step."""
         return [
@@ -101,7 +110,8 @@ def generations(
 def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size: int = 64) -> MeasuredRun:
     """Measure one generation: one teacher-forced pass for each mask and each region, `batch_size` at a time.
 
-    The masks are seeded by `seed` and the item's id.
+    The masks are seeded by `seed` and the item's id. Raises InputError, naming the item, when what was measured is not
+    finite.
     """
     k = run.regions.k
     masks = random_masks(np.random.default_rng([seed, *run.item.id.encode()]), how.n_masks, k)
@@ -109,11 +119,14 @@ def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size
     effects = measure_effects(
         vlm, run.prompt, run.tokens, run.spans, run.regions, every, how.ablation, batch_size=batch_size
     )
-    features = replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
-    return MeasuredRun(
-        run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :],
-        run.tokens.cpu().numpy(),
-    )  # fmt: skip
+    try:
+        features = replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
+        return MeasuredRun(
+            run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :],
+            run.tokens.cpu().numpy(),
+        )  # fmt: skip
+    except InputError as error:
+        raise InputError(f"question {run.item.id!r} cannot be measured: {error}") from error
 
 
 def generation_of(vlm: VLM, item: Item, run: MeasuredRun, region_method: str) -> Generation:
