@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from trajkit.attribution.evaluation import Scored, faithfulness_table, paired, score_measured
+from trajkit.attribution.evaluation import Scored, score_measured
+from trajkit.attribution.figures import ALL, faithfulness_table, paired
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.attribution.network import N_FACTS, expand, floor_of
 from trajkit.demo import paths
@@ -45,11 +46,16 @@ class Subject:
         return Measuring(bound.pooling, bound.ablation, bound.region_method)
 
 
-def arguments(doc: str | None, out: str, argv: list[str] | None, **counts: tuple[int, str]) -> argparse.Namespace:
-    """--models, --boot and --out, and an integer option for each of `counts` (name → default, help)."""
+def arguments(
+    doc: str | None, out: str, argv: list[str] | None, *flags: tuple[str, str], **counts: tuple[int, str]
+) -> argparse.Namespace:
+    """--models, --boot and --out, a switch for each of `flags` (name, help), and an integer option for each of `counts`
+    (name → default, help)."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, text) in counts.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=text)
+    for name, text in flags:
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--models", nargs="+", default=list(paths.MODELS), choices=paths.MODELS)
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path(out))
@@ -132,10 +138,10 @@ def score(name: str, runs: Sequence[MeasuredRun], predict: Callable[[NDArray[Any
     return [score_measured(name, run, predict(run.features)) for run in runs if len(run.features)]
 
 
-def figures(scored: Sequence[Scored], n_boot: int, in_nats: bool = True) -> pd.DataFrame:
-    """value, low and high of each figure of one method, indexed by the figure."""
+def figures(scored: Sequence[Scored], n_boot: int, in_nats: bool = True, band: str = ALL) -> pd.DataFrame:
+    """value, low and high of each figure of one method on the steps of a band, indexed by the figure."""
     name = scored[0].method
-    return faithfulness_table(scored, in_nats=[name] if in_nats else [], n_boot=n_boot).set_index("figure")
+    return faithfulness_table(scored, in_nats=[name] if in_nats else [], band=band, n_boot=n_boot).set_index("figure")
 
 
 def cell(row: Any) -> str:
@@ -144,13 +150,16 @@ def cell(row: Any) -> str:
 
 
 def cells(
-    scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²", "R²", "LDS"), in_nats: bool = True
-) -> dict[str, str]:
-    """Figures of one method as table cells; empty where nothing was scored."""
+    scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²", "R²", "LDS"), in_nats: bool = True,
+    band: str = ALL,
+) -> dict[str, str]:  # fmt: skip
+    """Figures of one method as table cells, which name the band unless it is all steps; empty where nothing was
+    scored."""
     if not scored:
         return dict.fromkeys(wanted, "")
-    table = figures(scored, n_boot, in_nats)
-    return {figure: cell(table.loc[figure]) for figure in wanted if figure in table.index}
+    table = figures(scored, n_boot, in_nats, band)
+    found = {figure: cell(table.loc[figure]) for figure in wanted if figure in table.index}
+    return found if band == ALL else {f"{figure}, {band}": text for figure, text in found.items()}
 
 
 def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n_boot: int) -> str:

@@ -26,6 +26,7 @@ from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.estimator import Binding, StepExample
 from trajkit.attribution.evaluation import Scored, score_measured
 from trajkit.attribution.features import attention_rows, raw_attention, token_weights
+from trajkit.attribution.figures import GROUNDED_STEPS
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.training import fit_estimator
@@ -193,7 +194,8 @@ def influence(vlm: VLM, run: Generation) -> NDArray[np.float32]:
 
 
 def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, str]:
-    return common.cells(scored, n_boot, ("r²", "R²", "r² within steps", "LDS"), in_nats)
+    grounded = common.cells(scored, n_boot, ("top-1",), in_nats, GROUNDED_STEPS)
+    return grounded | common.cells(scored, n_boot, ("LDS", "r² within steps", "R²", "r²"), in_nats)
 
 
 _READING = """\

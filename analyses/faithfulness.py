@@ -2,34 +2,43 @@
 
     python -m analyses.faithfulness                # about half an hour on 2 cores; writes reports/faithfulness.md
     python -m analyses.faithfulness --runs 30      # sooner, with wider intervals
+    python -m analyses.faithfulness --quick        # minutes: without the methods that take many passes or gradients
 
-On sampled runs about held-out scenes of test digits, for every demo model: r² and R² of single-region effects against
-measured ones, LDS (mean Spearman over random masks), the log-probability lost when the 1, 3 or 5 regions that a method
-ranks first are hidden together, and milliseconds per generated token. 95 % intervals resample scenes.
+On sampled runs about held-out scenes of test digits, for every demo model: top-1 (whether a step's top region is the
+measured one), r² and R² of single-region effects against measured ones, LDS (mean Spearman over random masks), the
+log-probability lost when the 1, 3 or 5 regions that a method ranks first are hidden together, by the largest measured
+effect of the step; how far run metrics of estimated effects rank runs as those of measured ones; milliseconds per
+generated token. 95 % intervals resample scenes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analyses.common import HELD_OUT, Subject, arguments, fit_trees, generated, measured, subjects
 from trajkit.attribution.baselines import baselines, best_head
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.evaluation import (
+    ESTIMATED_GATE,
+    ORACLE_GATE,
     Method,
     Scored,
     baseline_method,
-    faithfulness_table,
-    paired,
     score_run,
-)  # fmt: skip
+    step_gates,
+)
 from trajkit.attribution.features import raw_attention
+from trajkit.attribution.figures import ALL, BANDS, GROUNDED_STEPS, band_table, paired, step_counts
 from trajkit.attribution.measure import Generation
+from trajkit.attribution.reliability import OF_EFFECTS, metric_reliability
 from trajkit.attribution.replay import replay
 from trajkit.attribution.training import fit_estimator
+from trajkit.attribution.verdict import conclude
 from trajkit.progress import progress
 from trajkit.text import markdown
 
@@ -38,54 +47,96 @@ PAPERS, TREES = "linear, the papers' objective", "boosted trees"
 REFERENCE, FLOOR = "leave-one-out, measured", "random"
 IN_NATS = (
     OURS, LINEAR, PAPERS, TREES, REFERENCE, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation",
-    "integrated gradients",
+    "integrated gradients", ESTIMATED_GATE, ORACLE_GATE,
 )  # fmt: skip
 SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", REFERENCE)
 """Methods in the table of task families; the file beside the report has all."""
+SIZES = tuple(band for band in BANDS if band not in (ALL, GROUNDED_STEPS))
+Effects = list[NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What every method says of test runs; and of their thinking steps (T, K) effects, estimated and measured."""
+
+    scored: list[Scored]
+    estimated: Effects
+    effects: Effects
+    groups: list[str]
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/faithfulness.md", argv, runs=(80, "test runs of each model"),
-        train_runs=(600, "runs for the methods that are fitted here"),
+        __doc__, "reports/faithfulness.md", argv, ("quick", "leave out methods that take many passes or gradients"),
+        runs=(80, "test runs of each model"), train_runs=(600, "runs for the methods that are fitted here"),
     )  # fmt: skip
+    command = f"python -m analyses.faithfulness{' --quick' if args.quick else ''}"
     text = (
-        f"# Faithfulness\n\nRegenerate: `python -m analyses.faithfulness`. {args.runs} sampled runs of each demo "
-        f"model, regions from its vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n"
+        f"# Faithfulness\n\nRegenerate: `{command}`. {args.runs} sampled runs of each demo model, regions from its "
+        f"vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"
     )
-    whole, families = [], []
+    whole, families, metrics = [], [], pd.DataFrame({"run metric": OF_EFFECTS})
     for subject in subjects(args.models):
-        runs = score_model(subject, args.runs, args.train_runs)
-        table = faithfulness_table(runs, in_nats=IN_NATS, n_boot=args.boot)
-        shown = wide(table).set_index("method")
-        for figure in ("r²", "LDS"):
-            gains = {m: _cell(*paired(runs, OURS, m, figure, args.boot)) for m in shown.index if m != OURS}
-            shown[f"{figure}, {OURS} less this"] = pd.Series(gains)
-        kept = _cell(*paired(runs, OURS, REFERENCE, "LDS", args.boot, compare=np.divide))
-        text += (
-            f"## {subject.name}\n\n{markdown(shown.fillna('').reset_index())}\n"
-            f"LDS of the {OURS} over that of leave-one-out: {kept}; 0.9 was the aim.\n\n"
-        )
+        found = score_model(subject, args.runs, args.train_runs, args.quick)
+        table = band_table(found.scored, in_nats=IN_NATS, n_boot=args.boot)
+        text += f"## {subject.name}\n\n{model_text(found.scored, table, args.boot)}"
         whole.append(table.assign(model=subject.name, family="all"))
-        for family in sorted({s.task_set for s in runs}):
-            part = [s for s in runs if s.task_set == family]
-            own = faithfulness_table(part, in_nats=IN_NATS, n_boot=args.boot)
+        reliability = metric_reliability(found.estimated, found.effects, found.groups, n_boot=args.boot)
+        metrics[subject.name] = [_cell(r.value, r.low, r.high) for r in reliability.itertuples()]
+        for family in sorted({s.task_set for s in found.scored}):
+            own = band_table([s for s in found.scored if s.task_set == family], in_nats=IN_NATS, n_boot=args.boot)
             whole.append(own.assign(model=subject.name, family=family))
             row = {"model": subject.name, "family": family}
-            row |= {f"{f}, {m}": _value(own, m, f) for f in ("r²", "LDS") for m in SHOWN if (f, m) != ("r²", REFERENCE)}
+            row |= {f"{f}, {m}": _value(own, m, f) for f in ("top-1", "LDS") for m in SHOWN if m in set(own["method"])}
+            del row[f"top-1, {REFERENCE}"]
             families.append(row)
+    csv = args.out.with_suffix(".csv")
     text += (
-        f"{_READING}\n## By task family\n\n{markdown(pd.DataFrame(families))}\n"
-        f"Every method and figure, with intervals: `{args.out.with_suffix('.csv').name}`.\n"
+        f"## Run metrics\n\n{_METRICS}\n\n{markdown(metrics)}\n## How to read the figures\n\n{_READING}\n"
+        f"## By task family\n\nOn grounded steps.\n\n{markdown(pd.DataFrame(families))}\n"
+        f"Every method, band and figure, with intervals: `{csv.name}`.\n"
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(whole).round(4).to_csv(args.out.with_suffix(".csv"), index=False)
+    pd.concat(whole).round(4).to_csv(csv, index=False)
     args.out.write_text(text, encoding="utf-8")
     print(text)
 
 
-def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
-    """Every method on test runs of one demo model."""
+def model_text(scored: list[Scored], table: pd.DataFrame, n_boot: int) -> str:
+    """What one model comes to: on grounded steps, by the size of a step's largest effect, and last over all steps."""
+    counts = step_counts(scored)
+    present = [band for band in SIZES if counts[band][0]]
+    of_each = ", ".join(f"{counts[band][0]} steps of {band}" for band in present)
+    text = f"{conclude(scored, OURS, RAW, n_boot).text}\n\n"
+    columns = [(band, figure) for figure in ("top-1", "r²") for band in present]
+    text += f"By the largest measured effect of a step; {of_each}:\n\n{markdown(wide(table, columns, True))}\n"
+    if counts[GROUNDED_STEPS][0]:
+        own = wide(
+            table, [(GROUNDED_STEPS, f) for f in ("top-1", "LDS", "r² within steps", "drop@1", "drop@3", "drop@5")]
+        )
+        own = own.set_index("method")
+        for figure in ("top-1", "LDS"):
+            own[f"{figure}, {OURS} less this"] = pd.Series(
+                {
+                    m: _cell(*paired(scored, OURS, m, figure, n_boot, band=GROUNDED_STEPS))
+                    for m in own.index
+                    if m != OURS
+                }
+            )
+        text += f"On grounded steps:\n\n{markdown(own.fillna('').reset_index())}\n"
+    figures = ("top-1", "LDS", "r² within steps", "no answer", "ms per token", "R²", "r²")
+    every = wide(table, [(ALL, figure) for figure in figures]).set_index("method")
+    gains = {m: _cell(*paired(scored, OURS, m, "LDS", n_boot)) for m in every.index if m != OURS}
+    every.insert(2, f"LDS, {OURS} less this", pd.Series(gains))
+    kept = _cell(*paired(scored, OURS, REFERENCE, "LDS", n_boot, compare=np.divide))
+    return (
+        f"{text}On all steps:\n\n{markdown(every.fillna('').reset_index())}\n"
+        f"LDS of the {OURS} over that of leave-one-out: {kept}; 0.9 was the aim.\n\n"
+    )
+
+
+def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Evaluated:
+    """Every method on test runs of one demo model. quick: none that takes more than one pass of it."""
     vlm, network, linear, how = subject.vlm, subject.network, subject.linear, subject.how
     train = measured(subject, "validation", n_train)
     examples = [example for run in train for example in run.examples()]
@@ -106,36 +157,70 @@ def score_model(subject: Subject, n_runs: int, n_train: int) -> list[Scored]:
         "AT2 recipe": lambda run, measured: recipe.predict(features(run)),
         "best single head": lambda run, measured: features(run)[..., head],
         RAW: lambda run, measured: raw_attention(features(run), vlm.n_features),
-        **{label: baseline_method(vlm, baseline) for label, baseline in baselines(how.ablation).items()},
+        **({} if quick else {label: baseline_method(vlm, each) for label, each in baselines(how.ablation).items()}),
         REFERENCE: None,
         FLOOR: lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
-    scored: list[Scored] = []
+    evaluated = Evaluated([], [], [], [])
     with progress(f"{subject.name}: scoring", total=n_runs) as bar:
         for run, found in generated(subject, n_runs):
-            scored += score_run(vlm, run, found, methods, how.ablation)
+            estimated = network.predict(found.features)
+            evaluated.scored.extend(score_run(vlm, run, found, methods, how.ablation))
+            raw = raw_attention(found.features, vlm.n_features)
+            evaluated.scored.extend(step_gates(found, raw, estimated))
+            thinking = [span.kind == "thinking" for span in run.spans]
+            evaluated.estimated.append(estimated[thinking])
+            evaluated.effects.append(found.single.T[thinking])
+            evaluated.groups.append(found.group_id)
             bar.advance(run.item.task_set)
-    return scored
+    return evaluated
 
 
-def wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Methods down, figures across, each cell a value with its interval."""
-    shown = table.assign(cell=[_cell(r.value, r.low, r.high) for r in table.itertuples()])
-    order = list(dict.fromkeys(table["figure"]))
-    order.insert(1, order.pop(order.index("R²")))
-    pivoted = shown.pivot(index="method", columns="figure", values="cell")
-    return pivoted.loc[list(dict.fromkeys(table["method"])), order].fillna("").reset_index()
+def wide(table: pd.DataFrame, columns: list[tuple[str, str]], with_band: bool = False) -> pd.DataFrame:
+    """Methods down, (band, figure) columns across, each cell a value with its interval; columns of nothing left out.
+
+    with_band: headings name both.
+    """
+    cells = {(r.band, r.figure, r.method): _cell(r.value, r.low, r.high) for r in table.itertuples()}
+    methods = list(dict.fromkeys(table["method"]))
+    shown = [c for c in columns if any((*c, method) in cells for method in methods)]
+    after = [OURS, RAW, ESTIMATED_GATE, ORACLE_GATE]  # beside each other, whatever else there is
+    order = [*after, *(method for method in methods if method not in after)]
+    return pd.DataFrame(
+        [
+            {"method": method} | {", ".join((c[1], c[0])[: 1 + with_band]): cells.get((*c, method), "") for c in shown}
+            for method in order
+        ]
+    )
 
 
 def _cell(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return ""
     digits = 3 if abs(value) < 1 else 2
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    interval = "" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{value:.{digits}f}{interval}"
 
 
 def _value(table: pd.DataFrame, method: str, figure: str) -> float:
-    found = table.query("method == @method and figure == @figure")["value"]
+    found = table.query("method == @method and figure == @figure and band == @GROUNDED_STEPS")["value"]
     return float(found.iloc[0]) if len(found) else float("nan")
 
+
+_FIRST = f"""\
+A step is grounded when hiding some region changes its log-probability by at least 0.5 nats; the others hardly depend on
+the image, and there is little to agree on. top-1: the share of steps whose top region is the measured one. Over all
+steps r² flatters: nearly all the variance of effects lies in few points, and a method that knows how much a step
+depends on the image, and nothing else, does well. Two rows show how well: `{ESTIMATED_GATE}` gives one region, the one
+that raw attention ranks first, one number, the largest effect that the network estimates for the step;
+`{ORACLE_GATE}` the largest measured effect, which nobody has. So tables begin with agreement by the size of a step's
+largest effect, and r² over all steps comes last.
+"""
+
+_METRICS = f"""\
+Spearman correlation over runs between a metric of the thinking steps' effects as the {OURS} has them and as they were
+measured. A metric that depends on the few large effects is safe to use; of one that depends on which region leads in
+steps without a large effect, or on how much concentration varies, a difference between runs may be the estimator's."""
 
 _READING = """\
 r²: squared correlation of a method's scores with the measured effect of hiding each region alone, over all steps and
@@ -150,7 +235,7 @@ this machine's CPU; the estimators, trees, raw attention and single head take on
 makes anyway, ContextCite and feature ablation one for each mask or region. What it takes to train an estimator
 (minutes) and to segment an image (see [regions](regions.md)) is not in the column.
 
-The last two columns are paired: the same draws of scenes for both.
+Columns that say "less this" are paired: the same draws of scenes for both.
 
 leave-one-out measures every region alone: r² and R² are 1 by definition, and feature ablation is the same quantity from
 another program. It is a reference for LDS and drop@n and no ceiling: it cannot see how regions act together, and an

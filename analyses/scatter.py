@@ -14,6 +14,7 @@ import pandas as pd
 
 from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, write
 from analyses.pictures import COUNTS, panels, save
+from trajkit.attribution.figures import GROUNDED_STEPS
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
 from trajkit.text import markdown
@@ -33,10 +34,10 @@ def main(argv: list[str] | None = None) -> None:
         actual = np.concatenate([run.single.T.ravel() for run in runs])
         slope = np.polyfit(predicted, actual, 1)[0]
         row = {"model": subject.name, "regions × steps": len(actual)}
-        row |= cells(score("network", runs, subject.network.predict), args.boot, ("r²", "R²", "r² within steps"))
+        scored = score("network", runs, subject.network.predict)
+        row |= cells(scored, args.boot, ("top-1", "r²"), band=GROUNDED_STEPS)
+        row |= cells(scored, args.boot, ("r² within steps", "R²", "r²"))
         row |= {"slope of measured on predicted": f"{slope:.2f}"}
-        large = np.abs(actual) > 0.5
-        row |= {"r² of effects over 0.5 nats in size": f"{np.corrcoef(predicted[large], actual[large])[0, 1] ** 2:.3f}"}
         rows.append(row)
         if isinstance(subject.network, NetworkEstimator):
             kept.append({"model": subject.name} | coverage(subject.network, runs, args.boot))
@@ -82,7 +83,9 @@ def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int
 _READING = """\
 A point is the effect of one region on one step; colour is the logarithm of how many points fall there; the red line is
 where they would all lie. Most regions have next to no effect on most steps, and the corner at 0 holds them. A slope
-above 1 says that large effects are predicted too small."""
+above 1 says that large effects are predicted too small. Grounded steps are those whose
+log-probability some region changes by at least 0.5 nats; top-1 is the share of them whose top region is the measured
+one. r² over all steps is about the few large effects (see [faithfulness](faithfulness.md))."""
 
 _INTERVALS = f"""\
 Share of measured effects that lie within `half_width` of the estimate, promised {COVERAGE:.0%}: over all, by the size

@@ -66,13 +66,32 @@ def test_demo_model(report):
 
 def test_faithfulness(report):
     text = report(faithfulness, "--models", "qwen3_vl", "--runs", "2", "--train-runs", "3", "--boot", "10")
-    methods, families = tables(text)
+    sizes, grounded, methods, metrics, families = tables(text)
+    assert sizes[0].startswith("| method | top-1, ≥ 3 nats | top-1, 0.5 to 3 nats")
+    assert [line.split("|")[1].strip() for line in sizes[2:6]] == [
+        "network estimator",
+        "raw attention",
+        "raw attention's top × estimated size",
+        "raw attention's top × measured size",
+    ]
+    assert "top-1, network estimator less this" in grounded[0]
+    assert methods[0].endswith("| R² | r² |")
+    assert any(line.startswith("| path_length |") for line in metrics)
+    assert "Too few steps to tell" in text
     reference = next(line for line in methods if "leave-one-out" in line)
     assert "1.00 (1.00 to 1.00)" in reference
     for name in ("network estimator", "linear estimator", "AT2 recipe", "raw attention", "AttnLRP", "TAM", "random"):
         assert any(line.startswith(f"| {name}") for line in methods)
     assert len(families) == 2 + 2
     assert "LDS, network estimator less this" in methods[0]
+
+
+def test_faithfulness_without_slow_methods(report):
+    text = report(faithfulness, "--models", "qwen3_vl", "--runs", "2", "--train-runs", "3", "--boot", "10", "--quick")
+    assert "`python -m analyses.faithfulness --quick`" in text
+    assert "| boosted trees" in text
+    assert "| AttnLRP" not in text
+    assert len(tables(text)) == 5
 
 
 def test_estimators(report):

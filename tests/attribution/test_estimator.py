@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 import trajkit as tk
 from trajkit.attribution.estimator import Binding, StepExample
+from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import _calibrate
-from trajkit.attribution.training import held_out_faithfulness
+from trajkit.attribution.training import fit_estimator, held_out_faithfulness
 from trajkit.errors import EstimatorMismatchError, InputError
 
 BINDING = Binding("abc", "a model", None, "vision", "sum", "mean")
@@ -46,6 +47,12 @@ def relative(features):
     """Where a region stands among others for head 1, and what it gets through the text: no linear map of attention."""
     log = np.log(features[:, 1] + 1e-3)
     return np.tanh(2 * (log - log.mean())) + features[:, HEADS]
+
+
+RUNS = [
+    MeasuredRun(e.group_id, "", e.features[None], e.masks, e.effects[:, None], e.single[:, None], np.arange(3))
+    for e in examples(linear, 12)
+]
 
 
 def fit(kind, data, **fitting):
@@ -126,6 +133,35 @@ def test_arrays_of_shapes_that_do_not_fit_each_other_are_refused(network):
     for name, array in network.arrays.items():
         with pytest.raises(ValueError, match="do not fit"):
             network.check_arrays(network.arrays | {name: np.concatenate([array, array])})
+
+
+@pytest.mark.parametrize("kind", ["linear", "network"])
+def test_values_from_which_an_effect_could_overflow_are_refused_by_name(kind, network, tmp_path):
+    estimator = network if kind == "network" else tk.LinearEstimator({"weights": np.float32(TRUE)}, BINDING)
+    for name, array in estimator.arrays.items():
+        for value in (-3e38, np.inf, np.nan, *([] if name in ("floor", "deviation") else [3e38])):
+            absurd = array.copy()
+            absurd[-1:] = value
+            replace(estimator, arrays=estimator.arrays | {name: absurd}).save(tmp_path)
+            with pytest.raises(InputError, match="the estimator in") as told:
+                tk.EffectEstimator.load(tmp_path)
+            assert name in str(told.value) or "an effect could be" in str(told.value)
+    if kind == "network":
+        tiny = estimator.arrays | {"deviation": np.full_like(estimator.arrays["deviation"], 1e-30)}
+        with pytest.raises(ValueError, match="an effect could be"):
+            estimator.check_values(tiny)
+
+
+def test_a_fit_that_diverges_is_an_error():
+    with pytest.raises(InputError, match="diverged: its loss is no longer finite"):
+        fit("network", examples(linear, 12), rate=1e30)
+
+
+def test_effects_too_large_for_float32_are_no_estimator():
+    huge = [replace(run, effects=run.effects * 1e36, single=run.single * 1e36) for run in RUNS]
+    for kind in ("linear", "network"):
+        with pytest.raises(InputError, match="diverged"):
+            fit_estimator(huge, BINDING, HEADS, kind)
 
 
 @pytest.mark.parametrize("kind", ["linear", "network"])
@@ -222,3 +258,52 @@ def test_damaged_files_are_refused(tmp_path, estimator, damage):
     with pytest.raises(InputError, match="the estimator in"):
         tk.EffectEstimator.load(tmp_path)
     shutil.rmtree(tmp_path)
+
+
+def places(record, path=()):
+    """Every entry of a JSON object, as a path of keys."""
+    for key, value in record.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from places(value, (*path, key))
+
+
+def test_any_change_by_hand_is_refused(tmp_path, network):
+    """Whatever entry of the card is changed, taken out or added, at any depth."""
+    described = replace(network, card={"r2": 0.9, "of": {"runs": 3, "note": None}, "images": ["a", "b"]})
+    described.save(tmp_path)
+    path = tmp_path / "estimator.json"
+    whole = path.read_text()
+    everywhere = list(places(json.loads(whole)))
+    assert len(everywhere) > 14
+    for place in everywhere:
+        for change in ("other", "gone", "more", "none"):
+            record = json.loads(whole)
+            within = record
+            for key in place[:-1]:
+                within = within[key]
+            value = within[place[-1]]
+            if change == "gone":
+                del within[place[-1]]
+            elif change == "more":
+                within["also"] = value
+            elif change == "none" and value is not None:
+                within[place[-1]] = None
+            else:
+                within[place[-1]] = [value, 1]
+            path.write_text(json.dumps(record))
+            with pytest.raises(InputError, match="the estimator in"):
+                tk.EffectEstimator.load(tmp_path)
+    path.write_text(json.dumps(json.loads(whole), indent=7))
+    assert dict(tk.EffectEstimator.load(tmp_path).card) == dict(described.card)
+
+
+def test_one_bit_of_any_array_is_told(tmp_path, network):
+    network.save(tmp_path)
+    weights = tmp_path / "estimator.safetensors"
+    for name, array in network.arrays.items():
+        changed = array.copy()
+        changed.view(np.uint32).reshape(-1)[-1] ^= 1
+        save_file(network.arrays | {name: changed}, weights)
+        with pytest.raises(InputError, match="were not saved together"):
+            tk.EffectEstimator.load(tmp_path)

@@ -42,6 +42,8 @@ def test_top_agreement_shares_a_hit_among_ties_and_counts_no_answer_as_wrong():
     scores = np.array([[0, 1, 2.0], [2, 1, 0], [0, 3, 3], [1, 1, 1], [0, 1, 2]])
     np.testing.assert_array_equal(top_agreement(scores, effects), [1, 0, 0.5, 0, np.nan])
     assert np.isnan(top_agreement(np.ones((1, 1)), np.ones((1, 1)))).all()
+    alike = np.array([[0, 2, 2.0]])
+    np.testing.assert_array_equal(top_agreement(alike, alike), [1])
 
 
 def test_a_step_gate_says_one_region_and_one_number_a_step():

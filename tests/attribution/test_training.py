@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from trajkit.attribution.linear import LinearEstimator
-from trajkit.attribution.measure import MeasuredStore, Measuring, generation_of, measure_runs
+from trajkit.attribution.measure import MeasuredStore, Measuring, generation_of, generations, measure, measure_runs
 from trajkit.attribution.network import NetworkEstimator
+from trajkit.attribution.seen import image_hash
 from trajkit.attribution.training import train_estimator
 from trajkit.demo.runs import demo_items
 from trajkit.errors import InputError
@@ -79,8 +81,6 @@ def test_an_interrupted_measuring_goes_on_and_ends_as_if_it_had_not_been(
 
 
 def test_another_question_or_picture_under_the_same_id_is_measured_anew(folder, trained):
-    from dataclasses import replace
-
     store, item = MeasuredStore(folder, asdict(HOW)), next(iter(items(1)))
     assert store.has(item)
     assert store.read(replace(item, group_id="other")).group_id == "other"
@@ -106,8 +106,6 @@ def test_settings_without_any_run_are_replaced(tmp_path):
 
 
 def test_a_damaged_file_is_named(folder, trained, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     store = MeasuredStore(copy, asdict(HOW))
@@ -121,6 +119,55 @@ def test_a_damaged_file_is_named(folder, trained, tmp_path):
     (copy / "settings.json").write_text("{")
     with pytest.raises(InputError, match=r"settings\.json is damaged"):
         MeasuredStore(copy, asdict(HOW))
+
+
+def test_an_overflow_names_its_question(demo_vlm):
+    run = next(generations(demo_vlm, items(1), Sampling(0), "vision"))
+    gain = demo_vlm.model.model.language_model.norm.weight
+    whole = gain.data.clone()
+    try:
+        gain.data[:] = 3e38
+        with pytest.raises(InputError, match=f"question '{run.item.id}' cannot be measured: features of a run of grou"):
+            measure(demo_vlm, run, HOW)
+    finally:
+        gain.data[:] = whole
+
+
+def test_a_kept_run_that_is_not_finite_is_named_and_nothing_is_trained_on_it(demo_vlm, folder, trained, tmp_path):
+    store, item = MeasuredStore(folder, asdict(HOW)), next(iter(items(1)))
+    run = store.read(item)
+    bad = np.where(np.arange(len(run.effects))[:, None] == 3, np.nan, run.effects)
+    with pytest.raises(InputError, match=f"effects of a run of group '{run.group_id}' hold NaN"):
+        replace(run, effects=bad)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = MeasuredStore(copy, asdict(HOW))._path(item)
+    with np.load(path) as file:
+        np.savez(path, **{**file, "effects": bad})
+    store, sampling = MeasuredStore(copy, asdict(HOW)), Sampling(1.0, seed=0)
+    with pytest.raises(InputError, match=r"is damaged \(effects of a run of group .* remove it"):
+        train_estimator(demo_vlm, items(), kind="linear", how=HOW, sampling=sampling, store=store, steps=5)
+
+
+def test_an_estimator_says_which_images_it_was_trained_on_and_which_were_held_out(trained):
+    card = trained[0].card
+    hashes = sorted(image_hash(item.image) for item in items())
+    assert len(card["images_trained_on"]) == card["trained_on_runs"] == 5
+    assert sorted(card["images_trained_on"] + card["images_held_out"]) == hashes
+    assert card["images_trained_on"] == sorted(card["images_trained_on"])
+
+
+def test_an_image_that_is_trained_on_and_held_out_under_another_group_is_told(demo_vlm, folder, trained):
+    store, all_items = MeasuredStore(folder, asdict(HOW)), list(items())
+    hidden = trained[0].card["images_held_out"][0]
+    (held_out,) = [item for item in all_items if image_hash(item.image) == hidden]
+    copy = replace(held_out, id="copy", group_id=all_items[all_items[0] is held_out].group_id)
+    with pytest.warns(UserWarning, match="1 of 1 images held out are also among those trained on"):
+        estimator, _ = train_estimator(
+            demo_vlm, [*all_items, copy], kind="linear", how=HOW, sampling=Sampling(1.0, seed=0), store=store, steps=2
+        )
+    assert hidden in estimator.card["images_trained_on"]
+    assert estimator.card["images_held_out"] == []
 
 
 def test_too_few_groups_are_refused(demo_vlm):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,6 +44,19 @@ def test_an_estimator_is_trained_in_one_command_and_collects_runs(cli, grouped, 
                 "--work", tmp_path / "estimator.measured")  # fmt: skip
     assert again.code == 0, again.err
     assert isinstance(tk.EffectEstimator.load(tmp_path / "linear"), tk.LinearEstimator)
+
+
+def test_one_run_that_is_not_finite_never_replaces_a_good_estimator(cli, grouped, tmp_path):
+    out, again = tmp_path / "estimator", ("train-estimator", grouped(4), "--out", tmp_path / "estimator", *QUICK)
+    assert cli(*again).code == 0
+    good = tk.EffectEstimator.load(out).digest
+    path = min((tmp_path / "estimator.measured").glob("*.npz"))
+    with np.load(path) as file:
+        arrays = {**file}
+    arrays["single"][0, 0] = np.inf
+    np.savez(path, **arrays)
+    cli(*again).assert_one_line_error("is damaged (single of a run of group 'g", "remove it, and its run is measured")
+    assert tk.EffectEstimator.load(out).digest == good
 
 
 def test_an_estimator_is_evaluated_beside_raw_attention_leave_one_out_and_chance(

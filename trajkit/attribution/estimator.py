@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 _CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
+_ENTRIES = frozenset({"format", "kind", "binding", "sha256", "bound_sha256", "card"})
 _KINDS = {
     "linear": "trajkit.attribution.linear:LinearEstimator",
     "network": "trajkit.attribution.network:NetworkEstimator",
 }
+
+
+LARGEST = 1e12
+"""Nats: weights from which attention could make a larger effect are absurd. float32 holds the squares of smaller ones.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,21 @@ class EffectEstimator(ABC):
     @abstractmethod
     def check_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Raise ValueError, saying what was expected, unless these are the arrays of this kind of estimator."""
+
+    @classmethod
+    @abstractmethod
+    def largest_effect(cls, arrays: Mapping[str, NDArray[Any]]) -> float:
+        """A bound on |effect| over all features that attention can give, nats, of arrays that pass `check_arrays`."""
+
+    @classmethod
+    def check_values(cls, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Raise ValueError, naming what is wrong, unless these arrays make finite effects of a sane size."""
+        for name, array in arrays.items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite float32; got {array.dtype}")
+        cls.check_arrays(arrays)
+        if not (largest := cls.largest_effect(arrays)) <= LARGEST:
+            raise ValueError(f"an effect could be {largest:.0e} nats; expected weights that keep it below {LARGEST:g}")
 
     def check(self, fingerprint: str, name: str) -> None:
         """Raise EstimatorMismatchError unless the model with this fingerprint is the one it was made for."""
@@ -164,15 +185,16 @@ class EffectEstimator(ABC):
                     f"the estimator in {folder} has format {record['format']!r}, this trajkit reads {FORMAT}; "
                     "train it again."
                 )
+            if other := sorted(record.keys() ^ _ENTRIES):
+                raise ValueError(
+                    f"{_CARD} must hold {', '.join(sorted(_ENTRIES))}; {', '.join(other)} is missing or more"
+                )
             if record["kind"] not in _KINDS:
                 raise ValueError(f"kind must be one of {', '.join(_KINDS)}; got {record['kind']!r}")
             module, name = _KINDS[record["kind"]].split(":")
             found: type[EffectEstimator] = getattr(import_module(module), name)
             arrays = load_file(folder / _WEIGHTS)
-            for key, array in arrays.items():
-                if array.dtype != np.float32 or not np.isfinite(array).all():
-                    raise ValueError(f"{key} must be finite float32; got {array.dtype}")
-            found.check_arrays(arrays)
+            found.check_values(arrays)
             if record["sha256"] != _digest(arrays):
                 raise ValueError(f"{_CARD} and {_WEIGHTS} were not saved together")
             bound = _bound(record["kind"], record["binding"], record["card"], record["sha256"])
@@ -209,6 +231,16 @@ def usable_examples(examples: list[StepExample]) -> list[StepExample]:
     if len(counts) > 1:
         raise InputError(f"every example must have the same number of masks; got {sorted(counts)}.")
     return usable
+
+
+def check_loss(loss: float) -> float:
+    """The loss of a step of fitting. Raises InputError when it is not finite: nothing good can come of it."""
+    if not np.isfinite(loss):
+        raise InputError(
+            "fitting diverged: its loss is no longer finite. Measured effects may be absurdly large, as when float16 "
+            "overflows (load the model with dtype=torch.bfloat16 or torch.float32), or the learning rate is too high."
+        )
+    return loss
 
 
 def _bound(kind: str, binding: Mapping[str, Any], card: Mapping[str, Any], digest: str) -> str:

@@ -46,13 +46,14 @@ def lds(scores: Array, masks: Array, effects: Array) -> float:
 
 
 def top_agreement(scores: Array, effects: Array) -> Array:
-    """(T,) whether each step's top region by (T, K) scores is the one with the largest of its (T, K) effects.
+    """(T,) whether each step's top region by (T, K) scores is one with the largest of its (T, K) effects, in [0, 1].
 
     Scores that tie at the top share the hit; scores that are all alike answer nothing, 0. NaN where the effects of a
     step do not vary, as with one region: there is no question.
     """
     best = scores == scores.max(1, keepdims=True)
-    hit = best[np.arange(len(best)), effects.argmax(1)] / best.sum(1) * (np.ptp(scores, axis=1) > 0)
+    right = best & (effects == effects.max(1, keepdims=True))
+    hit = right.sum(1) / best.sum(1) * (np.ptp(scores, axis=1) > 0)
     return np.where(np.ptp(effects, axis=1) > 0, hit, np.nan)
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, usable_examples
+from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, check_loss, usable_examples
 from trajkit.errors import InputError
 
 
@@ -32,6 +32,10 @@ class LinearEstimator(EffectEstimator):
     def check_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> None:
         if set(arrays) != {"weights"} or arrays["weights"].ndim != 1:
             raise ValueError(f"expected weights of one axis; got { {n: a.shape for n, a in arrays.items()} }")
+
+    @classmethod
+    def largest_effect(cls, arrays: Mapping[str, NDArray[Any]]) -> float:
+        return float(np.abs(arrays["weights"].astype(float)).sum())  # attention to a region is at most 1
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(..., K, F) → (..., K) nats; of F the first L·H, direct attention, are read."""
@@ -59,7 +63,7 @@ class LinearEstimator(EffectEstimator):
         n_heads: L·H, how many of the features to read. The loss is −(mean Pearson r within steps) + scale_weight ·
         (mean squared error of the centred effects, as a share of their variance). scale_weight 0 is the objective of
         the papers; the default was chosen on held-out training runs of the demo.
-        Raises InputError when no step's effects vary over its masks.
+        Raises InputError when no step's effects vary over its masks, or the fit diverges.
         """
         import torch
 
@@ -86,7 +90,7 @@ class LinearEstimator(EffectEstimator):
             torch.nn.utils.clip_grad_norm_([weights], 1.0)
             optimiser.step()
             schedule.step()
-            advance(float(loss.detach()))
+            advance(check_loss(float(loss.detach())))
         with torch.no_grad():
             scale = float(_best_scale(_centred(design @ weights), effects))
         return cls({"weights": (weights.detach().numpy() * scale).astype(np.float32)}, binding)

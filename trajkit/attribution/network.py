@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, usable_examples
+from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, check_loss, usable_examples
 from trajkit.attribution.linear import pearson
 from trajkit.errors import InputError
 
@@ -33,6 +33,10 @@ _BAND_SIZE = 50
 twice this many effects."""
 _EXPANDED_BYTES = 2e9
 """Inputs of a training that take more than this are made anew in every epoch and not kept."""
+_LARGEST_CALIBRATED = 1e6
+"""Of `offset`, `from` (nats) and `factor`: none is near it."""
+_LARGEST_FACTS = (1e4, 20.0, 20.0)
+"""Of a step: |mean log-probability|, |log(mean entropy + 1e-4)| and log of its tokens."""
 N_FACTS = 3
 """Features of a step that say nothing of regions, at the end: mean log-probability, mean entropy, tokens."""
 
@@ -68,6 +72,19 @@ class NetworkEstimator(EffectEstimator):
             raise ValueError("bands must begin at 0 and rise")
         if (arrays["factor"] < 0).any() or (arrays["offset"] <= 0).any():
             raise ValueError("factors must not be negative, and the offset must be positive")
+        for name in ("offset", "from", "factor"):
+            if (arrays[name] > _LARGEST_CALIBRATED).any():
+                raise ValueError(f"{name} must be at most {_LARGEST_CALIBRATED:g}; got {arrays[name].max():g}")
+
+    @classmethod
+    def largest_effect(cls, arrays: Mapping[str, NDArray[Any]]) -> float:
+        a = {name: np.abs(array.astype(float)) for name, array in arrays.items()}
+        floor = arrays["floor"].astype(float)
+        log = np.maximum(np.abs(np.log(floor)), np.log(1 + floor))  # attention to a region is at most 1
+        inputs = (np.concatenate([log, 2 * log, log, _LARGEST_FACTS]) + a["mean"]) / a["deviation"]
+        hidden = np.einsum("d,mdh->mh", inputs, a["w1"]) + a["b1"]  # |silu(x)| is at most |x|
+        hidden = hidden + np.einsum("mh,mhj->mj", hidden, a["w2"]) + a["b2"]
+        return float((np.einsum("mh,mho->mo", hidden, a["w3"]) + a["b3"]).max())
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         return self._members(features).mean(0).astype(np.float32)
@@ -125,7 +142,8 @@ class NetworkEstimator(EffectEstimator):
         The loss is the mean squared error of single-region effects, as a share of the variance of mask effects, less
         rank_weight · (mean Pearson r within steps between predicted and measured effects of random masks).
         calibration: the share of groups that members are not trained on and that set the intervals.
-        Raises InputError when no step's effects vary over its masks, or there are too few groups to set some aside.
+        Raises InputError when no step's effects vary over its masks, there are too few groups to set some aside, or the
+        fit diverges.
         """
         import torch
 
@@ -173,7 +191,7 @@ class NetworkEstimator(EffectEstimator):
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-                advance(float(loss.detach()) / members)
+                advance(check_loss(float(loss.detach())) / members)
         arrays = {name: layer.detach().numpy() for name, layer in layers.items()}
         arrays |= {"w3": arrays["w3"] * unit, "b3": arrays["b3"] * unit}
         arrays |= {"floor": floor, "mean": mean, "deviation": deviation}

@@ -64,7 +64,7 @@ def _metrics(runs: Effects) -> NDArray[np.float64]:
     columns = np.full((len(runs), len(OF_EFFECTS)), np.nan)
     sizes = np.array([run.shape[1] for run in runs])
     for k in np.unique(sizes):
-        which = np.flatnonzero(sizes == k)
+        which = np.flatnonzero(sizes == k).tolist()
         own = [runs[i] for i in which]
         made = run_metrics(np.concatenate(own), np.cumsum([0, *map(len, own)]))
         columns[which] = np.stack([made[metric] for metric in OF_EFFECTS], axis=1)

@@ -107,11 +107,23 @@ def train_estimator(
 def fit_estimator(
     runs: Sequence[MeasuredRun], binding: Binding, n_heads: int, kind: Kind = "network", **fitting: Any
 ) -> EffectEstimator:
-    """An estimator of a kind from measured runs. n_heads: L·H of the model."""
+    """An estimator of a kind from measured runs. n_heads: L·H of the model.
+
+    Raises InputError when the fit diverges.
+    """
     examples = [example for run in runs for example in run.examples()]
+    estimator: EffectEstimator
     if kind == "linear":
-        return LinearEstimator.fit(examples, binding, n_heads, **fitting)
-    return NetworkEstimator.fit(examples, binding, **fitting)
+        estimator = LinearEstimator.fit(examples, binding, n_heads, **fitting)
+    else:
+        estimator = NetworkEstimator.fit(examples, binding, **fitting)
+    try:
+        estimator.check_values(estimator.arrays)
+    except ValueError as error:
+        raise InputError(
+            f"fitting diverged: {error}. Look for runs whose measured effects are far too large."
+        ) from error
+    return estimator
 
 
 def held_out_faithfulness(estimator: EffectEstimator, examples: Sequence[StepExample]) -> tuple[float, float]:
