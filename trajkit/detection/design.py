@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ def parse_features(features: str, owner: str) -> tuple[str, ...]:
     return tuple(name for name in FEATURE_SETS if name in wanted)
 
 
+@cache
 def columns_of(sets: tuple[str, ...]) -> tuple[str, ...]:
     """The prefix features that those sets read."""
     return tuple(column for name in sets for column in FEATURE_SETS[name])
@@ -76,6 +78,14 @@ class Rows:
     def of_step(cls, row: Mapping[str, float], columns: tuple[str, ...], task_set: str = "") -> Rows:
         """The one row of a running generation."""
         return cls(np.array([[row[column] for column in columns]], float), np.array([row["step"]], float), (task_set,))
+
+
+class _Place(NamedTuple):
+    """Of n steps: (n,) their bins, (n, 3) 1, s and s², and (n, 2 + B) the columns of the set `length`."""
+
+    bins: NDArray[np.int64]
+    curve: Floats
+    levels: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,21 +167,38 @@ class FeatureMap:
         """(n, P) design matrix, always finite."""
         x = _finite_scale(rows.values, columns_of(self.sets))
         known = np.isfinite(x)
-        bins = _bin_of(self.first_steps, rows.steps)
+        at = self._at_one(float(rows.steps[0])) if len(rows.steps) == 1 else self._at(rows.steps)
+        bins, curve = at.bins, at.curve
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
-        z = np.where(known, np.clip(scaled, -Z_CAP, Z_CAP), 0.0)  # (n, F)
+        z = np.where(known, np.minimum(np.maximum(scaled, -Z_CAP), Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
-        s = (np.log(np.minimum(rows.steps, self.first_steps[-1])) - self.step_mean) / self.step_sd
-        curve = np.stack([np.ones(len(s)), s, s**2], axis=1)  # (n, 3)
         by_step = _products(z, curve)
         parts = [by_step, flags]
         if "length" in self.sets:
-            levels = bins[:, None] == np.arange(len(self.first_steps))
-            parts += [_LEVEL * curve[:, 1:], _LEVEL * levels]
+            parts.append(at.levels)
         if "task" in self.sets:
             hot = (np.array(rows.tasks, str)[:, None] == np.array(self.tasks, str)).astype(float)  # (n, tasks)
             parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def _at(self, steps: Floats) -> _Place:
+        """What the steps alone say."""
+        bins = _bin_of(self.first_steps, steps)
+        s = (np.log(np.minimum(steps, self.first_steps[-1])) - self.step_mean) / self.step_sd
+        curve = np.stack([np.ones(len(s)), s, s**2], axis=1)
+        hot = bins[:, None] == np.arange(len(self.first_steps))
+        return _Place(bins, curve, np.concatenate([_LEVEL * curve[:, 1:], _LEVEL * hot], axis=1))
+
+    def _at_one(self, step: float) -> _Place:
+        """The same for one step, worked out once: a running generation asks for each row by itself."""
+        capped = min(step, float(self.first_steps[-1]))
+        if capped not in self._places:
+            self._places[capped] = self._at(np.array([capped]))
+        return self._places[capped]
+
+    @cached_property
+    def _places(self) -> dict[float, _Place]:
+        return {}
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -251,12 +278,17 @@ def _products(a: Floats, b: Floats) -> Floats:
 def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
     """(n, F) tamed: only a missing value (NaN, or an infinity that means nothing) is left not finite."""
     x = values.copy()
-    for j, column in enumerate(columns):
-        if column == "tortuosity":
-            x[:, j] = np.minimum(x[:, j], TORTUOSITY_CAP)
-        if column in _LOGARITHMIC:
-            x[:, j] = np.log1p(np.maximum(x[:, j], 0.0))  # NaN stays NaN, a stray +inf stays +inf
-    return np.where(np.isfinite(x), np.clip(x, -_HUGE, _HUGE), x)
+    capped, logarithmic = _tamed(columns)
+    x[:, capped] = np.minimum(x[:, capped], TORTUOSITY_CAP)
+    x[:, logarithmic] = np.log1p(np.maximum(x[:, logarithmic], 0.0))  # NaN stays NaN, a stray +inf stays +inf
+    return np.where(np.isfinite(x), np.minimum(np.maximum(x, -_HUGE), _HUGE), x)
+
+
+@cache
+def _tamed(columns: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Which columns are capped, and which are read by their logarithm."""
+    numbered = list(enumerate(columns))
+    return [j for j, name in numbered if name == "tortuosity"], [j for j, name in numbered if name in _LOGARITHMIC]
 
 
 def _bins(steps: Floats, min_runs: int) -> Floats:

@@ -71,9 +71,9 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         design = self.map_.matrix(rows)
         # A matrix product may round a row differently by its neighbours; a sum along the row does not, so that the
         # online score is the batch score (test_early_failure.py).
-        logits = np.stack([(design * coef).sum(axis=1) for coef in self.coef_], axis=1) + self.intercept_
-        if len(self.classes_) == 2:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        logits = np.zeros((len(design), len(self.classes_)))  # of two classes the first keeps 0
+        for column, coef, intercept in zip(logits.T[-len(self.coef_) :], self.coef_, self.intercept_, strict=True):
+            column[:] = (design * coef).sum(axis=1) + intercept
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
