@@ -27,7 +27,8 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0
-_HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
+HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
+_LONGEST, _ALIKE = 100.0, 1e-9  # of logarithms of steps: none is larger, and a smaller sd is rounding
 _LEVEL = 10.0  # of the columns of `length`: large, so that the penalty hardly holds base rates back
 _LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
 
@@ -133,7 +134,8 @@ class FeatureMap:
         s = np.log(np.minimum(rows.steps, first_steps[-1]))
         flagged = np.asarray(((missing > 0) & (missing < 1)).any(axis=0), dtype=bool)
         tasks = tuple(sorted(set(rows.tasks))) if "task" in sets else ()
-        return cls(sets, first_steps, mean, sd, missing, flagged, float(s.mean()), float(s.std()) or 1.0, tasks)
+        spread = float(s.std()) if s.std() > _ALIKE else 1.0
+        return cls(sets, first_steps, mean, sd, missing, flagged, float(s.mean()), spread, tasks)
 
     @property
     def width(self) -> int:
@@ -225,20 +227,25 @@ class FeatureMap:
                 f"the saved detector reads the features {columns} (sets {list(sets)}), which this version of trajkit "
                 "does not compute in that form; fit the detectors again."
             )
-        first_steps = read_array(state, "first_steps", (None,))
+        first_steps = read_array(state, "first_steps", (None,), 1)
+        if first_steps[0] != 1 or not (np.diff(first_steps) > 0).all():
+            raise InputError(
+                f"a saved detector must hold 'first_steps' that rise from 1; found {first_steps.tolist()[:5]}. "
+                "Fit the detectors again."
+            )
         shape = (len(first_steps), len(columns))
-        sd, step_sd = read_array(state, "sd", shape), float(read(state, "step_sd", (int, float)))
-        if not ((sd > 0).all() and step_sd > 0):
-            raise InputError("a saved detector must hold positive standard deviations. Fit the detectors again.")
+        sd = read_array(state, "sd", shape)
+        if not (sd > 0).all():
+            raise InputError(f"a saved detector must hold 'sd' above 0; found {sd.min():g}. Fit the detectors again.")
         return cls(
             sets=sets,
             first_steps=first_steps,
             mean=read_array(state, "mean", shape),
             sd=sd,
-            missing=read_array(state, "missing", shape),
-            flagged=read_array(state, "flagged", shape[1:]).astype(bool),
-            step_mean=float(read(state, "step_mean", (int, float))),
-            step_sd=step_sd,
+            missing=read_array(state, "missing", shape, 0, 1),
+            flagged=read_array(state, "flagged", shape[1:], 0, 1).astype(bool),
+            step_mean=read_number(state, "step_mean", 0, _LONGEST),
+            step_sd=read_number(state, "step_sd", _ALIKE, _LONGEST),
             tasks=tuple(read(state, "tasks", list)),
         )
 
@@ -251,11 +258,30 @@ def read(state: Mapping[str, Any], key: str, kind: type | tuple[type, ...]) -> A
     return state[key]
 
 
-def read_array(state: Mapping[str, Any], key: str, shape: tuple[int | None, ...]) -> Floats:
-    """state[key] as finite numbers of that shape (None: any length ≥ 1). Raises InputError."""
+def read_number(
+    state: Mapping[str, Any], key: str, low: float, high: float, open_ends: bool = False, null: float | None = None
+) -> float:
+    """state[key] as a number in [low, high] or, with open ends, (low, high); `null`, where given, for None. Raises
+    InputError."""
+    value = state.get(key)
+    if value is None and key in state and null is not None:
+        return null
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = type(value).__name__ if key in state else "nothing"
+        raise InputError(f"a saved detector must hold {key!r} as a number; found {found}. Fit the detectors again.")
+    if not low <= value <= high or (open_ends and value in (low, high)):
+        within = f"between {low:g} and {high:g}" + (", both excluded" if open_ends else "")
+        raise InputError(f"a saved detector must hold {key!r} {within}; found {value!r}. Fit the detectors again.")
+    return float(value)
+
+
+def read_array(
+    state: Mapping[str, Any], key: str, shape: tuple[int | None, ...], low: float = -HUGE, high: float = HUGE
+) -> Floats:
+    """state[key] as numbers in [low, high] of that shape (None: any length ≥ 1). Raises InputError."""
     try:
         array = np.asarray(read(state, key, list), dtype=float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"a saved detector must hold numbers in {key!r}: {error}. Fit the detectors again.") from error
     if 0 in shape and array.size == 0:
         array = array.reshape([size or 0 for size in shape])
@@ -266,6 +292,11 @@ def read_array(state: Mapping[str, Any], key: str, shape: tuple[int | None, ...]
         raise InputError(
             f"a saved detector must hold {key!r} as finite numbers of shape {shape}; found shape {array.shape}. "
             "Fit the detectors again."
+        )
+    if ((array < low) | (array > high)).any():
+        raise InputError(
+            f"a saved detector must hold {key!r} between {low:g} and {high:g}; found from {array.min():g} to "
+            f"{array.max():g}. Fit the detectors again."
         )
     return array
 
@@ -281,7 +312,7 @@ def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
     capped, logarithmic = _tamed(columns)
     x[:, capped] = np.minimum(x[:, capped], TORTUOSITY_CAP)
     x[:, logarithmic] = np.log1p(np.maximum(x[:, logarithmic], 0.0))  # NaN stays NaN, a stray +inf stays +inf
-    return np.where(np.isfinite(x), np.minimum(np.maximum(x, -_HUGE), _HUGE), x)
+    return np.where(np.isfinite(x), np.minimum(np.maximum(x, -HUGE), HUGE), x)
 
 
 @cache
