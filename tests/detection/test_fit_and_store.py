@@ -10,6 +10,7 @@ import pytest
 from trajkit.detection import FitResult, Monitor, fit_detectors, load_detectors, save_detectors, split_by_group, store
 from trajkit.detection.outcome import last_steps
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.trajectory.features import FEATURE_NAMES
 
 from .world import make_frame, make_runs
 
@@ -99,14 +100,102 @@ def test_detectors_of_another_model_are_refused(folder: Path) -> None:
         detectors.check("Qwen/Qwen3-VL-8B-Thinking")
 
 
-def _edit(folder: Path, *keys: str, value: object) -> None:
+def _edit(folder: Path, *keys: str, value: object, hashed: bool = True) -> None:
+    """Change a part of the file. hashed: by one who makes the hash fit again."""
     path = folder / store.FILE
     record = json.loads(path.read_text())
     place = record
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
+    if hashed:
+        record["hash"] = store._hash({key: part for key, part in record.items() if key != "hash"})
     path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("card", "test_groups"), []),
+        (("predictor", "intercept"), [0.5]),
+        (("outcome", "error"), 0.01),
+        (("monitor", "threshold"), 0.9),
+        (("more",), 1),
+        (("hash",), ""),
+    ],
+)
+def test_detectors_changed_by_hand_are_refused_whatever_part_it_is(
+    folder: Path, keys: tuple[str, ...], value: object
+) -> None:
+    load_detectors(folder)
+    _edit(folder, *keys, value=value, hashed=False)
+    with pytest.raises(InputError, match=r"not what was written.*trajkit fit"):
+        load_detectors(folder)
+
+
+def test_detectors_of_an_older_version_are_to_be_fitted_again(folder: Path) -> None:
+    _edit(folder, "version", value=2, hashed=False)
+    with pytest.raises(InputError, match=r"version 2; this trajkit reads version 3. Fit the detectors again"):
+        load_detectors(folder)
+
+
+def _first(folder: Path, *keys: str, value: float) -> list[object]:
+    """The list at that place with its first number replaced."""
+    part = json.loads((folder / store.FILE).read_text())
+    for key in keys:
+        part = part[key]
+    return [[value, *part[0][1:]], *part[1:]] if isinstance(part[0], list) else [value, *part[1:]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("monitor", "alpha"), 5), (("monitor", "alpha"), 0.0), (("monitor", "n"), -5), (("monitor", "delta"), 2.0),
+        (("monitor", "threshold"), 7.0), (("monitor", "threshold"), None), (("monitor", "score_min"), -1),
+        (("predictor", "params", "C"), -1.0), (("predictor", "params", "min_runs"), 0),
+        (("predictor", "classes"), [1, 0]), (("outcome", "classes"), ["a", "a", "b"]),
+        (("outcome", "coverage"), 3), (("outcome", "threshold"), -0.5), (("outcome", "error"), 2),
+        (("predictor", "map", "step_sd"), 0), (("predictor", "map", "step_mean"), 1e308),
+        (("card", "fit_groups"), "all"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_its_range_is_refused_by_name(folder: Path, keys: tuple[str, ...], value: object) -> None:
+    _edit(folder, *keys, value=value)
+    with pytest.raises(InputError, match=f"'{keys[-1]}'"):
+        load_detectors(folder)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("predictor", "coef"), 1e308), (("predictor", "intercept"), -1e7), (("outcome", "coef"), 1e200),
+        (("predictor", "centre"), 1e300), (("predictor", "map", "sd"), -1.0), (("predictor", "map", "sd"), 0.0),
+        (("predictor", "map", "mean"), 1e100), (("predictor", "map", "missing"), 1.5),
+        (("predictor", "map", "first_steps"), 0), (("predictor", "map", "first_steps"), 3),
+        (("predictor", "map", "first_steps"), 1e300), (("predictor", "map", "flagged"), 2),
+    ],
+)  # fmt: skip
+def test_a_number_of_a_list_out_of_its_range_is_refused_by_name(
+    folder: Path, keys: tuple[str, ...], value: float
+) -> None:
+    _edit(folder, *keys, value=_first(folder, *keys, value=value))
+    with pytest.raises(InputError, match=f"'{keys[-1]}'"):
+        load_detectors(folder)
+
+
+def test_risks_stay_between_0_and_1_for_any_input_and_the_steepest_coefficients(
+    folder: Path, world: pd.DataFrame
+) -> None:
+    width = len(json.loads((folder / store.FILE).read_text())["predictor"]["coef"][0])
+    _edit(folder, "predictor", "coef", value=[[1e6 * (-1) ** i for i in range(width)]])
+    predictor = load_detectors(folder).predictor
+    rng = np.random.default_rng(0)
+    wild = world.iloc[:300].copy()
+    for name in FEATURE_NAMES[1:]:
+        wild[name] = rng.choice([0.0, -1e308, 1e308, np.inf, -np.inf, np.nan, 5e-324, 1.0], len(wild))
+    wild["step"] = rng.choice([1.0, 2.0, 1e6, 1e300], len(wild))
+    for risks in (predictor.risks(wild), [predictor.risk(row) for row in wild.iloc[:30].to_dict("records")]):
+        assert ((np.asarray(risks) >= 0) & (np.asarray(risks) <= 1)).all()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -225,3 +226,34 @@ def test_runs_that_are_of_no_group_or_of_two_are_an_input_error_that_says_so(
 def test_a_replay_needs_groups_too(monitor: Monitor, frame: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="missing columns: group_id"):
         monitor_runs(monitor, frame.drop(columns="group_id"))
+
+
+def _shortest(work: Callable[[], object], repeats: int = 15) -> float:
+    def seconds() -> float:
+        start = process_time()
+        work()
+        return process_time() - start
+
+    return min(seconds() for _ in range(repeats))
+
+
+def test_a_step_costs_no_more_than_some_seventy_small_array_operations(monitor: Monitor) -> None:
+    """Of 64 regions; beside a reference in the same process, as times by themselves say nothing of the code."""
+    rng = np.random.default_rng(0)
+    step = live_steps(make_runs(1, 1)[0])[0]
+    steps = [replace(step, effects=rng.normal(size=64).astype(np.float32)) for _ in range(200)]
+    a, b = rng.normal(size=(1, 64)), rng.normal(size=(1, 64))
+
+    def watch() -> None:
+        run = monitor.start()
+        for one in steps:
+            run.update(one)
+
+    def reference() -> None:
+        for _ in steps:
+            for _ in range(10):
+                np.where(a > b, np.maximum(a, b), a - b)
+                (a * b).sum(axis=1)
+                np.sqrt(np.einsum("tk,tk->t", a, a))
+
+    assert _shortest(watch) < 1.45 * _shortest(reference)

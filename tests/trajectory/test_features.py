@@ -115,3 +115,20 @@ def test_the_layer_needs_numpy_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("k", [2, 7, 64, 200])
+def test_how_effects_lie_in_memory_changes_no_bit(k):
+    """Columns of a larger array, a transposed one, and one read backwards, beside a plain copy of each."""
+    effects, *said = a_run(3, 30, k)
+    effects[4, 1] = 1e6 + 1 / 3  # so that another order of sums rounds otherwise
+    for view in (np.asfortranarray(effects), np.repeat(effects, 2, axis=1)[:, ::2], effects[:, ::-1], effects[::-1]):
+        plain, whole = offline(np.array(view, order="C"), *said), offline(view, *said)
+        live = PrefixFeatures()
+        rows = [live.update(e, n_tokens=int(n), logprob=p, entropy=h) for e, n, p, h in zip(view, *said, strict=True)]
+        for name in FEATURE_NAMES:
+            np.testing.assert_array_equal(whole[name], plain[name], err_msg=name)
+            np.testing.assert_array_equal([row[name] for row in rows], plain[name], err_msg=name)
+        runs = [tj.run_metrics(x, [0, 11, 30]) for x in (view, np.array(view, order="C"))]
+        for name, values in runs[0].items():
+            np.testing.assert_array_equal(values, runs[1][name], err_msg=name)

@@ -134,7 +134,7 @@ def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
     import numpy as np
 
     from trajkit.cli.output import feature_sets
-    from trajkit.studies.words import spread
+    from trajkit.studies.words import records, spread
 
     places = sorted(table[at].unique())
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
@@ -142,7 +142,7 @@ def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
     part["cell"] = [
         spread(row.auc, row.low, row.high).replace("0.", ".")
         + (f" of {row.n_scored}" if 0 < row.n_scored < row.n_runs and np.isfinite(row.auc) else "")
-        for row in part.itertuples()
+        for row in records(part)
     ]
     shown = part.pivot(index="method", columns=at, values="cell").fillna("–")
     counts = part.groupby(at)[["n_runs", "n_failures"]].max()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0
-_HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
+HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
+_LONGEST, _ALIKE = 100.0, 1e-9  # of logarithms of steps: none is larger, and a smaller sd is rounding
 _LEVEL = 10.0  # of the columns of `length`: large, so that the penalty hardly holds base rates back
 _LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
 
@@ -42,6 +44,7 @@ def parse_features(features: str, owner: str) -> tuple[str, ...]:
     return tuple(name for name in FEATURE_SETS if name in wanted)
 
 
+@cache
 def columns_of(sets: tuple[str, ...]) -> tuple[str, ...]:
     """The prefix features that those sets read."""
     return tuple(column for name in sets for column in FEATURE_SETS[name])
@@ -76,6 +79,14 @@ class Rows:
     def of_step(cls, row: Mapping[str, float], columns: tuple[str, ...], task_set: str = "") -> Rows:
         """The one row of a running generation."""
         return cls(np.array([[row[column] for column in columns]], float), np.array([row["step"]], float), (task_set,))
+
+
+class _Place(NamedTuple):
+    """Of n steps: (n,) their bins, (n, 3) 1, s and s², and (n, 2 + B) the columns of the set `length`."""
+
+    bins: NDArray[np.int64]
+    curve: Floats
+    levels: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +134,8 @@ class FeatureMap:
         s = np.log(np.minimum(rows.steps, first_steps[-1]))
         flagged = np.asarray(((missing > 0) & (missing < 1)).any(axis=0), dtype=bool)
         tasks = tuple(sorted(set(rows.tasks))) if "task" in sets else ()
-        return cls(sets, first_steps, mean, sd, missing, flagged, float(s.mean()), float(s.std()) or 1.0, tasks)
+        spread = float(s.std()) if s.std() > _ALIKE else 1.0
+        return cls(sets, first_steps, mean, sd, missing, flagged, float(s.mean()), spread, tasks)
 
     @property
     def width(self) -> int:
@@ -157,21 +169,38 @@ class FeatureMap:
         """(n, P) design matrix, always finite."""
         x = _finite_scale(rows.values, columns_of(self.sets))
         known = np.isfinite(x)
-        bins = _bin_of(self.first_steps, rows.steps)
+        at = self._at_one(float(rows.steps[0])) if len(rows.steps) == 1 else self._at(rows.steps)
+        bins, curve = at.bins, at.curve
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
-        z = np.where(known, np.clip(scaled, -Z_CAP, Z_CAP), 0.0)  # (n, F)
+        z = np.where(known, np.minimum(np.maximum(scaled, -Z_CAP), Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
-        s = (np.log(np.minimum(rows.steps, self.first_steps[-1])) - self.step_mean) / self.step_sd
-        curve = np.stack([np.ones(len(s)), s, s**2], axis=1)  # (n, 3)
         by_step = _products(z, curve)
         parts = [by_step, flags]
         if "length" in self.sets:
-            levels = bins[:, None] == np.arange(len(self.first_steps))
-            parts += [_LEVEL * curve[:, 1:], _LEVEL * levels]
+            parts.append(at.levels)
         if "task" in self.sets:
             hot = (np.array(rows.tasks, str)[:, None] == np.array(self.tasks, str)).astype(float)  # (n, tasks)
             parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def _at(self, steps: Floats) -> _Place:
+        """What the steps alone say."""
+        bins = _bin_of(self.first_steps, steps)
+        s = (np.log(np.minimum(steps, self.first_steps[-1])) - self.step_mean) / self.step_sd
+        curve = np.stack([np.ones(len(s)), s, s**2], axis=1)
+        hot = bins[:, None] == np.arange(len(self.first_steps))
+        return _Place(bins, curve, np.concatenate([_LEVEL * curve[:, 1:], _LEVEL * hot], axis=1))
+
+    def _at_one(self, step: float) -> _Place:
+        """The same for one step, worked out once: a running generation asks for each row by itself."""
+        capped = min(step, float(self.first_steps[-1]))
+        if capped not in self._places:
+            self._places[capped] = self._at(np.array([capped]))
+        return self._places[capped]
+
+    @cached_property
+    def _places(self) -> dict[float, _Place]:
+        return {}
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -198,20 +227,25 @@ class FeatureMap:
                 f"the saved detector reads the features {columns} (sets {list(sets)}), which this version of trajkit "
                 "does not compute in that form; fit the detectors again."
             )
-        first_steps = read_array(state, "first_steps", (None,))
+        first_steps = read_array(state, "first_steps", (None,), 1)
+        if first_steps[0] != 1 or not (np.diff(first_steps) > 0).all():
+            raise InputError(
+                f"a saved detector must hold 'first_steps' that rise from 1; found {first_steps.tolist()[:5]}. "
+                "Fit the detectors again."
+            )
         shape = (len(first_steps), len(columns))
-        sd, step_sd = read_array(state, "sd", shape), float(read(state, "step_sd", (int, float)))
-        if not ((sd > 0).all() and step_sd > 0):
-            raise InputError("a saved detector must hold positive standard deviations. Fit the detectors again.")
+        sd = read_array(state, "sd", shape)
+        if not (sd > 0).all():
+            raise InputError(f"a saved detector must hold 'sd' above 0; found {sd.min():g}. Fit the detectors again.")
         return cls(
             sets=sets,
             first_steps=first_steps,
             mean=read_array(state, "mean", shape),
             sd=sd,
-            missing=read_array(state, "missing", shape),
-            flagged=read_array(state, "flagged", shape[1:]).astype(bool),
-            step_mean=float(read(state, "step_mean", (int, float))),
-            step_sd=step_sd,
+            missing=read_array(state, "missing", shape, 0, 1),
+            flagged=read_array(state, "flagged", shape[1:], 0, 1).astype(bool),
+            step_mean=read_number(state, "step_mean", 0, _LONGEST),
+            step_sd=read_number(state, "step_sd", _ALIKE, _LONGEST),
             tasks=tuple(read(state, "tasks", list)),
         )
 
@@ -224,11 +258,30 @@ def read(state: Mapping[str, Any], key: str, kind: type | tuple[type, ...]) -> A
     return state[key]
 
 
-def read_array(state: Mapping[str, Any], key: str, shape: tuple[int | None, ...]) -> Floats:
-    """state[key] as finite numbers of that shape (None: any length ≥ 1). Raises InputError."""
+def read_number(
+    state: Mapping[str, Any], key: str, low: float, high: float, open_ends: bool = False, null: float | None = None
+) -> float:
+    """state[key] as a number in [low, high] or, with open ends, (low, high); `null`, where given, for None. Raises
+    InputError."""
+    value = state.get(key)
+    if value is None and key in state and null is not None:
+        return null
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = type(value).__name__ if key in state else "nothing"
+        raise InputError(f"a saved detector must hold {key!r} as a number; found {found}. Fit the detectors again.")
+    if not low <= value <= high or (open_ends and value in (low, high)):
+        within = f"between {low:g} and {high:g}" + (", both excluded" if open_ends else "")
+        raise InputError(f"a saved detector must hold {key!r} {within}; found {value!r}. Fit the detectors again.")
+    return float(value)
+
+
+def read_array(
+    state: Mapping[str, Any], key: str, shape: tuple[int | None, ...], low: float = -HUGE, high: float = HUGE
+) -> Floats:
+    """state[key] as numbers in [low, high] of that shape (None: any length ≥ 1). Raises InputError."""
     try:
         array = np.asarray(read(state, key, list), dtype=float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"a saved detector must hold numbers in {key!r}: {error}. Fit the detectors again.") from error
     if 0 in shape and array.size == 0:
         array = array.reshape([size or 0 for size in shape])
@@ -239,6 +292,11 @@ def read_array(state: Mapping[str, Any], key: str, shape: tuple[int | None, ...]
         raise InputError(
             f"a saved detector must hold {key!r} as finite numbers of shape {shape}; found shape {array.shape}. "
             "Fit the detectors again."
+        )
+    if ((array < low) | (array > high)).any():
+        raise InputError(
+            f"a saved detector must hold {key!r} between {low:g} and {high:g}; found from {array.min():g} to "
+            f"{array.max():g}. Fit the detectors again."
         )
     return array
 
@@ -251,12 +309,17 @@ def _products(a: Floats, b: Floats) -> Floats:
 def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
     """(n, F) tamed: only a missing value (NaN, or an infinity that means nothing) is left not finite."""
     x = values.copy()
-    for j, column in enumerate(columns):
-        if column == "tortuosity":
-            x[:, j] = np.minimum(x[:, j], TORTUOSITY_CAP)
-        if column in _LOGARITHMIC:
-            x[:, j] = np.log1p(np.maximum(x[:, j], 0.0))  # NaN stays NaN, a stray +inf stays +inf
-    return np.where(np.isfinite(x), np.clip(x, -_HUGE, _HUGE), x)
+    capped, logarithmic = _tamed(columns)
+    x[:, capped] = np.minimum(x[:, capped], TORTUOSITY_CAP)
+    x[:, logarithmic] = np.log1p(np.maximum(x[:, logarithmic], 0.0))  # NaN stays NaN, a stray +inf stays +inf
+    return np.where(np.isfinite(x), np.minimum(np.maximum(x, -HUGE), HUGE), x)
+
+
+@cache
+def _tamed(columns: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Which columns are capped, and which are read by their logarithm."""
+    numbered = list(enumerate(columns))
+    return [j for j, name in numbered if name == "tortuosity"], [j for j, name in numbered if name in _LOGARITHMIC]
 
 
 def _bins(steps: Floats, min_runs: int) -> Floats:

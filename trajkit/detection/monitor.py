@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.design import read
-from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed
+from trajkit.detection.design import read, read_number
+from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
 
@@ -221,22 +221,33 @@ class Monitor:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], predictor: EarlyFailurePredictor) -> Monitor:
-        """The monitor that `to_state` described. Raises InputError."""
-
-        def number(key: str, missing: float) -> float:
-            value = read(state, key, (int, float, type(None)))
-            return missing if value is None else float(value)
-
+        """The monitor that `to_state` described. Raises InputError on a part that is missing or out of its range."""
+        n = int(read(state, "n", int))
+        if n < 0:
+            raise InputError(f"a saved monitor must hold 'n' ≥ 0; found {n}. Fit the detectors again.")
+        threshold = read_number(state, "threshold", 0, 1, null=math.inf)
+        low, high = (read_number(state, f"score_{end}", 0, 1, null=math.nan) for end in ("min", "max"))
+        alpha = read_number(state, "alpha", 0, 1, open_ends=True)
+        delta = None if read(state, "delta", (float, type(None))) is None else state["delta"]
+        if delta is not None:
+            read_number(state, "delta", 0, 1, open_ends=True)
+        finite = math.isfinite(threshold)
+        if finite != (threshold_rank(n, alpha, delta) <= n) or (finite and not low <= threshold <= high):
+            raise InputError(
+                f"a saved monitor must hold a 'threshold' between 'score_min' and 'score_max' where n = {n} groups are "
+                f"enough for alpha = {alpha:g}, and none where not; found {threshold:g}, {low:g}, {high:g}. Fit the "
+                "detectors again."
+            )
         return cls(
             predictor=predictor,
-            threshold=number("threshold", math.inf),
-            alpha=float(read(state, "alpha", float)),
-            n=int(read(state, "n", int)),
-            score_min=number("score_min", math.nan),
-            score_max=number("score_max", math.nan),
+            threshold=threshold,
+            alpha=alpha,
+            n=n,
+            score_min=low,
+            score_max=high,
             model=str(read(state, "model", str)),
             fingerprint=str(read(state, "fingerprint", str)),
-            delta=read(state, "delta", (float, type(None))),
+            delta=delta,
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from trajkit.detection.design import DEFAULT_FEATURES, Floats, read
+from trajkit.detection.design import DEFAULT_FEATURES, Floats, read_number
 from trajkit.detection.prefix_model import PrefixModel
 from trajkit.detection.splits import group_folds
 from trajkit.errors import InputError
@@ -104,11 +104,9 @@ class OutcomeClassifier(PrefixModel):
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """The classifier that `to_state` described."""
         model = super().from_state(state)
-        threshold = read(state, "threshold", (int, float, type(None)))
-        model.threshold_ = math.inf if threshold is None else float(threshold)
-        model.coverage_ = float(read(state, "coverage", (int, float)))
-        error = read(state, "error", (int, float, type(None)))
-        model.error_ = math.nan if error is None else float(error)
+        model.threshold_ = read_number(state, "threshold", 0, 1, null=math.inf)
+        model.coverage_ = read_number(state, "coverage", 0, 1)
+        model.error_ = read_number(state, "error", 0, 1, null=math.nan)
         return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from trajkit.detection.design import FeatureMap, Floats, Rows, columns_of, parse_features, read, read_array
+from trajkit.detection.design import (
+    HUGE,
+    FeatureMap,
+    Floats,
+    Rows,
+    columns_of,
+    parse_features,
+    read,
+    read_array,
+    read_number,
+)
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +30,8 @@ if TYPE_CHECKING:
 
 _NEWTON = 1000
 """Coefficients up to which Newton's method is the faster."""
+_STEEPEST = 1e6
+"""No coefficient is larger, in log-odds a standard deviation: with the design's own bounds, sums stay finite."""
 
 
 class PrefixModel(ClassifierMixin, BaseEstimator):
@@ -71,9 +84,9 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         design = self.map_.matrix(rows)
         # A matrix product may round a row differently by its neighbours; a sum along the row does not, so that the
         # online score is the batch score (test_early_failure.py).
-        logits = np.stack([(design * coef).sum(axis=1) for coef in self.coef_], axis=1) + self.intercept_
-        if len(self.classes_) == 2:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        logits = np.zeros((len(design), len(self.classes_)))  # of two classes the first keeps 0
+        for column, coef, intercept in zip(logits.T[-len(self.coef_) :], self.coef_, self.intercept_, strict=True):
+            column[:] = (design * coef).sum(axis=1) + intercept
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
@@ -96,19 +109,27 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """The estimator that `to_state` described. Raises InputError or EstimatorMismatchError."""
+        params = read(state, "params", dict)
         try:
-            model = cls(**read(state, "params", dict))
+            model = cls(**params)
         except TypeError as error:
             raise InputError(
                 f"a saved {cls.__name__} has parameters that this version does not know: {error}."
             ) from error
+        read_number(params, "C", 0, math.inf, open_ends=True)
+        read_number(params, "min_runs", 1, HUGE)
         model.map_ = FeatureMap.from_state(read(state, "map", dict))
+        if parse_features(model.features, f"a saved {cls.__name__}") != model.map_.sets:
+            raise InputError(f"a saved {cls.__name__} must read one list of features; found two in its parts.")
         classes = read(state, "classes", list)
-        if len(classes) < 2:
-            raise InputError(f"a saved {cls.__name__} must know at least two classes; found {classes}.")
+        known = all(isinstance(name, str) for name in classes) or classes == [0, 1]
+        if len(classes) < 2 or not known or len(set(classes)) < len(classes):
+            raise InputError(
+                f"a saved {cls.__name__} must know at least two classes, names or 0 and 1; found 'classes' {classes}."
+            )
         model.classes_ = np.array(classes)
         rows = 1 if len(classes) == 2 else len(classes)
-        model.coef_ = read_array(state, "coef", (rows, model.map_.width))
-        model.intercept_ = read_array(state, "intercept", (rows,))
+        model.coef_ = read_array(state, "coef", (rows, model.map_.width), -_STEEPEST, _STEEPEST)
+        model.intercept_ = read_array(state, "intercept", (rows,), -_STEEPEST, _STEEPEST)
         model.centre_ = read_array(state, "centre", (model.map_.width,))
         return model

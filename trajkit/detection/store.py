@@ -1,7 +1,11 @@
-"""Fitted detectors in a folder: one JSON file, written whole or not at all. No pickle."""
+"""Fitted detectors in a folder: one JSON file, written whole or not at all, with a hash over all it holds. No pickle.
+
+The hash tells a file that was damaged or changed by hand from the one that was written; it is no signature.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
         "monitor": detectors.monitor.to_state(),
     }
     try:
+        record["hash"] = _hash(record)
         text = json.dumps(record, indent=1, allow_nan=False, sort_keys=True) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"the card of detectors must hold plain JSON values: {error}.") from error
@@ -76,8 +81,9 @@ def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
 def load_detectors(folder: str | Path) -> Detectors:
     """Read what `save_detectors` wrote.
 
-    Raises InputError when the file is missing, no JSON, of another format or version, or holds parts of the wrong
-    shape; EstimatorMismatchError when it reads features that this version of trajkit does not compute.
+    Raises InputError when the file is missing, no JSON, of another format or version, changed since it was written, or
+    holds parts of the wrong shape or out of range; EstimatorMismatchError when it reads features that this version of
+    trajkit does not compute.
     """
     path = Path(folder) / FILE
     try:
@@ -87,14 +93,19 @@ def load_detectors(folder: str | Path) -> Detectors:
             f"no detectors in {str(folder)!r}: expected a readable file {FILE} ({error.strerror}). "
             "Make it with `trajkit fit`."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged, it is not JSON: {error}. Make it again with `trajkit fit`.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path} does not hold trajkit detectors (no format {FORMAT!r}).")
     if record.get("version") != VERSION:
         raise InputError(
             f"{path} is of version {record.get('version')!r}; this trajkit reads version {VERSION}. "
-            "Fit the detectors again."
+            "Fit the detectors again with `trajkit fit`."
+        )
+    if record.get("hash") != _hash({key: value for key, value in record.items() if key != "hash"}):
+        raise InputError(
+            f"{path} is not what was written: its hash does not fit what it holds, so it was damaged or changed by "
+            "hand. Make it again with `trajkit fit`."
         )
     from trajkit.detection.early_failure import EarlyFailurePredictor
     from trajkit.detection.outcome import OutcomeClassifier
@@ -106,7 +117,22 @@ def load_detectors(folder: str | Path) -> Detectors:
             predictor=predictor,
             outcome=None if state is None else OutcomeClassifier.from_state(state),
             monitor=Monitor.from_state(read(record, "monitor", dict), predictor),
-            card=read(record, "card", dict),
+            card=_card(read(record, "card", dict)),
         )
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _hash(record: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a file holds beside the hash itself."""
+    text = json.dumps(record, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _card(card: dict[str, Any]) -> dict[str, Any]:
+    """A card, its parts that are read being what they are read as. Raises InputError."""
+    for part in ("fit_groups", "calibration_groups", "test_groups"):
+        names = card.get(part, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"the card of saved detectors must hold {part!r} as a list of group ids.")
+    return card

@@ -40,7 +40,8 @@ def concentrations(effects: Path, measures: Sequence[Measure], largest: Path | N
         return np.tile(np.where(largest > 0, 1.0, np.nan), (len(measures), 1))
     share = np.maximum(effects, _TINY)  # and not 0, so that its logarithm is finite
     total = np.where(largest > 0, np.einsum("tk->t", share), np.nan)
-    return np.clip([_MEASURED[measure](share, total, largest) for measure in measures], 0, 1)
+    found = np.array([_MEASURED[measure](share, total, largest) for measure in measures])
+    return np.minimum(np.maximum(found, 0), 1)
 
 
 def _hhi(share: Path, total: Path, largest: Path) -> Path:

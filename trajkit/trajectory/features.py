@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.trajectory.concentration import concentration
+from trajkit.trajectory.concentration import Measure, concentration, concentrations
 from trajkit.trajectory.geometry import as_path, top_region
 
 FEATURE_NAMES: tuple[str, ...] = (
@@ -39,6 +39,9 @@ where it is defined, NaN before the first (slope: before the second). logprob_me
 steps so far of the steps' means, nats."""
 
 Columns = dict[str, NDArray[np.float64]]
+_HHI: tuple[Measure, ...] = ("hhi",)
+_NOTHING = np.array([-math.inf])
+"""The largest effect of a step without regions."""
 
 
 def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLike, entropy: ArrayLike) -> Columns:
@@ -106,7 +109,7 @@ class PrefixFeatures:
         self._length = 0.0
         self._top: int | None = None
         self._switches = 0.0
-        self._sums = [0.0] * 6  # n, Σy, Σt, Σy², Σt², Σty over steps with a concentration
+        self._sums = (0.0,) * 6  # n, Σy, Σt, Σy², Σt², Σty over steps with a concentration
         self._logprob = 0.0
         self._entropy = 0.0
 
@@ -115,7 +118,7 @@ class PrefixFeatures:
 
         Raises InputError when effects are not one axis, or K is not that of the first step.
         """
-        x = np.array(effects, dtype=np.float64)
+        x = np.array(effects, dtype=np.float64, order="C")
         expected = (x.size,) if self._first is None else self._first.shape
         if x.shape != expected:
             raise InputError(f"step {self._steps + 1}: effects must have shape {expected}; got {x.shape}.")
@@ -128,10 +131,13 @@ class PrefixFeatures:
         self._length += math.sqrt(float(np.einsum("k,k->", move, move)))
         net = math.sqrt(float(np.einsum("k,k->", offset, offset)))
         longest = max(self._length, net)
-        top = int(top_region(x[None])[0])
+        top = int(x.argmax()) if x.size else 0  # that of `top_region`
+        largest = x[top : top + 1] if x.size else _NOTHING
+        if math.isnan(largest[0]):
+            top = -1
         self._switches += math.nan if top < 0 else self._top not in (None, top)
         self._top = top
-        level = float(concentration(x[None])[0])
+        level = float(concentrations(x[None], _HHI, largest)[0, 0])
         mean, slope, sd = self._concentration(step, level)
         self._logprob += logprob
         self._entropy += entropy
@@ -154,8 +160,10 @@ class PrefixFeatures:
 
     def _concentration(self, step: float, level: float) -> tuple[float, float, float]:
         if not math.isnan(level):
-            terms = (1.0, level, step, level * level, step * step, step * level)
-            self._sums = [total + term for total, term in zip(self._sums, terms, strict=True)]
+            n, sy, st, syy, stt, sty = self._sums
+            self._sums = (
+                n + 1.0, sy + level, st + step, syy + level * level, stt + step * step, sty + step * level,
+            )  # fmt: skip
         n, sy, st, syy, stt, sty = self._sums
         mean = _divide(sy, n)
         sd = math.sqrt(max(_divide(syy, n) - mean * mean, 0.0)) if n else math.nan

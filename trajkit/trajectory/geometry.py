@@ -22,11 +22,11 @@ ANGLE_BINS = 8
 
 
 def as_path(x: ArrayLike) -> Path:
-    """x as (T, D) float64. Raises InputError unless it has two axes."""
+    """x as (T, D) float64, its rows one after another: sums round by that. Raises InputError unless it has two axes."""
     path = np.asarray(x, dtype=np.float64)
     if path.ndim != 2:
         raise InputError(f"a trajectory must be (T, D), one row a step; got shape {path.shape}.")
-    return path
+    return np.ascontiguousarray(path)
 
 
 def step_lengths(x: ArrayLike) -> Path:

@@ -57,7 +57,7 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     fits = ends.ndim == 1 and len(ends) and ends.dtype.kind in "iu" and ends[0] == 0 and ends[-1] == len(rows)
     if not fits or (np.diff(ends.astype(np.int64)) < 0).any():
         raise InputError(f"offsets must rise from 0 to the {len(rows)} rows of values, whole numbers; got {ends}.")
-    ends = ends.astype(np.int64)
+    rows, ends = np.ascontiguousarray(rows), ends.astype(np.int64)  # as sums round by how it lies in memory
     n_parts = min(4, os.cpu_count() or 1, rows.size // _PART_SIZE + 1)
     middle = np.searchsorted(ends, len(rows) * np.arange(1, n_parts) / n_parts)
     borders = [0, *middle.tolist(), len(ends) - 1]  # parts of whole runs, about as many steps in each
