@@ -152,8 +152,9 @@ def _write(tables: list[pd.DataFrame], path: Path) -> None:
     """All tables as one; the column task_set is empty where it is about all runs."""
     import pandas as pd
 
+    from trajkit.text import for_spreadsheet
     from trajkit.traces.atomic import replacing
 
     table = pd.concat(tables)
     with replacing(path) as file:
-        file.write(table.to_csv(index=False).encode())
+        file.write(for_spreadsheet(table).encode())
