@@ -66,7 +66,7 @@ def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None) -> go.
     }
     return quiet(
         figure,
-        scene={**scene, "aspectmode": "data", "camera": {"eye": {"x": 1.6, "y": 1.45, "z": 0.95}}},
+        scene={**scene, "aspectmode": "cube", "camera": {"eye": {"x": 1.65, "y": 1.5, "z": 1.0}}},
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         height=430,
         uirevision="keep",
