@@ -34,7 +34,8 @@ def test_short_runs_and_few_regions_have_a_trajectory_too(shape):
 
 
 @pytest.mark.parametrize("effects", [
-    np.outer(np.arange(12), [1.0, 2, 3, 4]), np.eye(2, 6), np.ones((5, 4)), np.ones((1, 4)), 1e6 * np.eye(9), 1e-9 * np.eye(4),
+    np.outer(np.arange(12), [1.0, 2, 3, 4]), np.eye(2, 6), np.ones((5, 4)), np.ones((1, 4)),
+    1e6 * np.eye(9), 1e-9 * np.eye(4),
 ], ids=["line", "two points", "one place", "one point", "wide", "tiny"])  # fmt: skip
 def test_the_whole_path_lies_within_the_frame_with_room_around_it(effects):
     figure = trajectory_3d(effects)
