@@ -40,7 +40,7 @@ from trajkit.attribution.replay import replay
 from trajkit.attribution.training import fit_estimator
 from trajkit.attribution.verdict import conclude
 from trajkit.progress import progress
-from trajkit.text import markdown
+from trajkit.text import for_spreadsheet, markdown
 
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 PAPERS, TREES = "linear, the papers' objective", "boosted trees"
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         f"Every method, band and figure, with intervals: `{csv.name}`.\n"
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(whole).round(4).to_csv(csv, index=False)
+    csv.write_text(for_spreadsheet(pd.concat(whole).round(4)), encoding="utf-8")
     args.out.write_text(text, encoding="utf-8")
     print(text)
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from trajkit.console import console
+from trajkit.text import clean
+
 
 class Bar(Protocol):
     """A running progress bar."""
@@ -20,7 +23,7 @@ class _Terminal:
         self._bar, self._task = bar, task
 
     def advance(self, note: str = "", steps: int = 1) -> None:
-        self._bar.update(self._task, advance=steps, note=note)  # type: ignore[attr-defined]
+        self._bar.update(self._task, advance=steps, note=clean(note))  # type: ignore[attr-defined]
 
 
 class _Log:
@@ -31,8 +34,6 @@ class _Log:
         self._began = self._printed = time.monotonic()
 
     def advance(self, note: str = "", steps: int = 1) -> None:
-        from rich.console import Console
-
         self._done += steps
         now = time.monotonic()
         last = self._done >= self._total and self._printed > self._began
@@ -42,13 +43,12 @@ class _Log:
         left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
         parts = (f"{self._title} {self._done}/{self._total}", f"{left / 60:.1f} min left", note)
         line = " · ".join(filter(None, parts))
-        Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
+        console(stderr=True, soft_wrap=True, highlight=False).print(clean(line), markup=False)
 
 
 @contextmanager
 def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
     """A progress bar on stderr with count, time taken and time left; plain lines where stderr is no terminal."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -58,13 +58,13 @@ def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    screen = console(stderr=True)
+    if not screen.is_terminal:
         yield _Log(title, total, completed)
         return
     columns = (
         TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=screen) as bar:
         yield _Terminal(bar, bar.add_task(title, total=total, completed=completed, note=""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +16,35 @@ _ESCAPE = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]",
     re.DOTALL,
 )
-_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_MARKUP = re.compile(r"([\\`|<>&])")
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but the line end, marks of direction, halves of surrogate pairs."""
+_MARKUP = re.compile(r"([\\`|<>&\[\]*~$]|(?<!\w)_|_(?!\w)|(?<=\w)@|:(?=//)|(?<=www)\.|(?<=mailto):)", re.I)
+"""The last four stand in addresses, which GitHub turns into links by themselves."""
+
+_FORMULA = re.compile(r"[\s\x00]*(?:[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.,]+%?$))|[\t\r\n]")
+"""How a formula begins, in wide letters too. A number with its sign is none."""
+
+
+def inert(text: str) -> str:
+    """`text` as a terminal may show it: no escape sequences, no control or direction characters, but its lines."""
+    return _CONTROL.sub("", _ESCAPE.sub("", text).replace("\t", " "))
 
 
 def clean(text: str) -> str:
-    """`text` as it may be shown on a terminal: no escape sequences, no control or direction characters, one line."""
-    text = _ESCAPE.sub("", text)
-    text = re.sub(r"[\n\r\t\v\f\u2028\u2029]+", " ", text)
-    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI)
+    """`inert`, on one line."""
+    return inert(re.sub(r"[\n\r\t\v\f\u2028\u2029\x85]+", " ", _ESCAPE.sub("", text)))
+
+
+def for_spreadsheet(frame: pd.DataFrame) -> str:
+    """`frame` as CSV without its index; a text that a spreadsheet would run as a formula begins with an apostrophe."""
+
+    def plain(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+    def heading(name: Any) -> str:
+        return str(plain(str(name)))
+
+    return frame.map(plain).rename(columns=heading).to_csv(index=False)
 
 
 def number(value: Any) -> str:
@@ -42,6 +61,13 @@ def number(value: Any) -> str:
 def escaped(text: str) -> str:
     """`text` as Markdown shows it: nothing in it is markup, HTML or the border of a cell."""
     return _MARKUP.sub(r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """`text` as a span of code in Markdown, whatever quotes it holds itself."""
+    text = clean(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 
 
 def markdown(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> str:

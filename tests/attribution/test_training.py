@@ -127,7 +127,7 @@ def test_an_overflow_names_its_question(demo_vlm):
     whole = gain.data.clone()
     try:
         gain.data[:] = 3e38
-        with pytest.raises(InputError, match=f"question '{run.item.id}' cannot be measured: features of a run of grou"):
+        with pytest.raises(InputError, match=f"run '{run.item.id}': its features hold NaN or infinite"):
             measure(demo_vlm, run, HOW)
     finally:
         gain.data[:] = whole

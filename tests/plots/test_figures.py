@@ -23,12 +23,27 @@ def test_the_trajectory_runs_through_the_projection_from_start_to_end():
     np.testing.assert_allclose(points, project(effects), atol=1e-5)
     for name, at in (("start", 0), ("end", -1)):
         np.testing.assert_allclose([named(figure, name)[axis][0] for axis in "xyz"], points[at])
-    assert figure.layout.scene.aspectmode == "data"
+    sides = [getattr(figure.layout.scene, f"{axis}axis").range for axis in "xyz"]
+    assert figure.layout.scene.aspectmode == "cube"
+    np.testing.assert_allclose([high - low for low, high in sides], sides[0][1] - sides[0][0], rtol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 4), (2, 1), (3, 0)])
 def test_short_runs_and_few_regions_have_a_trajectory_too(shape):
     assert len(trajectory_3d(np.ones(shape)).data[0].x) == shape[0]
+
+
+@pytest.mark.parametrize("effects", [
+    np.outer(np.arange(12), [1.0, 2, 3, 4]), np.eye(2, 6), np.ones((5, 4)), np.ones((1, 4)),
+    1e6 * np.eye(9), 1e-9 * np.eye(4),
+], ids=["line", "two points", "one place", "one point", "wide", "tiny"])  # fmt: skip
+def test_the_whole_path_lies_within_the_frame_with_room_around_it(effects):
+    figure = trajectory_3d(effects)
+    for axis in "xyz":
+        low, high = getattr(figure.layout.scene, f"{axis}axis").range
+        points, room = np.asarray(named(figure, "steps")[axis]), 0.06 * (high - low)
+        assert low + room <= points.min()
+        assert points.max() <= high - room
 
 
 def test_hover_texts_hold_no_markup_of_a_model():

@@ -14,6 +14,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 CURRENT = "[...document.querySelectorAll('#sentences button')].findIndex((one) => one.ariaCurrent === 'true')"
 
 
+def until(page, condition: str, argument: str | None = None) -> None:
+    """Wait for a condition; playwright's own way makes code of text inside the page, which the page forbids."""
+    for _ in range(100):
+        if page.evaluate(condition, argument):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {condition}")
+
+
 class Watched:
     """A page with what it logged and asked for."""
 
@@ -24,9 +33,12 @@ class Watched:
         self.page.on("console", lambda message: message.type == "error" and self.trouble.append(message.text))
         self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
+        )
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_function("document.getElementById('run').options.length > 0")
+        self.page.locator("#run option").first.wait_for(state="attached")
 
     def pixels(self) -> str:
         return self.page.evaluate("document.getElementById('canvas').toDataURL()")
@@ -95,8 +107,8 @@ def test_choosing_another_run_changes_image_question_and_sentences(report):
     question, picture = page.locator("#question").text_content(), report.pixels()
     said = page.locator("#sentences").text_content()
     page.click("#next")
-    page.wait_for_function("document.getElementById('count').textContent.startsWith('2 ')")
-    page.wait_for_function("(old) => document.getElementById('canvas').toDataURL() !== old", arg=picture)
+    until(page, "() => document.getElementById('count').textContent.startsWith('2 ')")
+    until(page, "(old) => document.getElementById('canvas').toDataURL() !== old", picture)
     assert page.locator("#question").text_content() != question
     assert page.locator("#sentences").text_content() != said
     assert page.locator("#run").input_value() == "1"
@@ -132,7 +144,7 @@ def test_play_walks_through_the_sentences_and_stops_when_asked(report):
     page = report.page
     page.select_option("#run", "0")
     page.click("#play")
-    page.wait_for_function("document.querySelectorAll('#sentences button')[1].getAttribute('aria-current') === 'true'")
+    until(page, f"() => {CURRENT} === 1")
     page.click("#play")
     assert page.locator("#play").get_attribute("aria-pressed") == "false"
 
@@ -148,6 +160,12 @@ def test_figures_are_drawn_when_they_come_into_view(report):
         page.locator(f"#panel-{key} .main-svg").first.wait_for()
     drawn = json.loads(page.evaluate("JSON.stringify(document.getElementById('metrics').layout.shapes)"))
     assert len(drawn) == 1  # the line at the chosen step
+
+
+def test_no_code_can_be_made_from_text(report):
+    policy = report.page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
+    assert "unsafe-eval" not in policy
+    assert "default-src 'none'" in policy
 
 
 def test_nothing_of_this_failed_or_asked_for_the_network(report):

@@ -52,7 +52,11 @@ def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_pa
     trouble: list[str] = []
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("request", lambda request: request.url.startswith("file:") or trouble.append(request.url))
+    page.on("console", lambda message: trouble.append(message.text))
     page.goto(path.as_uri())
+    policy = page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
+    assert "default-src 'none'; style-src 'unsafe-inline'" in policy
+    assert "script-src" not in policy
     assert page.title() == "What these traces show"
     assert trouble == []
     assert page.locator("section").count() == len(STUDIES) + 1

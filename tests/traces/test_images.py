@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trajkit.errors import InputError
-from trajkit.traces.images import MAX_PIXELS, MIN_SIDE, open_image, to_png
+from trajkit.traces.images import MAX_PIXELS, MIN_SIDE, confined, open_image, to_png
 
 from .factory import png
 
@@ -127,3 +127,24 @@ def test_every_colour_mode_becomes_rgb(mode: str) -> None:
     opened = open_image(stream.getvalue())
     assert opened.mode == "RGB"
     assert opened.getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_an_image_is_confined_to_its_root_whatever_links_say(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "in", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.png").touch()
+    (root / "link.png").symlink_to(outside / "a.png")
+    (root / "folder").symlink_to(outside)
+    (root / "inner.png").symlink_to(root / "in" / "a.png")
+    (root / "loop").symlink_to(root / "loop")
+    assert confined(root / "in" / ".." / "in" / "a.png", root) == (root / "in" / "a.png").resolve()
+    assert confined(root / "inner.png", root) == (root / "in" / "a.png").resolve()
+    (tmp_path / "root-too").mkdir()
+    for path in (root / "link.png", root / "folder" / "a.png", root / ".." / "outside" / "a.png", "/etc/passwd",
+                 tmp_path / "root-too" / "a.png", root / "folder" / ".." / "x.png", root / "loop" / "x",
+                 f"{root}/a\0b"):  # fmt: skip
+        with pytest.raises(InputError, match=r"outside|cannot be looked for"):
+            confined(path, root)
+    with pytest.raises(InputError, match="cannot be looked for"):
+        confined(root / "in" / "a.png", tmp_path / "none")

@@ -106,6 +106,7 @@ def write_tables(
     import pandas as pd
 
     from trajkit.files import replacing
+    from trajkit.text import for_spreadsheet
 
     metrics = reliability.rename(columns={"runs": "steps"}).assign(
         method=ESTIMATOR, figure="Spearman of " + reliability["metric"], band=""
@@ -113,7 +114,7 @@ def write_tables(
     parts = [table.assign(task_set=""), metrics.drop(columns="metric").assign(task_set="")]
     parts += [own.assign(task_set=family) for family, own in by_family.items()]
     with replacing(path) as file:
-        file.write(pd.concat(parts).to_csv(index=False).encode())
+        file.write(for_spreadsheet(pd.concat(parts)).encode())
 
 
 def _cell(row: Any) -> str:

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, stream, train_estimator
 from trajkit.cli.output import Interrupted, one_line
+from trajkit.console import cleaned_streams
 from trajkit.errors import TrajkitError
 
 EXIT_ERROR = 1
@@ -123,6 +124,7 @@ def trajkit(
     """
 
 
+@cleaned_streams()
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit. An error is one line on stderr and a non-zero exit code.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from trajkit.console import console
 from trajkit.text import clean, number
 
 if TYPE_CHECKING:
@@ -30,17 +31,13 @@ def count(n: int, noun: str) -> str:
 
 def stdout() -> Console:
     """The console for results. Not a terminal: plain text, wide enough for tables."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
+    screen = console(highlight=False)
+    return screen if screen.is_terminal else console(highlight=False, width=_PIPED_WIDTH)
 
 
 def note(text: str) -> None:
     """One line on stderr that is no error."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print(one_line(text), markup=False)
+    console(stderr=True, highlight=False, soft_wrap=True).print(one_line(text), markup=False)
 
 
 def share(value: float) -> str:
@@ -74,7 +71,7 @@ def feature_sets(name: str) -> str:
 
 
 def show_frame(
-    console: Console,
+    screen: Console,
     frame: pd.DataFrame,
     title: str,
     names: Mapping[str, str] | None = None,
@@ -99,5 +96,5 @@ def show_frame(
         )  # fmt: skip
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
-    console.print(table)
-    console.print()
+    screen.print(table)
+    screen.print()

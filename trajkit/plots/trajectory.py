@@ -13,6 +13,8 @@ from trajkit.plots.style import ALARM, GRID, INK, MUTED, faded, plain, quiet
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+ROOM = 1.15
+"""Half the side of the cube that is shown over half the longest side of the path: labels and markers need the rest."""
 _EARLY_TO_LATE = [[0.0, "#c3d3e2"], [0.5, "#5f8db5"], [1.0, "#173a5a"]]
 
 
@@ -51,14 +53,20 @@ def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None) -> go.
         x=x[:1], y=y[:1], z=z[:1], mode="markers", name="current", hoverinfo="skip", showlegend=False,
         marker={"size": 11, "symbol": "circle", "color": faded(ALARM, 0.55), "line": {"width": 2, "color": ALARM}},
     )  # fmt: skip
+    low, high = np.array([points.min(0), points.max(0)]) if len(points) else np.zeros((2, 3))
+    middle, half = (low + high) / 2, max(float((high - low).max()) / 2, 1e-3) * ROOM
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "showbackground": False, "tickfont": {"size": 10, "color": MUTED}}
     scene = {
-        f"{letter}axis": {**axis, "title": {"text": f"PC {i + 1}", "font": {"size": 11}}}
+        f"{letter}axis": {
+            **axis,
+            "title": {"text": f"PC {i + 1}", "font": {"size": 11}},
+            "range": [round(float(middle[i] - half), 5), round(float(middle[i] + half), 5)],
+        }
         for i, letter in enumerate("xyz")
     }
     return quiet(
         figure,
-        scene={**scene, "aspectmode": "data", "camera": {"eye": {"x": 1.5, "y": 1.35, "z": 0.9}}},
+        scene={**scene, "aspectmode": "cube", "camera": {"eye": {"x": 1.65, "y": 1.5, "z": 1.0}}},
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         height=430,
         uirevision="keep",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trajkit.files import check_own, replacing, replacing_folder
 from trajkit.studies.study import Study
-from trajkit.text import clean, escaped, markdown, number
+from trajkit.text import clean, code, escaped, for_spreadsheet, markdown, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,36 +53,37 @@ def _fill(
         _write(out / "index.html", _page(studies, made_by, summary, left_out))
         return out / "index.html"
     for name, frame in data.items():
-        _write(out / f"{name}.csv", frame.to_csv(index=False))
+        _write(out / f"{name}.csv", for_spreadsheet(frame))
     titles = []
     for study in studies:
         for i, (title, table) in enumerate(study.tables.items(), 1):
             titles.append(f"{study.name}_{i}.csv: {title}\n")
-            _write(out / f"{study.name}_{i}.csv", _in_numbers(table).to_csv(index=False))
+            _write(out / f"{study.name}_{i}.csv", for_spreadsheet(_in_numbers(table)))
     _write(out / "README.txt", f"{summary}\nWritten by: {made_by}\n\n{''.join(titles)}")
     return out
 
 
 def write_markdown(study: Study, path: Path, made_by: str) -> Path:
     """Write one study as Markdown, its pictures as SVG beside it."""
-    text = (
-        f"# {study.title}\n\n{study.asked}\n\nRegenerate: `{made_by}`. Intervals are of 95 % and resample groups.\n\n"
-    )
+    text = f"# {study.title}\n\n{study.asked}\n\n"
+    text += f"Regenerate: {code(made_by)}. Intervals are of 95 % and resample groups.\n\n"
     for i, (said, picture) in enumerate(study.pictures.items()):
         name = f"{path.stem}{'' if i == 0 else f'_{i + 1}'}.svg"
         _write(path.with_name(name), picture)
-        text += f"![{said}]({name})\n\n{said}.\n\n"
+        text += f"![{escaped(clean(said))}]({name})\n\n{escaped(clean(said))}.\n\n"
     text += "## Reading\n\n" + "".join(f"{escaped(clean(paragraph))}\n\n" for paragraph in study.reading)
-    text += "".join(f"## {title}\n\n{markdown(table)}\n" for title, table in study.tables.items())
+    text += "".join(f"## {escaped(clean(title))}\n\n{markdown(table)}\n" for title, table in study.tables.items())
     _write(path, text)
     return path
 
 
 def _index(studies: Sequence[Study], made_by: str, summary: str, left_out: Mapping[str, str]) -> str:
-    text = f"# What these traces show\n\n{escaped(summary)}\n\nWritten by `{made_by}`. First of all: "
+    text = f"# What these traces show\n\n{escaped(clean(summary))}\n\nWritten by {code(made_by)}. First of all: "
     text += "[how to read this](how_to_read.md).\n\n"
     text += "".join(f"- [{s.title}]({s.name}.md): {s.asked[0].lower()}{s.asked[1:]}\n" for s in studies)
-    return text + "".join(f"- {title}: not made. {escaped(clean(why))}\n" for title, why in left_out.items())
+    return text + "".join(
+        f"- {escaped(clean(title))}: not made. {escaped(clean(why))}\n" for title, why in left_out.items()
+    )
 
 
 def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mapping[str, str]) -> str:

@@ -122,3 +122,14 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
     return upright.convert("RGB")
+
+
+def confined(path: str | Path, root: str | Path) -> Path:
+    """`path` with all its links followed. Raises InputError when that is not within `root`, or cannot be followed."""
+    try:
+        inside, real = Path(root).resolve(strict=True), Path(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # no such root, a null in the name, a loop of links
+        raise InputError(f"{path} cannot be looked for within {root} ({error}); check both paths.") from error
+    if not real.is_relative_to(inside):
+        raise InputError(f"{path} lies outside {root} (at {real}); move it there, or name a root that holds it.")
+    return real
