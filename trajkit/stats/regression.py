@@ -28,9 +28,8 @@ def regress(
     """Linear regression of `metric` on `by` and covariates: one row a level of `by`, against the reference level.
 
     df: one row a run; rows without a value of `by`, or where metric or a number among the covariates is not finite, are
-    left out. The reference is
-    `success` where it is there, else the first level by name. Numbers among the covariates enter as log(1 + x) where
-    none is negative, else as they are, standardised; others by their levels.
+    left out. The reference is `success` where it is there, else the first level by name. Numbers among the covariates
+    enter as log(1 + x) where none is negative, else as they are, standardised; others by their levels.
     kind: `cluster`, least squares with cluster-robust errors over groups (Liang & Zeger 1986, doi
     10.1093/biomet/73.1.13) and Student's t with groups − 1 degrees of freedom; or `mixed`, a random intercept for each
     group, by restricted maximum likelihood. Both are statsmodels'.
