@@ -165,3 +165,27 @@ def test_no_metric_is_refused_and_one_given_twice_is_one(metrics):
     with pytest.raises(InputError, match="needs a metric"):
         tk.stats.compare(frame(), metrics)
     assert len(tk.stats.compare(frame(), ["x", "x"], n_resamples=20, n_boot=20)) == 3
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_runs_without_a_label_are_left_out_and_counted(missing):
+    df = frame(shift=0.5).astype({"outcome": object})
+    df.loc[df.index[:30], "outcome"] = missing
+    table = tk.stats.compare(df, "x", n_resamples=50, n_boot=50)
+    alone = tk.stats.compare(df[30:], "x", n_resamples=50, n_boot=50)
+    assert (table.left_out == 30).all()
+    pd.testing.assert_frame_equal(table.drop(columns="left_out"), alone.drop(columns="left_out"))
+
+
+def test_nullable_columns_of_pandas_are_compared_like_others():
+    df = frame(shift=0.5)
+    ours = df.assign(success=(df.outcome == "success").astype("boolean"), y=df.x.astype("Float64"))
+    ours.loc[ours.index[:6], "success"] = pd.NA
+    ours.loc[ours.index[6:9], "y"] = pd.NA
+    row = tk.stats.compare(ours, "y", by="success", n_resamples=50, n_boot=50).iloc[0]
+    plain = df[9:].assign(success=lambda d: d.outcome == "success")
+    alone = tk.stats.compare(plain, "x", by="success", n_resamples=50, n_boot=50).iloc[0]
+    assert (row.a, row.b, row.left_out) == (False, True, 9)
+    assert (row.cliffs_delta, row.p_permutation) == (alone.cliffs_delta, alone.p_permutation)
+    with pytest.raises(InputError, match="runs of no 'group_id'"):
+        tk.stats.compare(df.assign(group_id=df.group_id.mask(df.x > 1)), "x")

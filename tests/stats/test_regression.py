@@ -141,3 +141,35 @@ def test_a_mixed_regression_that_does_not_converge_is_refused(monkeypatch):
     monkeypatch.setattr(MixedLM, "fit", lambda *args, **kwargs: Stopped())
     with pytest.raises(InputError, match="does not converge"):
         tk.stats.regress(frame(), "x", kind="mixed")
+
+
+def test_a_level_in_few_groups_has_a_difference_and_no_p_and_the_others_keep_theirs():
+    """With cluster-robust errors a level of one group in 30 is called significant in two cases of three."""
+    chance = []
+    for few, told in ((1, False), (9, False), (10, True)):
+        for seed in range(20):
+            df = frame(seed, n=40, clustered=1.0)
+            mine = (df.group_id >= 40 - few) & (np.arange(len(df)) % 3 > 0)
+            df["outcome"] = df.outcome.mask(mine, "reasoning_failure")
+            found = tk.stats.regress(df, "x", covariates=()).set_index("level")
+            row = found.loc["reasoning_failure"]
+            assert np.isfinite([row.coefficient, row.effect]).all()
+            assert row.level_groups == few
+            assert np.isfinite([row.p, row.low, row.high, row.effect_low, row.effect_high]).tolist() == [told] * 5
+            chance.append(found.p["hallucination"] < 0.05)
+    assert 0 <= np.mean(chance) <= 0.15
+
+
+def test_a_reference_in_few_groups_is_refused_by_name():
+    df = frame(n=40)
+    df["outcome"] = np.where(df.group_id < 3, "success", "hallucination")
+    with pytest.raises(InputError, match="'success' needs runs of at least 10 groups; got 3"):
+        tk.stats.regress(df, "x", covariates=())
+
+
+def test_rows_without_a_label_are_left_out():
+    df = frame()
+    df["outcome"] = df.outcome.astype("string").mask(df.group_id < 5)
+    row, alone = (tk.stats.regress(d, "x").iloc[0] for d in (df, df[df.outcome.notna()]))
+    assert (row.n, row.level) == (165, "hallucination")
+    assert row.p == alone.p

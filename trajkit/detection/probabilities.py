@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.evaluation import Selected
 from trajkit.detection.splits import failures
+from trajkit.stats.correction import holm
 from trajkit.stats.cross_validation import refitted, refitted_variance
 from trajkit.stats.resampling import (
     MIN_GROUPS,
@@ -89,7 +90,6 @@ def gains(
     share of draws on the other side of 0 (NaN without an interval), and p_corrected, by Holm over the selections.
     """
     import pandas as pd
-    from statsmodels.stats.multitest import multipletests
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     stratum = _numbered(strata)
@@ -104,11 +104,7 @@ def gains(
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())} | areas
         table.append({**label, **counts, "gain": gain, "low": low, "high": high, "p": p})
     found = pd.DataFrame(table)
-    known = found["p"].notna()
-    found["p_corrected"] = np.nan
-    if known.any():
-        found.loc[known, "p_corrected"] = multipletests(found.loc[known, "p"], method="holm")[1]
-    return found
+    return found.assign(p_corrected=holm(found["p"]))
 
 
 def _p_of(draws: Floats) -> float:

@@ -60,12 +60,8 @@ def auc_by_step(
             x=counts[at], y=counts[column], name=name, marker={"color": colour}, showlegend=False, row=2, col=1,
             hovertemplate=f"%{{y}} {name}<extra></extra>",
         )  # fmt: skip
-    low = float(np.nanmin([*table["low"], 0.4])) if len(table) else 0.4
-    figure.update_yaxes(
-        axis(title={"text": "AUC", "font": {"size": 12, "color": MUTED}}, range=[max(0.0, low - 0.03), 1.02]),
-        row=1,
-        col=1,
-    )
+    label = {"text": "AUC", "font": {"size": 12, "color": MUTED}}
+    figure.update_yaxes(axis(title=label, range=auc_range(table)), row=1, col=1)
     figure.update_yaxes(axis(title={"text": "runs", "font": {"size": 12, "color": MUTED}}, nticks=3), row=2, col=1)
     title = "thinking step" if at == "step" else "fraction of the run's final length (oracle)"
     figure.update_xaxes(axis())
@@ -75,6 +71,12 @@ def auc_by_step(
         figure, height=520, barmode="overlay", legend=legend, hovermode="closest",
         margin={"l": 56, "r": 12, "t": 12, "b": 60},
     )  # fmt: skip
+
+
+def auc_range(*tables: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis that holds every AUC of the tables, with its interval where it has one, and 0.4 to 1."""
+    values = np.concatenate([[0.4], *(table[name].to_numpy(float) for table in tables for name in ("auc", "low"))])
+    return max(-0.02, float(np.nanmin(values)) - 0.03), 1.02
 
 
 def _add_method(

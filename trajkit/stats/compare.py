@@ -35,9 +35,10 @@ def compare(
 ) -> pd.DataFrame:
     """Compare `metric`, one or several, between every two values of `by`; a row a metric and pair.
 
-    df: one row a run. n, mean and median are over runs with a finite value. p_mannwhitney: two-sided, and takes runs as
-    independent, which runs of one image are not. p_group_means: the same test on one number a group and outcome, the
-    mean of its runs; a group that holds both outcomes counts on both sides, and the pairing is not used.
+    df: one row a run; left_out: runs without a value of `by`, or without a finite one of the metric. n, mean and median
+    are over the others. p_mannwhitney: two-sided, and takes runs as independent, which runs of one image are not.
+    p_group_means: the same test on one number a group and outcome, the mean of its runs; a group that holds both
+    outcomes counts on both sides, and the pairing is not used.
     p_permutation: two-sided, of the difference in mean ranks, when the labels of whole groups are shuffled among groups
     of equal size and then within each group, `n_resamples` times; p_corrected corrects it over all rows of the table.
     cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
@@ -60,6 +61,9 @@ def compare(
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")
     if correction not in get_args(Correction):
         raise InputError(f"correction must be one of {', '.join(get_args(Correction))}; got {correction!r}.")
+    if df[groups].isna().any():
+        raise InputError(f"there are {int(df[groups].isna().sum())} runs of no {groups!r}; give each run its group.")
+    given, df = len(df), df[df[by].notna()]
     every = df[metrics].to_numpy(dtype=float, na_value=np.nan)
     finite = np.isfinite(every)
     label = df[by].to_numpy()
@@ -86,6 +90,7 @@ def compare(
                     "p_mannwhitney": float(mannwhitneyu(values[is_a], values[~is_a]).pvalue),
                     "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue), "p_permutation": p,
                     "cliffs_delta": delta, "delta_low": low, "delta_high": high, "delta_tested": tested,
+                    "left_out": given - int(finite[:, j].sum()),
                 }  # fmt: skip
     table = pd.DataFrame([rows[name, a, b] for name in metrics for a, b in combinations(present[name], 2)])
     corrected = multipletests(table["p_permutation"], method=correction)[1]

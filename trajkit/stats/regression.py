@@ -27,19 +27,21 @@ def regress(
 ) -> pd.DataFrame:
     """Linear regression of `metric` on `by` and covariates: one row a level of `by`, against the reference level.
 
-    df: one row a run; rows where metric or a number among the covariates is not finite are left out. The reference is
-    `success` where it is there, else the first level by name. Numbers among the covariates enter as log(1 + x) where
-    none is negative, else as they are, standardised; others by their levels.
+    df: one row a run; rows without a value of `by`, or where metric or a number among the covariates is not finite, are
+    left out. The reference is `success` where it is there, else the first level by name. Numbers among the covariates
+    enter as log(1 + x) where none is negative, else as they are, standardised; others by their levels.
     kind: `cluster`, least squares with cluster-robust errors over groups (Liang & Zeger 1986, doi
     10.1093/biomet/73.1.13) and Student's t with groups − 1 degrees of freedom; or `mixed`, a random intercept for each
     group, by restricted maximum likelihood. Both are statsmodels'.
 
-    Every value of `by` is a level, `unknown` too: leave out rows that should not be compared. Columns: metric level
-    reference n groups; coefficient, low, high (its 95 % interval: Student's t for cluster, normal for mixed), in the
-    metric's unit; effect, effect_low, effect_high, the same in standard deviations of the metric; p (two-sided,
-    uncorrected) and kind.
-    Raises InputError when a column is missing, fewer than two levels or MIN_GROUPS groups are there, metric is
-    constant, or a mixed regression does not converge.
+    Every value of `by` is a level, `unknown` too: leave out rows that should not be compared. A level with runs of
+    fewer than MIN_GROUPS groups has its difference alone, without an interval or p: errors that are robust over groups
+    know nothing of it then (of 1 group in 30, chance is called significant in two cases of three). Columns: metric
+    level reference n groups level_groups; coefficient, low, high (its 95 % interval: Student's t for cluster, normal
+    for mixed), in the metric's unit; effect, effect_low, effect_high, the same in standard deviations of the metric; p
+    (two-sided, uncorrected) and kind.
+    Raises InputError when a column is missing, fewer than two levels are there, all runs or those of the reference
+    are of fewer than MIN_GROUPS groups, metric is constant, or a mixed regression does not converge.
     """
     import pandas as pd
 
@@ -49,7 +51,7 @@ def regress(
         if column not in df:
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")
     numbers = [name for name in covariates if pd.api.types.is_numeric_dtype(df[name])]
-    kept = df[np.isfinite(df[[metric, *numbers]].to_numpy(float, na_value=np.nan)).all(1)]
+    kept = df[df[by].notna() & np.isfinite(df[[metric, *numbers]].to_numpy(float, na_value=np.nan)).all(1)]
     y = kept[metric].to_numpy(float)
     member = numbered(kept[groups])
     levels = sorted(kept[by].astype(str).unique())
@@ -60,6 +62,11 @@ def regress(
     if np.ptp(y) == 0:
         raise InputError(f"{metric!r} is {y[0]:g} in all {len(y)} runs; there is nothing to regress.")
     reference = "success" if "success" in levels else levels[0]
+    groups_of = {level: len(np.unique(member[kept[by].astype(str) == level])) for level in levels}
+    if groups_of[reference] < MIN_GROUPS:
+        raise InputError(
+            f"the reference level {reference!r} needs runs of at least {MIN_GROUPS} groups; got {groups_of[reference]}."
+        )
     levels = [level for level in levels if level != reference]
     covered = [np.ones(len(y))]
     for name in covariates:
@@ -73,9 +80,12 @@ def regress(
     of_level = [(kept[by].astype(str) == level).to_numpy(float) for level in levels]
     design = _independent(covered, of_level, by, covariates)
     params, intervals, p = (_clustered if kind == "cluster" else _mixed)(y, design, member)
+    few = [design.shape[1] - len(levels) + i for i, level in enumerate(levels) if groups_of[level] < MIN_GROUPS]
+    intervals[few], p[few] = np.nan, np.nan
     return pd.DataFrame([
         {
             "metric": metric, "level": level, "reference": reference, "n": len(y), "groups": int(member.max()) + 1,
+            "level_groups": groups_of[level],
             "coefficient": params[i], "low": intervals[i, 0], "high": intervals[i, 1],
             "effect": params[i] / y.std(), "effect_low": intervals[i, 0] / y.std(),
             "effect_high": intervals[i, 1] / y.std(), "p": p[i], "kind": kind,

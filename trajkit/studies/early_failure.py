@@ -18,6 +18,7 @@ from trajkit.detection.probabilities import (
     probability_scores,
 )
 from trajkit.errors import InputError
+from trajkit.plots.detection import auc_range
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.runs import Runs
@@ -209,12 +210,11 @@ def _reading(
     gaps = []
     for step in sorted(set(curve["step"].astype(int))):
         mine = curve[curve["step"] == step]
-        missed = int(((mine["off_low"] > 0) | (mine["off_high"] < 0)).sum())
         slope = slopes[slopes["step"] == step].iloc[0]
         ours, base = skill[WITH, step], skill[BASE_RATE, step]
         gaps.append(
             f"at step {step} the slope is {cell(slope, 'slope')}, the mean risk is off by "
-            f"{cell(slope, 'off', '+.3f')}, {missed} of {len(mine)} bins miss what happened, and the Brier score is "
+            f"{cell(slope, 'off', '+.3f')}, {_missed(mine)}, and the Brier score is "
             f"{ours.brier:.3f} where the share that failed, given to every run, has {base.brier:.3f}"
         )
     said.append(f"Calibration of all features (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}.")
@@ -229,6 +229,16 @@ def _reading(
         "their intervals take its models as given."
     )
     return tuple(said)
+
+
+def _missed(bins: pd.DataFrame) -> str:
+    """How many bins miss what happened, of those that have an interval and so could."""
+    judged = bins[bins["off_low"].notna()]
+    if judged.empty:
+        return "no bin has an interval"
+    missed = int(((judged["off_low"] > 0) | (judged["off_high"] < 0)).sum())
+    noun = ("bin" if len(judged) == 1 else "bins") + (" that have an interval" if len(judged) < len(bins) else "")
+    return f"{missed} of {len(judged)} {noun} {'misses' if missed == 1 else 'miss'} what happened"
 
 
 LEVEL = 0.05
@@ -299,7 +309,7 @@ def _picture(
         middle.plot(same["fraction"], same["auc"], ":", color="#3f8f9b", label="tortuosity, matched on length")
         for ax in (left, middle):
             ax.axhline(0.5, color=MUTED, lw=1, ls=":")
-            ax.set_ylim(0.35, 1)
+            ax.set_ylim(auc_range(by_step, by_fraction, same))
         ticks = [f"{s}\n{n}" for s, n in counts[["step", "n_runs"]].to_numpy()]
         left.set_xticks(list(place.values()), ticks, fontsize=8)
         left.set(title="AUC of failure", xlabel="step, and runs still thinking")

@@ -30,10 +30,10 @@ LEVEL = 0.05
 def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     """Every pair of outcomes on every metric; p-values are Holm-corrected over all of them."""
     import pandas as pd
-    from statsmodels.stats.multitest import multipletests
 
     from trajkit.stats import compare, regress
     from trajkit.stats.compare import PERMUTATIONS
+    from trajkit.stats.correction import holm
 
     known = compared_outcomes(runs.table)
     if known["outcome"].nunique() < 2:
@@ -61,7 +61,7 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     held = pd.DataFrame()
     if adjusted:
         held = pd.concat(adjusted, ignore_index=True)
-        held["p_corrected"] = multipletests(held["p"], method="holm")[1]
+        held["p_corrected"] = holm(held["p"])
         tables["What is left with length and task held fixed, of lengths with task (cluster-robust regression)"] = (
             _held(held)
         )
@@ -122,7 +122,7 @@ def _held(held: pd.DataFrame) -> pd.DataFrame:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "–" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: int) -> tuple[str, ...]:
