@@ -127,6 +127,7 @@ def _runs(
         question.group_id,
         question.target,
         question.task_set,
+        question.facts,
     )
     yield from collect(
         vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done, keep_hidden=keep_hidden

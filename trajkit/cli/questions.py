@@ -34,7 +34,7 @@ class Items:
                 self.left_out += 1
                 tell_left_out(q, error)
                 continue
-            yield Item(q.id, image, q.question, q.group_id, q.target, q.task_set)
+            yield Item(q.id, image, q.question, q.group_id, q.target, q.task_set, q.facts)
 
 
 def tell_left_out(question: Question, error: InputError) -> None:
