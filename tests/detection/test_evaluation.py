@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from trajkit.detection import auc_by_fraction, auc_by_step, outcome_auc
 from trajkit.detection.evaluation import abstention, plain_scores
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, power, tokens_saved
 from trajkit.errors import InputError
-from trajkit.stats.resampling import wilson
 
 from .world import make_frame, random_walks
 
@@ -134,15 +134,15 @@ def test_a_monitor_that_never_alarmed_has_tables_all_the_same(watched: pd.DataFr
 def test_the_interval_of_a_rate_is_honest_where_no_run_or_every_run_was_alarmed(watched: pd.DataFrame) -> None:
     silent, loud = (watched.assign(alarmed=always) for always in (False, True))
     for unit in ("per group", "per run"):  # four groups, however many runs
-        row = false_alarms(silent, 0.1, n_boot=50).set_index("unit").loc[unit]
-        assert (row["low"], row["high"]) == pytest.approx(wilson(0, 4))
-        row = false_alarms(loud, 0.1, n_boot=50).set_index("unit").loc[unit]
-        assert (row["low"], row["high"]) == pytest.approx(wilson(4, 4))
-    one = false_alarms(watched[watched["group_id"] == "b"], 0.1, n_boot=50).iloc[0]
+        row = false_alarms(silent, 0.1, n_boot=500).set_index("unit").loc[unit]
+        assert (row["low"], row["high"]) == pytest.approx(proportion_confint(0, 4, 0.05, "beta"), abs=1e-3)
+        row = false_alarms(loud, 0.1, n_boot=500).set_index("unit").loc[unit]
+        assert (row["low"], row["high"]) == pytest.approx(proportion_confint(4, 4, 0.05, "beta"), abs=1e-3)
+    one = false_alarms(watched[watched["group_id"] == "b"], 0.1, n_boot=500).iloc[0]
     assert (one["n"], one["rate"], one["low"]) == (1, 0, 0)
     assert one["high"] > 0.75
-    assert power(loud, n_boot=50)["low"].max() < 1
-    assert false_alarms_by_length(silent, n_boot=20)["high"].min() > 0
+    assert power(loud, n_boot=500)["low"].max() < 1
+    assert false_alarms_by_length(silent, n_boot=500)["high"].min() > 0
 
 
 def test_a_median_of_few_groups_has_no_interval(watched: pd.DataFrame) -> None:

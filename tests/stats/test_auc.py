@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 import trajkit as tk
 from trajkit.errors import InputError
+from trajkit.stats.resampling import auc_within, group_draws, interval
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -53,7 +54,35 @@ def test_group_intervals_cover_the_truth():
 def test_one_group_or_a_single_row_of_a_class_has_no_interval():
     y, score = [0, 1, 1, 0], [0.1, 0.9, 0.2, 0.3]
     assert np.isnan(tk.stats.auc(y, score, ["a"] * 4).low)
-    assert np.isnan(tk.stats.auc([0, 1, 0, 0], score).high)
+    assert np.isnan(tk.stats.auc([0, 0, 1, 0], score).high)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_perfect_separation_has_the_exact_bound_of_as_many_pairs_as_have_no_group_in_common(turned):
+    """Twelve failing groups beside thirty: 12 disjoint pairs, all in order with probability A^12 at most."""
+    group = np.repeat(np.arange(42), 3)
+    y, score = (group < 12) != turned, -1.0 * group
+    for got, pairs in ((tk.stats.auc(y, score, group), 12), (tk.stats.auc(y[::3], score[::3]), 12),
+                       (tk.stats.auc(y[:39], score[:39], group[:39]), 1)):  # fmt: skip
+        bound = 0.025 ** (1 / pairs)
+        assert (got.value, got.low, got.high) == pytest.approx((0, 0, 1 - bound) if turned else (1, bound, 1), abs=1e-4)
+    mixed = tk.stats.auc(np.arange(126) % 3 == 0, np.arange(126) % 3 == 0, group)  # each group holds both
+    assert mixed.low == pytest.approx(0.025 ** (1 / 21), abs=1e-4)
+
+
+@pytest.mark.parametrize("strata", [1, 3])
+def test_the_bound_of_perfect_separation_holds_its_level_where_it_is_hardest(strata):
+    """A share of positives lies below all negatives, so that the AUC lies just below the bound."""
+    rng, wrong, pairs = np.random.default_rng(0), 0, 15
+    group = np.arange(60)
+    y, stratum = group % 60 < pairs, group % strata
+    truth = 0.025 ** (1 / pairs) - 0.003
+    draws = group_draws(group, 400, 0)
+    for _ in range(1000):
+        score = np.where(y, np.where(rng.random(60) < truth, 2.0, 0.0), 1.0)
+        value, low, _ = interval(auc_within(y, score, stratum, draws))
+        wrong += value == 1 and low > truth
+    assert 0.01 < wrong / 1000 <= 0.025 + 2.5 * np.sqrt(0.025 * 0.975 / 1000)
 
 
 def test_rows_without_a_score_are_dropped():

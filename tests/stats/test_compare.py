@@ -84,13 +84,15 @@ def test_an_interval_needs_ten_groups_on_each_side(n, known):
     assert np.isfinite([row.delta_low, row.delta_high]).tolist() == [known] * 2
 
 
-def test_resamples_that_all_agree_make_no_interval():
+def test_outcomes_that_do_not_overlap_have_an_exact_bound_and_not_an_empty_interval():
     groups = np.arange(40)
     outcome = np.where(groups < 20, "failure", "success")
     df = pd.DataFrame({"outcome": outcome, "x": groups.astype(float), "group_id": groups})
     row = tk.stats.compare(df, "x", n_resamples=100).iloc[0]
-    assert row.cliffs_delta == -1
-    assert np.isnan([row.delta_low, row.delta_high]).all()
+    assert (row.cliffs_delta, row.delta_low) == (-1, -1)
+    assert row.delta_high == pytest.approx(1 - 2 * 0.025 ** (1 / 20), abs=1e-4)
+    tied = tk.stats.compare(df.assign(x=np.arange(40) % 2), "x", n_resamples=20).iloc[0]
+    assert tied.delta_low < 0 < tied.delta_high
 
 
 def test_values_that_are_not_finite_are_left_out():

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from trajkit.stats.resampling import (
     Draws,
@@ -92,6 +93,31 @@ def test_an_interval_counts_infinite_draws_and_has_a_width() -> None:
     assert interval(draws[:61])[1:] == pytest.approx(np.quantile(np.arange(60.0), (0.025, 0.975)))
     assert np.isnan(interval(np.full(50, 0.5))[1:]).all()
     assert np.isnan(interval(np.array([np.nan, 1, 2])))[0]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_share_of_none_or_all_has_the_bound_of_clopper_and_pearson_over_groups(value: float) -> None:
+    """Within a group runs may all be alike, so that a group is one trial, however many runs it has."""
+    for n in (4, 30):
+        draws = group_draws(np.repeat(np.arange(n), 5), 400, 0)
+        found, low, high = interval(weighted_mean(np.full(5 * n, value), draws))
+        exact = proportion_confint(value * n, n, 0.05, "beta")
+        assert (found, low, high) == pytest.approx((value, *exact), abs=1e-4)
+    assert np.isnan(interval(weighted_mean(np.full(5 * n, 0.5), draws))[1:]).all()  # no share
+
+
+def test_a_mean_of_figures_at_the_edge_is_no_narrower_than_they_are() -> None:
+    """As the macro AUC of outcomes that are all told apart."""
+    draws = group_draws(np.arange(60), 400, 0)
+    areas = [weighted_auc(np.arange(60) % 3 == k, np.arange(60) % 3 == k, draws) for k in range(3)]
+    assert interval(np.mean(areas, axis=0)) == pytest.approx((1, 0.025 ** (1 / 20), 1), abs=1e-4)
+
+
+def test_strata_count_by_the_weakest_of_them_for_its_part_of_the_pairs() -> None:
+    stratum = np.repeat([0, 1], [20, 60])
+    y = np.r_[np.arange(20) < 10, np.arange(60) < 5].astype(float)  # 10 and 5 disjoint pairs, of 100 and 275
+    low = interval(auc_within(y, y, stratum, group_draws(np.arange(80), 400, 0)))[1]
+    assert low == pytest.approx(0.025 ** (1 / (5 * 375 / 275)), abs=1e-4)
 
 
 def test_few_groups_have_no_interval() -> None:

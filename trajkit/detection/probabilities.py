@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from trajkit.detection.evaluation import Selected
 from trajkit.detection.splits import failures
 from trajkit.stats.resampling import (
+    MIN_GROUPS,
     Draws,
     Floats,
     auc_within,
@@ -212,4 +213,4 @@ def average_precision(y: Floats, score: Floats, stratum: NDArray[np.integer[Any]
             total[block] += (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1)
             weight[block] += hits[:, -1]
     found = np.divide(total, weight, out=np.full(len(draws), np.nan), where=weight > 0)
-    return draws.sample_if_few(found, y == 1)
+    return draws.sample_if_few(found, MIN_GROUPS, y == 1, y != 1)

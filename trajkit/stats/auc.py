@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.stats.resampling import group_draws, interval, weighted_auc
+from trajkit.stats.resampling import edge_draws, group_draws, interval, weighted_auc
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
 
     Without `groups` the rows are taken as independent and the interval is DeLong's (Biometrics 44, 1988; the rank form
     of Sun & Xu 2014), clipped to [0, 1]. With `groups`, whole groups are resampled (percentile bootstrap, `n_boot`
-    draws, `seed`). There is no interval with fewer than MIN_GROUPS groups of a class, or where it would have no width.
-    Rows with a NaN score are dropped. Raises InputError when a class is missing.
+    draws, `seed`); there is no interval with fewer than MIN_GROUPS groups of a class. An AUC of 0 or 1 has an exact
+    bound instead, however few there are: 0.025^(1/k) from 1, k the pairs that have no row, or no group, in common
+    (`resampling.disjoint_pairs`). Rows with a NaN score are dropped. Raises InputError when a class is missing.
     """
     labels, scores = np.asarray(y, dtype=float), np.asarray(score, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:
@@ -44,6 +45,8 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
         raise InputError(f"an AUC needs both classes; got {n_pos} positive and {n_neg} negative rows with a score.")
     if groups is None:
         value, low, high = _delong(positive, scores)
+        if value in (0, 1):
+            value, low, high = interval(edge_draws(value, min(n_pos, n_neg), n_boot + 1))
         return AUC(value, low, high, n_pos, n_neg, "DeLong")
     draws = group_draws(np.asarray(groups)[kept], n_boot, seed)
     value, low, high = interval(weighted_auc(positive, scores, draws))

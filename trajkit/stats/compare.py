@@ -42,15 +42,15 @@ def compare(
     p_permutation: two-sided, of the difference in mean ranks, when the labels of whole groups are shuffled among groups
     of equal size and then within each group, `n_resamples` times; p_corrected corrects it over all rows of the table.
     cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
-    `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups, or all resamples agree (as when no value of a
-    lies beyond one of b): they say nothing there. delta_tested: what p_permutation tests, the part of cliffs_delta that
-    does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling keeps
-    that); read a direction only where both have its sign. strata: columns, such as task_set and form; p_permutation,
-    cliffs_delta and delta_tested then compare runs that agree in them all, weighed by their pairs, and labels are
-    shuffled among groups with as many runs of each stratum; where no stratum has runs of both outcomes, p is 1 and the
-    deltas are NaN. The other columns are over all runs. Several metrics at once cost little more than one where they
-    are finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value
-    of a metric, or the correction is unknown.
+    `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups; where delta is −1 or 1, an exact bound from the
+    numbers of groups (`resampling.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
+    that does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling
+    keeps that); read a direction only where both have its sign. strata: columns, such as task_set and form;
+    p_permutation, cliffs_delta and delta_tested then compare runs that agree in them all, weighed by their pairs, and
+    labels are shuffled among groups with as many runs of each stratum; where no stratum has runs of both outcomes, p is
+    1 and the deltas are NaN. The other columns are over all runs. Several metrics at once cost little more than one
+    where they are finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a
+    finite value of a metric, or the correction is unknown.
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu

@@ -22,23 +22,24 @@ class Draws:
     """How often each group was drawn, (B, G), and the group of each row, (n,).
 
     Draw 0 is the sample itself, each group once. A statistic of "(B,)" has a value a draw; `interval` makes a value and
-    an interval of them.
+    an interval of them. min_groups: rows of fewer groups have a value, and NaN in all other draws.
     """
 
     counts: Integers
     member: Integers
+    min_groups: int = 1
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def of(self, rows: NDArray[np.bool_] | Integers) -> Draws:
         """The same draws, of some of the rows: a mask, or row numbers in any order."""
-        return Draws(self.counts, self.member[rows])
+        return Draws(self.counts, self.member[rows], self.min_groups)
 
     @property
     def sample(self) -> Draws:
         """Draw 0 alone."""
-        return Draws(self.counts[:1], self.member)
+        return Draws(self.counts[:1], self.member, self.min_groups)
 
     def blocks(self) -> Iterator[slice]:
         """Some draws at a time, so that `weights` of all rows stay small."""
@@ -56,9 +57,10 @@ class Draws:
         size = max(1, _BLOCK // max(n_groups, 1))
         return np.concatenate([self.counts[i : i + size] @ by_group for i in range(0, len(self.counts), size)])
 
-    def sample_if_few(self, statistic: Floats, positive: NDArray[np.bool_]) -> Floats:
-        """The statistic of the sample alone where a class has runs of fewer than MIN_GROUPS groups."""
-        few = any(len(np.unique(self.member[side])) < MIN_GROUPS for side in (positive, ~positive))
+    def sample_if_few(self, statistic: Floats, min_groups: int, *parts: NDArray[np.bool_]) -> Floats:
+        """The statistic of the sample alone where a part of the rows (all of them, if none is given) is of fewer than
+        `min_groups` groups."""
+        few = any(_n_groups(self.member[part]) < min_groups for part in (parts or (slice(None),)))
         return np.where(np.arange(len(statistic)) > 0, np.nan, statistic) if few else statistic
 
 
@@ -67,23 +69,27 @@ def numbered(values: ArrayLike) -> Integers:
     return np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
 
 
+def _n_groups(member: Integers) -> int:
+    return int(np.count_nonzero(np.bincount(member))) if len(member) else 0
+
+
 def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Draws:
     """Draws of as many groups as there are, with replacement: the sample itself and then `n_boot` draws.
 
-    The sample alone with fewer than `min_groups` groups, so that no interval is made of them.
+    min_groups: groups that an interval of a mean or a median needs.
     """
     member = numbered(groups)
     n = int(member.max(initial=-1)) + 1
-    counts = np.ones((1 + (n_boot if n >= max(min_groups, 1) else 0), n), np.uint16)
+    counts = np.ones((1 + (n_boot if n else 0), n), np.uint16)
     rng = np.random.default_rng(seed)
     for draw in counts[1:]:
         draw[:] = np.bincount(rng.integers(n, size=n, dtype=np.int32), minlength=n)
-    return Draws(counts, member)
+    return Draws(counts, member, min_groups)
 
 
 def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
     """(B,) area under the ROC curve; ties count half; NaN where a class is not drawn, and in all draws but the sample
-    where a class has fewer than MIN_GROUPS groups.
+    where a class has fewer than MIN_GROUPS groups. An area of 0 or 1 has `edge_draws` of `disjoint_pairs` instead.
 
     y: (n,) 0/1. score: (n,), no NaN, infinities allowed. O(B·n) after one sort.
     """
@@ -94,7 +100,42 @@ def auc_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) 
     """(B,) AUC over pairs of the same stratum; NaN where there is no pair, and as `weighted_auc`."""
     wins, pairs = pairs_within(y, score, stratum, draws)
     areas = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
-    return draws.sample_if_few(areas, np.asarray(y, dtype=float) == 1)
+    positive = np.asarray(y, dtype=float) == 1
+    if areas[0] in (0, 1):
+        return edge_draws(areas[0], disjoint_pairs(positive, stratum, draws.member), len(areas))
+    return draws.sample_if_few(areas, MIN_GROUPS, positive, ~positive)
+
+
+def disjoint_pairs(positive: NDArray[np.bool_], stratum: Integers, member: Integers) -> float:
+    """How many independent pairs of a positive and a negative row stand behind an AUC of 0 or 1.
+
+    In one stratum k = min(groups with a positive, groups with a negative, half of all groups): so many pairs of
+    distinct groups have no group in common. With A the true AUC, all k are in order with probability A^k at most, and
+    so are all pairs. Over strata of k_s such pairs and a share w_s of all pairs it is Π A_s^k_s ≤ (Σ w_s A_s)^κ for
+    κ = min k_s / w_s, by the inequality of the means. Groups weigh alike here, however many rows they have.
+    """
+    ratio = []
+    for s in np.unique(stratum):
+        here = stratum == s
+        pairs = int((here & positive).sum()) * int((here & ~positive).sum())
+        if pairs:
+            of_class = min(_n_groups(member[here & side]) for side in (positive, ~positive))
+            ratio.append((max(1, min(of_class, _n_groups(member[here]) // 2)), pairs))
+    total = sum(pairs for _, pairs in ratio)
+    return min(k * total / pairs for k, pairs in ratio)
+
+
+def edge_draws(value: float, trials: float, size: int) -> Floats:
+    """(size,) draws of a figure in [0, 1] that is `value`, 0 or 1, in every resample: there it says nothing.
+
+    Had each of `trials` independent trials the chance p to go the other way, all would have gone this way with
+    probability (1 − p)^trials; p = 1 − 0.025^(1/trials) is the exact bound (Clopper & Pearson 1934, doi
+    10.1093/biomet/26.4.404), and `interval` finds it at the percentile where it looks. Half of the draws stay at the
+    edge.
+    """
+    level = np.random.default_rng(0).permutation(np.linspace(0, 1, max(size - 1, 0)))
+    away = np.where(level < 0.5, 1 - level ** (1 / trials), 0.0)
+    return np.concatenate([[value], np.abs(value - away)])
 
 
 def pairs_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> tuple[Floats, Floats]:
@@ -127,13 +168,22 @@ def pairs_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws
 
 
 def weighted_mean(values: ArrayLike, draws: Draws) -> Floats:
-    """(B,) mean of (n,) finite values; NaN where nothing was drawn."""
+    """(B,) mean of (n,) finite values; NaN where nothing was drawn, and in all draws but the sample where groups are
+    few.
+
+    Values that are all 0, or all 1, are a share at its edge, and have `edge_draws` of as many trials as groups: a group
+    whose mean is p on average holds another value with probability p at least.
+    """
     total = draws.sums(np.ones(len(draws.member)))
-    return np.divide(draws.sums(values), total, out=np.full(len(draws), np.nan), where=total > 0)
+    means = np.divide(draws.sums(values), total, out=np.full(len(draws), np.nan), where=total > 0)
+    if means[0] in (0, 1) and np.all(np.asarray(values) == means[0]):
+        return edge_draws(means[0], _n_groups(draws.member), len(means))
+    return draws.sample_if_few(means, draws.min_groups)
 
 
 def weighted_median(values: ArrayLike, draws: Draws) -> Floats:
-    """(B,) the smallest value with at least half the rows at or below it; NaN where nothing was drawn."""
+    """(B,) the smallest value with at least half the rows at or below it; NaN where nothing was drawn, and in all draws
+    but the sample where groups are few."""
     x = np.asarray(values, dtype=float)
     median = np.full(len(draws), np.nan)
     if not len(x):
@@ -143,14 +193,14 @@ def weighted_median(values: ArrayLike, draws: Draws) -> Floats:
         share = np.cumsum(draws.weights(block, order), axis=1, dtype=np.int64)
         middle = np.argmax(2 * share >= share[:, -1:], axis=1)
         median[block] = np.where(share[:, -1] > 0, x[order][middle], np.nan)
-    return median
+    return draws.sample_if_few(median, draws.min_groups)
 
 
 def interval(draws: Floats) -> tuple[float, float, float]:
     """(value, low, high): draw 0, and the 2.5 % and 97.5 % percentiles of the others that are not NaN.
 
-    low and high are NaN where there is no value, no draw, or all draws agree: they say nothing then. Infinite draws
-    count; the percentiles are then draws themselves, not between two.
+    low and high are NaN where there is no value, no draw, or all draws agree: they say nothing then (0 and 1 have
+    `edge_draws`). Infinite draws count; the percentiles are then draws themselves, not between two.
     """
     value, rest = float(draws[0]), draws[1:][~np.isnan(draws[1:])]
     if np.isnan(value) or not len(rest):
