@@ -10,7 +10,7 @@ from trajkit.detection.splits import compared_outcomes
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
-from trajkit.studies.runs import Runs, equal_runs
+from trajkit.studies.runs import Runs, within
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
 from trajkit.traces.forms import task_labels
@@ -41,7 +41,7 @@ def concentration(runs: Runs, n_boot: int, advance: Advance) -> Study:
         signs = found if len(found) else None
     if signs is not None:
         tables[
-            "AUC of each failure against success, by task family, within question form: above 0.5, failing runs have more"
+            "AUC of each failure against success, by task family, within form: above 0.5, failing runs have more of it"
         ] = _signs_shown(signs)
     tables["Spearman correlation of the measures' levels over runs"] = _agreement(known)
     tables["Level (HHI) at absolute steps, among the runs that have reached them"] = _by_step_shown(by_step)
@@ -117,7 +117,7 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
                     task_labels(pair),
                 )
                 value, low, high = interval(auc_within(y, metric, numbered(task), draws))
-                same = interval(auc_within(y, metric, equal_runs(task, pair["n_steps"]), draws))
+                same = interval(auc_within(y, metric, within(task, pair["n_steps"]), draws))
                 rows.append({
                     "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
                     "high": high, "same": spread(*same),

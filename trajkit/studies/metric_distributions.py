@@ -50,7 +50,7 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     for metric in metrics:
         advance(metric)
         some = defined[metric]
-                covariates = ("task",) if metric in LENGTH else ("n_tokens", "task")
+        covariates = ("task",) if metric in LENGTH else ("n_tokens", "task")
         try:
             adjusted.append(regress(some.assign(task=task_labels(some)), metric, covariates=covariates))
         except InputError as error:
@@ -64,18 +64,20 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     if adjusted:
         held = pd.concat(adjusted, ignore_index=True)
         held["p_corrected"] = multipletests(held["p"], method="holm")[1]
-        tables["What is left with length and task (family and form) held fixed, of lengths with task (cluster-robust regression)"] = (
-            _held(held)
-        )
+        tables[
+            "What is left with length and task (family and form) held fixed, of lengths with task (cluster-robust "
+            "regression)"
+        ] = _held(held)
     return Study(
         "metric_distributions",
         "Metrics by outcome",
         "Which metrics differ between outcomes, by how much, and is it more than that longer runs fail more?",
         tables,
         {
-            "Cliff's δ against success among runs of one family and form, and what is left with length and task held fixed (* of the two lengths, the "
-            "task alone); "
-            "intervals are not corrected for being many": _picture(pairs, held)
+            "Cliff's δ against success among runs of one family and form, and what is left with length and task held "
+            "fixed (* of the two lengths, the task alone); intervals are not corrected for being many": _picture(
+                pairs, held
+            )
         },
         _reading(pairs, held, not_fitted, len(known)),
     )

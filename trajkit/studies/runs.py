@@ -30,9 +30,10 @@ class Runs:
 
     frame: prefix features, a row a run and step (`tk.features`). table: a row a run, in the order of `frame`:
     transcript_id group_id task_set form success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps,
-    LAST, and `detail`, the cause of the outcome as its judge wrote it to `meta`, or "". `outcome` is `failure` for wrong runs where no failure has a known kind. paths: (T, K) effects of each run's
-    thinking steps, nats. labels: the region map of each, one object for runs that share it. left_out: runs without
-    effects or without thinking. kinds: of effects, estimated or measured.
+    LAST, and `detail`, the cause of the outcome as its judge wrote it to `meta`, or "". `outcome` is `failure` for
+    wrong runs where no failure has a known kind. paths: (T, K) effects of each run's thinking steps, nats. labels: the
+    region map of each, one object for runs that share it. left_out: runs without effects or without thinking. kinds: of
+    effects, estimated or measured.
     """
 
     frame: pd.DataFrame
@@ -114,10 +115,10 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
     return Runs(frame, table, tuple(paths), tuple(labels), left_out, tuple(sorted(kinds)))
 
 
-def equal_runs(task: ArrayLike, n_steps: ArrayLike) -> NDArray[np.integer[Any]]:
-    """(n,) a number for each task and number of steps, as strata to compare runs of equal length of one task in."""
-    steps = np.asarray(n_steps, dtype=int)
-    return numbered(task) * (steps.max(initial=0) + 1) + steps
+def within(task: ArrayLike, of: ArrayLike) -> NDArray[np.integer[Any]]:
+    """(n,) a stratum for each task (`task_labels`) and value of `of`, whole numbers such as lengths or folds."""
+    values = np.asarray(of, dtype=int)
+    return numbered(task) * (values.max(initial=0) + 1) + values
 
 
 def metrics_of(paths: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float64]]:
