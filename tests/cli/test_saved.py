@@ -77,7 +77,7 @@ def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, 
     write_traces([make_trace(g, 0, g > 0, rng) for g in range(3)], tmp_path / "t.parquet")
     result = cli("analyze", tmp_path / "t.parquet")
     assert result.code == 0, result.err
-    assert result.out.count("too few groups for an interval: a side has under 10") == 1
+    assert result.out.count("no interval: a side has runs of under 10 groups") == 1
     row = next(line for line in result.out.splitlines() if line.startswith("mean_step") and "success" in line)
     assert re.search(r"\d – 1 +-?\d\.\d\d +– +– ", row)
 

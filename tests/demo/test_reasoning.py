@@ -110,6 +110,24 @@ class TestLabels:
         label = self.label("row 1 col 1 is blue 1.", self.look[1], "1 plus 7 is 9.", answer="9")
         assert (label.outcome, label.first_wrong, label.false_readings) == ("reasoning_failure", 2, 1)
 
+    @pytest.mark.parametrize(("sentences", "answer", "outcome", "detail"), [
+        ((*look, "1 plus 7 is 8."), "8", "success", ""),
+        (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 11."), "11", "hallucination", "misreading"),
+        (look[:1], "1", "reasoning_failure", "omission"),
+        (("row 1 col 1 is blue 1.",), "1", "reasoning_failure", "omission"),  # the colour does not matter
+        ((look[0], "1 plus 7 is 9.", "the sum is 1."), "1", "reasoning_failure", "omission"),
+        ((*look, "1 plus 7 is 9."), "9", "reasoning_failure", "wrong step"),
+        ((look[0], "1 plus 7 is 9."), "9", "reasoning_failure", "wrong step"),
+        ((*look, "1 plus 7 is 8."), "9", "reasoning_failure", "wrong answer"),
+        (look, None, "reasoning_failure", "no answer"),
+        (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 12."), "12", "unknown", "misreading and wrong step"),
+        (("row 1 col 1 is red 4.", look[1]), "30", "unknown", "misreading and wrong answer"),
+        (("row 1 col 1 is red 4.", look[1]), None, "unknown", "misreading and no answer"),
+    ])  # fmt: skip
+    def test_the_cause_stands_beside_the_outcome(self, sentences, answer, outcome, detail):
+        label = self.label(*sentences, answer=answer)
+        assert (label.outcome, label.detail) == (outcome, detail)
+
     def test_a_corrected_reading_is_not_held_against_the_run(self):
         label = self.label("row 1 col 1 is red 4.", "wait, row 1 col 1 is red 1.", self.look[1], answer="9")
         assert (label.outcome, label.corrections, label.first_wrong) == ("reasoning_failure", 1, 3)

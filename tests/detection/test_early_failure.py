@@ -53,6 +53,28 @@ def test_the_online_score_is_the_batch_score_to_the_last_bit(frame: pd.DataFrame
         np.testing.assert_array_equal(online, batch)
 
 
+def test_the_task_is_family_and_form_together_online_as_in_batch() -> None:
+    """Failure goes with the form within each family, the other way round in the other family."""
+    world = [replace(run, form=f"form {i % 2}") for i, run in enumerate(make_runs(80, signal=0))]
+    frame = make_frame(world)
+    failed = ((frame["task_set"] == "math") == (frame["form"] == "form 1")).to_numpy(int)
+    model = EarlyFailurePredictor("task", C=1.0).fit(frame, failed)
+    batch = model.predict_proba(frame)[:, 1]
+    assert ((batch > 0.5) == failed).all()
+    names = zip(frame.to_dict("records"), frame["task_set"], frame["form"], strict=True)
+    np.testing.assert_array_equal([model.risk(row, family, form) for row, family, form in names], batch)
+    without = EarlyFailurePredictor("task").fit(frame.drop(columns="form"), failed)
+    assert without.map_.tasks == ("document", "math")
+    np.testing.assert_array_equal(without.risks(frame.drop(columns="form")), without.risks(frame.assign(form="")))
+
+
+def test_a_saved_detector_that_knows_families_alone_is_refused(frame: pd.DataFrame, failed: np.ndarray) -> None:
+    state = EarlyFailurePredictor("length+task").fit(frame, failed).to_state()
+    state["map"]["tasks"] = state["map"].pop("task_labels")
+    with pytest.raises(InputError, match="Fit the detectors again"):
+        EarlyFailurePredictor.from_state(state)
+
+
 def test_no_nan_leaves_it_whatever_features_come_in(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
     broken = frame.copy()

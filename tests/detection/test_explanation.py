@@ -61,3 +61,7 @@ def test_what_is_said_can_be_read() -> None:
     assert words("tortuosity", np.inf, 2, 3) == "tortuosity ∞, above the usual 2"
     assert words("straightness", np.nan, 2, 1) == "straightness is not defined in this run"
     assert words("step", np.nan, np.nan, 9) == "the run has 9 steps"
+    named = "it is a question of the family 'science' and the form 'largest'"
+    assert words("task", np.nan, np.nan, 9, "science", "largest") == named
+    assert words("task", np.nan, np.nan, 9, "science") == "it is a question of the family 'science'"
+    assert words("task", np.nan, np.nan, 9) == "its questions are of no named family"

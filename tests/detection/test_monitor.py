@@ -39,6 +39,17 @@ def test_a_live_run_gets_the_risks_of_the_stored_run(monitor: Monitor, calibrati
         np.testing.assert_allclose(live, monitor.predictor.risks(make_frame([run])), rtol=0, atol=1e-9)
 
 
+def test_a_live_run_is_told_its_family_and_form(calibration: list[Run]) -> None:
+    world = [replace(run, form=f"form {i % 3}") for i, run in enumerate(calibration)]
+    frame = make_frame(world)
+    predictor = EarlyFailurePredictor("uncertainty+task").fit(frame, (frame["outcome"] != "success").to_numpy(int))
+    monitor = Monitor.calibrate(predictor, frame, model="demo")
+    for run in world[:20]:
+        watch = monitor.start(run.task_set, run.form)
+        live = [watch.update(step).risk for step in live_steps(run)]
+        np.testing.assert_allclose(live, predictor.risks(make_frame([run])), rtol=0, atol=1e-9)
+
+
 def test_the_alarm_is_raised_once_when_the_maximum_first_exceeds_the_threshold(
     monitor: Monitor, calibration: list[Run]
 ) -> None:

@@ -57,6 +57,14 @@ def test_a_stratum_of_eight_groups_gives_four_two_and_two() -> None:
         assert counts.tolist() == [expected] * 10
 
 
+def test_forms_of_one_family_are_dealt_apart() -> None:
+    group = np.arange(80)
+    frame = _runs([(g, bool(g % 2)) for g in group]).assign(task_set="math", form=[f"form-{g // 16}" for g in group])
+    split = split_by_group(frame, seed=1)
+    for part, expected in [("fit", 4), ("calibration", 2), ("test", 2)]:
+        assert split.rows(frame, part).groupby(["form", "outcome"]).size().tolist() == [expected] * 10
+
+
 def test_a_split_is_the_same_for_a_seed_and_another_for_another() -> None:
     frame = _runs([(g, g % 2 == 0) for g in range(40)])
     shuffled = frame.sample(frac=1, random_state=1)

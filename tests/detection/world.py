@@ -26,6 +26,7 @@ class Run:
     tokens: np.ndarray
     logprob: np.ndarray
     entropy: np.ndarray
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def make_frame(runs: list[Run]) -> pd.DataFrame:
     for run in runs:
         columns = prefix_features(run.effects, n_tokens=np.cumsum(run.tokens), logprob=run.logprob, entropy=run.entropy)
         part = pd.DataFrame(columns)
-        for name in ("transcript_id", "group_id", "task_set", "outcome"):
+        for name in ("transcript_id", "group_id", "task_set", "form", "outcome"):
             part[name] = getattr(run, name)
         part["success"] = run.outcome == "success"
         parts.append(part)
@@ -97,6 +98,7 @@ def make_trace(run: Run, model: str = "demo") -> Trace:
         task_set=run.task_set,
         success=run.outcome == "success",
         outcome=run.outcome,  # type: ignore[arg-type]
+        meta={"kind": run.form} if run.form else {},
     )
 
 

@@ -189,3 +189,52 @@ def test_nullable_columns_of_pandas_are_compared_like_others():
     assert (row.cliffs_delta, row.p_permutation) == (alone.cliffs_delta, alone.p_permutation)
     with pytest.raises(InputError, match="runs of no 'group_id'"):
         tk.stats.compare(df.assign(group_id=df.group_id.mask(df.x > 1)), "x")
+
+
+def forms_that_fail(seed, per_group=1, effect=0.0):
+    """Two forms, in groups of their own or (three runs a group) in one; one fails more and has more of the metric."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(120), per_group)
+    hard = rng.random(len(group)) < 0.5
+    failed = rng.random(len(group)) < np.where(hard, 0.7, 0.15)
+    x = rng.normal(size=len(group)) + 1.5 * hard + effect * failed + 0.5 * rng.normal(size=120)[group]
+    outcome, form = np.where(failed, "failure", "success"), np.where(hard, "largest", "count")
+    return pd.DataFrame({"outcome": outcome, "form": form, "task_set": "science", "x": x, "group_id": group})
+
+
+@pytest.mark.parametrize("per_group", [1, 3])
+def test_what_the_form_alone_makes_is_gone_within_strata_and_what_is_more_stays(per_group):
+    p = {effect: [] for effect in (None, 0.0, 1.0)}
+    for seed in range(25):
+        for effect in p:
+            df = forms_that_fail(seed, per_group, effect or 0)
+            strata = () if effect is None else ("task_set", "form")
+            p[effect].append(tk.stats.compare(df, "x", strata=strata, n_resamples=200, n_boot=20).p_permutation[0])
+    rejected = {effect: np.mean(np.array(found) < 0.05) for effect, found in p.items()}
+    assert rejected[None] > 0.8
+    assert rejected[0.0] <= 0.16  # 4 of 25
+    assert rejected[1.0] > 0.9
+
+
+def test_delta_within_strata_is_over_pairs_of_one_stratum():
+    df = forms_that_fail(0)
+    row = tk.stats.compare(df, "x", strata=["form"], n_resamples=200).iloc[0]
+    wins = pairs = 0.0
+    for _, part in df.groupby("form"):
+        a, b = (part.x[part.outcome == name].to_numpy()[:, None] for name in ("failure", "success"))
+        wins, pairs = wins + np.sign(a - b.T).sum(), pairs + a.size * b.size
+    assert row.cliffs_delta == pytest.approx(wins / pairs)
+    assert row.delta_tested == pytest.approx(row.cliffs_delta)  # groups of one run each: size says nothing
+    assert row.delta_low < row.cliffs_delta < row.delta_high
+
+
+def test_one_stratum_changes_nothing_and_none_with_both_outcomes_says_nothing():
+    df = frame(shift=0.5).assign(form="one")
+    pd.testing.assert_frame_equal(
+        tk.stats.compare(df, "x", n_resamples=150), tk.stats.compare(df, "x", strata=["form"], n_resamples=150)
+    )
+    apart = tk.stats.compare(df.assign(form=df.outcome), "x", strata=["form"], n_resamples=50)
+    assert apart[["cliffs_delta", "delta_low", "delta_high", "delta_tested"]].isna().all(axis=None)
+    assert (apart.p_corrected == 1).all()
+    with pytest.raises(InputError, match="could not find column 'kind'"):
+        tk.stats.compare(df, "x", strata=["kind"])

@@ -186,7 +186,11 @@ def test_unusual_folders_end_in_a_study_or_a_reason(case):
         assert "failure" in set(table(made[0], "The paper's figures")["outcome"])
     if case == "one group":
         path = next(study for study in made if study.name == "trajectories")
-        assert not path.tables["What each metric depends on"]["AUC of failure"].str.contains("(", regex=False).any()
+        assert (
+            not path.tables["What each metric depends on"]["AUC of failure, within family and form"]
+            .str.contains("(", regex=False)
+            .any()
+        )
         assert "clear of 0.5 in every space: none" in " ".join(path.reading)
 
 
@@ -201,3 +205,111 @@ def test_runs_share_a_region_map_only_where_it_is_the_same():
     assert labels[0] is not labels[2]
     np.testing.assert_array_equal(labels[2], turned.regions)
     np.testing.assert_array_equal(labels[3], fourth.regions)
+
+
+def narrow(rng, steps):
+    return np.eye(6)[rng.integers(6, size=steps)] * 5 + 0.05 * rng.random((steps, 6))
+
+
+def wide(rng, steps):
+    one = narrow(rng, steps)
+    return np.where(np.arange(steps)[:, None] % 2 == rng.integers(2), one, 1 + 0.2 * rng.random((steps, 6)))
+
+
+def world_of(outcome_of, effects_of, n=120):
+    """One run a group, of the forms `count` and `largest` in turn, of four steps."""
+    rng, world = np.random.default_rng(0), []
+    for i, run in enumerate(make_runs(n, 1, signal=0)):
+        form = ("count", "largest")[i % 2]
+        outcome = outcome_of(form, i // 2)
+        columns = {name: np.resize(getattr(run, name), 4) for name in ("tokens", "logprob", "entropy")}
+        world.append(
+            replace(
+                run, task_set="science", form=form, outcome=outcome, effects=effects_of(rng, form, outcome), **columns
+            )
+        )
+    return read_runs([make_trace(run) for run in world])
+
+
+def test_a_rule_that_is_one_about_the_form_is_gone_within_form():
+    """Hallucinations are mostly of one form and lost reasoning of the other; what is looked at goes with the form."""
+
+    def outcome(form, i):
+        kinds = ("hallucination", "reasoning_failure") if form == "largest" else ("reasoning_failure", "hallucination")
+        return "success" if i % 2 else kinds[i % 10 == 0]
+
+    runs = world_of(outcome, lambda rng, form, _: (narrow if form == "largest" else wide)(rng, 4), 240)
+    study = make("outcomes")(runs, 150, lambda note: None)
+    row = table(study, "Level and spread").iloc[0]
+    assert float(row["level, forms mixed"].split(" ")[0]) > 0.7
+    assert float(row["spread, forms mixed"].split(" ")[0]) < 0.3
+    assert row["forms with both"] == "2 of 2"
+    assert (row["level agrees"], row["spread agrees"]) == ("not told", "not told")
+    assert any("not told apart over all" in said and "with forms mixed" in said for said in study.reading)
+    place = table(study, "The paper's reading").set_index("region").loc["fixation"]
+    low, high = (float(end) for end in place["share more than expected"][:-1].split(" (")[1].split(" to "))
+    assert low <= 0 <= high
+    within = table(study, "The same, among runs of one family").set_index("method")
+    assert float(within.loc["task", "macro"].split(" ")[0]) == 0.5
+    by_form = table(study, "Outcomes by task family").set_index("form")
+    assert by_form.loc["largest", "hallucination"] == "48 (40%)"
+
+
+def test_differences_between_outcomes_that_follow_from_the_form_are_none_within_form():
+    def outcome(form, i):
+        failed = i % 10 < 7 if form == "largest" else i % 10 < 2
+        return "hallucination" if failed else "success"
+
+    runs = world_of(outcome, lambda rng, form, _: (narrow if form == "largest" else wide)(rng, 4), 160)
+    for forms, found in (("mixed", True), ("known", False)):
+        seen = replace(runs, table=runs.table.assign(form="")) if forms == "mixed" else runs
+        shown = table(make("metric_distributions")(seen, 150, lambda note: None), "Differences").set_index("metric")
+        assert (float(shown.loc["hhi_level", "p, corrected"].removeprefix("< ")) < 0.05) == found
+        study = make("concentration")(seen, 150, lambda note: None)
+        assert ("level higher" in study.reading[0]) == found
+        path = table(make("trajectories")(seen, 150, lambda note: None), "What each metric depends on")
+        area = path.set_index(["metric", "space"]).loc[("path_length", "effects")].filter(like="AUC").iloc[0]
+        low, high = (float(end) for end in area[:-1].split(" (")[1].split("–"))
+        assert (not low <= 0.5 <= high) == found
+
+
+def test_outcomes_that_are_told_apart_wholly_are_said_to_be():
+    """An AUC of 0 or 1 has a bound, so it is no null."""
+
+    def outcome(form, i):
+        return ("success", "hallucination", "reasoning_failure")[i % 3]
+
+    def effects(rng, form, outcome):
+        steady = {"success": 3.0, "hallucination": 9.0, "reasoning_failure": 1.0}[outcome]
+        one = np.eye(6)[0] * steady + 1 + 0.01 * rng.random((4, 6))
+        one[1::2] *= np.where(
+            np.arange(6) == 0, {"success": 0.8, "hallucination": 1.0, "reasoning_failure": 0.2}[outcome], 1
+        )
+        return one
+
+    runs = world_of(outcome, effects)
+    study = make("outcomes")(runs, 150, lambda note: None)
+    row = table(study, "Level and spread").iloc[0]
+    assert row["level within form (the paper: above 0.5)"].startswith("1.00 (0.")
+    assert row["level agrees"] == "yes"
+    assert not any("not told apart" in said or "too few groups" in said for said in study.reading)
+    study = make("concentration")(runs, 150, lambda note: None)
+    for kind, side in (("Hallucination", "higher"), ("Reasoning failure", "lower")):
+        [said] = [said for said in study.reading if said.startswith(f"{kind} beside success")]
+        assert f"level {side} (AUC {'1.00' if side == 'higher' else '0.00'} (0." in said
+
+
+def test_causes_that_a_judge_gave_are_counted_and_said():
+    traces = [make_trace(run) for run in make_runs(40)]
+    failing = [t for t in traces if t.outcome == "reasoning_failure"]
+    caused = [
+        replace(t, meta={"detail": "omission" if t is failing[0] else "wrong step"} if t in failing else {})
+        for t in traces
+    ]
+    study = make("outcomes")(read_runs(caused), 100, lambda note: None)
+    causes = table(study, "What went wrong").set_index("cause")["runs"]
+    assert causes.to_dict() == {"wrong step": len(failing) - 1, "omission": 1}
+    assert any(said.startswith("Causes of reasoning failure, as its judge says: wrong step") for said in study.reading)
+    assert not any(
+        "What went wrong" in title for title in make("outcomes")(read_runs(traces), 100, lambda n: None).tables
+    )

@@ -30,9 +30,11 @@ FULL = {"id": "q1", "image": "a.png", "question": "how many?", "target": "2", "g
 
 
 def test_every_key_is_read_and_others_are_ignored(folder: Path) -> None:
-    assert read_questions(write(folder, FULL | {"note": 1})) == [
-        Question("q1", folder / "a.png", "how many?", "2", "g", "math")
-    ]
+    [question] = read_questions(write(folder, FULL | {"form": "count", "note": 1}))
+    assert question == Question("q1", folder / "a.png", "how many?", "2", "g", "math", "count")
+    assert question.facts == {"kind": "count"}
+    [question] = read_questions(write(folder, FULL))
+    assert (question.form, question.facts) == ("", {})
 
 
 def test_a_question_without_an_answer_is_fine(folder: Path) -> None:

@@ -85,7 +85,8 @@ def analyze(
     outcomes = known["outcome"].nunique()
     if outcomes >= 2:
         sections[
-            "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, Holm over the table"
+            "Differences between outcomes, within task family and question form: Cliff's δ > 0 where a is larger; p by "
+            "permutation, Holm over the table"
         ] = differences(known)
     console = stdout()
     formats = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
@@ -99,7 +100,7 @@ def analyze(
         show_frame(console, pairs, title, DIFFERENCES, formats)
         if table["delta_low"].isna().any():
             console.print(
-                f"–: too few groups for an interval: a side has under {MIN_GROUPS}, or all resamples agree.\n"
+                f"–: no interval: a side has runs of under {MIN_GROUPS} groups, or no task has runs of both outcomes.\n"
             )
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
@@ -121,14 +122,15 @@ def medians(last: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(last: pd.DataFrame) -> pd.DataFrame:
-    """`stats.compare` of the metrics, each over the runs where it is finite; p-values are corrected over all."""
+    """`stats.compare` of the metrics within family and form, each over the runs where it is finite; p-values are
+    corrected over all."""
     import numpy as np
 
     from trajkit.stats import compare
     from trajkit.stats.compare import PERMUTATIONS
 
     metrics = [name for name in METRICS if name in last and last["outcome"][np.isfinite(last[name])].nunique() > 1]
-    return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
+    return compare(last, metrics, strata=("task_set", "form"), n_resamples=PERMUTATIONS).replace({"metric": NAMES})
 
 
 def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:

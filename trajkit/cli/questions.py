@@ -78,4 +78,6 @@ def item_of(question: Question, vlm: VLM) -> Item:
 
     image = open_image(question.image)
     vlm.prepare(image, question.question)
-    return Item(question.id, image, question.question, question.group_id, question.target, question.task_set)
+    return Item(
+        question.id, image, question.question, question.group_id, question.target, question.task_set, question.facts
+    )  # fmt: skip

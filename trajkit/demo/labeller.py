@@ -12,6 +12,10 @@ from trajkit.demo.scene import COLOURS, GRID, Cell, Scene
 from trajkit.demo.tasks import Position, Task
 
 Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
+Detail = Literal[
+    "", "misreading", "omission", "wrong step", "wrong answer", "no answer", "misreading and wrong step",
+    "misreading and wrong answer", "misreading and no answer",
+]  # fmt: skip
 
 _PERCEPT = re.compile(rf"row (\d+) col (\d+) is (?:(empty)|({'|'.join(COLOURS)}) (\d+))(?=\s*\.|\s|$)")
 _COMPARISON = re.compile(r"look for (\w+ \d+), see (\w+ \d+), (yes|no)|(\d+) more than (\d+), (yes|no)")
@@ -32,10 +36,15 @@ class Label:
     first_wrong: 0-based sentence that went wrong first and was never put right; the number of sentences when it was
     the answer itself; None on success. A sum, comparison, count or other conclusion is wrong when it does not follow
     from what had been read by then.
+    detail: the cause of the outcome, "" on success. Of a hallucination `misreading`. Of a reasoning failure `omission`
+    when the answer follows from what was read but a cell that matters never was; else `no answer` when the run never
+    answered, `wrong step` when a sentence does not follow from what had been read by then, and `wrong answer` when all
+    do and the answer does not. Of an unknown one `misreading and` the last three.
     false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.
     """
 
     outcome: Outcome
+    detail: Detail
     first_wrong: int | None
     false_readings: int
     corrections: int
@@ -73,14 +82,20 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
             broken.append(number)
     false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):
-        return Label("success", None, len(false), corrections)
+        return Label("success", "", None, len(false), corrections)
     implied = normalise(task.answer({at: cell for at, (cell, _) in readings.items()}))
     immaterial = implied == normalise(task.answer({at: scene.at(*at) for at in readings}))
-    first_wrong = min([*false.values(), *broken], default=len(sentences))
-    if immaterial:
-        return Label("reasoning_failure", min(broken, default=len(sentences)), len(false), corrections)
-    follows = answer is not None and normalise(answer) == implied
-    return Label("hallucination" if follows else "unknown", first_wrong, len(false), corrections)
+    first_wrong = min([*([] if immaterial else false.values()), *broken], default=len(sentences))
+    found: tuple[Outcome, Detail]
+    if answer is not None and normalise(answer) == implied:
+        found = ("reasoning_failure", "omission") if immaterial else ("hallucination", "misreading")
+    elif answer is None:
+        found = ("reasoning_failure", "no answer") if immaterial else ("unknown", "misreading and no answer")
+    elif broken:
+        found = ("reasoning_failure", "wrong step") if immaterial else ("unknown", "misreading and wrong step")
+    else:
+        found = ("reasoning_failure", "wrong answer") if immaterial else ("unknown", "misreading and wrong answer")
+    return Label(*found, first_wrong, len(false), corrections)
 
 
 def _concludes_rightly(text: str, task: Task, seen: Mapping[Position, Cell]) -> bool:

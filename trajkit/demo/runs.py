@@ -50,6 +50,7 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
     """Label a demo run by what is truly in its scene (see `labeller`)."""
     label = label_run(parse_question(item.question), scene_of(item.meta["cells"]), sentences, answer)
     facts = {
+        "detail": label.detail,
         "first_wrong": label.first_wrong,
         "false_readings": label.false_readings,
         "corrections": label.corrections,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.traces.forms import task_label, task_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "concentration": ("concentration", "concentration_mean", "concentration_slope", "concentration_sd"),
     "uncertainty": ("logprob_mean", "entropy_mean"),
     "length": ("n_tokens",),  # and the step itself: a level of each bin of steps
-    "task": (),  # the one-hot of task_set, and its products with every other feature
+    "task": (),  # the one-hot of family and form together, and its products with every other feature
 }
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
@@ -52,7 +53,8 @@ def columns_of(sets: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Prefix features without their frame. values: (n, F) in the order of `columns_of`; steps: (n,), 1-based."""
+    """Prefix features without their frame. values: (n, F) in the order of `columns_of`; steps: (n,), 1-based; tasks:
+    (n,) family and form of each (`task_label`), none where no set reads them."""
 
     values: Floats
     steps: Floats
@@ -72,13 +74,16 @@ class Rows:
         steps = frame["step"].to_numpy(float)
         if not (np.isfinite(steps).all() and (steps >= 1).all()):
             raise InputError("The column 'step' must hold numbers from 1 on; found NaN, infinite or smaller values.")
-        tasks = tuple(frame["task_set"].astype(str)) if "task" in sets else ()
+        tasks = tuple(task_labels(frame).tolist()) if "task" in sets else ()
         return cls(frame[list(columns)].to_numpy(float).reshape(len(frame), len(columns)), steps, tasks)
 
     @classmethod
-    def of_step(cls, row: Mapping[str, float], columns: tuple[str, ...], task_set: str = "") -> Rows:
+    def of_step(
+        cls, row: Mapping[str, float], columns: tuple[str, ...], task_set: str = "", form: str = ""
+    ) -> Rows:  # fmt: skip
         """The one row of a running generation."""
-        return cls(np.array([[row[column] for column in columns]], float), np.array([row["step"]], float), (task_set,))
+        values, step = np.array([[row[column] for column in columns]], float), np.array([row["step"]], float)
+        return cls(values, step, (task_label(task_set, form),))
 
 
 class _Place(NamedTuple):
@@ -99,8 +104,8 @@ class FeatureMap:
     where missing values vary inside a bin of the training rows, a centred indicator column says so. Every feature also
     enters multiplied by s and s², s the standardised logarithm of the step, so that what it says may change as a run
     goes on. The set `length` adds s, s² and the one-hot of the bin: with it, and only with it, the mean risk follows
-    the share that fails from bin to bin. The set `task` adds its one-hot and the products of that with every feature at
-    1, s and s², and with `length` those of its one-hot with s and s².
+    the share that fails from bin to bin. The set `task` adds the one-hot of family and form together and the products
+    of that with every feature at 1, s and s², and with `length` those of its one-hot with s and s².
 
     first_steps: (B,) first step of each bin. mean, sd, missing: (B, F). flagged: (F,) has an indicator.
     """
@@ -214,7 +219,7 @@ class FeatureMap:
             "flagged": self.flagged.tolist(),
             "step_mean": self.step_mean,
             "step_sd": self.step_sd,
-            "tasks": list(self.tasks),
+            "task_labels": list(self.tasks),
         }
 
     @classmethod
@@ -246,7 +251,7 @@ class FeatureMap:
             flagged=read_array(state, "flagged", shape[1:], 0, 1).astype(bool),
             step_mean=read_number(state, "step_mean", 0, _LONGEST),
             step_sd=read_number(state, "step_sd", _ALIKE, _LONGEST),
-            tasks=tuple(read(state, "tasks", list)),
+            tasks=tuple(read(state, "task_labels", list)) if "task" in sets else (),
         )
 
 

@@ -54,9 +54,9 @@ class EarlyFailurePredictor(PrefixModel):
         """(n,) 1 where failure is likelier than not."""
         return (self.predict_proba(X)[:, 1] > 0.5).astype(int)
 
-    def risk(self, row: Mapping[str, float], task_set: str = "") -> float:
+    def risk(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> float:
         """The probability of failure of one prefix, fast; the same number as `predict_proba(X)[:, 1]`."""
-        return float(self.predict_step(row, task_set)[1])
+        return float(self.predict_step(row, task_set, form)[1])
 
     def risks(self, X: pd.DataFrame) -> Floats:
         """(n,) the probability of failure of every row."""

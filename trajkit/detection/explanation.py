@@ -69,13 +69,15 @@ def _reason(name: str, record: Mapping[Hashable, Any], usual: np.ndarray | None,
     number = float(value) if isinstance(value, int | float | np.number) else math.nan
     typical = math.nan if usual is None else float(usual[i])
     step = int(record["step"])
-    return Reason(name, number, typical, moved, words(name, number, typical, step, str(record.get("task_set", ""))))
+    task_set, form = (str(record.get(column, "")) for column in ("task_set", "form"))
+    return Reason(name, number, typical, moved, words(name, number, typical, step, task_set, form))
 
 
-def words(name: str, value: float, usual: float, step: int, task: str = "") -> str:
+def words(name: str, value: float, usual: float, step: int, task_set: str = "", form: str = "") -> str:
     """A feature's value as a sentence, beside what is usual at that step."""
     if name == "task":
-        return f"it is a question of the family {task!r}" if task else "its questions are of no named family"
+        named = [f"the {what} {value!r}" for what, value in (("family", task_set), ("form", form)) if value]
+        return f"it is a question of {' and '.join(named)}" if named else "its questions are of no named family"
     if name == "step":
         return f"the run has {step} steps"
     if math.isnan(value):

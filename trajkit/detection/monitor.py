@@ -71,10 +71,10 @@ class Verdict:
 class MonitorRun:
     """One generation under watch. Made by `Monitor.start`; not shared between generations."""
 
-    def __init__(self, monitor: Monitor, task_set: str = "") -> None:
+    def __init__(self, monitor: Monitor, task_set: str = "", form: str = "") -> None:
         from trajkit.trajectory.features import PrefixFeatures
 
-        self._monitor, self._task_set = monitor, task_set
+        self._monitor, self._task = monitor, (task_set, form)
         self._prefix = PrefixFeatures()
         self._n_tokens = 0
         self._last = Verdict(step=0, risk=0.0, max_risk=0.0, threshold=monitor.threshold, alarm=False)
@@ -97,7 +97,7 @@ class MonitorRun:
             raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
         self._n_tokens += step.n_tokens
         row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=step.logprob, entropy=step.entropy)
-        risk = self._monitor.predictor.risk(row, self._task_set)
+        risk = self._monitor.predictor.risk(row, *self._task)
         max_risk = max(self._last.max_risk, risk)
         self._last = Verdict(
             step=self._last.step + 1,
@@ -198,9 +198,9 @@ class Monitor:
                 "hold there. Fit detectors on runs of that model (`trajkit fit`)."
             )
 
-    def start(self, task_set: str = "") -> MonitorRun:
-        """Watch a new generation. task_set is read only by a predictor with the feature set `task`."""
-        return MonitorRun(self, task_set)
+    def start(self, task_set: str = "", form: str = "") -> MonitorRun:
+        """Watch a new generation. task_set and form are read only by a predictor with the feature set `task`."""
+        return MonitorRun(self, task_set, form)
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready, without the predictor."""

@@ -76,9 +76,10 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         self._check_fitted()
         return self._proba(Rows.of_frame(X, self.map_.sets))
 
-    def predict_step(self, row: Mapping[str, float], task_set: str = "") -> Floats:
-        """(C,) probabilities of one prefix, without a DataFrame; equal to the row of `predict_proba`."""
-        return self._proba(Rows.of_step(row, columns_of(self.map_.sets), task_set))[0]
+    def predict_step(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> Floats:
+        """(C,) probabilities of one prefix, without a DataFrame; equal to the row of `predict_proba`. task_set, form:
+        family and form of the question, read only with the feature set `task`."""
+        return self._proba(Rows.of_step(row, columns_of(self.map_.sets), task_set, form))[0]
 
     def _proba(self, rows: Rows) -> Floats:
         design = self.map_.matrix(rows)

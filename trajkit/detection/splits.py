@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
+from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,12 +63,12 @@ def split_by_group(
     seed: int = 0,
     test: Collection[str] | None = None,
 ) -> Split:
-    """Deal the groups of `frame` (columns group_id, outcome or success, optionally task_set) to the three parts.
+    """Deal the groups of `frame` (columns group_id, outcome or success, optionally task_set and form) to three parts.
 
-    Stratified by task and by whether none, some or all runs of the group failed: within a stratum each part gets its
-    share to ±1. test: the groups that are the test part (a held-out set that exists already); the others are dealt to
-    fit and calibration in proportion to their fractions. Raises InputError when a part is empty, has no successful
-    run, or (fit, test) no failed one.
+    Stratified by task (family and form) and by whether none, some or all runs of the group failed: within a stratum
+    each part gets its share to ±1. test: the groups that are the test part (a held-out set that exists already); the
+    others are dealt to fit and calibration in proportion to their fractions. Raises InputError when a part is empty,
+    has no successful run, or (fit, test) no failed one.
     """
     import pandas as pd
 
@@ -76,7 +77,7 @@ def split_by_group(
             f"The 'fractions' parameter must be three positive numbers that sum to 1. Got {fractions!r} instead."
         )
     runs = pd.DataFrame({"group": frame["group_id"].astype(str).to_numpy(), "failed": failures(frame)})
-    runs["task"] = frame["task_set"].astype(str).to_numpy() if "task_set" in frame else ""
+    runs["task"] = task_labels(frame)
     groups = runs.groupby("group").agg(task=("task", "first"), failed=("failed", "mean"))  # sorted by group
     kind = np.select([groups["failed"] == 0, groups["failed"] == 1], ["none", "all"], "some")
     strata = (groups["task"] + "/" + kind).to_numpy(str)

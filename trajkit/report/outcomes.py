@@ -61,7 +61,7 @@ def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[
     if known["outcome"].nunique() < 2:
         return None, "Fewer than two known outcomes have runs here, so there is nothing to test."
     try:
-        table = compare(known, metric, by="outcome", groups="group_id", correction="holm", n_resamples=n_resamples)
+        table = compare(known, metric, strata=("task_set", "form"), n_resamples=n_resamples)
     except InputError as error:
         return None, f"Not tested: {error}"
     rows = tuple(
@@ -73,7 +73,7 @@ def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[
         for row in table.to_dict("records")
     )
     few = "Fewer than 10 groups on a side: no interval, and a p to be read with care." if _few(table) else ""
-    return Table(("pair (runs)", "Cliff's δ [95 %]", "p"), rows), few
+    return Table(("pair (runs)", "Cliff's δ within task [95 %]", "p"), rows), few
 
 
 def _few(table: pd.DataFrame) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
-from trajkit.stats.resampling import group_draws, interval, weighted_auc
+from trajkit.stats.resampling import auc_within, group_draws, interval, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ def compare(
     groups: str = "group_id",
     correction: Correction = "holm",
     *,
+    strata: Sequence[str] = (),
     n_resamples: int = 2000,
     n_boot: int = 1000,
     seed: int = 0,
@@ -45,9 +46,12 @@ def compare(
     `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups; where delta is −1 or 1, an exact bound from the
     numbers of groups (`resampling.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
     that does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling
-    keeps that); read a direction only where both have its sign. Several metrics at once cost little more than one where
-    they are finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite
-    value of a metric, or the correction is unknown.
+    keeps that); read a direction only where both have its sign. strata: columns, such as task_set and form;
+    p_permutation, cliffs_delta and delta_tested then compare runs that agree in them all, weighed by their pairs, and
+    labels are shuffled among groups with as many runs of each stratum; where no stratum has runs of both outcomes, p is
+    1 and the deltas are NaN. The other columns are over all runs. Several metrics at once cost little more than one
+    where they are finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a
+    finite value of a metric, or the correction is unknown.
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu
@@ -56,7 +60,7 @@ def compare(
     metrics = [metric] if isinstance(metric, str) else list(dict.fromkeys(metric))
     if not metrics:
         raise InputError("comparing needs a metric; got none.")
-    for column in (*metrics, by, groups):
+    for column in (*metrics, by, groups, *strata):
         if column not in df:
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")
     if correction not in get_args(Correction):
@@ -66,7 +70,7 @@ def compare(
     given, df = len(df), df[df[by].notna()]
     every = df[metrics].to_numpy(dtype=float, na_value=np.nan)
     finite = np.isfinite(every)
-    label = df[by].to_numpy()
+    label, stratum = df[by].to_numpy(), _strata(df, strata)
     present = {name: sorted(set(label[finite[:, j]])) for j, name in enumerate(metrics)}
     for name, found in present.items():
         if len(found) < 2:
@@ -78,11 +82,12 @@ def compare(
             is_a = label[kept] == a
             member = np.unique(df[groups].to_numpy()[kept], return_inverse=True)[1]
             draws = group_draws(member, n_boot, seed)
-            shuffled = _permutation_p(every[kept][:, alike], is_a, member, n_resamples, seed)
+            within = stratum[kept]
+            shuffled = _permutation_p(every[kept][:, alike], is_a, member, within, n_resamples, seed)
             for j, p, tested in zip(alike, *shuffled, strict=True):
                 values = every[kept, j]
                 means_a, means_b = (_group_means(values[side], member[side]) for side in (is_a, ~is_a))
-                delta, low, high = interval(2 * weighted_auc(is_a, values, draws) - 1)
+                delta, low, high = interval(2 * auc_within(is_a, values, within, draws) - 1)
                 rows[metrics[j], a, b] = {
                     "metric": metrics[j], "a": a, "b": b, "n_a": int(is_a.sum()), "n_b": int((~is_a).sum()),
                     "mean_a": values[is_a].mean(), "mean_b": values[~is_a].mean(),
@@ -106,42 +111,66 @@ def _by_rows(kept: NDArray[np.bool_], columns: list[int]) -> Iterator[tuple[NDAr
     return ((kept[:, found[0]], found) for found in alike.values())
 
 
+def _strata(df: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.integer[Any]]:
+    """(n,) a number for each combination of values."""
+    stratum = np.zeros(len(df), np.int64)
+    for column in columns:
+        of_column = numbered(df[column])
+        stratum = np.unique(stratum * (of_column.max(initial=0) + 1) + of_column, return_inverse=True)[1]
+    return stratum
+
+
 def _group_means(values: NDArray[Any], member: NDArray[Any]) -> NDArray[np.float64]:
     _, at = np.unique(member, return_inverse=True)
     return np.bincount(at, values) / np.bincount(at)
 
 
 def _permutation_p(
-    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], n_resamples: int, seed: int
-) -> tuple[list[float], list[float]]:
+    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], stratum: NDArray[Any], n_resamples: int,
+    seed: int,
+) -> tuple[list[float], list[float]]:  # fmt: skip
     """Shuffle group label profiles among groups of equal size, then labels within groups; p = (1 + hits) / (1 + n).
 
     values: (n, M), a p each; all see the same shuffles. Second, Cliff's delta less its mean under the shuffles. Under
     the null the metric of a run does not depend on its label, whatever runs of a group have in common: labels within a
-    group are exchangeable, and so are whole label profiles of groups with the same number of runs.
+    group are exchangeable, and so are whole label profiles of groups with the same number of runs. Ranks are those
+    within a stratum; a profile says how many runs of each stratum are a, and goes to groups with as many of each.
     """
     from scipy.stats import rankdata
 
     rng = np.random.default_rng(seed)
-    order = np.argsort(member, kind="stable")
-    rank, labels = rankdata(values, axis=0)[order], is_a[order]
-    rank -= rank.mean(axis=0)
+    rank = np.empty(values.shape)
+    pairs = 0
+    for s in np.unique(stratum):
+        mine = stratum == s
+        rank[mine] = rankdata(values[mine], axis=0) - (mine.sum() + 1) / 2
+        pairs += int(is_a[mine].sum()) * int((~is_a[mine]).sum())
+    order = np.lexsort((stratum, member))
+    rank, labels, within = rank[order], is_a[order], stratum[order]
     sizes = np.bincount(member)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    alike: dict[tuple[int, bytes], list[int]] = {}  # groups with as many runs of each stratum, small ones first
+    for group in np.argsort(sizes, kind="stable").tolist():
+        made_of = within[starts[group] : starts[group] + sizes[group]]
+        alike.setdefault((len(made_of), made_of.tobytes()), []).append(group)
     observed, expected = rank[labels].sum(axis=0), np.zeros(rank.shape[1])
     scores = np.zeros((n_resamples, rank.shape[1]))
-    for size in np.unique(sizes):
-        at = starts[sizes == size][:, None] + np.arange(size)  # (groups of this size, size)
-        profiles, ranks = labels[at].sum(axis=1), rank[at.ravel()]  # how many of a group are a; which, does not matter
-        expected += profiles.sum() * ranks.mean(axis=0)  # not 0 where a group's size goes with labels and metric
+    for (size, _), some in alike.items():
+        at = starts[some][:, None] + np.arange(size)  # (groups, size), the runs of a stratum beside each other
+        first = np.unique(within[at[0]], return_index=True)[1]
+        pieces = list(zip(first, [*first[1:], size], strict=True))
+        profiles = np.add.reduceat(labels[at], first, axis=1, dtype=int)  # (groups, pieces) how many are a
+        for piece, (low, high) in enumerate(pieces):
+            expected += profiles[:, piece].sum() * rank[at[:, low:high].ravel()].mean(axis=0)
         block = max(1, _BLOCK // at.size)
-        for first in range(0, n_resamples, block):
-            n = min(block, n_resamples - first)
-            taken = rng.permuted(np.broadcast_to(profiles, (n, len(at))), axis=1)  # profiles to other groups
-            chosen = np.arange(size) < taken[:, :, None]
-            if size > 1:
-                chosen = rng.permuted(chosen, axis=2)  # labels within each group
-            scores[first : first + n] += chosen.reshape(n, -1).astype(float) @ ranks
+        for start in range(0, n_resamples, block):
+            n = min(block, n_resamples - start)
+            taken = rng.permuted(np.broadcast_to(np.arange(len(at)), (n, len(at))), axis=1)  # profiles to other groups
+            for piece, (low, high) in enumerate(pieces):
+                chosen = np.arange(high - low) < profiles[taken, piece][:, :, None]
+                if high - low > 1:
+                    chosen = rng.permuted(chosen, axis=2)  # labels within each group
+                scores[start : start + n] += chosen.reshape(n, -1).astype(float) @ rank[at[:, low:high].ravel()]
     far = np.abs(scores - expected) >= np.abs(observed - expected) - 1e-9
-    tested = 2 * (observed - expected) / (labels.sum() * (~labels).sum())
+    tested = 2 * (observed - expected) / pairs if pairs else np.full(len(observed), np.nan)
     return ((1 + far.sum(axis=0)) / (1 + n_resamples)).tolist(), tested.tolist()

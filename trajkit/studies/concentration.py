@@ -8,11 +8,12 @@ import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
-from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_auc, weighted_mean
+from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
-from trajkit.studies.runs import Runs
+from trajkit.studies.runs import Runs, within
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
+from trajkit.traces.forms import task_labels
 from trajkit.trajectory.concentration import MEASURES
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def concentration(runs: Runs, n_boot: int, advance: Advance) -> Study:
         found = _signs(known, n_boot)
         signs = found if len(found) else None
     if signs is not None:
-        tables["AUC of each failure against success, by task family: above 0.5, failing runs have more of it"] = (
-            _signs_shown(signs)
-        )
+        tables[
+            "AUC of each failure against success, by task family, within form: above 0.5, failing runs have more of it"
+        ] = _signs_shown(signs)
     tables["Spearman correlation of the measures' levels over runs"] = _agreement(known)
     tables["Level (HHI) at absolute steps, among the runs that have reached them"] = _by_step_shown(by_step)
     return Study(
@@ -103,16 +104,20 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
     rows = []
     families = sorted(known["task_set"].astype(str).unique())
     for family in [*families, ALL] if len(families) > 1 else [ALL]:
-        part = known if family == ALL else known[known["task_set"] == family]
+        part = known if family == ALL else known[known["task_set"].astype(str) == family]
         for outcome in [name for name in OUTCOME_COLOURS if name not in ("success", "unknown")]:
             for column, word in (("hhi_level", "level"), ("hhi_spread", "spread")):
                 pair = part[part["outcome"].isin(["success", outcome]) & part[column].notna()]
                 y = (pair["outcome"] == outcome).to_numpy().astype(np.float64)
                 if not 0 < y.sum() < len(y):
                     continue
-                draws = group_draws(pair["group_id"], n_boot, 0)
-                value, low, high = interval(weighted_auc(y, pair[column], draws))
-                same = interval(auc_within(y, pair[column].to_numpy(float), pair["n_steps"].to_numpy(int), draws))
+                draws, metric, task = (
+                    group_draws(pair["group_id"], n_boot, 0),
+                    pair[column].to_numpy(float),
+                    task_labels(pair),
+                )
+                value, low, high = interval(auc_within(y, metric, numbered(task), draws))
+                same = interval(auc_within(y, metric, within(task, pair["n_steps"]), draws))
                 rows.append({
                     "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
                     "high": high, "same": spread(*same),
@@ -145,7 +150,10 @@ def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) 
                 f"{spread(*row.loc[word, ['auc', 'low', 'high']])}; among runs of equal length {row.loc[word, 'same']})"
                 for word in row.index
             ]
-            said.append(f"{outcome_name(outcome).capitalize()} beside success: {listed(parts)}.")
+            said.append(
+                f"{outcome_name(outcome).capitalize()} beside success, within task family and question form: "
+                f"{listed(parts)}."
+            )
         mine = signs[signs["family"] != ALL]
         turned = [
             f"{outcome_name(str(outcome))}, {word}"
@@ -154,8 +162,10 @@ def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) 
         ]
         if turned:
             said.append(
-                f"The sign turns round between task families for {listed(turned)} (by single intervals, not corrected)."
+                f"The sign turns round between task families, each within its forms, for {listed(turned)} (by single "
+                "intervals, not corrected)."
             )
+    said.append("Means by step and outcome are of all runs, families and forms mixed; the AUCs are not.")
     said.append(
         "The paper reads hallucination as fixation (level high, spread low) and lost reasoning as wandering (level "
         "low, spread high). Other evidence has the signs the other way round, so they are measured, never assumed."

@@ -14,6 +14,7 @@ from trajkit.studies.pictures import quiet_style, svg
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import listed, records, spread
+from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ METRICS = (
     "hhi_slope", "hhi_spread", "logprob_mean", "entropy_mean",
 )  # fmt: skip
 LENGTH = ("n_steps", "n_tokens")
+TASK = ("task_set", "form")
 LEVEL = 0.05
 
 
@@ -43,37 +45,39 @@ def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
     if not metrics:
         raise InputError("no metric is defined and varies in runs of two outcomes.")
     advance("shuffling labels")
-    pairs = compare(known, metrics, n_resamples=PERMUTATIONS, n_boot=n_boot)
+    pairs = compare(known, metrics, strata=TASK, n_resamples=PERMUTATIONS, n_boot=n_boot)
     adjusted, not_fitted = [], []
     for metric in metrics:
         advance(metric)
         some = defined[metric]
-        covariates = ("task_set",) if metric in LENGTH else ("n_tokens", "task_set")
+        covariates = ("task",) if metric in LENGTH else ("n_tokens", "task")
         try:
-            adjusted.append(regress(some, metric, covariates=covariates))
+            adjusted.append(regress(some.assign(task=task_labels(some)), metric, covariates=covariates))
         except InputError as error:
             not_fitted.append(f"{metric}: {error}")
     tables = {
         "Runs": _medians(known),
-        "Differences between outcomes: Cliff's δ > 0 where a is larger; p by permutation, corrected by Holm over all "
-        "of the table": _shown(pairs),
+        "Differences between outcomes, among runs of one family and form: Cliff's δ > 0 where a is larger; p by "
+        "permutation, corrected by Holm over all of the table": _shown(pairs),
     }
     held = pd.DataFrame()
     if adjusted:
         held = pd.concat(adjusted, ignore_index=True)
         held["p_corrected"] = holm(held["p"])
-        tables["What is left with length and task held fixed, of lengths with task (cluster-robust regression)"] = (
-            _held(held)
-        )
+        tables[
+            "What is left with length and task (family and form) held fixed, of lengths with task (cluster-robust "
+            "regression)"
+        ] = _held(held)
     return Study(
         "metric_distributions",
         "Metrics by outcome",
         "Which metrics differ between outcomes, by how much, and is it more than that longer runs fail more?",
         tables,
         {
-            "Cliff's δ against success, and what is left with length and task held fixed (* of the two lengths, the "
-            "task alone); "
-            "intervals are not corrected for being many": _picture(pairs, held)
+            "Cliff's δ against success among runs of one family and form, and what is left with length and task held "
+            "fixed (* of the two lengths, the task alone); intervals are not corrected for being many": _picture(
+                pairs, held
+            )
         },
         _reading(pairs, held, not_fitted, len(known)),
     )
@@ -98,7 +102,7 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
         "Cliff's δ (95 %)": [
             spread(row.cliffs_delta, row.delta_low, row.delta_high, "+.2f") for row in records(pairs)
         ],
-        "δ tested": [f"{v:+.2f}" for v in pairs["delta_tested"]],
+        "δ tested": ["–" if np.isnan(v) else f"{v:+.2f}" for v in pairs["delta_tested"]],
         "p, Mann-Whitney": [_p(v) for v in pairs["p_mannwhitney"]],
         "p, permutation": [_p(v) for v in pairs["p_permutation"]],
         "p, corrected": [_p(v) for v in pairs["p_corrected"]],
@@ -145,7 +149,9 @@ def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: 
     if not_fitted:
         said.append(f"No regression: {'; '.join(not_fitted)}")
     said.append(
-        "Mann-Whitney takes runs as independent, which runs on one image are not; it is shown because papers show it. "
+        "δ and the permutation compare runs of one task family and question form (where forms are not known, of one "
+        "family); medians are of all runs. Mann-Whitney compares all runs, forms mixed, and takes them as independent, "
+        "which runs on one image are not; it is shown because papers show it. "
         "The permutation shuffles whole groups of one size and within groups; what it tests, δ less what follows from "
         "the sizes of groups, is beside δ. A difference says nothing on what can be told while "
         "a run goes on, nor that the metric causes anything."

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.splits import compared_outcomes, failures
 from trajkit.errors import InputError
+from trajkit.stats.resampling import numbered
 from trajkit.traces.frame import features
 from trajkit.traces.store import Traces
 from trajkit.traces.trace import Trace
@@ -28,10 +29,11 @@ class Runs:
     """Runs with effects and at least one thinking step.
 
     frame: prefix features, a row a run and step (`tk.features`). table: a row a run, in the order of `frame`:
-    transcript_id group_id task_set success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps, and
-    LAST. `outcome` is `failure` for wrong runs where no failure has a known kind. paths: (T, K) effects of each run's
-    thinking steps, nats. labels: the region map of each, one object for runs that share it. left_out: runs without
-    effects or without thinking. kinds: of effects, estimated or measured.
+    transcript_id group_id task_set form success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps,
+    LAST, and `detail`, the cause of the outcome as its judge wrote it to `meta`, or "". `outcome` is `failure` for
+    wrong runs where no failure has a known kind. paths: (T, K) effects of each run's thinking steps, nats. labels: the
+    region map of each, one object for runs that share it. left_out: runs without effects or without thinking. kinds: of
+    effects, estimated or measured.
     """
 
     frame: pd.DataFrame
@@ -82,6 +84,7 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
     labels: list[NDArray[np.integer[Any]]] = []
     maps: dict[str, NDArray[np.integer[Any]]] = {}
     kinds: set[str] = set()
+    details: list[str] = []
     left_out = 0
 
     def usable() -> Iterator[Trace]:
@@ -94,6 +97,7 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
             known = maps.setdefault(trace.image_sha256, trace.regions)
             labels.append(known if np.array_equal(known, trace.regions) else trace.regions)
             kinds.add(trace.effects_kind)
+            details.append(str(trace.meta.get("detail") or ""))
             yield trace
 
     frame = features(usable())
@@ -101,13 +105,20 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
         raise InputError(f"none of the {left_out} runs has effects and a thinking step; there is nothing to analyse.")
     frame = frame.assign(outcome=compared_outcomes(frame, keep_unknown=True)["outcome"])
     last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
-    table = last[["transcript_id", "group_id", "task_set", "success", "outcome", *LAST]].copy()
+    table = last[["transcript_id", "group_id", "task_set", "form", "success", "outcome", *LAST]].copy()
     table["failed"] = failures(last)
+    table["detail"] = details
     metrics = metrics_of(paths)
     if twice := set(metrics) & set(table.columns):
         raise ValueError(f"two columns of one name: {', '.join(sorted(twice))}")
     table = pd.concat([table, pd.DataFrame(metrics)], axis=1)
     return Runs(frame, table, tuple(paths), tuple(labels), left_out, tuple(sorted(kinds)))
+
+
+def within(task: ArrayLike, of: ArrayLike) -> NDArray[np.integer[Any]]:
+    """(n,) a stratum for each task (`task_labels`) and value of `of`, whole numbers such as lengths or folds."""
+    values = np.asarray(of, dtype=int)
+    return numbered(task) * (values.max(initial=0) + 1) + values
 
 
 def metrics_of(paths: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float64]]:

@@ -16,14 +16,14 @@ from trajkit.stats.resampling import (
     group_draws,
     interval,
     numbered,
-    weighted_auc,
     weighted_mean,
     weighted_median,
 )
 from trajkit.studies.pictures import quiet_style, svg
-from trajkit.studies.runs import Runs, metrics_of
+from trajkit.studies.runs import Runs, metrics_of, within
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
+from trajkit.traces.forms import task_labels
 from trajkit.trajectory import Space, on_grid
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     known = runs.known()
     table = known.table
     failed, groups = table["failed"].to_numpy(float), table["group_id"].to_numpy(str)
-    draws, length = group_draws(groups, n_boot, 0), table["n_steps"].to_numpy(int)
+    draws, task = group_draws(groups, n_boot, 0), task_labels(table)
+    of_task, of_length = numbered(task), within(task, table["n_steps"])
     metrics, explained = {}, {}
     for name, paths, share in spaces_of(known):
         metrics[name], explained[name] = metrics_of(paths), share
@@ -65,15 +66,15 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
             has = ~np.isnan(value)
             both = has & np.isfinite(value) & np.isfinite(own)
             like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
-            area = interval(weighted_auc(failed[has], value[has], draws.of(has)))
+            area = interval(auc_within(failed[has], value[has], of_task[has], draws.of(has)))
             signs[metric].add(1 if area[1] > 0.5 else -1 if area[2] < 0.5 else 0)
-            matched = interval(auc_within(failed[has], value[has], length[has], draws.of(has)))
+            matched = interval(auc_within(failed[has], value[has], of_length[has], draws.of(has)))
             if name == OWN:
                 same_length[metric] = above(*matched[1:], 0.5)
             rows.append({
                 "metric": metric, "space": name, "Spearman with effects": f"{like:.2f}",
                 "median, success": _median(value, failed == 0), "median, failure": _median(value, failed == 1),
-                "AUC of failure": spread(*area), "among runs of equal length": spread(*matched),
+                "AUC of failure, within family and form": spread(*area), "among runs of equal length": spread(*matched),
                 "explained": explained[name],
             })  # fmt: skip
         advance(metric)
@@ -158,10 +159,11 @@ def _reading(signs: dict[str, set[int]], same_length: dict[str, str]) -> tuple[s
     silent = [name for name, found in signs.items() if found == {0}]
     said = [
         "Failing are all runs that did not succeed, of whatever kind. An AUC of 0.5 says that a metric does not tell "
-        "them from successful ones; above it, failing runs have more of it. Whole runs are read, so what grows with "
-        "the "
-        "number of steps is larger in the outcome that has more of them; the column beside compares runs of the same "
-        "number of steps alone. Intervals are not corrected for being many.",
+        "them from successful ones; above it, failing runs have more of it. AUCs compare runs of one task family and "
+        "question form (where forms are not known, of one family); means and medians are of all runs. Whole runs are "
+        "read, so what grows with the number of steps is larger in the outcome that has more of them; the column "
+        "beside compares runs of the same number of steps alone, of one family and form too. Intervals are not "
+        "corrected for being many.",
         "Over runs of any length, the same sign with an interval clear of 0.5 in every space: "
         f"{listed(firm) or 'none'}; "
         f"in some spaces and not in others: {listed(lost) or 'none'}; opposite signs: {listed(turned) or 'none'}; told "

@@ -24,8 +24,9 @@ class Question:
     """One question about one image.
 
     id: unique in the file. target: the right answer, or None when it is not known. group_id: questions of one group
-    (by default, on one image) are never split across train, calibration and test. task_set: the task family. line:
-    where it stands in its file, from 1.
+    (by default, on one image) are never split across train, calibration and test. task_set: the task family. form: the
+    question's template within its family, such as "how many": runs are compared within it. line: where it stands in its
+    file, from 1.
     """
 
     id: str
@@ -34,7 +35,13 @@ class Question:
     target: str | None
     group_id: str
     task_set: str = ""
+    form: str = ""
     line: int = field(default=0, compare=False)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a run of it keeps in `meta`: its form as `kind`, where it is given."""
+        return {"kind": self.form} if self.form else {}
 
 
 def read_questions(
@@ -44,7 +51,8 @@ def read_questions(
     opened, so whether they are there shows later.
 
     Required keys: image, question. Optional: id (by default a hash of image and question, so that it stays when lines
-    move), target, group_id (by default the image, however its path is spelled), task_set. Other keys are ignored.
+    move), target, group_id (by default the image, however its path is spelled), task_set, form. Other keys are
+    ignored.
     set_aside: called with the number of each line that cannot be used, and why; the others are returned.
     Raises InputError, naming the line where there is no set_aside, and when no line can be used.
     """
@@ -110,6 +118,7 @@ def _question(data: bytes, folder: Path, where: str, number: int) -> Question:
         target=_optional(record, "target", where),
         group_id=_optional(record, "group_id", where) or _spelled_alike(image, folder),
         task_set=_optional(record, "task_set", where) or "",
+        form=_optional(record, "form", where) or "",
         line=number,
     )
 
