@@ -34,7 +34,7 @@ _SERVED = frozenset({
     "begin_suppress_tokens", "sequence_bias", "renormalize_logits", "watermarking_config", "eos_token_id",
     "pad_token_id", "bos_token_id", "decoder_start_token_id",
 })  # fmt: skip
-_OVERRIDDEN: Mapping[str, Any] = {
+_OVERRIDDEN: dict[str, Any] = {
     "max_length": None,  # runs end by `max_new_tokens`, which transformers lets win as well
     "use_cache": True,
     "cache_implementation": "dynamic",
@@ -60,7 +60,7 @@ _OVERRIDDEN: Mapping[str, Any] = {
     "target_lookbehind": None,
     "max_matching_ngram_size": None,
 }
-_REFUSED: Mapping[str, Any] = {
+_REFUSED: dict[str, Any] = {
     "num_beams": 1,
     "num_beam_groups": 1,
     "num_return_sequences": 1,
