@@ -27,6 +27,12 @@ from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.writer import TraceWriter
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    """A sync is a step, and the disk is not waited for."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
 @dataclass(frozen=True)
 class Case:
     """Something that is written. old, new: write one content or the other. read: what a reader finds."""
