@@ -144,6 +144,18 @@ def test_the_interval_of_a_new_group_holds_the_rate_however_alike_the_runs_of_a_
     assert missed / 300 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
+def test_the_interval_of_many_groups_whose_runs_differ_is_no_wider_than_need_be() -> None:
+    rng = np.random.default_rng(6)
+    missed, width = 0, []
+    for _ in range(200):
+        chance = rng.beta(1, 7, 120)  # mean 1/8; runs of a group are somewhat alike
+        found = of_new_groups(_replay([[bool(run) for run in rng.random(5) < p] for p in chance]))
+        missed += not found.low <= 1 / 8 <= found.high
+        width.append(found.high - found.low)
+    assert missed / 200 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert np.mean(width) < 0.08  # 0.12 for as many runs as groups
+
+
 def test_a_replay_with_far_too_many_false_alarms_breaks_the_promise_in_words() -> None:
     check = check_promise(_replay([[True]] * 42 + [[False]] * 58), _monitor(90))
     assert check.kept == "broken"

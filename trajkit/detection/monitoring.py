@@ -15,7 +15,7 @@ import numpy as np
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
-from trajkit.stats.resampling import group_draws, interval, weighted_mean, weighted_median, wilson
+from trajkit.stats.resampling import MIN_GROUPS, group_draws, interval, weighted_mean, weighted_median, wilson
 
 MIN_MEDIAN_GROUPS = 6
 """Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
@@ -97,13 +97,22 @@ def of_new_groups(runs: pd.DataFrame) -> NewGroups:
     """P(alarm | success) of a run drawn from a group drawn at random, with a 95 % interval.
 
     Σ a_g / Σ s_g over the groups, s_g the share of a group's runs that succeeded and a_g the share that did and were
-    alarmed. The interval is Wilson's for `effective_groups` trials: as if the runs of a group were all alike, which is
-    the worst that can be, so that it is never too narrow for that.
+    alarmed. The interval is Wilson's for as many trials as have the variance of this ratio over groups, with a factor
+    for its being estimated (Korn & Graubard 1998, Survey Methodology 24). Where fewer than MIN_GROUPS groups were
+    alarmed, or not, that variance is not known: then for `effective_groups` trials, as if the runs of a group were all
+    alike.
     """
+    from scipy.stats import norm, t
+
     shares = _shares_by_group(runs)
     n = len(shares)
     rate = float(shares["alarmed"].sum() / shares["succeeded"].sum()) if n else float("nan")
     trials = effective_groups(runs)
+    alarmed = shares["alarmed"] > 0
+    if min(alarmed.sum(), (~alarmed).sum()) >= MIN_GROUPS:
+        error = shares["alarmed"] - rate * shares["succeeded"]
+        variance = float((error**2).sum() * n / (n - 1) / shares["succeeded"].sum() ** 2)
+        trials = int(rate * (1 - rate) / variance * (norm.ppf(0.975) / t.ppf(0.975, n - 1)) ** 2)
     low, high = wilson(rate * trials, trials) if n else (float("nan"), float("nan"))
     return NewGroups(n, rate, low, high)
 

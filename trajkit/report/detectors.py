@@ -166,8 +166,8 @@ def alarm_panels(
             "each group counts by the share of its runs that succeed. All successful runs pooled, and those of each "
             "length, are other quantities, which the promise does not bound.",
             "The promise does not hold for each length by itself, nor for another model, other tasks or other sampling "
-            "settings. The interval of `new group` takes the runs of a group for one; the others resample groups and, "
-            "where all runs agree, are Wilson's for as many trials as there are groups.",
+            "settings. All intervals count how alike the runs of a group are; where too few groups tell, the runs of a "
+            "group count as one.",
             " ".join(notes),
             false_alarms(rates, tables.get("false_alarms_by_length")),
         ),
