@@ -53,7 +53,7 @@ class _Cleaned:
 def cleaned_streams() -> Iterator[None]:
     """Inside the block, or the function that this decorates, stdout and stderr take no control characters."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Cleaned(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_Cleaned(stream) for stream in before)
     try:
         yield
     finally:

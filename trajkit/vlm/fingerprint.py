@@ -118,7 +118,9 @@ def hash_files(files: Iterable[Path], cache: Path | None = None) -> str:
     """
     files = sorted(path.resolve() for path in files)
     began = time.time()
-    known = [[str(path), at.st_size, at.st_mtime_ns, at.st_ctime_ns] for path in files for at in (path.stat(),)]
+    known: list[list[Any]] = [
+        [str(path), at.st_size, at.st_mtime_ns, at.st_ctime_ns] for path in files for at in (path.stat(),)
+    ]
     name = hashlib.sha256(json.dumps([path for path, *_ in known]).encode()).hexdigest()[:32]
     kept = (cache or cache_folder()) / f"{name}.json"
     found = _recall(kept, known)

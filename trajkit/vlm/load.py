@@ -50,8 +50,8 @@ def load_vlm(
     commit = getattr(config, "_commit_hash", None) or revision
     with checkpoint(name, COMPLETE):
         files = weight_files(name, commit)
-        source = Source(files, checksum(model)) if files else None
-        vlm = VLM(model, processor, adapter, name, commit, system, source=source)
+        origin = Source(files, checksum(model)) if files else None
+        vlm = VLM(model, processor, adapter, name, commit, system, source=origin)
         check_usable(vlm)
     return vlm
 
