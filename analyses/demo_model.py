@@ -3,7 +3,7 @@
     python -m analyses.demo_model     # about ten minutes on 2 cores; writes reports/demo_model.md
 
 Greedy answers on clean scenes of test digits by task family, with 95 % Wilson intervals; then the outcomes of sampled
-runs (temperature 1) on the mix of difficulties, as in the shipped traces.
+runs (temperature 1) on the mix of difficulties, as in the shipped traces, with their causes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 import trajkit as tk
+from trajkit.attribution.collect import Judgement
 from trajkit.demo import paths
 from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import MIX, demo_items
@@ -37,7 +38,12 @@ def main(argv: list[str] | None = None) -> None:
         "that what runs on one architecture runs on all.\n\n"
     )
     text += "\n".join(_section(name, args.runs) for name in args.models)
-    text += "\n`unknown`: false readings stand, and the wrong answer does not follow from them either.\n"
+    text += (
+        "\n`unknown`: false readings stand, and the wrong answer does not follow from them either. `omission`: the "
+        "answer follows from what was read, and that was right in all that matters, but a cell that matters was never "
+        "looked at. `wrong step`: a sentence does not follow from what had been read by then. `wrong answer`: all "
+        "sentences do, and the answer does not.\n"
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text, encoding="utf-8")
     print(text)
@@ -53,10 +59,12 @@ def _section(name: str, n: int) -> str:
         )
     greedy = pd.DataFrame([_accuracy(part, _of(clean, part)) for part in ("all", *FAMILIES)])
     sampled = pd.DataFrame([_outcomes(part, _of(mixed, part)) for part in ("all", *FAMILIES)])
+    causes = pd.DataFrame(_causes([judgement for _, judgement, *_ in mixed]))
     lengths = pd.Series([len(sentences) for _, _, sentences, _ in mixed])
     return (
         f"## {name}, {weights:.1f} M weights\n\nGreedy answers on clean scenes, {n} questions:\n\n{markdown(greedy)}\n"
         f"Outcomes at temperature 1 on the mix of difficulties, {n} runs:\n\n{markdown(sampled)}\n"
+        f"What went wrong in them:\n\n{markdown(causes)}\n"
         f"Sentences of thinking a run: median {lengths.median():.0f}, 10th to 90th percentile "
         f"{lengths.quantile(0.1):.0f} to {lengths.quantile(0.9):.0f}.\n"
     )
@@ -76,6 +84,16 @@ def _outcomes(name: str, outcomes: list[str]) -> dict[str, object]:
     counts = Counter(outcomes)
     shares = {o: counts[o] / len(outcomes) for o in ("success", "hallucination", "reasoning_failure", "unknown")}
     return {"family": name, "n": len(outcomes), "failures": 1 - shares["success"], **shares}
+
+
+def _causes(judged: list[Judgement]) -> list[dict[str, object]]:
+    of = Counter(judgement.outcome for judgement in judged)
+    counts = Counter((judgement.outcome, judgement.facts["detail"]) for judgement in judged)
+    return [
+        {"outcome": outcome, "cause": cause, "runs": n, "share of the outcome": n / of[outcome]}
+        for (outcome, cause), n in sorted(counts.items())
+        if cause
+    ]
 
 
 if __name__ == "__main__":

@@ -173,3 +173,17 @@ def test_rows_without_a_label_are_left_out():
     row, alone = (tk.stats.regress(d, "x").iloc[0] for d in (df, df[df.outcome.notna()]))
     assert (row.n, row.level) == (165, "hallucination")
     assert row.p == alone.p
+
+
+def test_the_form_is_held_fixed_where_it_is_known():
+    """All that tells the outcomes apart is their form."""
+    rng = np.random.default_rng(0)
+    hard = rng.random(600) < 0.5
+    failed = rng.random(600) < np.where(hard, 0.8, 0.2)
+    df = pd.DataFrame({
+        "outcome": np.where(failed, "hallucination", "success"), "x": rng.normal(size=600) + 2 * hard, "n_tokens": 9,
+        "task_set": "science", "form": np.where(hard, "largest", "count"), "group_id": np.arange(600),
+    })  # fmt: skip
+    held, mixed = (tk.stats.regress(frame, "x").iloc[0] for frame in (df, df.drop(columns="form")))
+    assert held.low < 0 < held.high
+    assert mixed.low > 0.5

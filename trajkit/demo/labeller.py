@@ -95,7 +95,7 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
         found = ("reasoning_failure", "wrong step") if immaterial else ("unknown", "misreading and wrong step")
     else:
         found = ("reasoning_failure", "wrong answer") if immaterial else ("unknown", "misreading and wrong answer")
-    return Label(*found, first_wrong, len(false), corrections)
+    return Label(found[0], found[1], first_wrong, len(false), corrections)
 
 
 def _concludes_rightly(text: str, task: Task, seen: Mapping[Position, Cell]) -> bool:

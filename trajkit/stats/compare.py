@@ -139,7 +139,7 @@ def _permutation_p(
     from scipy.stats import rankdata
 
     rng = np.random.default_rng(seed)
-    rank = np.empty(values.shape)
+    rank: NDArray[np.float64] = np.zeros_like(values, dtype=float)
     pairs = 0
     for s in np.unique(stratum):
         mine = stratum == s

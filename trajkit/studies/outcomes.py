@@ -106,8 +106,9 @@ def _of_reasons(held: HeldOutcomes) -> dict[str, Any]:
 def _by_form(held: HeldOutcomes) -> list[dict[str, Any]]:
     rows = []
     names = held.ends.reindex(columns=["task_set", "form"], fill_value="").astype(str)
-    for (family, form), mine in names.groupby(["task_set", "form"]).groups.items():
-        found = held.labels[mine]
+    for _, part in names.groupby(["task_set", "form"]):
+        family, form = part.iloc[0]
+        found = held.labels[part.index]
         counts = {name: int((found == name).sum()) for name in OUTCOME_COLOURS if name in held.classes}
         rows.append(
             {"family": family or "(none)", "form": form or "(none)", "runs": len(found)}
