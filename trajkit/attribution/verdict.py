@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trajkit.attribution.evaluation import GROUNDED, Scored
 from trajkit.attribution.figures import ALL, GROUNDED_STEPS, faithfulness_table, paired, step_counts
@@ -57,7 +57,7 @@ def conclude(
             gains.append(figure)
         elif high < 0:
             losses.append(figure)
-    named = [_share(table.loc[(method, "top-1")], groups) for method in (ours, raw)]
+    named = [_share(table.xs((method, "top-1")), groups) for method in (ours, raw)]
     found = (
         f"On steps that depend on the image ({where}) the estimator names the right region in {named[0]}, "
         f"raw attention in {named[1]}"
@@ -84,7 +84,7 @@ def conclude(
             f"trained on more questions, or evaluated on more.{few}",
         )
     better = "" if "top-1" in gains else f", and it tells better {several}"
-    rare = float(table.loc[(ours, "top-1"), "high"]) < 0.5
+    rare = bool(table["high"].xs((ours, "top-1")) < 0.5)
     use = "use it, but it is wrong about most steps: never rely on a single one" if rare else "use it"
     return Conclusion("use", f"{found}{better}: {use}.{few}")
 
@@ -106,7 +106,7 @@ def reliable_metrics(reliability: pd.DataFrame, metrics: Sequence[str]) -> str:
     return f"Run metrics of estimated effects that rank runs as measured ones do: {', '.join(good)}.{but}"
 
 
-def _share(row: pd.Series, groups: int) -> str:
+def _share(row: Any, groups: int) -> str:
     """A share with its interval; where all groups agree, the exact bound for as many (Clopper & Pearson 1934)."""
     low, high = row["low"], row["high"]
     if low == high:
