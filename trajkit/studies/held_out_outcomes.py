@@ -57,13 +57,15 @@ class HeldOutcomes:
     ) -> pd.DataFrame:
         """`outcome_auc` of those feature sets over pairs of one fold, and of one family and form with `within_task`.
 
-        of: (n,) some of the runs.
+        of: (n,) some of the runs. Intervals are those of cross-validated figures.
         """
         mine = np.ones(len(self.labels), bool) if of is None else of
         strata = within(self.task, self.fold) if within_task else self.fold
         chosen = {name: self.probabilities[name][mine] for name in names or self.probabilities}
         groups = self.ends["group_id"].to_numpy(str)[mine]
-        return outcome_auc(self.labels[mine], chosen, self.classes, groups, n_boot, strata=strata[mine])
+        return outcome_auc(
+            self.labels[mine], chosen, self.classes, groups, n_boot, strata=strata[mine], n_folds=FOLDS
+        )  # fmt: skip
 
 
 def held_out_outcomes(ends: pd.DataFrame, advance: Advance) -> HeldOutcomes:
