@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     n_test = args.scenes * 2 // 5
     items = chain(demo_items("validation", args.scenes - n_test, args.seed), demo_items("test", n_test, args.seed))
     sampling = Sampling(1.0, seed=args.seed)
-    with TraceWriter(args.work) as writer, progress("collecting", total=args.scenes) as bar:
+    with TraceWriter(args.work, flush_seconds=2.0) as writer, progress("collecting", total=args.scenes) as bar:
         writer.require(settings(vlm, estimator, sampling, args.keep_hidden))
         for trace in collect(
             vlm, items, estimator=estimator, samples=args.samples, sampling=sampling, judge=judge_by_scene,
