@@ -42,6 +42,7 @@ from trajkit.attribution.verdict import conclude
 from trajkit.progress import progress
 from trajkit.text import for_spreadsheet, markdown
 
+RUNS = 80
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 PAPERS, TREES = "linear, the papers' objective", "boosted trees"
 REFERENCE, FLOOR = "leave-one-out, measured", "random"
@@ -68,9 +69,10 @@ class Evaluated:
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
         __doc__, "reports/faithfulness.md", argv, ("quick", "leave out methods that take many passes or gradients"),
-        runs=(80, "test runs of each model"), train_runs=(600, "runs for the methods that are fitted here"),
+        runs=(RUNS, "test runs of each model"), train_runs=(600, "runs for the methods that are fitted here"),
     )  # fmt: skip
-    command = f"python -m analyses.faithfulness{' --quick' if args.quick else ''}"
+    command = "python -m analyses.faithfulness" + (" --quick" if args.quick else "")
+    command += "" if args.runs == RUNS else f" --runs {args.runs}"
     text = (
         f"# Faithfulness\n\nRegenerate: `{command}`. {args.runs} sampled runs of each demo model, regions from its "
         f"vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"
