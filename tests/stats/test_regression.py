@@ -62,7 +62,7 @@ def test_a_metric_that_only_grows_with_length_differs_between_outcomes_until_len
 def test_shared_images_do_not_make_chance_significant():
     hits = {"cluster": 0, "mixed": 0}
     for seed in range(60):
-        df = frame(seed, n=40, clustered=2.0)
+        df = frame(seed, n=60, clustered=2.0)
         for kind in hits:
             row = tk.stats.regress(df, "x", covariates=("n_tokens",), kind=kind).iloc[0]
             hits[kind] += row.p < 0.05

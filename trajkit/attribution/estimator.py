@@ -131,17 +131,18 @@ class EffectEstimator(ABC):
 
     def save(self, folder: str | Path) -> None:
         """Write arrays (safetensors) and card (JSON) to `folder`, both or neither: a kill leaves an older estimator
-        whole. Other files of the folder stay. Raises InputError when it cannot be written."""
+        whole. Other files of the folder stay. Raises InputError when it cannot be written, or could not be loaded."""
         from safetensors.numpy import save
 
         from trajkit.files import replacing, replacing_folder
 
-        for name, array in self.arrays.items():
-            if not np.isfinite(array).all():
-                raise InputError(
-                    f"the estimator's {name} holds NaN or infinite values, so it was not saved and {folder} is as it "
-                    "was; look for such values in what it was trained on."
-                )
+        try:
+            self.check_values(self.arrays)
+        except ValueError as error:
+            raise InputError(
+                f"the estimator was not saved and {folder} is as it was: {error}. Look for values that are far too "
+                "large, or no numbers, in what it was trained on."
+            ) from error
         folder = Path(folder)
         card = {
             "format": FORMAT,

@@ -48,7 +48,8 @@ def metric_reliability(
     x, y = _metrics(estimated), _metrics(measured)  # (R, metrics)
     unknown = ~(np.isfinite(x) & np.isfinite(y))
     x[unknown] = y[unknown] = np.nan
-    draws = group_draws(groups, n_boot, seed, MIN_GROUPS)
+    draws = group_draws(groups, n_boot, seed)
+    draws = draws if draws.counts.shape[1] >= MIN_GROUPS else draws.sample
     found = np.stack([_spearman(x, y, np.repeat(np.arange(len(x)), counts[draws.member])) for counts in draws.counts])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # metrics that no draw knows
