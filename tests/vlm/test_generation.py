@@ -279,7 +279,7 @@ def test_a_setting_that_transformers_refuses_is_the_checkpoints_fault(random_vlm
      ("sequence_bias", [[[10**6], 1.0]], "SequenceBiasLogitsProcessor"),
      ("sequence_bias", [[[1]]], "list index out of range"),
      ("bad_words_ids", [[10**6]], "NoBadWordsLogitsProcessor"),
-     ("exponential_decay_length_penalty", [1], "ExponentialDecayLengthPenalty"),
+     ("exponential_decay_length_penalty", [1], "list index out of range"),
      ("exponential_decay_length_penalty", [5, 10**400], "ExponentialDecayLengthPenalty")],
 )  # fmt: skip
 def test_a_setting_that_fails_in_the_middle_of_a_run_is_the_checkpoints_fault_too(
