@@ -63,7 +63,7 @@ def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
         yield _Log(title, total, completed)
         return
     columns = (
-        TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=screen) as bar:
