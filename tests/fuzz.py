@@ -93,12 +93,19 @@ def _opened(path: Path) -> bool:
 def checkpoint(folder: Path) -> tuple[list[Path], Read]:
     from transformers.utils import logging
 
+    from trajkit.vlm.generation import Sampling, generate
     from trajkit.vlm.load import load_vlm
 
     logging.set_verbosity_error()
     shutil.copytree(paths.MODEL, folder, dirs_exist_ok=True)
     small = [path for path in sorted(folder.iterdir()) if path.name != "model.safetensors"]
-    return small, lambda: load_vlm(folder, device="cpu").prepare(open_image(png(0, (128, 128))), "is there a red 7?")
+    picture, greedy = open_image(png(0, (128, 128))), Sampling(temperature=0, max_new_tokens=2)
+
+    def run() -> object:
+        vlm = load_vlm(folder, device="cpu")
+        return generate(vlm, vlm.prepare(picture, "is there a red 7?").inputs, greedy)
+
+    return small, run
 
 
 FORMATS: dict[str, Callable[[Path], tuple[list[Path], Read]]] = {

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def console(**options: Any) -> Console:
-    """A rich console, with the options of `rich.console.Console`, that shows no control characters of a text."""
+    """A rich console, with the options of `rich.console.Console`, that shows no control characters of a text.
+
+    Square brackets are text like any other, in titles, notes and cells too: what is styled is a `rich.text.Text`.
+    """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
@@ -27,7 +30,7 @@ def console(**options: Any) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else Segment(inert(segment.text), segment.style)
 
-    return Inert(**options)
+    return Inert(**{"markup": False} | options)
 
 
 class _Cleaned:

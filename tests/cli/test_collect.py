@@ -166,6 +166,43 @@ def test_no_bad_line_blocks_the_others(cli, questions, tmp_path, model_and_estim
         assert "4 runs of 4 questions" in result.out
 
 
+@pytest.mark.parametrize("command", ["collect", "train-estimator", "evaluate"])
+def test_images_outside_the_root_are_left_out_by_name_and_the_others_used(
+    cli, questions, tmp_path, model_and_estimator, command
+):
+    path = questions(4)
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root, outside):
+        folder.mkdir()
+        (folder / "scene.png").write_bytes((tmp_path / "scene.png").read_bytes())
+    (root / "link.png").symlink_to(outside / "scene.png")
+    (root / "folder").symlink_to(outside)
+    (root / "inner.png").symlink_to(root / "scene.png")
+    good = [json.loads(line) | {"group_id": f"g{i}"} for i, line in enumerate(path.read_text().splitlines())]
+    good[0]["image"] = "inner.png"
+    names = ["link.png", "folder/scene.png", "../outside/scene.png", f"{outside}/scene.png"]
+    bad = [{"id": f"b{i}", "image": name, "question": "is there a red 1?"} for i, name in enumerate(names)]
+    path.write_text("\n".join(map(json.dumps, [*bad, *good])))
+    model, estimator = model_and_estimator[:2], model_and_estimator[2:]
+    more = {
+        "collect": ["--out", tmp_path / "out", "--samples", "1", *estimator],
+        "train-estimator": ["--out", tmp_path / "out", "--masks", "8", "--kind", "linear"],
+        "evaluate": ["--out", tmp_path / "out", "--masks", "8", *estimator],
+    }[command]
+    arguments = [command, path, "--images", root, *model, *more, "--max-new-tokens", "40"]
+    result = cli(*arguments, "--images-root", root)
+    assert result.code == 1
+    for number, question in enumerate(bad, start=1):
+        assert f"left out question {question['id']} (line {number}, " in result.err
+    assert result.err.count(f"lies outside {root}") == 4
+    assert "4 of 8 questions could not be used" in result.err
+    assert (tmp_path / "out").exists()
+    if command == "collect":
+        assert "4 runs of 4 questions" in result.out
+        assert "4 new" in cli(*arguments).out  # not confined unless asked to
+        cli(*arguments, "--images-root", tmp_path / "none").assert_one_line_error("--images-root", "none")
+
+
 def test_a_file_with_no_line_that_can_be_used_is_an_error(collect, questions, tmp_path):
     path = questions(1)
     path.write_text("{broken\n[1]\n")

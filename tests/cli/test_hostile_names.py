@@ -42,7 +42,7 @@ def hostile(tmp_path, make_trace) -> Path:
 def test_commands_on_hostile_traces_print_text_and_line_ends_only(cli, hostile, tmp_path):
     detectors = tmp_path / f"detectors{IN_A_PATH}"
     for arguments in (
-        ["fit", hostile, "--out", detectors, "--bootstrap", "20"], ["monitor", hostile, "--detectors", detectors],
+        ["fit", hostile, "--out", detectors], ["monitor", hostile, "--detectors", detectors],
         ["analyze", hostile], ["analyze", hostile, "--report", tmp_path / f"studies{IN_A_PATH}"],
         ["report", hostile, "--out", tmp_path / f"report{IN_A_PATH}"],
         ["report", f"none{IN_A_PATH}", "--out", tmp_path],
@@ -93,10 +93,66 @@ def test_all_that_is_printed_by_anything_is_cleaned(capsys):
 
 
 def test_a_console_keeps_its_own_colours_only():
-    on = console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300,
-                 highlight=False)  # fmt: skip
+    on = console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300, highlight=False,
+                 markup=True)  # fmt: skip
     on.print(f"[red]{NASTY.replace('[bold]', '')}x[/red]")
     assert re.fullmatch("\x1b\\[31mx\x1b\\[0m\n", on.file.getvalue())  # type: ignore[attr-defined]
+
+
+MARKUP = ("[/]", "[red]x[/red]", "[/red", "[link=https://evil.example]y[/link]", "[@click=app.bell]z[/]", "\\[bold]")
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_what_rich_reads_as_markup_is_shown_as_it_is(name, monkeypatch):
+    import pandas as pd
+    from rich.text import Text
+
+    from trajkit.cli.output import note, show_frame
+
+    screen = console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300, highlight=False)
+    show_frame(screen, pd.DataFrame({name: [name]}), f"of {name}")
+    screen.print(name)
+    with screen.status(Text(name)):
+        pass
+    assert screen.file.getvalue().count(name) >= 4  # type: ignore[attr-defined]
+    bar = console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300)
+    monkeypatch.setattr("trajkit.progress.console", lambda **_: bar)
+    with progress(name, 1) as running:
+        running.advance(name)
+    assert name in bar.file.getvalue()  # type: ignore[attr-defined]
+    plain = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", plain)
+    note(name)
+    assert plain.getvalue() == f"{name}\n"
+
+
+def test_files_and_runs_named_in_markup_are_collected_and_analysed(
+    cli, tmp_path, scene_image, model_and_estimator, make_trace
+):
+    import numpy as np
+
+    (tmp_path / "[").mkdir()
+    (tmp_path / "[red]x[").mkdir()
+    scene_image.save(tmp_path / "[" / "].png")
+    scene_image.save(tmp_path / "[bold].png")
+    scene_image.save(tmp_path / "[red]x[" / "red].png")
+    names = ["[/].png", "[bold].png", "[red]x[/red].png", "none[/].png"]
+    rows = [{"id": f"q[/]{i}", "image": name, "question": "is there a red 1?", "task_set": "[/red]", "target": "no"}
+            for i, name in enumerate(names)]  # fmt: skip
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = cli("collect", file, "--out", tmp_path / "[out", "--samples", 1, "--max-new-tokens", 8, *model_and_estimator)
+    assert done.code == 1, done.err
+    assert "left out question q[/]3 (line 4, ].png)" in done.err
+    rng = np.random.default_rng(0)
+    runs = [make_trace(g, r, bool(rng.random() < 0.4), rng, model="[/m]") for g in range(40) for r in range(3)]
+    runs = [replace(run, task_set=f"[/{run.task_set}]", group_id=f"[/]{run.group_id}") for run in runs]
+    traces = write_traces(runs, tmp_path / "[dim].parquet")
+    for arguments in (
+        ["analyze", traces], ["fit", traces, "--out", tmp_path / "[/d"],
+        ["monitor", traces, "--detectors", tmp_path / "[/d"], ["report", traces, "--out", tmp_path / "[/r"],
+    ):  # fmt: skip
+        assert cli(*arguments).code == 0, arguments
 
 
 def test_no_part_of_trajkit_makes_a_console_of_its_own():

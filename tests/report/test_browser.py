@@ -172,10 +172,45 @@ def test_nothing_of_this_failed_or_asked_for_the_network(report):
     report.assert_no_trouble()
 
 
+def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_report):
+    import pandas as pd
+
+    from trajkit.plots import auc_by_step, false_alarms
+    from trajkit.report.runs import figure_json
+
+    name = '<a href="https://evil.example">click</a> <b>bold</b> &lt;i&gt; %{y}'
+    row = {"method": name, "n_runs": 9, "n_failures": 3, "auc": 0.7, "low": 0.6, "high": 0.8}
+    curves = auc_by_step(pd.DataFrame([row | {"step": step} for step in (1, 2, 3)]), shown=[name])
+    rates = pd.DataFrame([{"unit": name, "n": 9, "rate": 0.1, "low": 0.0, "high": 0.2, "alpha": 0.1}])
+    watched = Watched(chromium, full_report)
+    for figure, curve in ((curves, 1), (false_alarms(rates), 0)):
+        watched.page.evaluate(
+            """async ([figure, curve]) => {
+                const element = document.getElementById("metrics");
+                await Plotly.newPlot(element, figure.data, figure.layout, { displayModeBar: false });
+                Plotly.Fx.hover(element, [{ curveNumber: curve, pointNumber: 0 }]);
+            }""",
+            [figure_json(figure), curve],
+        )
+        watched.page.wait_for_timeout(300)
+        shown = watched.page.locator("#metrics")
+        texts = shown.locator(".legendtext, .ytick text, .hovertext text").all_text_contents()
+
+        assert sum(name in text for text in texts) == 2  # in the legend or at the axis, and under the pointer
+        assert shown.locator("a").count() == 0
+        assert shown.locator("[style*=bold]").count() == 0
+    watched.assert_no_trouble()
+    watched.page.close()
+
+
 def test_it_fits_a_phone(chromium, full_report):
     watched = Watched(chromium, full_report, width=390)
     watched.page.locator("#sentences button").nth(2).click()
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= 390
+    watched.page.locator("#path").scroll_into_view_if_needed()
+    watched.page.locator("#path canvas").first.wait_for()
+    path = watched.page.locator("#path").bounding_box()
+    assert path["height"] <= path["width"]  # a higher one would cut the axes off at its sides
     watched.assert_no_trouble()
     watched.page.close()
 

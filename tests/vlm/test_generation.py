@@ -273,6 +273,26 @@ def test_a_setting_that_transformers_refuses_is_the_checkpoints_fault(random_vlm
         list(generate_runs(vlm, [Item("a", scene_image, QUESTION, "a")], 1, Sampling(seed=0)))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("forced_eos_token_id", 10**6, "ForcedEOSTokenLogitsProcessor"),
+     ("sequence_bias", [[[10**6], 1.0]], "SequenceBiasLogitsProcessor"),
+     ("sequence_bias", [[[1]]], "list index out of range"),
+     ("bad_words_ids", [[10**6]], "NoBadWordsLogitsProcessor"),
+     ("exponential_decay_length_penalty", [1], "list index out of range"),
+     ("exponential_decay_length_penalty", [5, 10**400], "ExponentialDecayLengthPenalty")],
+)  # fmt: skip
+def test_a_setting_that_fails_in_the_middle_of_a_run_is_the_checkpoints_fault_too(
+    random_vlm, scene_image, name, value, told
+):
+    vlm = random_vlm()
+    with with_settings(vlm, **{name: value}):
+        with pytest.raises(InputError, match=f"cannot generate with its settings: {told}"):
+            list(generate_runs(vlm, [Item("a", scene_image, QUESTION, "a")], 1, Sampling(0, 8)))
+        with pytest.raises(InputError, match=f"cannot generate with its settings: {told}"):
+            list(tk.stream(vlm, scene_image, QUESTION, estimator=estimator_for(vlm), max_new_tokens=8))
+
+
 def test_settings_that_rule_out_every_token_are_said_to(random_vlm, scene_image):
     vlm = random_vlm()
     every = list(range(vlm.text_config.vocab_size))

@@ -215,6 +215,23 @@ def test_a_generation_setting_that_makes_no_sense_is_named(copy, name, value):
         tk.load_vlm(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("forced_eos_token_id", 10**6), ("forced_eos_token_id", [2, 10**6]), ("pad_token_id", 10**6), ("pad_token_id", -1),
+     ("bad_words_ids", [[2], [3, 10**6]]), ("sequence_bias", [[[1, 10**6], 1.0]]), ("sequence_bias", [[[1]]]),
+     ("sequence_bias", {"(1,)": 1.0}), ("sequence_bias", [[[1], "a"]]), ("sequence_bias", [[[], 1.0]]),
+     ("sequence_bias", [[[1], 1e999]]), ("exponential_decay_length_penalty", [1]),
+     ("exponential_decay_length_penalty", {}), ("exponential_decay_length_penalty", [5, 1e300]),
+     ("exponential_decay_length_penalty", ["a", "b"]), ("stop_strings", [""]), ("top_h", 2), ("top_h", "x"),
+     ("watermarking_config", {"bias": "x"}), ("watermarking_config", {"hashing_key": "x"}),
+     ("watermarking_config", {"hashing_key": 10**30})],
+)  # fmt: skip
+def test_a_setting_that_would_only_fail_while_generating_is_named_when_the_model_is_loaded(copy, name, value):
+    edit(copy / "generation_config.json", **{name: value})
+    with pytest.raises(InputError, match=rf"{name} in the checkpoint's generation_config\.json must be"):
+        tk.load_vlm(copy)
+
+
 def test_a_model_without_a_chat_template_is_told_so_when_it_is_loaded(copy):
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match=r"has no chat template.*Put the chat_template\.jinja"):

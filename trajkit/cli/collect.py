@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
+from trajkit.cli.options import (
+    EstimatorOption,
+    ImagesOption,
+    ImagesRootOption,
+    ModelOption,
+    SeedOption,
+    SystemOption,
+    TemperatureOption,
+    TokensOption,
+)
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -27,10 +36,8 @@ FLUSH_SECONDS = 2.0
 def collect(
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS.jsonl", help="One question a line, as above.")],
     out: Annotated[Path, typer.Option("--out", metavar="TRACES", help="Folder to write to, or to go on with.")],
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", show_default="the folder of QUESTIONS.jsonl",
-                                  help="Where the questions' images are."),
-    ] = None,
+    images: ImagesOption = None,
+    images_root: ImagesRootOption = None,
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
@@ -68,7 +75,7 @@ def collect(
     from trajkit.traces.writer import TraceWriter
     from trajkit.vlm.generation import Sampling
 
-    asked = Questions(questions, images)
+    asked = Questions(questions, images, images_root)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     sampling = Sampling(temperature, max_new_tokens, seed)
@@ -98,7 +105,7 @@ def _collect(
             done = frozenset(writer.ids)
             try:
                 writer.require_same_question(question.id, question.question, question.target or "")
-                for trace in _runs(vlm, estimator, question, samples, sampling, keep_hidden, done):
+                for trace in _runs(vlm, estimator, question, asked, samples, sampling, keep_hidden, done):
                     writer.add(trace)
             except WriteError:
                 raise
@@ -108,17 +115,16 @@ def _collect(
 
 
 def _runs(
-    vlm: VLM, estimator: EffectEstimator, question: Question, samples: int, sampling: Sampling, keep_hidden: bool,
-    done: frozenset[str],
+    vlm: VLM, estimator: EffectEstimator, question: Question, asked: Questions, samples: int, sampling: Sampling,
+    keep_hidden: bool, done: frozenset[str],
 ) -> Iterator[Trace]:  # fmt: skip
     """The runs of one question that are not there yet; its image is opened only when there are any."""
     from trajkit.attribution.collect import collect
-    from trajkit.cli.questions import item_of
 
     if all(f"{question.id}-{i}" in done for i in range(samples)):
         return
     yield from collect(
-        vlm, [item_of(question, vlm)], estimator=estimator, samples=samples, sampling=sampling, done=done,
+        vlm, [asked.item(question, vlm)], estimator=estimator, samples=samples, sampling=sampling, done=done,
         keep_hidden=keep_hidden,
     )  # fmt: skip
 

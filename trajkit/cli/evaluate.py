@@ -10,6 +10,7 @@ import typer
 from trajkit.cli.options import (
     EstimatorOption,
     ImagesOption,
+    ImagesRootOption,
     ModelOption,
     QuestionsArgument,
     SeedOption,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def evaluate(
     questions: QuestionsArgument,
     images: ImagesOption = None,
+    images_root: ImagesRootOption = None,
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
@@ -71,7 +73,7 @@ def evaluate(
     from trajkit.vlm.generation import Sampling
 
     one_of("--methods", methods, ("quick", "all"))
-    asked = Questions(questions, images)
+    asked = Questions(questions, images, images_root)
     vlm = load_model(model, system)
     ours = load_estimator(estimator, vlm)
     bound = ours.binding

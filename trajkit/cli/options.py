@@ -58,6 +58,13 @@ ImagesOption = Annotated[
         "--images", metavar="DIR", show_default="the folder of QUESTIONS.jsonl", help="Where the questions' images are."
     ),
 ]
+ImagesRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--images-root", metavar="DIR", exists=True, file_okay=False, show_default="any folder",
+        help="Leave out questions whose image, with links followed, is not within DIR.",
+    ),
+]  # fmt: skip
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> str:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Questions:
     """The questions of QUESTIONS.jsonl that can be used, and how many cannot.
 
+    images: the folder that names of images are in. images_root: the folder that holds every image that may be opened.
     Raises InputError where there is no such file or none of its lines can be used.
     """
 
-    def __init__(self, path: Path, images: Path | None) -> None:
+    def __init__(self, path: Path, images: Path | None, images_root: Path | None = None) -> None:
         from trajkit.traces.questions import read_questions
 
+        self._images_root = images_root
         self.left_out = 0
         """Lines, questions and images that could not be used, so far."""
         self._lines_left_out = 0
@@ -40,9 +42,22 @@ class Questions:
 
         for question in self.asked:
             try:
-                yield item_of(question, vlm)
+                yield self.item(question, vlm)
             except InputError as error:
                 self.set_aside(question, error)
+
+    def item(self, question: Question, vlm: VLM) -> Item:
+        """The item of a question, its image opened. Raises InputError when the image cannot be used or is not within
+        the images' root, or `vlm` cannot be asked this about it."""
+        from trajkit.attribution.collect import Item
+        from trajkit.traces.images import confined, open_image
+
+        within = question.image if self._images_root is None else confined(question.image, self._images_root)
+        image = open_image(within)
+        vlm.prepare(image, question.question)
+        return Item(
+            question.id, image, question.question, question.group_id, question.target, question.task_set, question.facts
+        )  # fmt: skip
 
     def set_aside(self, question: Question, error: InputError) -> None:
         """Say above a progress bar that a question is left out, and why; it is counted."""
@@ -68,16 +83,3 @@ class Questions:
 
         self.left_out += 1
         note(f"trajkit: left out question {which}: {error}")
-
-
-def item_of(question: Question, vlm: VLM) -> Item:
-    """The item of a question, its image opened. Raises InputError when the image cannot be used, or `vlm` not be asked
-    this about it."""
-    from trajkit.attribution.collect import Item
-    from trajkit.traces.images import open_image
-
-    image = open_image(question.image)
-    vlm.prepare(image, question.question)
-    return Item(
-        question.id, image, question.question, question.group_id, question.target, question.task_set, question.facts
-    )  # fmt: skip

@@ -10,6 +10,7 @@ import typer
 
 from trajkit.cli.options import (
     ImagesOption,
+    ImagesRootOption,
     ModelOption,
     QuestionsArgument,
     SystemOption,
@@ -33,6 +34,7 @@ def train_estimator(
         ),
     ],
     images: ImagesOption = None,
+    images_root: ImagesRootOption = None,
     model: ModelOption = None,
     system: SystemOption = None,
     kind: Annotated[str, typer.Option("--kind", metavar="network|linear", help="linear: the papers' map.")] = "network",
@@ -88,7 +90,7 @@ def train_estimator(
     )
     check_method(regions)
     one_of("--kind", kind, ("network", "linear"))
-    asked = Questions(questions, images)
+    asked = Questions(questions, images, images_root)
     if out.is_file():
         raise InputError(f"{out} is a file; --out names a folder to write the estimator to.")
     vlm = load_model(model, system)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trajkit.plots.style import ACCENT, ALARM, MUTED, axis, faded, quiet
+from trajkit.plots.style import ACCENT, ALARM, MUTED, axis, faded, label, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +60,8 @@ def auc_by_step(
             x=counts[at], y=counts[column], name=name, marker={"color": colour}, showlegend=False, row=2, col=1,
             hovertemplate=f"%{{y}} {name}<extra></extra>",
         )  # fmt: skip
-    label = {"text": "AUC", "font": {"size": 12, "color": MUTED}}
-    figure.update_yaxes(axis(title=label, range=auc_range(table)), row=1, col=1)
+    title_y = {"text": "AUC", "font": {"size": 12, "color": MUTED}}
+    figure.update_yaxes(axis(title=title_y, range=auc_range(table)), row=1, col=1)
     figure.update_yaxes(axis(title={"text": "runs", "font": {"size": 12, "color": MUTED}}, nticks=3), row=2, col=1)
     title = "thinking step" if at == "step" else "fraction of the run's final length (oracle)"
     figure.update_xaxes(axis())
@@ -85,18 +85,19 @@ def _add_method(
     rows = rows[np.isfinite(rows["auc"].to_numpy(float))].sort_values(at)
     x, low, high = (rows[name].to_numpy(float).round(4) for name in (at, "low", "high"))
     show = True if visible else "legendonly"
+    name = label(method.replace("+", " + "))
     banded = np.isfinite(low) & np.isfinite(high)
     figure.add_scatter(
         x=np.concatenate([x[banded], x[banded][::-1]]), y=np.concatenate([high[banded], low[banded][::-1]]),
         fill="toself", fillcolor=faded(colour, 0.2 if bold else 0.07), line={"width": 0}, hoverinfo="skip",
-        legendgroup=method, showlegend=False, visible=show, row=1, col=1, mode="lines", name=method,
+        legendgroup=method, showlegend=False, visible=show, row=1, col=1, mode="lines", name=name,
     )  # fmt: skip
     figure.add_scatter(
-        x=x, y=rows["auc"].to_numpy(float).round(4), mode="lines+markers", name=method.replace("+", " + "),
+        x=x, y=rows["auc"].to_numpy(float).round(4), mode="lines+markers", name=name,
         legendgroup=method, visible=show, row=1, col=1, marker={"size": 6 if bold else 4},
         line={"color": colour, "width": 3 if bold else 1.5, "dash": "dot" if method == "random" else "solid"},
-        customdata=np.stack([low, high, rows["n_runs"]], axis=1),
-        hovertemplate=f"{method} · {at} %{{x}}<br>AUC %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]"
+        customdata=np.stack([low, high, rows["n_runs"]], axis=1), hovertext=[name] * len(x),
+        hovertemplate=f"%{{hovertext}} · {at} %{{x}}<br>AUC %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]"
         "<br>%{customdata[2]} runs<extra></extra>",
     )  # fmt: skip
 
@@ -122,7 +123,7 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
 
     rows: list[tuple[str, float, float, float, str]] = []
     for row in table.to_dict("records"):
-        rows.append((f"{row['unit']} (n = {row['n']})", row["rate"], *share_interval(row), ACCENT))
+        rows.append((f"{label(str(row['unit']))} (n = {row['n']})", row["rate"], *share_interval(row), ACCENT))
     if by_length is not None:
         for row in by_length.to_dict("records"):
             first, last = row["from_step"], row["to_step"]

@@ -59,12 +59,16 @@ def faded(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
+def label(text: str) -> str:
+    """`text` as a name in a figure: with no character that plotly reads as markup, such as a link's."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def plain(text: str, width: int = 80, lines: int = 4) -> str:
-    """`text` for a hover label: wrapped, cut after `lines`, and with no character that plotly reads as markup."""
+    """`text` for a hover label: as `label`, wrapped, and cut after `lines`."""
     import textwrap
 
     wrapped = textwrap.wrap(" ".join(text.split()), width)
     if len(wrapped) > lines:
         wrapped = [*wrapped[: lines - 1], wrapped[lines - 1][: width - 1] + "…"]
-    escape = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-    return "<br>".join("".join(escape.get(character, character) for character in line) for line in wrapped)
+    return "<br>".join(map(label, wrapped))

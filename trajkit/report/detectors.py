@@ -162,7 +162,7 @@ def alarm_panels(
             "false_alarms",
             "Realised against promised",
             "Share of successful held-out runs on which the monitor raised an alarm, with 95 % intervals. What is "
-            "promised is of a new run of a new group (an image or a question nothing was seen of): `new group`, where "
+            "promised is of a new run of a new group (an image or a question nothing was seen of): “new group”, where "
             "each group counts by the share of its runs that succeed. All successful runs pooled, and those of each "
             "length, are other quantities, which the promise does not bound.",
             "The promise does not hold for each length by itself, nor for another model, other tasks or other sampling "

@@ -46,7 +46,7 @@ def _panel(collection: Collection, metric: str, n_resamples: int) -> Panel:
     if not np.isfinite(values).any():
         return Panel(metric, title, missing="Not defined in any run: it needs at least two thinking steps.")
     left_out = int((~np.isfinite(values)).sum())
-    caveat = f"{left_out:,} runs where it is not finite are left out." if left_out else ""
+    caveat = f"Left out, where it is not finite: {left_out:,} of {len(values):,} runs." if left_out else ""
     tables, missing = _comparison(collection, metric, n_resamples)
     return Panel(
         metric, title, _READ[metric], caveat, missing, outcome_distributions(last, metric), (tables,) if tables else ()

@@ -87,6 +87,9 @@ _CACHES = (
 )  # fmt: skip
 """Caches that hold every key as it was computed, in a model without sliding windows (`AttentionTap` refuses those)."""
 
+_BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
+"""What a setting raises that is of another kind than transformers thinks: it reads them unchecked."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -191,7 +194,8 @@ def generate(
 
     The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
     watching: processors that see each step's scores after the penalties and before the warpers. stopping: further
-    criteria. Raises InputError for settings of the checkpoint that cannot be used, and as `TextLogits` does.
+    criteria. Raises InputError for settings of the checkpoint that cannot be used or fail on the way, and as
+    `TextLogits` does.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
     draws: list[LogitsProcessor] = []
@@ -202,6 +206,7 @@ def generate(
         else:
             generator.manual_seed(sampling.seed)
         draws.append(Draw(generator))
+    ours = [TextLogits(vlm), *watching]
     begun = False
 
     def decode(
@@ -212,7 +217,7 @@ def generate(
         nonlocal begun
         begun = True
         generation_config.do_sample = False
-        logits_processor.extend(draws)
+        logits_processor[:] = [one if one in ours else _OfSettings(one, vlm.name) for one in logits_processor] + draws
         return type(model)._sample(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
         )
@@ -222,20 +227,38 @@ def generate(
         ends = [_StopStrings(vlm.tokenizer, strings, inputs["input_ids"].shape[1])] if strings else []
         with torch.inference_mode():
             output = vlm.model.generate(
-                **inputs, **arguments, logits_processor=[TextLogits(vlm), *watching],
+                **inputs, **arguments, logits_processor=ours,
                 stopping_criteria=[*ends, *stopping], custom_generate=decode,
             )  # fmt: skip
-    except (ValueError, TypeError) as error:
+    except _BAD_SETTING as error:
         if begun:
             raise
-        raise InputError(
-            f"{vlm.name!r} cannot generate with its settings: {error} Mend its generation_config.json, or set "
-            "vlm.model.generation_config."
-        ) from error
+        raise _fault_of_settings(vlm.name, error) from error
     rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
     for end in ends:
         rows = [row[: end.lengths.get(i, len(row))] for i, row in enumerate(rows)]
     return [_until_end(row, vlm.end_tokens) for row in rows]
+
+
+class _OfSettings(LogitsProcessor):
+    """A processor that transformers made of a generation setting. Raises InputError where the setting makes it fail."""
+
+    def __init__(self, made: LogitsProcessor, name: str) -> None:
+        self._made, self._name = made, name
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        try:
+            return self._made(input_ids, scores)
+        except _BAD_SETTING as error:
+            raise _fault_of_settings(self._name, error, f"{type(self._made).__name__}: ") from error
+
+
+def _fault_of_settings(name: str, error: Exception, where: str = "") -> InputError:
+    reason = str(error).rstrip(".")
+    return InputError(
+        f"{name!r} cannot generate with its settings: {where}{reason}. Mend its generation_config.json, or set "
+        "vlm.model.generation_config."
+    )
 
 
 def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:

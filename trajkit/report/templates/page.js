@@ -214,7 +214,9 @@
     for (const [id, figure] of [["path", one.path], ["metrics", one.metrics]]) {
       find(id).hidden = figure === null;
       if (figure === null) continue;
-      await Plotly.react(find(id), structuredClone(figure.data), structuredClone(figure.layout), CONFIG);
+      const layout = structuredClone(figure.layout);
+      if (id === "path") layout.height = Math.min(layout.height, find(id).clientWidth); // or a phone cuts off its axes
+      await Plotly.react(find(id), structuredClone(figure.data), layout, CONFIG);
       if (find(id).dataset.bound) continue;
       find(id).dataset.bound = "yes";
       for (const kind of ["plotly_hover", "plotly_click"]) find(id).on(kind, (event) => {
