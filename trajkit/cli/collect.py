@@ -98,7 +98,7 @@ def _collect(
             done = frozenset(writer.ids)
             try:
                 writer.require_same_question(question.id, question.question, question.target or "")
-                for trace in _runs(vlm, estimator, question, samples, sampling, keep_hidden, done):
+                for trace in _runs(vlm, estimator, question, samples, sampling, keep_hidden, done, writer):
                     writer.add(trace)
             except WriteError:
                 raise
@@ -109,16 +109,24 @@ def _collect(
 
 def _runs(
     vlm: VLM, estimator: EffectEstimator, question: Question, samples: int, sampling: Sampling, keep_hidden: bool,
-    done: frozenset[str],
+    done: frozenset[str], writer: TraceWriter,
 ) -> Iterator[Trace]:  # fmt: skip
-    """The runs of one question that are not there yet; its image is opened only when there are any."""
+    """The runs of one question that are not there yet. Where all are, its image need not be there any more.
+
+    Raises InputError when the image is another than that of the runs that are there.
+    """
     from trajkit.attribution.collect import collect
     from trajkit.cli.questions import item_of
 
-    if all(f"{question.id}-{i}" in done for i in range(samples)):
+    complete = all(f"{question.id}-{i}" in done for i in range(samples))
+    if complete and not question.image.exists():
+        return
+    item = item_of(question, vlm)
+    writer.require_same_image(question.id, vlm.prepare(item.image, item.question).canvas.picture)
+    if complete:
         return
     yield from collect(
-        vlm, [item_of(question, vlm)], estimator=estimator, samples=samples, sampling=sampling, done=done,
+        vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done,
         keep_hidden=keep_hidden,
     )  # fmt: skip
 
