@@ -146,7 +146,8 @@ def figures(scored: Sequence[Scored], n_boot: int, in_nats: bool = True, band: s
 
 def cell(row: Any) -> str:
     """A value with its interval."""
-    return f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" if np.isfinite(row.value) else ""
+    between = f" ({row.low:.3f} to {row.high:.3f})" if np.isfinite(row.low) else ""
+    return f"{row.value:.3f}{between}" if np.isfinite(row.value) else ""
 
 
 def cells(
@@ -166,7 +167,7 @@ def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n
     """A figure of `first` less that of `second`, the same draws of scenes for both, as a table cell."""
     both = [replace(s, method=name) for name, each in (("a", first), ("b", second)) for s in each]
     value, low, high = paired(both, "a", "b", figure, n_boot)
-    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{value:+.3f}" + (f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "")
 
 
 def write(out: Path, text: str, rows: list[dict[str, Any]], reading: str, picture: Path | None = None) -> None:

@@ -19,7 +19,7 @@ from trajkit.attribution.collect import Item
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore
-from trajkit.cli import evaluate
+from trajkit.cli.evaluated import write_tables
 from trajkit.errors import TrajkitError
 from trajkit.studies.study import Study
 from trajkit.studies.write import write_studies
@@ -68,8 +68,11 @@ def read_studies(folder: Path) -> object:
     return len(pages), {word for page in pages for word in ("before", "after") if word in page}
 
 
+RELIABILITY = pd.DataFrame({"metric": ["path length"], "runs": [4]})
+
+
 def table(value: int) -> Callable[[Path], object]:
-    return lambda folder: evaluate._write([pd.DataFrame({"value": [value] * 50})], folder / "table.csv")
+    return lambda folder: write_tables(pd.DataFrame({"value": [value] * 50}), {}, RELIABILITY, folder / "table.csv")
 
 
 def traces_file(n: int) -> Callable[[Path], object]:

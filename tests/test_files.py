@@ -162,3 +162,15 @@ def test_a_folder_is_held_by_one_at_a_time_until_it_is_let_go(tmp_path):
         hold(tmp_path / "new")
     lock.close()
     hold(tmp_path / "new").close()
+
+
+def test_files_of_others_are_neither_removed_nor_brought_back(tmp_path):
+    """Names alike ours but for the sixteen hexadecimal digits."""
+    (tmp_path / ".my.notes.tmp").write_text("mine")
+    (tmp_path / ".cache.2024.tmp").mkdir()
+    (tmp_path / ".made.backup.old").mkdir()
+    half = tmp_path / f".a.txt.{'0' * 16}.tmp"
+    half.write_text("half")
+    remove_left_over(tmp_path)
+    restore_folder(tmp_path / "made")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".cache.2024.tmp", ".made.backup.old", ".my.notes.tmp"]

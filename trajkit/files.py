@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import glob
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -27,6 +27,8 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
+_HALF = re.compile(r"\.(.+)\.[0-9a-f]{16}\.(tmp|old)")
+"""Names that are made here: of what is being written, and of a folder that is put aside meanwhile."""
 
 
 @contextlib.contextmanager
@@ -87,6 +89,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def read_plain(path: Path, most: int) -> bytes:
+    """The bytes of a file. Raises OSError, and does not open it, where it is no plain file (a pipe would wait for ever)
+    or has more than `most` bytes."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "it is a folder, pipe or device")
+    if about.st_size > most:
+        raise OSError(errno.EFBIG, f"it has {about.st_size / 1e6:,.0f} MB, and {most / 1e6:,.0f} MB are the most")
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
 def check_own(folder: Path, mark: str) -> None:
     """Raise InputError unless `folder` is new, empty, or holds the file `mark`, which says that it is ours to fill."""
     if folder.suffix in (".md", ".html", ".csv") or (folder.exists() and not folder.is_dir()):
@@ -99,16 +113,24 @@ def restore_folder(folder: Path) -> None:
     """Bring back a folder that a kill left beside its name, on systems that cannot exchange two names at once."""
     if folder.exists():
         return
-    for aside in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+    for aside in _halves(folder.parent, "old", folder.name):
         with contextlib.suppress(OSError):
             os.rename(aside, folder)
             return
 
 
-def remove_left_over(folder: Path, name: str = "*") -> None:
-    """Remove what killed processes left half written in `folder`; what a living one is writing stays."""
-    pattern = name if name == "*" else glob.escape(name)
-    for left_over in folder.glob(f".{pattern}.*.tmp"):
+def _halves(folder: Path, kind: str, name: str | None) -> list[Path]:
+    """Entries of `folder` with a name made here: of `name`, or of any where it is None."""
+    if not folder.is_dir():
+        return []
+    found = ((entry, _HALF.fullmatch(entry.name)) for entry in folder.iterdir())
+    return [entry for entry, match in found if match and match[2] == kind and name in (None, match[1])]
+
+
+def remove_left_over(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left half written in `folder`, of the file or folder `name` or of any; what a living
+    one is writing stays, and so do files that were not made here."""
+    for left_over in _halves(folder, "tmp", name):
         with contextlib.suppress(OSError):
             handle = os.open(left_over, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
@@ -182,8 +204,8 @@ def _try_lock(handle: int) -> bool:
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # others: a file system without locks
     return True
 
 

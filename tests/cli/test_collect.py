@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from trajkit.traces.store import read_traces, write_traces
 
@@ -223,6 +224,27 @@ def test_an_edited_question_under_the_same_id_is_told_apart(collect, questions, 
     assert result.code == 1
     assert f"holds runs of id 'q0' with another {key}" in result.err
     assert "give the edited question an id of its own" in result.err
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_an_image_that_changed_under_the_same_id_is_told_apart(collect, questions, tmp_path, samples):
+    path = questions(2)
+    assert collect(path, "--out", tmp_path / "traces", "--samples", "1").code == 0
+    before = read_traces(tmp_path / "traces").ids
+    with Image.open(tmp_path / "scene.png") as image:
+        ImageOps.invert(image.convert("RGB")).save(tmp_path / "scene.png")
+    result = collect(path, "--out", tmp_path / "traces", "--samples", samples)
+    assert result.code == 1
+    assert "holds runs of id 'q0' about another image" in result.err
+    assert read_traces(tmp_path / "traces").ids == before
+
+
+def test_an_image_saved_another_way_is_the_same_image(collect, questions, tmp_path):
+    path = questions(1)
+    assert collect(path, "--out", tmp_path / "traces", "--samples", "1").code == 0
+    with Image.open(tmp_path / "scene.png") as image:
+        image.save(tmp_path / "scene.png", compress_level=0)
+    assert collect(path, "--out", tmp_path / "traces", "--samples", "2").code == 0
 
 
 def test_spellings_of_one_image_are_one_group(collect, questions, tmp_path):

@@ -188,16 +188,17 @@ def test_a_signal_stops_every_command_in_one_line(cli, traces, monkeypatch, name
     assert signal.getsignal(getattr(signal, name)) == before
 
 
-def test_a_second_signal_stops_at_once():
+def test_a_second_signal_stops_at_once_but_for_one_that_comes_with_the_first():
     script = (
         "import os, signal, time\nfrom trajkit.cli import main\n"
         "def busy(arguments):\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
-        "    finally:\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
+        "    finally:\n        os.kill(os.getpid(), signal.SIGHUP)\n        time.sleep(1.1)\n"  # one of the first
+        "        print('saved', flush=True)\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
         "main._run = busy\nmain.main([])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
-    assert done.returncode == -signal.SIGTERM
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "saved\n")
 
 
 def test_a_signal_that_is_ignored_stays_so():

@@ -55,7 +55,9 @@ def test_one_run_that_is_not_finite_never_replaces_a_good_estimator(cli, grouped
         arrays = {**file}
     arrays["single"][0, 0] = np.inf
     np.savez(path, **arrays)
-    cli(*again).assert_one_line_error("is damaged (its single hold NaN or infinite values)", "remove it, and its run is measured")
+    cli(*again).assert_one_line_error(
+        "is damaged (its single hold NaN or infinite values)", "remove it, and its run is measured"
+    )
     assert tk.EffectEstimator.load(out).digest == good
 
 

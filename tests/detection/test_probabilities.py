@@ -178,6 +178,10 @@ def test_a_calibration_curve_counts_every_run_once_and_is_straight_for_true_prob
     assert curve.n_runs.sum() == 4000
     np.testing.assert_allclose(curve.risk, curve.failed, atol=0.05)
     assert ((curve.low <= curve.risk) & (curve.risk <= curve.high)).mean() >= 0.6
+    none_failed = calibration(frame.assign(success=True), 0.02 * risk, select_steps(frame, [1]), bins=1, n_boot=100)
+    row = none_failed.iloc[0]  # that nobody failed says that a risk is at most so far off, not that it is off
+    assert (row.off_low, row.off_high) == pytest.approx((row.risk - row.high, row.risk))
+    assert row.off_high > 0
     flat = calibration(frame, np.full(4000, 0.5), select_steps(frame, [1]), bins=5, n_boot=10)
     assert flat.n_runs.tolist() == [4000]
 

@@ -98,3 +98,13 @@ def test_rows_without_a_score_are_dropped():
 def test_bad_input_is_refused(y, score, message):
     with pytest.raises(InputError, match=message):
         tk.stats.auc(y, score)
+
+
+def test_groups_that_span_strata_count_once_in_the_bound_of_perfect_separation():
+    """Forms of one image are no independent trials: eight images are four pairs, in however many strata."""
+    image, form = np.repeat(np.arange(8), 5), np.tile(np.arange(5), 8)
+    y = image % 2
+    low = interval(auc_within(y, y.astype(float), form, group_draws(image, 400, 0)))[1]
+    assert low == pytest.approx(0.025 ** (1 / 4), abs=1e-4)
+    alone = interval(auc_within(form % 2, form % 2, form // 2, group_draws(np.zeros(40), 400, 0)))[1]
+    assert alone == pytest.approx(0.025, abs=1e-3)

@@ -46,6 +46,17 @@ def test_the_same_studies_are_written_alike(studies, tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
+def test_studies_of_other_runs_leave_no_file_of_the_ones_before_and_files_of_others_stay(studies, tmp_path):
+    write_studies(studies, tmp_path, "md", "c", "25 runs.", {}, {})
+    (tmp_path / "outcomes_notes.txt").write_text("mine")
+    data = {"runs": pd.DataFrame({"a": [1]})}
+    write_studies(studies[:1], tmp_path, "csv", "c", "40 runs.", {}, data)
+    write_studies(studies[:2], tmp_path, "csv", "c", "40 runs.", {}, {})  # one more of the same
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert {"README.txt", "runs.csv", "outcomes_notes.txt", f"{studies[1].name}_1.csv"} <= kept
+    assert not {name for name in kept if name.endswith((".md", ".svg", ".html"))}
+
+
 def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_path, chromium):
     path = write_studies(studies, tmp_path, "html", "the command", "40 runs.", {}, {})
     page = chromium.new_page(viewport={"width": 1200, "height": 900})

@@ -115,3 +115,11 @@ def test_a_file_without_questions_is_refused(folder: Path) -> None:
         read_questions(folder / "questions.jsonl")
     with pytest.raises(InputError, match="pictures cannot be read"):
         read_questions(folder / "pictures")
+
+
+def test_a_pipe_is_no_file_of_questions_and_is_not_waited_for(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "q.jsonl")
+    with pytest.raises(InputError, match="it is a folder, pipe or device"):
+        read_questions(tmp_path / "q.jsonl")

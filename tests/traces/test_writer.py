@@ -252,3 +252,20 @@ def test_a_full_disk_met_by_the_clock_is_told_by_the_next_run_and_loses_none(tmp
             writer.add(make_trace(1))
         patch.undo()
     assert read_traces(tmp_path).ids == ["run-0000", "run-0001"]
+
+
+def test_a_signal_while_the_last_runs_are_written_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = os.fsync, []
+
+    def interrupted(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(handle)
+
+    writer = TraceWriter(tmp_path / "traces")
+    writer.add(make_trace(0))
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt), writer:
+        pass
+    assert read_traces(tmp_path / "traces").ids == ["run-0000"]

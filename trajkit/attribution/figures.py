@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.attribution.evaluation import DROPS, EDGES, SUMS, Scored
-from trajkit.stats.resampling import group_draws
+from trajkit.stats.resampling import MIN_GROUPS, edge_draws, group_draws, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +23,17 @@ BANDS: Mapping[str, tuple[int, ...]] = {
     ALL: (0, 1, 2),
 }
 """Steps by their largest absolute measured effect, by name: which bands of `Scored.sums`."""
+SHARES = frozenset({"top-1", "no answer"})
+"""Figures that are shares of steps."""
 
 
 def faithfulness_table(
     scored: Iterable[Scored], *, in_nats: Sequence[str] = (), band: str = ALL, n_boot: int = 500, seed: int = 0
 ) -> pd.DataFrame:
     """One row a method and figure: value, low and high (95 %, resampling groups), in the order the methods came.
+
+    low and high are NaN where steps of the band come from fewer than MIN_GROUPS groups, but for shares of none or all,
+    which have an exact bound.
 
     Figures: top-1 (share of steps whose top region is the measured one), LDS (mean over steps), r² within steps (mean
     over steps of r·|r|), drop@n (nats), no answer (share of steps where a method scores all regions alike: 0 in r²
@@ -48,8 +53,10 @@ def faithfulness_table(
         for figure, values in _figures(draws, method, band, method in in_nats).items():
             if np.isnan(values[0]):
                 continue
-            low, high = np.nanquantile(values[1:], (0.025, 0.975))
-            rows.append({"method": method, "figure": figure, "value": values[0], "low": low, "high": high})
+            value, low, high = interval(
+                draws.at_edge(values, band, method) if figure in SHARES else draws.enough(values, band)
+            )
+            rows.append({"method": method, "figure": figure, "value": value, "low": low, "high": high})
     return pd.DataFrame(rows, columns=["method", "figure", "value", "low", "high"])
 
 
@@ -100,8 +107,10 @@ def paired(
     draws = _Draws(list(scored), n_boot, seed)
     first, second = (_figures(draws, method, band, False)[figure] for method in (a, b))
     difference = compare(first, second)
-    low, high = np.nanquantile(difference[1:], (0.025, 0.975))
-    return float(difference[0]), float(low), float(high)
+    if figure in SHARES and first[0] + second[0] == 1 and first[0] in (0, 1):  # all against none
+        bound = 2 * draws.at_edge(np.maximum(first, second), band) - 1
+        return interval(np.sign(difference[0]) * bound if compare is np.subtract else difference[:1])
+    return interval(draws.enough(difference, band))
 
 
 class _Draws:
@@ -109,8 +118,22 @@ class _Draws:
 
     def __init__(self, runs: Sequence[Scored], n_boot: int, seed: int) -> None:
         self._runs = runs
-        draws = group_draws([s.group_id for s in runs], n_boot, seed, min_groups=1)
+        draws = group_draws([s.group_id for s in runs], n_boot, seed)
         self._counts, self._member = draws.counts, draws.member
+        self._groups = {band: groups for band, (_, groups) in step_counts(runs).items()}
+
+    def enough(self, values: NDArray[np.float64], band: str) -> NDArray[np.float64]:
+        """A figure of each draw; of the sample alone where fewer than MIN_GROUPS groups have such steps."""
+        return values if self._groups[band] >= MIN_GROUPS else values[:1]
+
+    def at_edge(self, values: NDArray[np.float64], band: str, method: str = "") -> NDArray[np.float64]:
+        """The same of a share, whose bound is exact where it is 0 or 1, with a group for a trial; by definition, and so
+        without one, for a method that is the measurement itself."""
+        if method and not self.sums(method)[0, :, SUMS.index("residual")].any():
+            return values[:1]
+        if values[0] in (0, 1):
+            return edge_draws(values[0], self._groups[band], len(values))
+        return self.enough(values, band)
 
     def sums(self, method: str) -> NDArray[np.float64]:
         """(1 + n_boot, bands, SUMS) of a method over the groups of each draw."""

@@ -17,7 +17,6 @@ SURE_GROUPS = 30
 """Groups below which a conclusion says on how few it rests."""
 RELIABLE = 0.7
 """A run metric can be relied on when its Spearman correlation with the measured one is above this, with confidence."""
-_ALPHA = 0.025
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def conclude(
             gains.append(figure)
         elif high < 0:
             losses.append(figure)
-    named = [_share(table.xs((method, "top-1")), groups) for method in (ours, raw)]
+    named = [_share(table.xs((method, "top-1"))) for method in (ours, raw)]
     found = (
         f"On steps that depend on the image ({where}) the estimator names the right region in {named[0]}, "
         f"raw attention in {named[1]}"
@@ -106,10 +105,6 @@ def reliable_metrics(reliability: pd.DataFrame, metrics: Sequence[str]) -> str:
     return f"Run metrics of estimated effects that rank runs as measured ones do: {', '.join(good)}.{but}"
 
 
-def _share(row: Any, groups: int) -> str:
-    """A share with its interval; where all groups agree, the exact bound for as many (Clopper & Pearson 1934)."""
-    low, high = row["low"], row["high"]
-    if low == high:
-        bound = _ALPHA ** (1 / groups)
-        low, high = (bound, 1.0) if row["value"] == 1 else (0.0, 1 - bound) if row["value"] == 0 else (low, high)
-    return f"{100 * row['value']:.0f} % ({100 * low:.0f}–{100 * high:.0f} %)"
+def _share(row: Any) -> str:
+    """A share with its interval."""
+    return f"{100 * row['value']:.0f} % ({100 * row['low']:.0f}–{100 * row['high']:.0f} %)"

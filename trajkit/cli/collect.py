@@ -105,7 +105,7 @@ def _collect(
             done = frozenset(writer.ids)
             try:
                 writer.require_same_question(question.id, question.question, question.target or "")
-                for trace in _runs(vlm, estimator, question, asked, samples, sampling, keep_hidden, done):
+                for trace in _runs(vlm, estimator, question, asked, samples, sampling, keep_hidden, done, writer):
                     writer.add(trace)
             except WriteError:
                 raise
@@ -116,15 +116,23 @@ def _collect(
 
 def _runs(
     vlm: VLM, estimator: EffectEstimator, question: Question, asked: Questions, samples: int, sampling: Sampling,
-    keep_hidden: bool, done: frozenset[str],
+    keep_hidden: bool, done: frozenset[str], writer: TraceWriter,
 ) -> Iterator[Trace]:  # fmt: skip
-    """The runs of one question that are not there yet; its image is opened only when there are any."""
+    """The runs of one question that are not there yet. Where all are, its image need not be there any more.
+
+    Raises InputError when the image is another than that of the runs that are there.
+    """
     from trajkit.attribution.collect import collect
 
-    if all(f"{question.id}-{i}" in done for i in range(samples)):
+    complete = all(f"{question.id}-{i}" in done for i in range(samples))
+    if complete and not question.image.exists():
+        return
+    item = asked.item(question, vlm)
+    writer.require_same_image(question.id, vlm.prepare(item.image, item.question).canvas.picture)
+    if complete:
         return
     yield from collect(
-        vlm, [asked.item(question, vlm)], estimator=estimator, samples=samples, sampling=sampling, done=done,
+        vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done,
         keep_hidden=keep_hidden,
     )  # fmt: skip
 

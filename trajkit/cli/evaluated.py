@@ -121,7 +121,7 @@ def _cell(row: Any) -> str:
     """A value above its interval: side by side they would not fit a terminal."""
     if row.figure == "ms per token":
         return f"{row.value:.2g}"
-    return f"{row.value:.2f}\n{row.low:.2f}–{row.high:.2f}"
+    return f"{row.value:.2f}" + (f"\n{row.low:.2f}–{row.high:.2f}" if row.low == row.low else "")
 
 
 def _beside(row: Any) -> str:

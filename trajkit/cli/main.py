@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from types import FrameType
@@ -24,6 +25,8 @@ from trajkit.errors import TrajkitError
 EXIT_ERROR = 1
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+_TOGETHER = 1.0
+"""Seconds after a first signal in which others are taken for the same."""
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that stop a command: each is answered like Ctrl-C, and the exit code is 128 + its number."""
 UsageError: Any = typer.BadParameter.__base__  # click's, wherever typer keeps it
@@ -153,14 +156,22 @@ def main(argv: list[str] | None = None) -> None:
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[list[int]]:
     """Within, a signal of STOPS raises KeyboardInterrupt, once, and its number is in the list; the next one ends the
-    process. One that is ignored (as nohup does) stays so."""
+    process, but for those that come with the first (a terminal and a wrapper may both send one). One that is ignored,
+    as nohup does, stays so."""
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if received and now - first[0] < _TOGETHER:
+            return
+        if received:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         received.append(number)
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
+        first.append(now)
         raise KeyboardInterrupt
+
+    first: list[float] = []
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

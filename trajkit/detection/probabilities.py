@@ -152,7 +152,7 @@ def calibration(
     """Calibration curve of each selection: runs in `bins` of as equal size as ties allow, by their risk.
 
     Columns: the labels of the selection, n_runs, risk (mean of the bin), failed (share), low, high; off, off_low,
-    off_high: risk less what happened, on average.
+    off_high: risk less what happened, on average; where none or all of a bin failed, by the exact bound of the share.
     """
     import pandas as pd
 
@@ -168,6 +168,8 @@ def calibration(
             row["failed"], row["low"], row["high"] = interval(weighted_mean(failed[inside], draws))
             off = weighted_mean(risk[inside] - failed[inside], draws)
             row["off"], row["off_low"], row["off_high"] = interval(off)
+            if row["failed"] in (0, 1):  # draws know nothing of failures there
+                row["off_low"], row["off_high"] = row["risk"] - row["high"], row["risk"] - row["low"]
             table.append(row)
     return pd.DataFrame(table)
 

@@ -112,8 +112,11 @@ def disjoint_pairs(positive: NDArray[np.bool_], stratum: Integers, member: Integ
     In one stratum k = min(groups with a positive, groups with a negative, half of all groups): so many pairs of
     distinct groups have no group in common. With A the true AUC, all k are in order with probability A^k at most, and
     so are all pairs. Over strata of k_s such pairs and a share w_s of all pairs it is Π A_s^k_s ≤ (Σ w_s A_s)^κ for
-    κ = min k_s / w_s, by the inequality of the means. Groups weigh alike here, however many rows they have.
+    κ = min k_s / w_s, by the inequality of the means; where groups are of several strata these are not independent, and
+    k is that of all groups together. Groups weigh alike here, however many rows they have.
     """
+    if len(np.unique(np.stack([stratum, member]), axis=1).T) > _n_groups(member):  # a group of several strata is one
+        stratum = np.zeros_like(stratum)
     ratio = []
     for s in np.unique(stratum):
         here = stratum == s

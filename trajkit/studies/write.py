@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trajkit.files import check_own, replacing, replacing_folder
+from trajkit.studies.make import STUDIES
 from trajkit.studies.study import Study
 from trajkit.text import clean, code, escaped, for_spreadsheet, markdown, number
 
@@ -18,6 +20,10 @@ Format = Literal["md", "html", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 MARK = ".trajkit-studies"
 """A file in every folder of studies, so that no other folder is written to."""
+_OURS = re.compile(
+    rf"({'|'.join(STUDIES)})(_\d+)?\.(md|svg|csv)|README\.(md|txt)|how_to_read\.md|index\.html|(runs|steps)\.csv"
+)
+"""Names of files that are written here."""
 HOW_TO_READ = Path(__file__).parent / "how_to_read.md"
 
 
@@ -28,12 +34,17 @@ def write_studies(
     """Write studies to the folder `out`; returns the file to open first.
 
     made_by: the command. summary: of the runs. left_out: title of a study that could not be made → why. data: name →
-    DataFrame, written as CSV only. All files appear at once, in place of those of the same names, or none does. Raises
-    InputError where `out` is no folder for it (`check_folder`) or cannot be written.
+    DataFrame, written as CSV only. All files appear at once, or none does; those of another command or other runs that
+    the folder holds from before go. Raises InputError where `out` is no folder for it (`check_folder`) or cannot be
+    written.
     """
     check_folder(out)
     with replacing_folder(out) as new:
-        _write(new / MARK, "")
+        ours = f"{made_by}\n{summary}\n"
+        if (new / MARK).is_file() and (new / MARK).read_text(encoding="utf-8") != ours:
+            for stale in filter(_OURS.fullmatch, os.listdir(new)):
+                (new / stale).unlink()
+        _write(new / MARK, ours)
         first = _fill(new, studies, form, made_by, summary, left_out, data)
     return out / first.relative_to(new)
 

@@ -77,14 +77,14 @@ class TraceFile:
             }.values()
         )
 
-    def read_asked(self) -> dict[str, tuple[str, str]]:
-        """task_id → (question, target) of its first run, reading nothing else."""
-        columns = ("task_id", "question", "target")
+    def read_asked(self) -> dict[str, tuple[str, str, str]]:
+        """task_id → (question, target, hash of the image) of its first run, reading nothing else."""
+        columns = ("task_id", "question", "target", "image_sha256")
         table = self._read(columns)
         rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-        asked: dict[str, tuple[str, str]] = {}
-        for task_id, question, target in rows:
-            asked.setdefault(task_id, (question, target))
+        asked: dict[str, tuple[str, str, str]] = {}
+        for task_id, *about in rows:
+            asked.setdefault(task_id, tuple(about))
         return asked
 
     @cached_property

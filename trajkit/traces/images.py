@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import stat
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trajkit.errors import InputError
+from trajkit.files import read_plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +38,7 @@ def open_image(source: str | Path | bytes) -> Image.Image:
 
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else _read(Path(source))
+        data = source if isinstance(source, bytes) else read_plain(Path(source), MAX_BYTES)
     except FileNotFoundError as error:
         raise InputError(f"{name} does not exist; expected an image file ({', '.join(FORMATS)}).") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -67,17 +66,6 @@ def open_image(source: str | Path | bytes) -> Image.Image:
         raise InputError(
             f"{name} is damaged and cannot be decoded ({error}). Copy it again, or leave it out."
         ) from error
-
-
-def _read(path: Path) -> bytes:
-    """The bytes of a file. One that is no plain file (a pipe would wait for ever) or too large is not opened."""
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError(errno.EINVAL, "it is a folder, pipe or device")
-    if about.st_size > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it has {about.st_size / 1e6:,.0f} MB, and {MAX_BYTES / 1e6:.0f} MB are the most")
-    with open(path, "rb") as file:
-        return file.read(MAX_BYTES)
 
 
 def _is_video(data: bytes) -> bool:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from trajkit.errors import InputError
+from trajkit.files import read_plain
 from trajkit.strict_json import parse_json
 
+MAX_BYTES = 2**30
+"""A file of questions that is larger is not read."""
 _EXAMPLE = '{"image": "dog.jpg", "question": "How many dogs are there?", "target": "2"}'
 
 
@@ -89,7 +92,7 @@ def read_questions(
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        return read_plain(path, MAX_BYTES).removeprefix(codecs.BOM_UTF8).split(b"\n")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected a JSONL file of lines such as {_EXAMPLE}") from error
     except OSError as error:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trajkit.errors import InputError
 from trajkit.files import hold, remove_left_over
 from trajkit.traces.atomic import to_table, write_file
 from trajkit.traces.file import TraceFile
+from trajkit.traces.images import open_image, to_png
 from trajkit.traces.rows import encode_trace
 from trajkit.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PART_SIZE = 64
 """Runs of a part; a new part is begun when it has so many."""
@@ -73,13 +78,33 @@ class TraceWriter:
     def require_same_question(self, task_id: str, question: str, target: str) -> None:
         """Raise InputError when runs of this task_id in the folder are about another question or target."""
         for name, wanted, found in zip(
-            ("question", "target"), (question, target), self._asked.get(task_id, (question, target)), strict=True
+            ("question", "target"), (question, target), self._asked.get(task_id, (question, target))[:2], strict=True
         ):
             if wanted != found:
                 raise InputError(
                     f"{self._folder} holds runs of id {task_id!r} with another {name}, {found[:60]!r}, and this one is "
                     f"{wanted[:60]!r}; give the edited question an id of its own, or collect into a new folder."
                 )
+
+    def require_same_image(self, task_id: str, picture: Image.Image) -> None:
+        """Raise InputError when runs of this task_id in the folder are about another image: other pixels, however they
+        are encoded."""
+        _, _, sha = self._asked.get(task_id, ("", "", ""))
+        if not sha or sha == hashlib.sha256(to_png(picture)).hexdigest():
+            return
+        kept = self._image(sha)
+        if kept is None or open_image(kept).tobytes() != picture.convert("RGB").tobytes():
+            raise InputError(
+                f"{self._folder} holds runs of id {task_id!r} about another image: its file was changed since; give "
+                "the question an id of its own, or collect into a new folder."
+            )
+
+    def _image(self, sha: str) -> bytes | None:
+        for file in map(TraceFile, parts_of(self._folder)):
+            for row, name in enumerate(file.hashes):
+                if name == sha and (image := file.image(row)) is not None:
+                    return image
+        return None
 
     def add(self, trace: Trace) -> None:
         """Take a run. Raises InputError when its id is already there or it cannot be stored, and then it is not taken;
@@ -132,7 +157,11 @@ class TraceWriter:
             with self._changed:
                 self._closed = True
                 self._changed.notify()
-            self.flush()
+            try:
+                self.flush()
+            except KeyboardInterrupt:  # asked to stop while saving: save, then stop
+                self.flush()
+                raise
         finally:
             self._lock.close()
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from trajkit.errors import InputError
-from trajkit.traces.atomic import replacing
+from trajkit.files import replacing
 
 if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
