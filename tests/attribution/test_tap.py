@@ -291,7 +291,7 @@ def test_a_tap_that_cannot_restore_the_model_leaves_no_lock_and_no_kernel_behind
     monkeypatch.undo()
     restore({"text_config": "sdpa"})
     free = []
-    other = Thread(target=lambda: free.append(vlm.lock.acquire(timeout=1)))
+    other = Thread(target=lambda: free.append(vlm.lock.acquire(timeout=1) and not vlm.lock.release()))
     other.start()
     other.join()
     assert free == [True]
