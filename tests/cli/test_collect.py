@@ -144,19 +144,25 @@ def spoiled(path, folder):
     return path
 
 
+def quick_options(command, out, model_and_estimator):
+    """Options with which a command that reads questions is done in seconds."""
+    model, estimator = model_and_estimator[:2], model_and_estimator[2:]
+    more = {
+        "collect": ["--samples", "1", *estimator],
+        "train-estimator": ["--masks", "8", "--kind", "linear"],
+        "evaluate": ["--masks", "8", *estimator],
+    }[command]
+    return ["--out", out, *model, *more, "--max-new-tokens", "40"]
+
+
 @pytest.mark.parametrize("command", ["collect", "train-estimator", "evaluate"])
 def test_no_bad_line_blocks_the_others(cli, questions, tmp_path, model_and_estimator, command):
     """One policy in every command that reads questions."""
     path = questions(4)
     groups = [json.loads(line) | {"group_id": f"g{i}"} for i, line in enumerate(path.read_text().splitlines())]
     path.write_text("\n".join(map(json.dumps, groups)))
-    model, estimator = model_and_estimator[:2], model_and_estimator[2:]
-    more = {
-        "collect": ["--out", tmp_path / "out", "--samples", "1", *estimator],
-        "train-estimator": ["--out", tmp_path / "out", "--masks", "8", "--kind", "linear"],
-        "evaluate": ["--out", tmp_path / "out", "--masks", "8", *estimator],
-    }[command]
-    result = cli(command, spoiled(path, tmp_path), *model, *more, "--max-new-tokens", "40")
+    options = quick_options(command, tmp_path / "out", model_and_estimator)
+    result = cli(command, spoiled(path, tmp_path), *options)
     assert result.code == 1
     assert "Traceback" not in result.err
     for told in BAD_LINES:
@@ -184,13 +190,8 @@ def test_images_outside_the_root_are_left_out_by_name_and_the_others_used(
     names = ["link.png", "folder/scene.png", "../outside/scene.png", f"{outside}/scene.png"]
     bad = [{"id": f"b{i}", "image": name, "question": "is there a red 1?"} for i, name in enumerate(names)]
     path.write_text("\n".join(map(json.dumps, [*bad, *good])))
-    model, estimator = model_and_estimator[:2], model_and_estimator[2:]
-    more = {
-        "collect": ["--out", tmp_path / "out", "--samples", "1", *estimator],
-        "train-estimator": ["--out", tmp_path / "out", "--masks", "8", "--kind", "linear"],
-        "evaluate": ["--out", tmp_path / "out", "--masks", "8", *estimator],
-    }[command]
-    arguments = [command, path, "--images", root, *model, *more, "--max-new-tokens", "40"]
+    options = quick_options(command, tmp_path / "out", model_and_estimator)
+    arguments = [command, path, "--images", root, *options]
     result = cli(*arguments, "--images-root", root)
     assert result.code == 1
     for number, question in enumerate(bad, start=1):

@@ -1,8 +1,9 @@
 """What a monitor did on held-out runs: false alarms, power, tokens saved.
 
 Intervals (95 %) resample whole groups. Where the resamples agree, as when no run or every run was alarmed, that says
-nothing of chance: the interval of a rate is then Wilson's (J. Am. Stat. Assoc. 22, 1927) for that share of as many
-trials as there are groups. It stays honest at 0 and 1, and takes no more from several runs of a group than from one.
+nothing of chance: the interval of a share of 0 or 1 is then Clopper and Pearson's (`stats.resampling.edge_draws`), of
+another Wilson's (J. Am. Stat. Assoc. 22, 1927), of as many trials as there are groups, so that several runs of a group
+tell no more than one.
 """
 
 from __future__ import annotations
