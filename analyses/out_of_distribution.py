@@ -25,12 +25,11 @@ from trajkit.attribution.evaluation import score_measured
 from trajkit.attribution.features import raw_attention
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, generation_of, measure_runs
 from trajkit.demo.digits import GLYPH_PX, Glyphs
-from trajkit.demo.measured import WORK
+from trajkit.demo.measured import SAMPLING, WORK
 from trajkit.demo.runs import MIX
 from trajkit.demo.scene import CELL_PX, IMAGE_PX, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task
 from trajkit.progress import progress
-from trajkit.vlm.generation import Sampling
 
 SEED = 211
 LARGER = 6
@@ -122,12 +121,19 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measured(subject: Subject, world: str, n: int) -> list[MeasuredRun]:
-    sampling = Sampling(1.0, seed=SEED)
     folder: Path = WORK / f"{subject.vlm.fingerprint}-{world.replace(' ', '-')}"
     store = MeasuredStore(folder, asdict(subject.how) | {"fingerprint": subject.vlm.fingerprint, "seed": SEED})
     with progress(f"{subject.name}: {world}", total=n) as bar:
         return list(
-            measure_runs(subject.vlm, items(world, n), subject.how, sampling=sampling, store=store, advance=bar.advance)
+            measure_runs(
+                subject.vlm,
+                items(world, n),
+                subject.how,
+                sampling=SAMPLING,
+                mask_seed=SEED,
+                store=store,
+                advance=bar.advance,
+            )
         )
 
 

@@ -21,11 +21,10 @@ from analyses.common import HELD_OUT, Subject, arguments, cell, figures, score, 
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun, MeasuredStore, generations, measure
 from trajkit.attribution.training import fit_estimator
-from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, WORK
+from trajkit.demo.measured import SAMPLING, TEST_SEED, TRAIN_SEED, WORK
 from trajkit.demo.runs import demo_items
 from trajkit.progress import progress
 from trajkit.text import markdown
-from trajkit.vlm.generation import Sampling
 
 COUNTS = (16, 32, 64)
 STRATEGIES: list[tuple[str, tuple[int, int]]] = [
@@ -74,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _generated(subject: Subject, split: Any, n: int) -> list[Generation]:
     seed = TEST_SEED if split == "test" else TRAIN_SEED
-    runs = generations(subject.vlm, demo_items(split, n, seed), Sampling(1.0, seed=seed), "blocks")
+    runs = generations(subject.vlm, demo_items(split, n, seed), SAMPLING, "blocks")
     return [run for run in runs if run.spans]
 
 

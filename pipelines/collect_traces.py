@@ -24,17 +24,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/collect_traces"), help="where unfinished parts live")
     parser.add_argument("--scenes", type=int, default=520)
     parser.add_argument("--samples", type=int, default=6, help="runs per scene")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes")
     parser.add_argument("--keep-hidden", action="store_true", help="with a hidden state of each step (another --out!)")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
 
     import trajkit as tk
     from trajkit.attribution.collect import collect, settings
+    from trajkit.demo.measured import SAMPLING
     from trajkit.demo.runs import demo_items, judge_by_scene
     from trajkit.progress import progress
     from trajkit.traces.store import TraceWriter
-    from trajkit.vlm.generation import Sampling
 
     if args.quick:
         scratch = Path(tempfile.mkdtemp(prefix="trajkit-"))
@@ -43,11 +43,10 @@ def main(argv: list[str] | None = None) -> None:
     estimator = tk.EffectEstimator.load(args.estimator)
     n_test = args.scenes * 2 // 5
     items = chain(demo_items("validation", args.scenes - n_test, args.seed), demo_items("test", n_test, args.seed))
-    sampling = Sampling(1.0, seed=args.seed)
     with TraceWriter(args.work, flush_seconds=2.0) as writer, progress("collecting", total=args.scenes) as bar:
-        writer.require(settings(vlm, estimator, sampling, args.keep_hidden))
+        writer.require(settings(vlm, estimator, SAMPLING, args.keep_hidden))
         for trace in collect(
-            vlm, items, estimator=estimator, samples=args.samples, sampling=sampling, judge=judge_by_scene,
+            vlm, items, estimator=estimator, samples=args.samples, sampling=SAMPLING, judge=judge_by_scene,
             done=frozenset(writer.ids), keep_hidden=args.keep_hidden, advance=bar.advance,
         ):  # fmt: skip
             writer.add(trace)

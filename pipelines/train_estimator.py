@@ -35,27 +35,26 @@ def main(argv: list[str] | None = None) -> None:
     import trajkit as tk
     from trajkit.attribution.measure import Measuring
     from trajkit.attribution.training import train_estimator
-    from trajkit.demo.measured import TRAIN_SEED, demo_store
+    from trajkit.demo.measured import SAMPLING, TRAIN_SEED, demo_store
     from trajkit.demo.runs import demo_items
     from trajkit.progress import progress
-    from trajkit.vlm.generation import Sampling
 
     epochs = 40
     if args.quick:
         scratch = Path(tempfile.mkdtemp(prefix="trajkit-"))
         args.out, args.work, args.runs, epochs = scratch / "estimator", scratch / "measured", 8, 2
     vlm = tk.load_vlm(args.model)
-    sampling = Sampling(1.0, seed=TRAIN_SEED)
     how = Measuring(args.pooling, args.ablation)
-    store = demo_store(vlm, how, sampling, args.work)
+    store = demo_store(vlm, how, SAMPLING, args.work)
     for kind in ("network", "linear"):
         out = args.out if kind == "network" else args.out.with_name(args.out.name + "-linear")
         fitting = {"epochs": epochs} if kind == "network" else {}
         with progress(f"measuring ({kind})", total=args.runs) as bar:
             items = demo_items("validation", args.runs, TRAIN_SEED)
             estimator, report = train_estimator(
-                vlm, items, kind=kind, how=how, sampling=sampling, store=store, measured=bar.advance, **fitting
-            )
+                vlm, items, kind=kind, how=how, sampling=SAMPLING, mask_seed=TRAIN_SEED, store=store,
+                measured=bar.advance, **fitting,
+            )  # fmt: skip
         replace(estimator, card=estimator.card | {"digits": "validation"}).save(out)
         print(f"wrote {out} from {report.steps} steps of {report.runs} runs; held out: r² {report.r2:.3f}")
 

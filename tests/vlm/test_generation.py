@@ -260,9 +260,21 @@ def test_a_temperature_that_is_none_is_refused(random_vlm, temperature):
         Sampling().arguments(vlm)
 
 
-@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 10**30])
-def test_a_seed_of_more_than_64_bits_is_refused(seed):
-    with pytest.raises(InputError, match="at most 64 bits"):
+def test_another_seed_gives_other_runs_of_a_batch_and_every_item_has_draws_of_its_own(demo_vlm, scene_image):
+    def run(seed, ids="ab"):
+        items = [Item(one, scene_image, QUESTION, one) for one in ids]
+        return [row for _, _, rows in generate_runs(demo_vlm, items, 4, Sampling(1.5, seed=seed)) for row in rows]
+
+    seeds = (0, 1, 2**24, 2**31 - 1, 2**32 - 1)
+    drawn = [run(seed) for seed in seeds]
+    assert all(a != b for i, a in enumerate(drawn) for b in drawn[:i])
+    assert all(run(seed) == before for seed, before in zip(seeds, drawn, strict=True))
+    assert run(0, "cd") != drawn[0]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+def test_a_seed_of_which_the_generator_would_read_a_part_is_refused(seed):
+    with pytest.raises(InputError, match="from 0 to 4294967295"):
         Sampling(seed=seed)
 
 

@@ -183,8 +183,8 @@ def generate_runs(
     prompts = [vlm.prepare(item.image, item.question) for item in items]
     inputs = pad_left([prompt.inputs for prompt in prompts], vlm.tokenizer.pad_token_id)
     if sampling.seed is not None:
-        salt = zlib.crc32(" ".join(item.id for item in items).encode())
-        sampling = replace(sampling, seed=((sampling.seed << 40) + (salt << 8)) % 2**63)
+        salt = zlib.crc32(" ".join(item.id for item in items).encode(), sampling.seed)
+        sampling = replace(sampling, seed=(salt << 8) % 2**32)  # torch's generator reads the low 32 bits on the CPU
     rows = generate(vlm, inputs, sampling, samples)
     for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
         yield item, prompt, rows[i * samples : (i + 1) * samples]

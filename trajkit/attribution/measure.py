@@ -155,6 +155,7 @@ def measure_runs(
     how: Measuring,
     *,
     sampling: Sampling | None = None,
+    mask_seed: int | None = None,
     store: MeasuredStore | None = None,
     generate_at_once: int = 32,
     batch_size: int = 64,
@@ -163,10 +164,12 @@ def measure_runs(
 ) -> Iterator[MeasuredRun]:
     """Generate one run of each item and measure all its steps; runs without any step are left out.
 
-    store: where runs are kept, and found again when this is called again with the same items. set_aside: called for a
-    run that cannot be measured, and the others go on. Raises InputError for such a run where there is no set_aside.
+    mask_seed: of the random masks; None for the seed of the generations. store: where runs are kept, and found again
+    when this is called again with the same items. set_aside: called for a run that cannot be measured, and the others
+    go on. Raises InputError for such a run where there is no set_aside.
     """
     sampling = sampling or Sampling(seed=0)
+    mask_seed = sampling.seed or 0 if mask_seed is None else mask_seed
     for batch in batched(items, generate_at_once):
         kept = {item.id: store.read(item) for item in batch if store.has(item)} if store else {}
         if len(kept) == len(batch):
@@ -181,7 +184,7 @@ def measure_runs(
                 measured = kept[item.id]
             else:
                 try:
-                    measured = measure(vlm, run, how, sampling.seed or 0, batch_size) if run.spans else None
+                    measured = measure(vlm, run, how, mask_seed, batch_size) if run.spans else None
                 except InputError as error:
                     if set_aside is None:
                         raise

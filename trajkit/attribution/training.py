@@ -53,6 +53,7 @@ def train_estimator(
     kind: Kind = "network",
     how: Measuring | None = None,
     sampling: Sampling | None = None,
+    mask_seed: int | None = None,
     store: MeasuredStore | None = None,
     batch_size: int = 64,
     measured: Callable[..., None] = lambda note, steps=1: None,
@@ -61,16 +62,27 @@ def train_estimator(
 ) -> tuple[EffectEstimator, TrainingReport]:
     """Train an estimator for `vlm` on one generation of each item.
 
-    store: keeps measured runs, so that an interrupted training goes on. set_aside: as in `measure_runs`. fitting: as in
-    the estimator's `fit`. Its card says which images it was trained on and which were held out (`seen.image_hash`).
-    Warns when an image is both. Raises InputError when there are fewer than 3 groups of runs with steps.
+    mask_seed, set_aside: as in `measure_runs`. store: keeps measured runs, so that an interrupted training goes on.
+    fitting: as in the estimator's `fit`. Its card says which images it was trained on and which were held out
+    (`seen.image_hash`). Warns when an image is both. Raises InputError when there are fewer than 3 groups of runs with
+    steps.
     """
     how = how or Measuring()
     at_once = {"batch_size": batch_size, "generate_at_once": min(32, batch_size)}
     seen = Seen()
     items = seen.watching(items)
     runs = list(
-        measure_runs(vlm, items, how, sampling=sampling, store=store, set_aside=set_aside, advance=measured, **at_once)
+        measure_runs(
+            vlm,
+            items,
+            how,
+            sampling=sampling,
+            mask_seed=mask_seed,
+            store=store,
+            set_aside=set_aside,
+            advance=measured,
+            **at_once,
+        )
     )
     seed = fitting.get("seed", 0)
     train, test = _hold_out(runs, seed)

@@ -12,6 +12,8 @@ from trajkit.demo.runs import MIX, demo_items
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 
+SAMPLING = Sampling(1.0, seed=0)
+"""How the demo's runs are drawn. Scenes and their ids differ by a seed of their own."""
 WORK = Path("runs/measured")
 TRAIN_SEED, TEST_SEED = 2, 409
 """Seeds of the runs that estimators are trained on (validation digits) and tested on (test digits). Nothing is chosen
@@ -34,6 +36,6 @@ def measured_demo_runs(
     """The first `n` runs of a split, sampled at temperature 1 with the mix of difficulties, measured or read again."""
     how = how or Measuring()
     seed = TEST_SEED if split == "test" else TRAIN_SEED
-    sampling = Sampling(1.0, seed=seed)
-    store = demo_store(vlm, how, sampling)
-    return list(measure_runs(vlm, demo_items(split, n, seed), how, sampling=sampling, store=store, advance=advance))
+    items = demo_items(split, n, seed)
+    store = demo_store(vlm, how, SAMPLING)
+    return list(measure_runs(vlm, items, how, sampling=SAMPLING, mask_seed=seed, store=store, advance=advance))

@@ -95,7 +95,7 @@ _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 class Sampling:
     """How to generate. temperature: None for the model's own setting, 0 for greedy. seed: None for another each time.
 
-    Raises InputError for a temperature that is not a number from 0 up, no new tokens, or a seed beyond 64 bits.
+    Raises InputError for a temperature that is not a number from 0 up, no new tokens, or a seed outside 0 to 2³² − 1.
     """
 
     temperature: float | None = None
@@ -107,8 +107,8 @@ class Sampling:
             _check_temperature(self.temperature, "temperature")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1; got {self.max_new_tokens}.")
-        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
-            raise InputError(f"seed must be a whole number of at most 64 bits; got {self.seed}.")
+        if self.seed is not None and not 0 <= self.seed < 2**32:  # torch's generator reads no more on the CPU
+            raise InputError(f"seed must be a whole number from 0 to 4294967295 (2³² − 1); got {self.seed}.")
 
     def greedy(self, vlm: VLM) -> bool:
         """Whether the likeliest token is taken every time."""
