@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trajkit.errors import TraceFormatError
+from trajkit.traces.faults import faults
 from trajkit.traces.rows import decode_trace
-from trajkit.traces.schema import ROWS_KEY, SCHEMA, check_schema
+from trajkit.traces.schema import ROWS_KEY, SCHEMA, as_schema, check_schema
 from trajkit.traces.trace import Trace
 
 REST = tuple(name for name in SCHEMA.names if name not in ("effects", "hidden", "image"))
@@ -59,9 +60,35 @@ class TraceFile:
             wanted = list(columns)
             table = self._parquet.read(wanted) if group is None else self._parquet.read_row_group(group, wanted)
             table.validate(full=True)
-            return table
+            return as_schema(table)
         except _DAMAGE as error:
             raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
+
+    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The columns of all rows, in order, at most `rows` at a time and each batch checked by `faults`.
+
+        Columns that a file may lack are null where it does. Memory is bounded by a batch.
+        """
+        there = [name for name in columns if name in self._parquet.schema_arrow.names]
+        count = 0
+        found = self._parquet.iter_batches(batch_size=rows, columns=there)
+        while True:
+            try:
+                read = next(found, None)
+                if read is None:
+                    return
+                read.validate(full=True)
+                batch = as_schema(pa.Table.from_batches([read])).combine_chunks().to_batches()[0]
+            except _DAMAGE as error:
+                raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
+            for name in columns:
+                if name not in there:
+                    batch = batch.append_column(SCHEMA.field(name), pa.nulls(len(batch), SCHEMA.field(name).type))
+            if fault := next(faults(batch), None):
+                run = batch["transcript_id"][fault.row].as_py() if "transcript_id" in there else count + fault.row
+                raise TraceFormatError(f"{self.path}: run {run!r}: {fault.why}. {_AGAIN}")
+            count += len(batch)
+            yield batch
 
     def read_ids(self) -> list[str]:
         """The transcript_id of each row, reading nothing else."""

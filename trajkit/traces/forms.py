@@ -33,3 +33,7 @@ def task_labels(frame: pd.DataFrame) -> NDArray[np.str_]:
     """(n,) `task_label` of each row, from the columns task_set and form; a column that is not there is empty."""
     columns = [frame[name].astype(str) if name in frame else [""] * len(frame) for name in ("task_set", "form")]
     return np.array([task_label(*row) for row in zip(*columns, strict=True)], dtype=str)
+
+
+def form_of(meta):
+    return str(meta.get("kind") or "")

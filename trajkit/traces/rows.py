@@ -155,12 +155,13 @@ def _step(step: Mapping[str, Any] | None, where: str) -> Step:
 
 def _meta_json(meta: Mapping[str, Any], where: str) -> str:
     try:
-        return json.dumps(dict(meta), default=_plain, ensure_ascii=False, allow_nan=False)
+        return json.dumps(dict(meta), default=plain, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: meta must hold what JSON can: {error}.") from error
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """For `json.dumps(default=…)`: NumPy numbers and arrays, and paths."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Path):

@@ -91,21 +91,44 @@ def check_schema(schema: pa.Schema, path: Path) -> None:
         if expected.name not in schema.names:
             continue
         got = schema.field(expected.name).type
-        if not _same(expected.type, got):
+        if not _taken(expected.type, got):
             raise TraceFormatError(
                 f"{path}: column {expected.name!r} must be of type {expected.type}, got {got}. "
                 "Write traces with trajkit.write_traces, or cast the column."
             )
 
 
-def _same(expected: pa.DataType, got: pa.DataType) -> bool:
-    """Equal apart from nullability and the names of list items, which tools choose differently."""
+def as_schema(table: pa.Table) -> pa.Table:
+    """The columns of `table`, which `check_schema` took, with the schema's types.
+
+    Raises pyarrow.ArrowException where a value does not fit its type: a whole number beyond 32 bits, say.
+    """
+    return table.cast(pa.schema([SCHEMA.field(name) for name in table.schema.names]))
+
+
+def _taken(expected: pa.DataType, got: pa.DataType) -> bool:
+    """Whether values of a type can be read as the schema's without loss, value by value: other widths of numbers and of
+    offsets, dictionaries, lists of one size, and the fields of a step in any order."""
+    if pa.types.is_dictionary(got):
+        return _taken(expected, got.value_type)
     if pa.types.is_list(expected):
-        return pa.types.is_list(got) and _same(expected.value_type, got.value_type)
+        lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+        return any(is_one(got) for is_one in lists) and _taken(expected.value_type, got.value_type)
     if pa.types.is_struct(expected):
         return (
             pa.types.is_struct(got)
-            and [field.name for field in expected] == [field.name for field in got]
-            and all(_same(a.type, b.type) for a, b in zip(expected, got, strict=True))
+            and sorted(field.name for field in got) == sorted(field.name for field in expected)
+            and all(_taken(field.type, got.field(field.name).type) for field in expected)
         )
+    for one_kind in (pa.types.is_integer, pa.types.is_floating, _is_text, _is_bytes):
+        if one_kind(expected):
+            return one_kind(got)
     return expected.equals(got)
+
+
+def _is_text(of: pa.DataType) -> bool:
+    return pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
+
+
+def _is_bytes(of: pa.DataType) -> bool:
+    return pa.types.is_binary(of) or pa.types.is_large_binary(of) or pa.types.is_fixed_size_binary(of)

@@ -1,0 +1,71 @@
+"""Where the kernel's batches come from: a file or folder of saved runs, or runs in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trajkit.traces.file import TraceFile
+from trajkit.traces.rows import encode_labels, plain
+from trajkit.traces.schema import SCHEMA, STEP
+from trajkit.traces.store import Traces, files_of
+from trajkit.traces.trace import Trace
+
+Source = str | Path | Traces | Iterable[Trace]
+ROWS = 1024
+"""Runs in a batch."""
+
+
+def batches(source: Source, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+    """Runs in order, `rows` at a time, as `columns` of the trace schema.
+
+    Raises InputError where a path holds nothing to read, TraceFormatError on what is not the schema.
+    """
+    if isinstance(source, str | Path):
+        files: Sequence[TraceFile] = [TraceFile(path) for path in files_of(source)]
+    elif isinstance(source, Traces):
+        files = source.files
+    else:
+        runs = iter(source)
+        while some := list(islice(runs, rows)):
+            yield _as_batch(some, columns)
+        return
+    for file in files:
+        yield from file.batches(columns, rows)
+
+
+def _as_batch(traces: Sequence[Trace], columns: Sequence[str]) -> pa.RecordBatch:
+    arrays = [_column(traces, name) for name in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([SCHEMA.field(name) for name in columns]))
+
+
+def _column(traces: Sequence[Trace], name: str) -> pa.Array:
+    if name == "steps":
+        steps = [step for trace in traces for step in trace.steps]
+        parts = [pa.array([getattr(step, field.name) for step in steps], field.type) for field in STEP]
+        return _lists([trace.n_steps for trace in traces], pa.StructArray.from_arrays(parts, fields=list(STEP)))
+    if name == "effects":
+        return _lists([trace.effects.size for trace in traces], _flat([trace.effects for trace in traces]))
+    if name == "hidden":
+        kept = [np.zeros(0, np.float32) if trace.hidden is None else trace.hidden for trace in traces]
+        missing = pa.array([trace.hidden is None for trace in traces])
+        return _lists([states.size for states in kept], _flat(kept), missing)
+    if name == "meta":
+        return pa.array([json.dumps(dict(trace.meta), default=plain) for trace in traces])
+    if name == "regions":
+        return pa.array([encode_labels(trace.regions, trace.n_regions, trace.transcript_id) for trace in traces])
+    return pa.array([getattr(trace, name) for trace in traces], SCHEMA.field(name).type)
+
+
+def _flat(arrays: Sequence[Any]) -> pa.Array:
+    return pa.array(np.concatenate([np.zeros(0, np.float32), *(array.ravel() for array in arrays)]), pa.float32())
+
+
+def _lists(lengths: Sequence[int], values: pa.Array, missing: pa.Array | None = None) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *lengths]), pa.int32()), values, mask=missing)

@@ -1,0 +1,172 @@
+"""RunTable: many runs as columns, read in one pass, which everything that compares runs starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trajkit.errors import InputError, TraceFormatError
+from trajkit.runs.columns import METRICS, PREFIX, SAID
+from trajkit.runs.kernel import Wanted, rows_of
+from trajkit.runs.source import Source, batches
+from trajkit.traces.rows import decode_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN_COLUMNS = ("transcript_id", "group_id", "task_set", "form", "success", "outcome")
+"""The columns that say the same on every row of a run in `RunTable.frame`."""
+LAST = ("n_tokens", "logprob_mean", "entropy_mean")
+"""Prefix features that `RunTable.runs` gives a run as its own, from its last thinking step."""
+
+
+def run_table(source: Source, wanted: Wanted | None = None) -> RunTable:
+    """Read all runs once: of a file or folder, of `read_traces`, or of Traces in memory.
+
+    wanted: what to keep beside metrics and prefix features. Raises InputError where there is nothing to read,
+    TraceFormatError on what is not the schema or a transcript_id that comes twice.
+    """
+    wanted = wanted or Wanted()
+    return RunTable(_table((rows_of(batch, wanted) for batch in batches(source, wanted.reads())), wanted))
+
+
+def _table(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> pa.Table:
+    table = pa.Table.from_batches(rows, wanted.schema())
+    ids = table["transcript_id"]
+    if pc.count_distinct(ids).as_py() < len(ids):
+        counts = pc.value_counts(ids)
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        raise TraceFormatError(f"transcript_id must be unique; {twice!r} comes twice. Rename one of the two runs.")
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class RunTable:
+    """Runs as columns, in the order that they were read.
+
+    rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. The frames are made from it when they are
+    first asked for.
+    """
+
+    rows: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def used(self) -> NDArray[np.bool_]:
+        """(R,) the runs of which there is a path: effects, and a thinking step."""
+        return np.asarray(pc.equal(self.rows["left_out"], "").to_numpy(), bool)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row a run, all of them: what it says of itself, RUN_METRICS (NaN where it was left out), LAST."""
+        import pandas as pd
+
+        names = [field.name for field in (*SAID, *METRICS) if field.name in self.rows.schema.names]
+        columns: dict[str, Any] = {name: _pandas(self.rows[name]) for name in names}
+        for name in LAST:
+            columns[name] = np.full(len(self), np.nan)
+            columns[name][self.used] = self._prefix(name)[self._ends[1:] - 1]
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Prefix features, a row per thinking step of the runs that are used, in order: RUN_COLUMNS, FEATURE_NAMES.
+
+        Row t of a run holds what was known after its t-th thinking step (`step` = t, 1-based); the answer step is left
+        out, as it would be looking at the end. `success` is pandas' nullable boolean. Where all runs kept a hidden state
+        of each step, its numbers follow as hidden_0, hidden_1, …
+        """
+        import pandas as pd
+
+        which = np.repeat(np.arange(len(self._ends) - 1), np.diff(self._ends))
+        of_run = self.rows.filter(self.used)
+        columns: dict[str, Any] = {name: _pandas(of_run[name].take(pa.array(which))) for name in RUN_COLUMNS}
+        columns |= {field.name: self._prefix(field.name) for field in PREFIX}
+        frame = pd.DataFrame(columns)
+        hidden = self._hidden(of_run)
+        return frame if hidden is None else pd.concat([frame, hidden], axis=1)
+
+    @cached_property
+    def last(self) -> pd.DataFrame:
+        """The rows of `frame` at each used run's last thinking step."""
+        return self.frame.iloc[self._ends[1:] - 1].reset_index(drop=True)
+
+    @cached_property
+    def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(values, offsets) of the used runs: run i has values[offsets[i]:offsets[i + 1]], its flat (T·K,) effects."""
+        lists = _one(self.rows["effects"].filter(pa.array(self.used)))
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        return lists.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+    def paths(self) -> list[NDArray[np.float32]]:
+        """(T, K) effects of the thinking steps of each used run, nats: views of one array."""
+        values, offsets = self.effects
+        widths = self.rows["n_regions"].to_numpy()[self.used]
+        return [
+            values[a:b].reshape(-1, k) for a, b, k in zip(offsets[:-1], offsets[1:], widths, strict=True)
+        ]
+
+    def labels(self) -> list[NDArray[np.integer[Any]]]:
+        """The region map of each used run, one object for runs that share it."""
+        found = _one(self.rows["regions"].filter(pa.array(self.used))).dictionary_encode()
+        maps = [decode_labels(png, 0, "a run") for png in found.dictionary.to_pylist()]
+        return [maps[i] for i in found.indices.to_numpy()]
+
+    def one_of(self, name: str) -> str:
+        """The one value of a column that all runs share. Raises InputError on several."""
+        found = sorted(self.rows[name].unique().to_pylist())
+        if len(found) > 1:
+            raise InputError(f"these runs are of {len(found)} values of {name}, {', '.join(found)}: split them.")
+        return found[0] if found else ""
+
+    def only(self, keep: NDArray[np.bool_]) -> RunTable:
+        """Some of the runs, by a mask over `rows`."""
+        return RunTable(self.rows.filter(pa.array(keep)))
+
+    @cached_property
+    def _steps(self) -> pa.StructArray:
+        return _one(self.rows["prefixes"]).flatten()
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        counts = self.rows["n_steps"].to_numpy()[self.used]
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def _prefix(self, name: str) -> NDArray[Any]:
+        return self._steps.field(name).to_numpy()
+
+    def _hidden(self, of_run: pa.Table) -> pd.DataFrame | None:
+        import pandas as pd
+
+        if "hidden" not in of_run.schema.names or of_run["hidden"].null_count or not len(of_run):
+            return None
+        lists = _one(of_run["hidden"])
+        widths = np.diff(lists.offsets.to_numpy().astype(np.int64)) // np.diff(self._ends)
+        if len(np.unique(widths)) > 1:
+            return None
+        states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
+        return pd.DataFrame(states, columns=[f"hidden_{i}" for i in range(states.shape[1])])
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    made = column.combine_chunks()
+    return made if isinstance(made, pa.Array) else pa.array([], column.type)
+
+
+def _pandas(column: pa.ChunkedArray) -> Any:
+    """A column as pandas has it, booleans as nullable ones."""
+    import pandas as pd
+
+    if pa.types.is_boolean(column.type):
+        known = pc.fill_null(column, False).to_numpy().astype(bool)
+        return pd.arrays.BooleanArray(known, column.is_null().to_numpy().astype(bool))
+    return column.to_pandas()
