@@ -70,8 +70,7 @@ def rows_of(batch: pa.RecordBatch, wanted: Wanted | None = None) -> pa.RecordBat
     widths, firsts = np.unique(n_regions[by_width], return_index=True)
     terms = np.empty((4, ends[-1]))
     at = 0
-    for k, first, last in zip(widths.tolist(), firsts, [*firsts[1:], len(by_width)], strict=True):
-        runs = by_width[first:last]
+    for k, runs in zip(widths.tolist(), np.split(by_width, firsts[1:]), strict=False):  # one empty part without runs
         own = _ends(counts[runs])
         mine = values[at : at + own[-1] * k].reshape(-1, k)
         at += own[-1] * k
