@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trajkit.strict_json import parse_json
-from trajkit.traces.schema import NULLABLE
+from trajkit.traces.schema import NULLABLE, STEP_OPTIONAL
 from trajkit.traces.trace import OUTCOMES, ROUNDING, EffectsKind, StepKind
 
 Mask = NDArray[np.bool_]
@@ -78,8 +78,9 @@ def _of_steps(batch: pa.RecordBatch) -> Iterator[Fault]:
             yield Fault(row, f"step {number}: {why}, got {_said(steps, at)}")
 
     null = _mask(steps.is_null())
-    for values in fields.values():
-        null |= _mask(values.is_null())
+    for name, values in fields.items():
+        if name not in STEP_OPTIONAL:
+            null |= _mask(values.is_null())
     yield from found(null, "no field may be null")
     bad |= null
     yield from found(
@@ -93,6 +94,8 @@ def _of_steps(batch: pa.RecordBatch) -> Iterator[Fault]:
         yield from found((start < 0) | (end < start), "tokens must be [start, end) with 0 <= start <= end")
         yield from found(~((-np.inf < logprob) & (logprob <= ROUNDING)), "logprob must be a number of at most 0")
         yield from found(~((-ROUNDING <= entropy) & (entropy < np.inf)), "entropy must be a number of at least 0")
+        risk = fields["risk"].to_numpy(zero_copy_only=False).astype(float)  # NaN where null
+        yield from found((risk < 0) | (risk > 1), "risk must be in [0, 1] or null")
         yield from found(~((seconds >= 0) & (seconds < np.inf)), "seconds must be a number of at least 0")
 
 

@@ -17,7 +17,9 @@ from trajkit.traces.rows import decode_trace
 from trajkit.traces.schema import ROWS_KEY, SCHEMA, as_schema, check_schema
 from trajkit.traces.trace import Trace
 
-REST = tuple(name for name in SCHEMA.names if name not in ("effects", "hidden", "image"))
+KEPT = ("half_widths", "hidden")
+"""Lists of numbers beside the effects, read row group by row group when a run is asked for."""
+REST = tuple(name for name in SCHEMA.names if name not in ("effects", "image", *KEPT))
 """The columns that `TraceFile.rest` holds."""
 
 _INDEX = ("transcript_id", "image_sha256", "n_steps", "n_regions", "effects")
@@ -40,8 +42,7 @@ class TraceFile:
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
         self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
         self._image_group = lru_cache(maxsize=4)(lambda group: self._read(("image",), group)["image"])
-        self._hidden_group = lru_cache(maxsize=1)(lambda group: self._read(("hidden",), group)["hidden"])
-        self._has_hidden = "hidden" in self._parquet.schema_arrow.names
+        self._kept_group = lru_cache(maxsize=len(KEPT))(lambda name, group: self._read((name,), group)[name])
 
     def _check_rows(self) -> None:
         """Raise TraceFormatError where the footer, which has no checksum, does not count the rows that were written."""
@@ -171,18 +172,19 @@ class TraceFile:
     def row(self, row: int, image: bytes | None) -> Trace:
         values, offsets = self.effects
         fields = self.rest.slice(row, 1).to_pylist()[0]
-        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], self.hidden(row), image, self.path)
+        kept = {name: self._kept(name, row) for name in KEPT}
+        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], image=image, path=self.path, **kept)
 
     def image(self, row: int) -> bytes | None:
         group, at = self._place(row)
         return self._image_group(group)[at].as_py()
 
-    def hidden(self, row: int) -> NDArray[np.float32] | None:
-        """The flat hidden states of a run; a null among them is NaN."""
-        if not self._has_hidden:
+    def _kept(self, name: str, row: int) -> NDArray[np.float32] | None:
+        """The flat numbers of a run; a null among them is NaN."""
+        if name not in self._parquet.schema_arrow.names:
             return None
         group, at = self._place(row)
-        values = self._hidden_group(group)[at].values
+        values = self._kept_group(name, group)[at].values
         return None if values is None else values.to_numpy(zero_copy_only=False)
 
     def _place(self, row: int) -> tuple[int, int]:
