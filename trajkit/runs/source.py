@@ -1,9 +1,10 @@
-"""Where the kernel's batches come from: a file or folder of saved runs, or runs in memory."""
+"""Where the kernel's batches come from: a file or folder of saved runs, in parts, or runs in memory."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,22 +23,39 @@ ROWS = 1024
 """Runs in a batch."""
 
 
-def batches(source: Source, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True)
+class Part:
+    """Some row groups of a file: what one worker does at a time."""
+
+    path: Path
+    groups: tuple[int, ...]
+
+
+def parts_of_files(path: str | Path, rows: int = 4 * ROWS) -> list[Part]:
+    """A file or folder in parts of about `rows` runs, in order. Raises InputError where there is nothing to read,
+    TraceFormatError on what is not the schema."""
+    return [Part(file, groups) for file in files_of(path) for groups in TraceFile(file).row_groups(rows)]
+
+
+def batches(
+    source: Source | Part, columns: Sequence[str], rows: int = ROWS
+) -> Iterator[pa.RecordBatch]:
     """Runs in order, `rows` at a time, as `columns` of the trace schema.
 
     Raises InputError where a path holds nothing to read, TraceFormatError on what is not the schema.
     """
-    if isinstance(source, str | Path):
-        files: Sequence[TraceFile] = [TraceFile(path) for path in files_of(source)]
+    if isinstance(source, Part):
+        yield from TraceFile(source.path).batches(columns, rows, source.groups)
+    elif isinstance(source, str | Path):
+        for path in files_of(source):
+            yield from TraceFile(path).batches(columns, rows)
     elif isinstance(source, Traces):
-        files = source.files
+        for file in source.files:
+            yield from file.batches(columns, rows)
     else:
         runs = iter(source)
         while some := list(islice(runs, rows)):
             yield _as_batch(some, columns)
-        return
-    for file in files:
-        yield from file.batches(columns, rows)
 
 
 def _as_batch(traces: Sequence[Trace], columns: Sequence[str]) -> pa.RecordBatch:
@@ -57,9 +75,10 @@ def _column(traces: Sequence[Trace], name: str) -> pa.Array:
         missing = pa.array([trace.hidden is None for trace in traces])
         return _lists([states.size for states in kept], _flat(kept), missing)
     if name == "meta":
-        return pa.array([json.dumps(dict(trace.meta), default=plain) for trace in traces])
+        return pa.array([json.dumps(dict(trace.meta), default=plain) for trace in traces], pa.string())
     if name == "regions":
-        return pa.array([encode_labels(trace.regions, trace.n_regions, trace.transcript_id) for trace in traces])
+        maps = [encode_labels(trace.regions, trace.n_regions, trace.transcript_id) for trace in traces]
+        return pa.array(maps, pa.binary())
     return pa.array([getattr(trace, name) for trace in traces], SCHEMA.field(name).type)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
 from trajkit.runs.columns import METRICS, PREFIX, SAID
+from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
-from trajkit.runs.source import Source, batches
+from trajkit.runs.source import Part, Source, batches, parts_of_files
 from trajkit.traces.rows import decode_labels
 
 if TYPE_CHECKING:
@@ -27,24 +29,55 @@ LAST = ("n_tokens", "logprob_mean", "entropy_mean")
 """Prefix features that `RunTable.runs` gives a run as its own, from its last thinking step."""
 
 
-def run_table(source: Source, wanted: Wanted | None = None) -> RunTable:
+def run_table(
+    source: Source,
+    wanted: Wanted | None = None,
+    *,
+    engine: Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    advance: Callable[..., None] = lambda note, steps=1: None,
+) -> RunTable:
     """Read all runs once: of a file or folder, of `read_traces`, or of Traces in memory.
 
-    wanted: what to keep beside metrics and prefix features. Raises InputError where there is nothing to read,
-    TraceFormatError on what is not the schema or a transcript_id that comes twice.
+    wanted: what to keep beside metrics and prefix features. engine, workers, address: who does the work on a file or
+    folder (`engines.work_through`). advance: called with ("", n) after n more runs. Raises InputError where there is
+    nothing to read, TraceFormatError on what is not the schema or a transcript_id that comes twice.
     """
     wanted = wanted or Wanted()
-    return RunTable(_table((rows_of(batch, wanted) for batch in batches(source, wanted.reads())), wanted))
+    made = []
+    for table in tables_of(source, wanted, engine, workers, address):
+        made.append(table)
+        advance("", len(table))
+    table = pa.concat_tables([wanted.schema().empty_table(), *made])
+    check_ids(table["transcript_id"])
+    return RunTable(table)
 
 
-def _table(rows: Iterable[pa.RecordBatch], wanted: Wanted) -> pa.Table:
-    table = pa.Table.from_batches(rows, wanted.schema())
-    ids = table["transcript_id"]
+def tables_of(
+    source: Source, wanted: Wanted, engine: Engine = "local", workers: int | None = None, address: str | None = None
+) -> Iterator[pa.Table]:
+    """The rows of all runs in order, some at a time."""
+    if isinstance(source, str | Path):
+        return work_through(partial(rows_of_part, wanted=wanted), parts_of_files(source), engine, workers, address)
+    if engine != "local":
+        raise InputError(f"engine {engine!r} reads files; give the path of the traces instead of the traces.")
+    found = batches(source, wanted.reads())
+    return (pa.Table.from_batches([rows_of(batch, wanted)]) for batch in found)
+
+
+def rows_of_part(part: Part, wanted: Wanted) -> pa.Table:
+    """The rows of the runs of a part."""
+    made = [rows_of(batch, wanted) for batch in batches(part, wanted.reads())]
+    return pa.Table.from_batches(made, wanted.schema())
+
+
+def check_ids(ids: pa.ChunkedArray) -> None:
+    """Raises TraceFormatError where a transcript_id comes twice."""
     if pc.count_distinct(ids).as_py() < len(ids):
         counts = pc.value_counts(ids)
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
         raise TraceFormatError(f"transcript_id must be unique; {twice!r} comes twice. Rename one of the two runs.")
-    return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +120,17 @@ class RunTable:
         """
         import pandas as pd
 
-        which = np.repeat(np.arange(len(self._ends) - 1), np.diff(self._ends))
-        of_run = self.rows.filter(self.used)
-        columns: dict[str, Any] = {name: _pandas(of_run[name].take(pa.array(which))) for name in RUN_COLUMNS}
-        columns |= {field.name: self._prefix(field.name) for field in PREFIX}
-        frame = pd.DataFrame(columns)
-        hidden = self._hidden(of_run)
-        return frame if hidden is None else pd.concat([frame, hidden], axis=1)
+        table = self.frame_table
+        return pd.DataFrame({name: _pandas(table[name]) for name in table.schema.names})
+
+    @property
+    def frame_table(self) -> pa.Table:
+        """`frame` as an Arrow table."""
+        which = pa.array(np.repeat(np.arange(len(self._ends) - 1), np.diff(self._ends)))
+        of_run = self.rows.filter(pa.array(self.used))
+        columns = {name: of_run[name].take(which) for name in RUN_COLUMNS}
+        columns |= {field.name: self._steps.field(field.name) for field in PREFIX}
+        return pa.table(columns | self._hidden(of_run))
 
     @cached_property
     def last(self) -> pd.DataFrame:
@@ -144,17 +181,16 @@ class RunTable:
     def _prefix(self, name: str) -> NDArray[Any]:
         return self._steps.field(name).to_numpy()
 
-    def _hidden(self, of_run: pa.Table) -> pd.DataFrame | None:
-        import pandas as pd
-
+    def _hidden(self, of_run: pa.Table) -> dict[str, pa.Array]:
+        """A column for each number of the hidden states, where all runs kept as many."""
         if "hidden" not in of_run.schema.names or of_run["hidden"].null_count or not len(of_run):
-            return None
+            return {}
         lists = _one(of_run["hidden"])
         widths = np.diff(lists.offsets.to_numpy().astype(np.int64)) // np.diff(self._ends)
         if len(np.unique(widths)) > 1:
-            return None
+            return {}
         states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
-        return pd.DataFrame(states, columns=[f"hidden_{i}" for i in range(states.shape[1])])
+        return {f"hidden_{i}": pa.array(np.ascontiguousarray(column)) for i, column in enumerate(states.T)}
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -65,14 +65,25 @@ class TraceFile:
         except _DAMAGE as error:
             raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
 
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """The columns of all rows, in order, at most `rows` at a time and each batch checked by `faults`.
+    def row_groups(self, rows: int) -> list[tuple[int, ...]]:
+        """The file's row groups in order, together in parts of at least `rows` rows (the last may have fewer)."""
+        sizes = np.diff(self._group_ends, prepend=0)
+        part = np.concatenate([[0], self._group_ends[:-1] // max(rows, 1)]) if len(sizes) else sizes
+        starts = np.flatnonzero(np.diff(part, prepend=-1)).tolist()
+        return [tuple(range(a, b)) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
+
+    def batches(
+        self, columns: Sequence[str], rows: int, groups: Sequence[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The columns of all rows, or those of some row groups, in order, at most `rows` at a time and each batch
+        checked by `faults`.
 
         Columns that a file may lack are null where it does. Memory is bounded by a batch.
         """
         there = [name for name in columns if name in self._parquet.schema_arrow.names]
         count = 0
-        found = self._parquet.iter_batches(batch_size=rows, columns=there)
+        every = range(self._parquet.num_row_groups) if groups is None else groups
+        found = self._parquet.iter_batches(batch_size=rows, row_groups=list(every), columns=there)
         while True:
             try:
                 read = next(found, None)
