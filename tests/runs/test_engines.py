@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_file_is_told_by_every_engine(tmp_path, engine):
 
 
 def test_another_engine_and_traces_in_memory_are_refused_by_name(folder):
-    with pytest.raises(InputError, match="must be one of local, pool, ray. Got 'dask' instead"):
+    with pytest.raises(InputError, match=r"must be one of local, pool, ray\. Got 'dask' instead"):
         run_table(folder, engine="dask")
     with pytest.raises(InputError, match="engine 'pool' reads files; give the path"):
         run_table(TRACES, engine="pool")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,7 +68,7 @@ def test_running_sums_are_each_runs_own_in_order():
     lengths = [5, 0, 900, 3, 1, 1, 40, 41]
     ends = np.cumsum([0, *lengths])
     terms = rng.normal(size=(2, ends[-1])) * 10.0 ** rng.integers(-9, 9, ends[-1])
-    expected = np.concatenate([np.cumsum(terms[:, a:b], 1) for a, b in zip(ends[:-1], ends[1:], strict=True)], 1)
+    expected = np.concatenate([np.cumsum(terms[:, a:b], 1) for a, b in pairwise(ends)], 1)
     np.testing.assert_array_equal(running_sums(terms, ends), expected)
 
 

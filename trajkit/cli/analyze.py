@@ -67,8 +67,8 @@ def analyze(
     from trajkit.cli.output import metric, p_value, score, share, show_frame, stdout
     from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
+    from trajkit.runs.features import features
     from trajkit.stats.resampling import MIN_GROUPS
-    from trajkit.traces.frame import features
     from trajkit.traces.store import read_traces
 
     if report is not None:

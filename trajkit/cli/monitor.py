@@ -42,7 +42,7 @@ def monitor(
     from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
     from trajkit.detection.promise import check_promise
     from trajkit.detection.store import load_detectors
-    from trajkit.traces.frame import features
+    from trajkit.runs.features import features
     from trajkit.traces.store import read_traces
 
     found = load_detectors(detectors)

@@ -29,7 +29,7 @@ def frame_of(traces: Sequence[Trace] | pd.DataFrame) -> pd.DataFrame:
 
     if isinstance(traces, pd.DataFrame):
         return traces
-    from trajkit.traces.frame import features
+    from trajkit.runs.features import features
 
     return features(traces)
 

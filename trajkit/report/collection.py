@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trajkit.errors import InputError
-from trajkit.traces.frame import features
+from trajkit.runs.features import features
 from trajkit.traces.store import Traces
 from trajkit.traces.trace import OUTCOMES, Trace
 

@@ -24,9 +24,9 @@ SAID: tuple[pa.Field, ...] = (
     pa.field("n_steps", pa.int32()),
     pa.field("left_out", pa.string()),
 )
-"""What a run says of itself. form: the question's (`traces.forms`). fingerprint, detail: of its `meta`, "" where there is
-none. target: whether the right answer is known. effects_kind: null where the source had none. n_steps: of its thinking.
-left_out: why nothing is known of its path, "" where it is."""
+"""What a run says of itself. form: the question's (`traces.forms`). fingerprint, detail: of its `meta`, "" where there
+is none. target: whether the right answer is known. effects_kind: null where the source had none. n_steps: of its
+thinking. left_out: why nothing is known of its path, "" where it is."""
 
 METRICS: tuple[pa.Field, ...] = tuple(pa.field(name, pa.float64()) for name in RUN_METRICS if name != "n_steps")
 """Of its thinking steps, as `trajectory.run_metrics`; NaN where a run was left out."""

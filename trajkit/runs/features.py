@@ -76,7 +76,7 @@ def _write(
 ) -> Path:
     check_own(out, _JOB)
     parts = parts_of_files(source)
-    check_ids(pa.chunked_array([pa.array(TraceFile(path).read_ids(), pa.string()) for path in files_of(source)]))
+    check_ids(pa.chunked_array([chunk for path in files_of(source) for chunk in TraceFile(path).id_column().chunks]))
     job = _job(parts)
     lock = hold(out)
     try:

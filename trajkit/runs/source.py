@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,13 @@ def parts_of_files(path: str | Path, rows: int = 4 * ROWS) -> list[Part]:
     return [Part(file, groups) for file in files_of(path) for groups in TraceFile(file).row_groups(rows)]
 
 
-def batches(
-    source: Source | Part, columns: Sequence[str], rows: int = ROWS
-) -> Iterator[pa.RecordBatch]:
+def batches(source: Source | Part, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
     """Runs in order, `rows` at a time, as `columns` of the trace schema.
 
     Raises InputError where a path holds nothing to read, TraceFormatError on what is not the schema.
     """
     if isinstance(source, Part):
-        yield from TraceFile(source.path).batches(columns, rows, source.groups)
+        yield from _opened(source.path, source.path.stat().st_mtime_ns).batches(columns, rows, source.groups)
     elif isinstance(source, str | Path):
         for path in files_of(source):
             yield from TraceFile(path).batches(columns, rows)
@@ -56,6 +55,12 @@ def batches(
         runs = iter(source)
         while some := list(islice(runs, rows)):
             yield _as_batch(some, columns)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, changed: int) -> TraceFile:
+    """A file whose footer is read once for all its parts."""
+    return TraceFile(path)
 
 
 def _as_batch(traces: Sequence[Trace], columns: Sequence[str]) -> pa.RecordBatch:

@@ -115,8 +115,8 @@ class RunTable:
         """Prefix features, a row per thinking step of the runs that are used, in order: RUN_COLUMNS, FEATURE_NAMES.
 
         Row t of a run holds what was known after its t-th thinking step (`step` = t, 1-based); the answer step is left
-        out, as it would be looking at the end. `success` is pandas' nullable boolean. Where all runs kept a hidden state
-        of each step, its numbers follow as hidden_0, hidden_1, …
+        out, as it would be looking at the end. `success` is pandas' nullable boolean. Where all runs kept a hidden
+        state of each step, its numbers follow as hidden_0, hidden_1, …
         """
         import pandas as pd
 
@@ -148,9 +148,7 @@ class RunTable:
         """(T, K) effects of the thinking steps of each used run, nats: views of one array."""
         values, offsets = self.effects
         widths = self.rows["n_regions"].to_numpy()[self.used]
-        return [
-            values[a:b].reshape(-1, k) for a, b, k in zip(offsets[:-1], offsets[1:], widths, strict=True)
-        ]
+        return [values[a:b].reshape(-1, k) for a, b, k in zip(offsets[:-1], offsets[1:], widths, strict=True)]
 
     def labels(self) -> list[NDArray[np.integer[Any]]]:
         """The region map of each used run, one object for runs that share it."""

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.splits import compared_outcomes, failures
 from trajkit.errors import InputError
+from trajkit.runs.features import features
 from trajkit.stats.resampling import numbered
-from trajkit.traces.frame import features
 from trajkit.traces.store import Traces
 from trajkit.traces.trace import Trace
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics

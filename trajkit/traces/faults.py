@@ -28,8 +28,8 @@ class Fault(NamedTuple):
 
 
 def faults(batch: pa.RecordBatch) -> Iterator[Fault]:
-    """All faults of the columns that `batch` has (some of the trace schema, with n_steps and n_regions), check by check:
-    a row may come more than once."""
+    """All faults of the columns that `batch` has (some of the trace schema, with n_steps and n_regions), check by
+    check: a row may come more than once."""
     names = batch.schema.names
     for name in names:
         if name not in NULLABLE:
@@ -93,7 +93,7 @@ def _of_steps(batch: pa.RecordBatch) -> Iterator[Fault]:
     with np.errstate(invalid="ignore"):
         yield from found((start < 0) | (end < start), "tokens must be [start, end) with 0 <= start <= end")
         yield from found(~((-np.inf < logprob) & (logprob <= ROUNDING)), "logprob must be a number of at most 0")
-        yield from found(~((-ROUNDING <= entropy) & (entropy < np.inf)), "entropy must be a number of at least 0")
+        yield from found(~((entropy >= -ROUNDING) & (entropy < np.inf)), "entropy must be a number of at least 0")
         risk = fields["risk"].to_numpy(zero_copy_only=False).astype(float)  # NaN where null
         yield from found((risk < 0) | (risk > 1), "risk must be in [0, 1] or null")
         yield from found(~((seconds >= 0) & (seconds < np.inf)), "seconds must be a number of at least 0")
@@ -113,8 +113,8 @@ def _of_effects(batch: pa.RecordBatch) -> Iterator[Fault]:
     bad = _mask(values.is_null()) if values.null_count else np.zeros(0, bool)
     finite = np.isfinite(values.to_numpy(zero_copy_only=False))
     if len(bad) or not finite.all():
-        at = np.flatnonzero(~finite)  # a null reads as NaN
-        for row, count in zip(*np.unique(np.searchsorted(offsets - offsets[0], at, "right") - 1, return_counts=True), strict=True):
+        owner = np.searchsorted(offsets - offsets[0], np.flatnonzero(~finite), "right") - 1  # a null reads as NaN
+        for row, count in zip(*np.unique(owner, return_counts=True), strict=True):
             yield Fault(int(row), f"effects must be finite, got {count} null, NaN or infinite values")
 
 

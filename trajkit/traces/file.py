@@ -102,9 +102,13 @@ class TraceFile:
             count += len(batch)
             yield batch
 
-    def read_ids(self) -> list[str]:
+    def id_column(self) -> pa.ChunkedArray:
         """The transcript_id of each row, reading nothing else."""
-        return self._read(("transcript_id",))["transcript_id"].to_pylist()
+        return self._read(("transcript_id",))["transcript_id"]
+
+    def read_ids(self) -> list[str]:
+        """As `id_column`, as a list."""
+        return self.id_column().to_pylist()
 
     def read_settings(self) -> list[tuple[str, str]]:
         """One (transcript_id, meta as JSON) for every distinct `meta`, reading nothing else."""
