@@ -40,6 +40,8 @@ def faults(batch: pa.RecordBatch) -> Iterator[Fault]:
         yield from _of_steps(batch)
     if "effects" in names:
         yield from _of_effects(batch)
+    if "half_widths" in names:
+        yield from _of_half_widths(batch)
     if "hidden" in names:
         yield from _of_hidden(batch)
     if "meta" in names:
@@ -116,6 +118,19 @@ def _of_effects(batch: pa.RecordBatch) -> Iterator[Fault]:
         owner = np.searchsorted(offsets - offsets[0], np.flatnonzero(~finite), "right") - 1  # a null reads as NaN
         for row, count in zip(*np.unique(owner, return_counts=True), strict=True):
             yield Fault(int(row), f"effects must be finite, got {count} null, NaN or infinite values")
+
+
+def _of_half_widths(batch: pa.RecordBatch) -> Iterator[Fault]:
+    column, kept = batch["half_widths"], _mask(batch["half_widths"].is_valid())
+    offsets = _offsets(column)
+    expected = _counts(batch, "n_steps") * _counts(batch, "n_regions")
+    values = column.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False)
+    bad = np.zeros(len(batch), bool)
+    with np.errstate(invalid="ignore"):
+        at = np.flatnonzero(~((values >= 0) & (values < np.inf)))
+    bad[np.searchsorted(offsets - offsets[0], at, "right") - 1] = True
+    for row in np.flatnonzero(((np.diff(offsets) != expected) | bad) & kept).tolist():
+        yield Fault(row, "half_widths must have a finite value of at least 0 for each effect")
 
 
 def _of_hidden(batch: pa.RecordBatch) -> Iterator[Fault]:

@@ -65,6 +65,16 @@ class TraceFile:
         except _DAMAGE as error:
             raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
 
+    @property
+    def group_sizes(self) -> list[int]:
+        """How many runs each row group has."""
+        return np.diff(self._group_ends, prepend=0).tolist()
+
+    def group(self, number: int) -> pa.RecordBatch:
+        """All columns of a row group, unchecked but for damage; those that the file lacks are null."""
+        there = [name for name in SCHEMA.names if name in self._parquet.schema_arrow.names]
+        return _completed(self._read(there, number).combine_chunks().to_batches(), SCHEMA.names)
+
     def row_groups(self, rows: int) -> list[tuple[int, ...]]:
         """The file's row groups in order, together in parts of at least `rows` rows (the last may have fewer)."""
         sizes = np.diff(self._group_ends, prepend=0)
@@ -90,12 +100,9 @@ class TraceFile:
                 if read is None:
                     return
                 read.validate(full=True)
-                batch = as_schema(pa.Table.from_batches([read])).combine_chunks().to_batches()[0]
+                batch = _completed(as_schema(pa.Table.from_batches([read])).combine_chunks().to_batches(), columns)
             except _DAMAGE as error:
                 raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
-            for name in columns:
-                if name not in there:
-                    batch = batch.append_column(SCHEMA.field(name), pa.nulls(len(batch), SCHEMA.field(name).type))
             if fault := next(faults(batch), None):
                 run = batch["transcript_id"][fault.row].as_py() if "transcript_id" in there else count + fault.row
                 raise TraceFormatError(f"{self.path}: run {run!r}: {fault.why}. {_AGAIN}")
@@ -206,6 +213,15 @@ class TraceFile:
         """The row group of a row, and its number there."""
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         return group, row - (int(self._group_ends[group - 1]) if group else 0)
+
+
+def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:
+    """The one batch with `columns` in their order, null where it lacks them."""
+    (batch,) = batches
+    for name in columns:
+        if name not in batch.schema.names:
+            batch = batch.append_column(SCHEMA.field(name), pa.nulls(len(batch), SCHEMA.field(name).type))
+    return batch.select(list(columns))
 
 
 def _line(error: BaseException) -> str:
