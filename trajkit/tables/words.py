@@ -14,8 +14,8 @@ NONE = "–"
 def estimate(found: Estimate, digits: int = 2, sign: bool = False, null: float | None = None) -> str:
     """`0.61 (0.55–0.67)`, `−0.02 (−0.10 to 0.05)`; the value alone without an interval.
 
-    sign: also of positive numbers. null: a value that the interval may or may not hold; where rounding would hide which,
-    one digit more is shown.
+    sign: also of positive numbers. null: a value that the interval may or may not hold; where rounding would hide
+    which, one digit more is shown.
     """
     value, low, high = found
     if not math.isfinite(value):
