@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from trajkit.errors import InputError
-from trajkit.vlm.logits import Draw, TextLogits
+from trajkit.vlm.logits import Draw, Failures, TextLogits
 from trajkit.vlm.model import VLM
 
 DEFAULT_NEW_TOKENS = 4096
@@ -118,7 +118,9 @@ class Sampling:
         return self._temperature(vlm) < GREEDY_BELOW
 
     def check(self, vlm: VLM, samples: int) -> None:
-        """Raise InputError when several samples are asked for and the most likely token is taken every time."""
+        """Raise InputError when several samples are asked for and the most likely token is taken every time, and as
+        `arguments` does."""
+        self.arguments(vlm)
         if samples > 1 and self.greedy(vlm):
             raise InputError(
                 f"greedy generation gives the same run every time, so {samples} samples would be copies of one; "
@@ -189,15 +191,18 @@ def generate(
     *,
     watching: Sequence[LogitsProcessor] = (),
     stopping: Sequence[StoppingCriteria] = (),
+    failed: dict[int, InputError] | None = None,
 ) -> list[list[int]]:
     """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
 
     The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
     watching: processors that see each step's scores after the penalties and before the warpers. stopping: further
-    criteria. Raises InputError for settings of the checkpoint that cannot be used or fail on the way, and as
-    `TextLogits` does.
+    criteria. failed: filled with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that
+    fails on the way, and why; the others are what they would have been. Raises that error where there is no `failed`,
+    and InputError for settings of the checkpoint that cannot be used.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
+    failures = Failures(raising=failed is None)
     draws: list[LogitsProcessor] = []
     if arguments["do_sample"]:
         generator = torch.Generator(vlm.model.device)
@@ -205,8 +210,8 @@ def generate(
             generator.seed()
         else:
             generator.manual_seed(sampling.seed)
-        draws.append(Draw(generator))
-    ours = [TextLogits(vlm), *watching]
+        draws.append(Draw(generator, failures))
+    ours = [TextLogits(vlm, failures), *watching]
     begun = False
 
     def decode(
@@ -217,40 +222,51 @@ def generate(
         nonlocal begun
         begun = True
         generation_config.do_sample = False
-        logits_processor[:] = [one if one in ours else _OfSettings(one, vlm.name) for one in logits_processor] + draws
+        made = [one if one in ours else _OfSettings(one, vlm.name, failures) for one in logits_processor]
+        logits_processor[:] = made + draws
         return type(model)._sample(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
         )
 
     strings = getattr(vlm.model.generation_config, "stop_strings", None)
+    length = inputs["input_ids"].shape[1]
     try:
-        ends = [_StopStrings(vlm.tokenizer, strings, inputs["input_ids"].shape[1])] if strings else []
+        ends = [_StopStrings(vlm.tokenizer, strings, length)] if strings else []
         with torch.inference_mode():
             output = vlm.model.generate(
                 **inputs, **arguments, logits_processor=ours,
-                stopping_criteria=[*ends, *stopping], custom_generate=decode,
+                stopping_criteria=[*ends, failures, *stopping], custom_generate=decode,
             )  # fmt: skip
     except _BAD_SETTING as error:
         if begun:
             raise
-        raise _fault_of_settings(vlm.name, error) from error
-    rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
+        fault = _fault_of_settings(vlm.name, error)
+        if failed is None:
+            raise fault from error
+        n = len(inputs["input_ids"]) * samples
+        failed.update(dict.fromkeys(range(n), fault))
+        return [[] for _ in range(n)]
+    rows: list[list[int]] = output[:, length:].tolist()
     for end in ends:
         rows = [row[: end.lengths.get(i, len(row))] for i, row in enumerate(rows)]
-    return [_until_end(row, vlm.end_tokens) for row in rows]
+    rows = [_until_end(row, vlm.end_tokens) for row in rows]
+    if failed is not None:  # one that had ended before has not failed
+        failed.update({i: error for i, (at, error) in failures.at.items() if len(rows[i]) > at - length})
+    return rows
 
 
 class _OfSettings(LogitsProcessor):
-    """A processor that transformers made of a generation setting. Raises InputError where the setting makes it fail."""
+    """A processor that transformers made of a generation setting. Every row fails where the setting makes it fail."""
 
-    def __init__(self, made: LogitsProcessor, name: str) -> None:
-        self._made, self._name = made, name
+    def __init__(self, made: LogitsProcessor, name: str, failures: Failures) -> None:
+        self._made, self._name, self._failures = made, name, failures
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         try:
             return self._made(input_ids, scores)
         except _BAD_SETTING as error:
-            raise _fault_of_settings(self._name, error, f"{type(self._made).__name__}: ") from error
+            fault = _fault_of_settings(self._name, error, f"{type(self._made).__name__}: ")
+            return self._failures.end(torch.ones_like(scores[:, 0], dtype=torch.bool), input_ids, scores, fault)
 
 
 def _fault_of_settings(name: str, error: Exception, where: str = "") -> InputError:
