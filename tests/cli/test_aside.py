@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -76,15 +77,18 @@ def test_a_setting_with_which_nothing_can_be_generated_is_told_once(
     result.assert_one_line_error("generation settings hold num_beams = 4")
 
 
-def test_a_finished_question_needs_its_image_no_more(cli, questions, model_and_estimator, tmp_path):
-    path, out = questions(3), tmp_path / "out"
-    options = quick_options("collect", out, model_and_estimator)
-    lines = path.read_text().splitlines()
+def test_the_image_of_a_finished_question_is_not_opened(cli, questions, model_and_estimator, tmp_path):
+    path, names = questions(3), ("removed.png", "damaged.png", "new.png")
+    options = quick_options("collect", tmp_path / "out", model_and_estimator)
+    for name in names:
+        shutil.copy(tmp_path / "scene.png", tmp_path / name)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.dumps(row | {"image": name}) for row, name in zip(rows, names, strict=True)]
     path.write_text("\n".join(lines[:2]))
     assert cli("collect", path, *options).code == 0
-    (tmp_path / "new.png").write_bytes((tmp_path / "scene.png").read_bytes())
-    (tmp_path / "scene.png").unlink()
-    path.write_text("\n".join([*lines[:2], json.dumps(json.loads(lines[2]) | {"image": "new.png"})]))
+    (tmp_path / "removed.png").unlink()
+    (tmp_path / "damaged.png").write_bytes(b"no picture")
+    path.write_text("\n".join(lines))
     result = cli("collect", path, *options, "--images-root", tmp_path)
     assert result.code == 0, result.err
     assert "(1 new)" in result.out

@@ -1,10 +1,4 @@
-"""How runs are generated: what is taken from a checkpoint's generation settings, what is not, and the draw itself.
-
-A checkpoint's `generation_config.json` is written by others and can hold anything that transformers knows: caches that
-drop or round keys, several beams, a second model that drafts. Attribution reads the keys and queries of one sequence
-whose tokens come one by one, so every setting is one of three kinds: served as it is; overridden, where that changes
-no token; or refused by name. A setting that is in none of the lists below is refused, too.
-"""
+"""How runs are generated: what of a checkpoint's settings a run is made with, and the draw itself."""
 
 from __future__ import annotations
 
@@ -19,6 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from trajkit.errors import InputError
 from trajkit.vlm.logits import Draw, Failures, TextLogits
 from trajkit.vlm.model import VLM
+from trajkit.vlm.settings import OVERRIDDEN, REFUSED, SERVED, check_settings, check_value
 
 DEFAULT_NEW_TOKENS = 4096
 GREEDY_BELOW = 1e-6
@@ -27,66 +22,6 @@ GREEDY_BELOW = 1e-6
 _WARPERS = (
     "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
-_SERVED = frozenset({
-    *_WARPERS, "do_sample", "max_new_tokens", "stop_strings", "min_length", "min_new_tokens", "repetition_penalty",
-    "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
-    "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens", "sequence_bias", "renormalize_logits", "watermarking_config", "eos_token_id",
-    "pad_token_id", "bos_token_id", "decoder_start_token_id",
-})  # fmt: skip
-_OVERRIDDEN: dict[str, Any] = {
-    "max_length": None,  # runs end by `max_new_tokens`, which transformers lets win as well
-    "use_cache": True,
-    "cache_implementation": "dynamic",
-    "cache_config": None,
-    "max_cache_len": None,
-    "prefill_chunk_size": None,
-    "compile_config": None,
-    "disable_compile": True,
-    "low_memory": None,
-    "remove_invalid_values": False,  # logits that are not finite are reported
-    "return_dict_in_generate": False,
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "output_scores": False,
-    "output_logits": False,
-    # without beams and without a model that drafts, which are refused, these do nothing
-    "early_stopping": None,
-    "length_penalty": None,
-    "num_assistant_tokens": None,
-    "num_assistant_tokens_schedule": None,
-    "assistant_confidence_threshold": None,
-    "assistant_lookbehind": None,
-    "target_lookbehind": None,
-    "max_matching_ngram_size": None,
-}
-_REFUSED: dict[str, Any] = {
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "num_return_sequences": 1,
-    "diversity_penalty": 0,
-    "constraints": None,
-    "force_words_ids": None,
-    "penalty_alpha": 0,
-    "dola_layers": None,
-    "guidance_scale": 1,
-    "token_healing": False,
-    "prompt_lookup_num_tokens": None,
-    "is_assistant": False,
-    "assistant_early_exit": None,
-    "assistant_ensemble_weight": None,
-    "speculation_type": None,
-    "use_mtp": False,
-    "max_time": None,
-    "continuous_batching_config": None,
-}
-"""With the value at which each does nothing."""
-_CACHES = (
-    None, "dynamic", "dynamic_full", "offloaded", "static", "offloaded_static", "sliding_window", "hybrid",
-    "hybrid_chunked", "offloaded_hybrid", "offloaded_hybrid_chunked",
-)  # fmt: skip
-"""Caches that hold every key as it was computed, in a model without sliding windows (`AttentionTap` refuses those)."""
-
 _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 """What a setting raises that is of another kind than transformers thinks: it reads them unchecked."""
 
@@ -95,7 +30,7 @@ _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 class Sampling:
     """How to generate. temperature: None for the model's own setting, 0 for greedy. seed: None for another each time.
 
-    Raises InputError for a temperature that is not a number from 0 up, no new tokens, or a seed outside 0 to 2³² − 1.
+    Raises InputError for a temperature outside 0 to 10⁶, no new tokens, or a seed outside 0 to 2³² − 1.
     """
 
     temperature: float | None = None
@@ -104,9 +39,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature is not None:
-            _check_temperature(self.temperature, "temperature")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens must be at least 1; got {self.max_new_tokens}.")
+            check_value("temperature", self.temperature)
+        if self.max_new_tokens is not None:
+            check_value("max_new_tokens", self.max_new_tokens)
         if self.seed is not None and not 0 <= self.seed < 2**32:  # torch's generator reads no more on the CPU
             raise InputError(f"seed must be a whole number from 0 to 4294967295 (2³² − 1); got {self.seed}.")
 
@@ -133,8 +68,8 @@ class Sampling:
         Raises InputError for a setting of the checkpoint that attribution cannot follow.
         """
         own = vlm.model.generation_config
-        check_settings(own)
-        chosen = {name: getattr(own, name, None) for name in _SERVED} | _OVERRIDDEN | _REFUSED
+        check_settings(own, vlm.model.get_input_embeddings().num_embeddings)
+        chosen = {name: getattr(own, name, None) for name in SERVED} | OVERRIDDEN | REFUSED
         chosen["max_new_tokens"] = self.max_new_tokens or own.max_new_tokens or DEFAULT_NEW_TOKENS
         chosen["stop_strings"] = None  # `generate` would not say where a row of a batch stopped
         chosen["do_sample"] = not self.greedy(vlm)
@@ -149,38 +84,7 @@ class Sampling:
         if self.temperature is not None:
             return self.temperature
         own = vlm.model.generation_config.temperature
-        if own is None:
-            return 1.0
-        _check_temperature(own, "the temperature in the checkpoint's generation_config.json")
-        return own
-
-
-def _check_temperature(value: Any, name: str) -> None:
-    highest = torch.finfo(torch.float32).max
-    if not isinstance(value, int | float) or not 0 <= value <= highest:  # NaN is in no range
-        raise InputError(f"{name} must be a number from 0 to {highest:.2g}; got {value!r}.")
-
-
-def check_settings(config: GenerationConfig) -> None:
-    """Raise InputError, by name, for a generation setting with which attribution would be of other tokens or keys."""
-    for name, value in vars(config).items():
-        if name.startswith("_") or name == "transformers_version" or name in _SERVED:
-            continue
-        if name == "cache_implementation":
-            idle = value in _CACHES
-        elif name in _OVERRIDDEN:
-            idle = True
-        elif name in _REFUSED:
-            idle = value is None or value == _REFUSED[name]
-        else:
-            idle = value is None or value == getattr(GenerationConfig(), name, None)
-        if not idle:
-            raise InputError(
-                f"the checkpoint's generation settings hold {name} = {value!r}, with which a run cannot be "
-                f"attributed as it is generated: expected one sequence, drawn token by token, with every key kept as "
-                f"it is. Take {name} out of its generation_config.json, or set vlm.model.generation_config.{name} = "
-                f"{_REFUSED.get(name)!r}."
-            )
+        return 1.0 if own is None else own
 
 
 def generate(
