@@ -18,6 +18,7 @@ from trajkit.cli.options import (
     TemperatureOption,
     TokensOption,
 )
+from trajkit.traces.fields import FIELDS
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 2.0
 """Runs that wait longer than this are written, however few and whatever the model is doing: what a kill can lose."""
+
+FIELDS_OF_A_LINE = "\n".join(
+    ["What a line of QUESTIONS.jsonl may hold; other keys are ignored:", ""]
+    + [f"  {name:<9} {meaning}" for name, meaning in FIELDS.items()]
+)
+"""Below the help of the command."""
 
 
 def collect(
