@@ -130,7 +130,7 @@ def _runs(
     if all(f"{question.id}-{i}" in done for i in range(samples)):
         return
     item = asked.item(question)
-    writer.require_same_image(question.id, item.image)
+    writer.require_same_image(question.id, item.image)  # type: ignore[arg-type]  # a question is about one image
     yield from collect(
         vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done,
         keep_hidden=keep_hidden, set_aside=asked.set_aside_item,

@@ -53,8 +53,8 @@ def read_questions(
     """The questions of a JSONL file; `image` is a name in images_dir, by default the file's own folder. Images are not
     opened, so whether they are there shows later.
 
-    `fields.FIELDS` says which keys there are. An id that is not given is a hash of image and question, so that it stays when
-    lines move; a group_id that is not given is the image, however its path is spelled.
+    `fields.FIELDS` says which keys there are. An id that is not given is a hash of image and question, so that it stays
+    when lines move; a group_id that is not given is the image, however its path is spelled.
     set_aside: called with the number of each line that cannot be used, and why; the others are returned.
     Raises InputError, naming the line where there is no set_aside, and when no line can be used.
     """

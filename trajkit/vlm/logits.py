@@ -28,7 +28,7 @@ class Failures(StoppingCriteria):
             self.at.setdefault(row, (input_ids.shape[1], error))
         return scores.masked_fill(rows[:, None], 0.0)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         return torch.tensor([row in self.at for row in range(len(input_ids))], device=input_ids.device)
 
 

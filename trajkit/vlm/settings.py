@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Iterator
-from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from transformers import GenerationConfig
 
 from trajkit.errors import InputError
@@ -80,20 +80,22 @@ def _whole_numbers(value: Any) -> Iterator[int]:
 
 
 def _whole(least: int) -> Kind:
-    """Truth values are no numbers."""
     most = 2**31 - 1
-    return (
-        lambda v: isinstance(v, Integral) and not isinstance(v, bool) and least <= v <= most,
-        f"a whole number from {least} to {most}",
-    )
+
+    def holds(v: Any) -> bool:
+        return isinstance(v, int | np.integer) and not isinstance(v, bool) and bool(least <= v <= most)
+
+    return holds, f"a whole number from {least} to {most}"
 
 
 def _real(low: float, high: float) -> Kind:
-    """Integers are reals, and truth values are not; NaN is in no range."""
-    return (
-        lambda v: isinstance(v, Real) and not isinstance(v, bool) and low <= v <= high,
-        f"a number from {low:g} to {high:g}",
-    )
+    """Whole numbers are real ones, and truth values are not; NaN is in no range."""
+
+    def holds(v: Any) -> bool:
+        number = isinstance(v, int | float | np.integer | np.floating) and not isinstance(v, bool)
+        return number and bool(low <= v <= high)
+
+    return holds, f"a number from {low:g} to {high:g}"
 
 
 def _token(value: Any) -> bool:
