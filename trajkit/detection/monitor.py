@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.copies import keyed, one_group, regrouped
 from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
-from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
+from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
 
 if TYPE_CHECKING:
@@ -150,15 +151,15 @@ class Monitor:
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
-        when the traces come from several models, when columns or group ids are missing, or when runs of two groups
-        are copies of each other (`refuse_copies`).
+        when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
+        other's runs are taken as one, with a warning (`copies.one_group`).
         """
         traces = decoded(traces)
         frame = frame_of(traces)
         name = model if model is not None else model_of(traces)
         weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
-        runs = run_maxima(predictor, frame)
-        refuse_copies(traces)
+        require_runs(frame, "Monitor.calibrate")
+        runs = run_maxima(predictor, regrouped(frame, one_group(keyed(traces))))
         maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)

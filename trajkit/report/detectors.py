@@ -154,7 +154,8 @@ def alarm_panels(
         return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
     notes = [detectors.monitor.message] if detectors is not None and not detectors.monitor.can_alarm else []
     if detectors is not None and "runs" in tables:
-        notes.append(check_promise(tables["runs"], detectors.monitor, detectors.seen).message)
+        seen = detectors.seen | (collection.copies if collection is not None else frozenset())
+        notes.append(check_promise(tables["runs"], detectors.monitor, seen).message)
     if detectors is not None and collection is not None and (other := another_model(collection, detectors)):
         notes.append(f"{other} The promise does not hold there, whatever is found here.")
     return [
@@ -210,12 +211,24 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
     notes = [detectors.monitor.message]
     if other := another_model(collection, detectors):
         notes.append(f"Beware: {other}")
-    there = frozenset(collection.runs["group_id"])
-    if not detectors.seen & there:
+    there, new = frozenset(collection.runs["group_id"]), collection.held_out
+    if new == there:
         notes.append("None of these runs is of a group that the detectors were made from, so all count as new to them.")
-    elif there <= detectors.seen:
+    elif not new:
         notes.append(
             "All of these runs are of groups that the detectors were made from: how they do here says nothing."
+        )
+    if collection.copies:
+        n = int(collection.runs["group_id"].isin(collection.copies).sum())
+        names = ", ".join(sorted(collection.copies)[:3]) + (", …" if len(collection.copies) > 3 else "")
+        notes.append(
+            f"{n:,} runs are of images and questions that the detectors were made from, or copies of those runs, under "
+            f"other group ids ({names}): they do not count as new."
+        )
+    if detectors.keys is None:
+        notes.append(
+            "The detectors do not say which images they were made from, so runs of the same images under other group "
+            "ids would count as new."
         )
     return " ".join(notes)
 
