@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -15,6 +16,7 @@ from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.traces.forms import task_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,7 +202,20 @@ class Monitor:
             )
 
     def start(self, task_set: str = "", form: str = "") -> MonitorRun:
-        """Watch a new generation. task_set and form are read only by a predictor with the feature set `task`."""
+        """Watch a new generation. task_set, form: the question's family and form, "" for unknown.
+
+        Only a predictor with the feature set `task` reads them. The threshold is one for all tasks; a task that the
+        predictor was not fitted on, the unknown one too, is judged by what the tasks have in common, is of no promise,
+        and warns.
+        """
+        labels = self.predictor.map_.tasks
+        if labels and (label := task_label(task_set, form)) not in labels:
+            warnings.warn(
+                f"these detectors read the task, and were not fitted on {label or 'an unknown one'!r} but on "
+                f"{', '.join(labels[:5])}{', …' if len(labels) > 5 else ''}; the promise does not hold there. Name the "
+                "family and form of the question (task_set, form), or fit detectors on its kind.",
+                stacklevel=2,
+            )
         return MonitorRun(self, task_set, form)
 
     def to_state(self) -> dict[str, Any]:
