@@ -11,6 +11,7 @@ import typer
 
 from trajkit.cli.options import TracesArgument
 from trajkit.errors import InputError
+from trajkit.text import count
 
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors, Known
@@ -90,8 +91,8 @@ def held_out(known: Known, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
     kept = [run for run in runs if run.group_id not in known.all]
     if not kept and runs:
         raise InputError(
-            f"all {len(runs)} runs are of groups that these detectors were made from, which says nothing of new runs; "
-            "give other traces, or --all to replay them all the same."
+            f"none of {count(len(runs), 'run')} is of a group that these detectors were not made from, which says "
+            "nothing of new runs; give other traces, or --all to replay them all the same."
         )
     if len(kept) == len(runs):
         return kept, "all runs (none is of a group that the detectors were made from, so they count as new)"
@@ -100,8 +101,6 @@ def held_out(known: Known, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
 
 def said_of_copies(detectors: Detectors, known: Known, runs: Sequence[Trace]) -> str:
     """A line on runs that pass for new by their group ids alone; empty where there is none."""
-    from trajkit.cli.output import count
-
     if detectors.keys is None:
         return (
             "These detectors do not say which images they were made from, so runs of the same images under other group "

@@ -16,6 +16,7 @@ from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.text import count
 from trajkit.traces.forms import task_label
 
 if TYPE_CHECKING:
@@ -176,10 +177,10 @@ class Monitor:
     def message(self) -> str:
         """One sentence for a person: what the monitor promises, or why it cannot alarm."""
         if not self.can_alarm:
-            needed = runs_needed(self.alpha, self.delta)
+            needed, was = runs_needed(self.alpha, self.delta), "was" if self.n == 1 else "were"
             return (
-                f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {needed} groups (images or questions) "
-                f"whose run drawn for calibration succeeded, and there were {self.n}. Collect runs on more images or "
+                f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {count(needed, 'group')} (images or "
+                f"questions) whose run drawn for calibration succeeded, and there {was} {self.n}. Collect runs on more images or "
                 "questions, or raise alpha."
             )
         sure = "" if self.delta is None else f", with {100 * (1 - self.delta):g} % confidence"

@@ -9,10 +9,10 @@ import numpy as np
 
 from trajkit.detection.promise import check_promise
 from trajkit.plots import auc_by_step, false_alarms
-from trajkit.plots.detection import share_interval
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel, Table, percent, spread
+from trajkit.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ def _alarm_tables(tables: Tables) -> list[Table]:
             (
                 "all failing" if row["outcome"] == "all" else outcome_name(row["outcome"]),
                 f"{row['k']} of {row['n']}",
-                spread(row["rate"], *share_interval(row)),
+                spread(row["rate"], row["low"], row["high"]),
                 "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
             )
             for row in tables["power"].to_dict("records")
@@ -222,8 +222,8 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
         n = int(collection.runs["group_id"].isin(collection.copies).sum())
         names = ", ".join(sorted(collection.copies)[:3]) + (", …" if len(collection.copies) > 3 else "")
         notes.append(
-            f"{n:,} runs are of images and questions that the detectors were made from, or copies of those runs, under "
-            f"other group ids ({names}): they do not count as new."
+            f"{count(n, 'run')} {'is' if n == 1 else 'are'} of images and questions that the detectors were made from, or "
+            f"copies of those runs, under other group ids ({names}), and not new."
         )
     if detectors.keys is None:
         notes.append(
