@@ -82,6 +82,18 @@ def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, 
     assert re.search(r"\d – 4 +(-?\d\.\d\d|–) +– +– ", row)
 
 
+def test_analyze_tells_a_bound_from_an_interval_where_a_difference_is_total(cli, tmp_path, make_trace):
+    rng = np.random.default_rng(1)
+    runs = [make_trace(2 * g, 0, g % 2 > 0, rng) for g in range(8)]
+    apart = [replace(run, effects=run.effects * (1 if run.success else 1e3)) for run in runs]
+    write_traces(apart, tmp_path / "t.parquet")
+    out = " ".join(cli("analyze", tmp_path / "t.parquet").out.split())
+    rows = re.findall(r"path_length \w+ – success \d – 4 1\.00 (\S+) 1\.00", out)
+    assert rows
+    assert all(float(row) < 1 for row in rows)
+    assert "no interval: a side has runs of under 10 groups (a δ of 1 or −1 has an exact bound all the same)" in out
+
+
 def test_analyze_of_many_groups_shows_intervals(cli, traces):
     out = cli("analyze", traces).out
     assert re.search(r"path_length +hallucination – success +\d+ – \d+ +0\.\d\d +0\.\d\d +0\.\d\d +< 0\.001|path_length"

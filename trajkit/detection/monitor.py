@@ -180,8 +180,8 @@ class Monitor:
             needed, was = runs_needed(self.alpha, self.delta), "was" if self.n == 1 else "were"
             return (
                 f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {count(needed, 'group')} (images or "
-                f"questions) whose run drawn for calibration succeeded, and there {was} {self.n}. Collect runs on more images or "
-                "questions, or raise alpha."
+                f"questions) whose run drawn for calibration succeeded, and there {was} {self.n}. Collect runs on more "
+                "images or questions, or raise alpha."
             )
         sure = "" if self.delta is None else f", with {100 * (1 - self.delta):g} % confidence"
         return (

@@ -58,8 +58,8 @@ class PromiseCheck:
             return f"Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded.{out}"
         found = (
             f"{_percent(self.rate)} of successful runs were alarmed, for a new run of a new group (95 % from "
-            f"{_percent(self.low)} to {_percent(self.high)}, {count(self.n, 'group')}), and {100 * self.alpha:g} % at most "
-            "are promised"
+            f"{_percent(self.low)} to {_percent(self.high)}, {count(self.n, 'group')}), and {100 * self.alpha:g} % "
+            "at most are promised"
         )
         if self.kept == "kept":
             return f"The promise is kept on these runs: {found}.{out}"

@@ -222,8 +222,8 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
         n = int(collection.runs["group_id"].isin(collection.copies).sum())
         names = ", ".join(sorted(collection.copies)[:3]) + (", …" if len(collection.copies) > 3 else "")
         notes.append(
-            f"{count(n, 'run')} {'is' if n == 1 else 'are'} of images and questions that the detectors were made from, or "
-            f"copies of those runs, under other group ids ({names}), and not new."
+            f"{count(n, 'run')} {'is' if n == 1 else 'are'} of images and questions that the detectors were made from, "
+            f"or copies of those runs, under other group ids ({names}), and not new."
         )
     if detectors.keys is None:
         notes.append(
