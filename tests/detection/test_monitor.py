@@ -37,7 +37,7 @@ def _verdicts(monitor: Monitor, run: Run) -> list[Verdict]:
 def test_a_live_run_gets_the_risks_of_the_stored_run(monitor: Monitor, calibration: list[Run]) -> None:
     for run in calibration[:30]:
         live = [verdict.risk for verdict in _verdicts(monitor, run)]
-        np.testing.assert_allclose(live, monitor.predictor.risks(make_frame([run])), rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(live, monitor.predictor.risks(make_frame([run])))
 
 
 def test_a_live_run_is_told_its_family_and_form(calibration: list[Run]) -> None:
@@ -291,4 +291,4 @@ def test_a_step_costs_no_more_than_some_seventy_small_array_operations(monitor: 
                 (a * b).sum(axis=1)
                 np.sqrt(np.einsum("tk,tk->t", a, a))
 
-    assert _shortest(watch) < 1.45 * _shortest(reference)
+    assert _shortest(watch) < 0.95 * _shortest(reference)

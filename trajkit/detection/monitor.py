@@ -97,7 +97,8 @@ class MonitorRun:
             self._last = replace(self._last, alarm=False)
             return self._last
         effects = np.asarray(step.effects, dtype=float)
-        if effects.ndim != 1 or not np.isfinite(effects).all():
+        finite = math.isfinite(np.add.reduce(effects, axis=None)) or np.isfinite(effects).all()  # the sum may overflow
+        if effects.ndim != 1 or not finite:
             raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
         self._n_tokens += step.n_tokens
         row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=step.logprob, entropy=step.entropy)
