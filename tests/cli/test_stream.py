@@ -69,6 +69,8 @@ def test_a_short_limit_is_told_as_no_answer(cli, picture, model_and_estimator):
 
 
 def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, model_and_estimator, monkeypatch):
+    told = []
+
     class Run:
         step = 0
 
@@ -82,7 +84,8 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
         def check(self, model, fingerprint):
             assert fingerprint
 
-        def start(self):
+        def start(self, task_set, form):
+            told.append((task_set, form))
             return Run()
 
     class Detectors:
@@ -90,6 +93,8 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
 
     monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: Detectors())
     result = cli("stream", picture, "read row 2.", *model_and_estimator)
+    cli("stream", picture, "read row 2.", *model_and_estimator, "--task-set", "math", "--form", "row", "--json")
+    assert told == [("", ""), ("math", "row")]
     assert "ALARM at step 1: risk 0.90 > 0.50; at most 10 % of good runs get there" in result.out
     assert result.out.count("ALARM") == 1
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
-from trajkit.traces.forms import forms
+from trajkit.traces.forms import form_of
 from trajkit.traces.store import Traces
 from trajkit.traces.trace import Trace
 from trajkit.trajectory.features import FEATURE_NAMES, prefix_features
@@ -26,7 +26,7 @@ def features(traces: Iterable[Trace]) -> pd.DataFrame:
     """Prefix features, a row per run and thinking step, in order: RUN_COLUMNS, then FEATURE_NAMES.
 
     Row t of a run holds what was known after its t-th thinking step (`step` = t, 1-based); the answer step is left out,
-    as it would be looking at the end. `form` is the question's (`forms`: what is not known is empty). `success` is
+    as it would be looking at the end. `form` is the question's (`form_of`; what is not known is empty). `success` is
     pandas' nullable boolean. A run without thinking has no row. Where all runs kept a hidden state of each step, its
     numbers follow as hidden_0, hidden_1, …
     Raises InputError on a run without effects (effects_kind None): nothing can be said of its trajectory.
@@ -34,8 +34,7 @@ def features(traces: Iterable[Trace]) -> pd.DataFrame:
     import pandas as pd
 
     runs: list[tuple[Any, ...]] = []
-    kinds: list[object] = []
-    tasks: list[str] = []
+    forms: list[str] = []
     lengths: list[int] = []
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in FEATURE_NAMES}
     hidden: list[NDArray[np.float32] | None] = []
@@ -58,13 +57,12 @@ def features(traces: Iterable[Trace]) -> pd.DataFrame:
         for name in FEATURE_NAMES:
             columns[name].append(run[name])
         runs.append(tuple(getattr(trace, name) for name in _OF_TRACE))
-        kinds.append(trace.meta.get("kind"))
-        tasks.append(trace.task_id)
+        forms.append(form_of(trace.meta))
         lengths.append(len(steps))
         hidden.append(None if trace.hidden is None else trace.hidden[thinking])
     which = np.repeat(np.arange(len(runs)), lengths)
     table = pd.DataFrame(runs, columns=list(_OF_TRACE))
-    table["form"] = forms(kinds, tasks, table["group_id"].tolist())
+    table["form"] = forms
     frame = table[list(RUN_COLUMNS)].iloc[which].reset_index(drop=True)
     frame["success"] = frame["success"].astype("boolean")
     for name, parts in columns.items():
