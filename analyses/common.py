@@ -21,6 +21,7 @@ from trajkit.demo import paths
 from trajkit.demo.digits import Split
 from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, measured_demo_runs
 from trajkit.demo.runs import demo_items, judge_by_scene
+from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.text import markdown
 from trajkit.vlm.model import VLM
@@ -174,6 +175,5 @@ def write(out: Path, text: str, rows: list[dict[str, Any]], reading: str, pictur
     """Write a report: text, a table of `rows`, its picture, its reading; and print it."""
     image = f"![{out.stem.replace('_', ' ')}]({picture.name})\n\n" if picture else ""
     whole = f"{text}\n\n{markdown(pd.DataFrame(rows).fillna(''))}\n{image}{reading}\n"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(whole, encoding="utf-8")
+    write_text(out, whole)
     print(whole)

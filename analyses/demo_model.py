@@ -21,6 +21,7 @@ from trajkit.demo import paths
 from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import MIX, demo_items
 from trajkit.demo.tasks import FAMILIES
+from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.text import markdown
 from trajkit.vlm.generation import Sampling
@@ -44,8 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         "looked at. `wrong step`: a sentence does not follow from what had been read by then. `wrong answer`: all "
         "sentences do, and the answer does not.\n"
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text, encoding="utf-8")
+    write_text(args.out, text)
     print(text)
 
 

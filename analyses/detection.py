@@ -18,6 +18,7 @@ from trajkit.cli.fit import stated, wide
 from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
 from trajkit.detection.promise import check_promise
+from trajkit.files import write_text
 from trajkit.text import markdown
 
 
@@ -62,8 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         "the promise is over the draw of the calibration runs too, and holds for scenes like theirs; calibration "
         "scenes are of validation digits, test scenes of test digits.\n"
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text, encoding="utf-8")
+    write_text(args.out, text)
     print(text)
 
 

@@ -39,6 +39,7 @@ from trajkit.attribution.reliability import OF_EFFECTS, metric_reliability
 from trajkit.attribution.replay import replay
 from trajkit.attribution.training import fit_estimator
 from trajkit.attribution.verdict import conclude
+from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.text import for_spreadsheet, markdown
 
@@ -98,9 +99,8 @@ def main(argv: list[str] | None = None) -> None:
         f"## By task family\n\nOn grounded steps.\n\n{markdown(pd.DataFrame(families))}\n"
         f"Every method, band and figure, with intervals: `{csv.name}`.\n"
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    csv.write_text(for_spreadsheet(pd.concat(whole).round(4)), encoding="utf-8")
-    args.out.write_text(text, encoding="utf-8")
+    write_text(csv, for_spreadsheet(pd.concat(whole).round(4)))
+    write_text(args.out, text)
     print(text)
 
 

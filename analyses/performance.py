@@ -35,6 +35,7 @@ from trajkit.attribution.baselines import baselines
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.network import N_FACTS
 from trajkit.attribution.stream import stream
+from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.text import markdown
 from trajkit.trajectory.concentration import MEASURES
@@ -96,8 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         rows = methods_by_context(setting)
         text += f"\n## Milliseconds per generated token, {setting.name}\n\n{markdown(pd.DataFrame(rows))}\n{_METHODS}"
     text += f"\n## Metrics of many runs\n\n{metrics}"
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text, encoding="utf-8")
+    write_text(args.out, text)
     print(text)
 
 

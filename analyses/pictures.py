@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from trajkit.files import replacing
 from trajkit.studies.pictures import STYLE
 from trajkit.studies.pictures import panels as panels
 
@@ -27,6 +28,6 @@ def interval(ax: Any, x: Any, table: Any, colour: str, label: str, style: str = 
 def save(figure: Any, out: Path, suffix: str = ".svg") -> Path:
     """Write the picture beside the report `out`, under its name; returns where."""
     path = out.with_suffix(suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None} if suffix == ".svg" else None)
+    with replacing(path) as stream:
+        figure.savefig(stream, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
     return path

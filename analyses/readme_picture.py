@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 from trajkit.cli.demo import SEED, show_runs
+from trajkit.files import write_text
 
 THEME = TerminalTheme(
     (17, 20, 26), (215, 220, 228),
@@ -62,8 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         highlight=False, _environ={"TERM": "xterm-256color"},
     )  # fmt: skip
     show_runs(console, args.runs, args.seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(svg(console, "trajkit demo", args.steps), encoding="utf-8")
+    write_text(args.out, svg(console, "trajkit demo", args.steps))
     print(f"wrote {args.out}")
 
 

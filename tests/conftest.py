@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from functools import cache
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -72,6 +73,25 @@ def random_vlm(tmp_path_factory):
         return load_vlm(folder, device="cpu", dtype=getattr(torch, dtype))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def flawed_model(tmp_path_factory):
+    """The demo model with damaged weights, in a folder: its logits are NaN where the question holds the number 36."""
+    import torch
+
+    import trajkit as tk
+
+    vlm = tk.load_vlm(paths.MODEL)
+    model, folder = vlm.model, tmp_path_factory.mktemp("flawed")
+    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+    model.get_input_embeddings().weight.data[vlm.tokenizer.convert_tokens_to_ids("36")] = float("nan")
+    shutil.copytree(paths.MODEL, folder, dirs_exist_ok=True)
+    for weights in folder.glob("*.safetensors*"):
+        weights.unlink()
+    model.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

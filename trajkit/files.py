@@ -60,6 +60,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Make `text` the content of the file `path`, as by `replacing`; UTF-8, halves of surrogate pairs as `?`."""
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8", errors="replace"))
+
+
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of `folder` when the block ends well; write its files with `replacing`.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from trajkit.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +26,22 @@ _MARKUP = re.compile(r"([\\`|<>&\[\]*~$]|(?<!\w)_|_(?!\w)|(?<=\w)@|:(?=//)|(?<=w
 
 _FORMULA = re.compile(r"[\s\x00]*(?:[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.,]+%?$))|[\t\r\n]")
 """How a formula begins, in wide letters too. A number with its sign is none."""
+
+
+LINES = "\n\r\t"
+"""Control characters of text in several lines."""
+DIRECTION = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the direction of what follows: one name can be shown as another."""
+
+
+def require_plain(text: str, called: str, allowed: str = "", refused: str = "") -> str:
+    """`text`, when it can be stored and shown: no half of a surrogate pair and no control character but the `allowed`
+    ones, and none of `refused`. Raises InputError, which calls it as `called` says."""
+    for character in text:
+        bad = unicodedata.category(character) in ("Cc", "Cs") and character not in allowed
+        if bad or character in refused:
+            raise InputError(f"{called} must be plain text, got {character!r} in {text[:60]!r}; take it out.")
+    return text
 
 
 def inert(text: str) -> str:
@@ -77,3 +96,8 @@ def markdown(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> str
     rows = [[escaped(clean(heading)) for heading in names.values()], ["---"] * len(names)]
     rows += [[escaped(number(v)) for v in row] for row in frame[list(names)].itertuples(index=False)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ import torch
 
 import trajkit as tk
 from tests.attribution.conftest import QUESTION
+from tests.detection.world import make_frame, make_runs
 from trajkit.attribution.collect import Item, collect
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Stream
+from trajkit.detection import EarlyFailurePredictor, Monitor
 from trajkit.errors import EstimatorMismatchError, InputError, StreamError
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import split_steps
@@ -209,3 +212,19 @@ def test_a_run_that_waits_for_the_model_can_be_stopped(demo_vlm, demo_estimator,
         waiting = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
         waiting.close()
         assert list(waiting) == []
+
+
+def test_the_monitor_is_told_the_family_and_form_of_the_question(demo_vlm, demo_estimator, scene_image):
+    world = [replace(run, form="sum") for run in make_runs(40)]
+    frame = make_frame(world)
+    predictor = EarlyFailurePredictor("uncertainty+task").fit(frame, frame["outcome"] != "success")
+    monitor = Monitor.calibrate(predictor, frame, model=demo_vlm.name, fingerprint=demo_vlm.fingerprint)
+    known = {"task_set": "math", "form": "sum"}
+    steps = list(
+        tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, monitor=monitor, temperature=0, **known)
+    )
+    watch = monitor.start(**known)
+    assert [step.verdict for step in steps] == [watch.update(step) for step in steps]
+    with pytest.warns(UserWarning, match="unknown"):
+        watch = monitor.start()
+    assert steps[0].verdict.risk != watch.update(steps[0]).risk

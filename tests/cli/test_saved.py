@@ -82,6 +82,18 @@ def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, 
     assert re.search(r"\d – 4 +(-?\d\.\d\d|–) +– +– ", row)
 
 
+def test_analyze_tells_a_bound_from_an_interval_where_a_difference_is_total(cli, tmp_path, make_trace):
+    rng = np.random.default_rng(1)
+    runs = [make_trace(2 * g, 0, g % 2 > 0, rng) for g in range(8)]
+    apart = [replace(run, effects=run.effects * (1 if run.success else 1e3)) for run in runs]
+    write_traces(apart, tmp_path / "t.parquet")
+    out = " ".join(cli("analyze", tmp_path / "t.parquet").out.split())
+    rows = re.findall(r"path_length \w+ – success \d – 4 1\.00 (\S+) 1\.00", out)
+    assert rows
+    assert all(float(row) < 1 for row in rows)
+    assert "no interval: a side has runs of under 10 groups (a δ of 1 or −1 has an exact bound all the same)" in out
+
+
 def test_analyze_of_many_groups_shows_intervals(cli, traces):
     out = cli("analyze", traces).out
     assert re.search(r"path_length +hallucination – success +\d+ – \d+ +0\.\d\d +0\.\d\d +0\.\d\d +< 0\.001|path_length"
@@ -166,11 +178,47 @@ def test_monitor_of_runs_that_the_detectors_were_made_from_is_refused_unless_ask
     assert "Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded" in out
 
 
+def test_monitor_takes_no_copy_for_new_whatever_its_group_id_says(cli, traces, detectors, tmp_path):
+    card = json.loads((detectors / "detectors.json").read_text())["card"]
+    made_from = {*card["fit_groups"], *card["calibration_groups"]}
+    renamed = [replace(run, group_id=f"new {run.group_id}") for run in read_traces(traces)]
+    n = sum(run.group_id[4:] in made_from for run in renamed)
+    write_traces(renamed, tmp_path / "t.parquet")
+    result = cli("monitor", tmp_path / "t.parquet", "--detectors", detectors)
+    out = " ".join(result.out.split())
+    assert f"Not new, whatever their group ids say: {n} runs of {len(made_from)} groups (new g0, " in out
+    assert f"Replaying held-out runs only: {240 - n} of 240" in out
+    every = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors, "--all").out.split())
+    assert f"{n} runs are of groups that the detectors were made from and do not count here" in every
+    seen = [run for run in renamed if run.group_id[4:] in made_from]
+    write_traces(seen, tmp_path / "t.parquet")
+    cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).assert_one_line_error("made from", "--all")
+
+
+def test_monitor_counts_new_groups_that_are_copies_of_each_other_as_one(cli, detectors, tmp_path, make_trace):
+    rng = np.random.default_rng(3)
+    run = make_trace(300, 0, False, rng)
+    copies = [replace(run, transcript_id=f"c{n}", group_id=f"c{n}") for n in range(30)]
+    write_traces([run, *copies], tmp_path / "t.parquet")
+    result = cli("monitor", tmp_path / "t.parquet", "--detectors", detectors)
+    assert re.search(r"a new run of a new group +1 ", result.out)
+    assert "trajkit: warning: 31 groups are taken as 1" in result.err
+
+
+def test_monitor_says_when_detectors_do_not_know_their_images(cli, traces, detectors, tmp_path):
+    from trajkit.detection.store import load_detectors, save_detectors
+
+    save_detectors(tmp_path / "old", replace(load_detectors(detectors), keys=None))
+    out = " ".join(cli("monitor", traces, "--detectors", tmp_path / "old").out.split())
+    assert "do not say which images they were made from" in out
+    assert "do not say which images" not in cli("monitor", traces, "--detectors", detectors).out
+
+
 def test_monitor_of_one_group_is_not_sure_that_nothing_goes_wrong(cli, detectors, tmp_path, make_trace):
     rng = np.random.default_rng(3)
     write_traces([make_trace(300, 0, False, rng)], tmp_path / "t.parquet")
     out = cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out
-    assert re.search(r"a new run of a new group +1 +0\.0 % +0\.0 % +79 % ", out)
+    assert re.search(r"a new run of a new group +1 +0\.0 % +0\.0 % +98 % ", out)
 
 
 def test_monitor_of_another_models_runs_is_refused(cli, detectors, tmp_path, make_trace):

@@ -93,3 +93,12 @@ def test_the_help_of_collect_and_fit_says_what_is_so(cli):
     fit = cli("fit", "--help").out
     assert "same runs" not in fit
     assert "same split" in fit
+
+
+def test_the_help_of_collect_names_every_field_of_a_line_on_a_line_of_its_own(cli, monkeypatch):
+    from trajkit.traces.fields import FIELDS
+
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in cli("collect", "--help").out.splitlines()]
+    for name, meaning in FIELDS.items():
+        assert f"{name:<9} {meaning}" in lines

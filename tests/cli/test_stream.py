@@ -43,6 +43,25 @@ def test_json_is_one_object_a_line_with_regions_effects_and_an_end(cli, picture,
     assert [r["text"] for r in steps] == [json.loads(line)["text"] for line in again.out.splitlines()[1:-1]]
 
 
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [("clear \x1b[2J it", r"must be plain text, got '\x1b'"), ("half \udcff", r"must be plain text, got '\udcff'"),
+     ("is <|image_pad|> red?", "holds <|image_pad|>, which stands for an image"),
+     ("is <|video_pad|> red?", "holds <|video_pad|>, which stands for a video")],
+)  # fmt: skip
+def test_a_question_that_collect_leaves_out_is_refused_in_the_same_words(
+    cli, picture, model_and_estimator, tmp_path, question, told
+):
+    cli("stream", picture, question, *model_and_estimator, "--detectors", "none").assert_one_line_error(told)
+    path = tmp_path / "questions.jsonl"
+    lines = [json.dumps({"image": str(picture), "question": one}) for one in (question, "read row 2.")]
+    path.write_text("\n".join(lines))
+    options = ("--samples", "1", "--max-new-tokens", "8", *model_and_estimator)
+    collected = cli("collect", path, "--out", tmp_path / "out", *options)
+    assert collected.code == 1
+    assert told in collected.err
+
+
 def test_a_short_limit_is_told_as_no_answer(cli, picture, model_and_estimator):
     result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--max-new-tokens", "4")
     assert result.code == 0
@@ -50,6 +69,8 @@ def test_a_short_limit_is_told_as_no_answer(cli, picture, model_and_estimator):
 
 
 def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, model_and_estimator, monkeypatch):
+    told = []
+
     class Run:
         step = 0
 
@@ -63,7 +84,8 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
         def check(self, model, fingerprint):
             assert fingerprint
 
-        def start(self):
+        def start(self, task_set, form):
+            told.append((task_set, form))
             return Run()
 
     class Detectors:
@@ -71,6 +93,8 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
 
     monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: Detectors())
     result = cli("stream", picture, "read row 2.", *model_and_estimator)
+    cli("stream", picture, "read row 2.", *model_and_estimator, "--task-set", "math", "--form", "row", "--json")
+    assert told == [("", ""), ("math", "row")]
     assert "ALARM at step 1: risk 0.90 > 0.50; at most 10 % of good runs get there" in result.out
     assert result.out.count("ALARM") == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from trajkit.demo.model import ARCHITECTURES, build_config, build_tokenizer
 from trajkit.demo.reasoning import Transcript, write_reasoning
 from trajkit.demo.tasks import draw_task, parse_question
 from trajkit.demo.training import STAGES, Stage, Trainer
+from trajkit.errors import WriteError
 
 TINY = (
     Stage("see", 2, 2, 0, 1e-3, 0.1, Difficulty(0, 0.5, 0), cells=1.0),
@@ -98,6 +101,21 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path):
     assert (second.stage, second.step) == (1, 1)
     second.run(lambda *_: None)
     torch.testing.assert_close(weights(second), weights(whole), atol=1e-6, rtol=1e-5)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    trainer = tiny_trainer(tmp_path)
+    trainer.save()
+    before = trainer.state_file.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trajkit.files.os.fsync", full)
+    trainer.step = 1
+    with pytest.raises(WriteError, match="No space left on device"):
+        trainer.save()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
 def test_a_state_of_another_plan_is_not_resumed(tmp_path):

@@ -15,6 +15,7 @@ from sklearn.utils import estimator_checks as checks
 from trajkit.detection import EarlyFailurePredictor, OutcomeClassifier, auc_by_step
 from trajkit.detection.design import DEFAULT_FEATURES, FeatureMap, Rows
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.trajectory.features import FEATURE_NAMES
 
 from .world import make_frame, make_runs, random_walks
 
@@ -63,6 +64,21 @@ def test_the_task_is_family_and_form_together_online_as_in_batch() -> None:
     assert ((batch > 0.5) == failed).all()
     names = zip(frame.to_dict("records"), frame["task_set"], frame["form"], strict=True)
     np.testing.assert_array_equal([model.risk(row, family, form) for row, family, form in names], batch)
+
+
+@pytest.mark.parametrize("sets", ["length", "trajectory+concentration+uncertainty+length", "concentration+task"])
+def test_a_row_by_itself_is_the_row_of_the_batch_to_the_last_bit_whatever_is_in_it(
+    frame: pd.DataFrame, failed: np.ndarray, sets: str
+) -> None:
+    model = EarlyFailurePredictor(sets).fit(frame, failed)
+    rng = np.random.default_rng(0)
+    wild = frame.astype({"n_tokens": float})
+    for name in FEATURE_NAMES[1:]:
+        odd = rng.choice([0.0, -1e308, 1e308, np.inf, -np.inf, np.nan, 5e-324, 1e13], len(wild))
+        wild[name] = np.where(rng.random(len(wild)) < 0.15, odd, wild[name])
+    for rows in (frame, wild):
+        alone = [model.predict_step(row, row["task_set"], row["form"]) for row in rows.to_dict("records")]
+        np.testing.assert_array_equal(alone, model.predict_proba(rows))
     without = EarlyFailurePredictor("task").fit(frame.drop(columns="form"), failed)
     assert without.map_.tasks == ("document", "math")
     np.testing.assert_array_equal(without.risks(frame.drop(columns="form")), without.risks(frame.assign(form="")))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from trajkit.detection import FitResult, Monitor, fit_detectors, load_detectors, save_detectors, split_by_group, store
+from trajkit.detection.copies import KEY_BYTES
 from trajkit.detection.outcome import last_steps
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.trajectory.features import FEATURE_NAMES
@@ -84,6 +85,9 @@ def test_detectors_survive_the_folder(fitted: FitResult, folder: Path, world: pd
     assert again.monitor.to_state() == fitted.detectors.monitor.to_state()
     assert again.monitor.predictor is again.predictor
     assert again.card == fitted.detectors.card
+    assert again.keys == fitted.detectors.keys
+    assert again.keys
+    assert {len(key) for key in again.keys} == {KEY_BYTES}
     assert [path.name for path in folder.iterdir()] == ["detectors.json"]
 
 
@@ -117,6 +121,7 @@ def _edit(folder: Path, *keys: str, value: object, hashed: bool = True) -> None:
     ("keys", "value"),
     [
         (("card", "test_groups"), []),
+        (("keys",), ""),
         (("predictor", "intercept"), [0.5]),
         (("outcome", "error"), 0.01),
         (("monitor", "threshold"), 0.9),
@@ -135,8 +140,18 @@ def test_detectors_changed_by_hand_are_refused_whatever_part_it_is(
 
 def test_detectors_of_an_older_version_are_to_be_fitted_again(folder: Path) -> None:
     _edit(folder, "version", value=2, hashed=False)
-    with pytest.raises(InputError, match=r"version 2; this trajkit reads version 3. Fit the detectors again"):
+    with pytest.raises(InputError, match=r"version 2; this trajkit reads version 4. Fit the detectors again"):
         load_detectors(folder)
+
+
+def test_detectors_of_version_3_are_read_and_do_not_say_which_images_they_were_made_from(folder: Path) -> None:
+    record = json.loads((folder / store.FILE).read_text())
+    del record["keys"]
+    (folder / store.FILE).write_text(json.dumps(record))
+    _edit(folder, "version", value=3)
+    detectors = load_detectors(folder)
+    assert detectors.keys is None
+    assert not detectors.known([("g", frozenset({b"12345678"}))]).all
 
 
 def _first(folder: Path, *keys: str, value: float) -> list[object]:
@@ -156,7 +171,7 @@ def _first(folder: Path, *keys: str, value: float) -> list[object]:
         (("predictor", "classes"), [1, 0]), (("outcome", "classes"), ["a", "a", "b"]),
         (("outcome", "coverage"), 3), (("outcome", "threshold"), -0.5), (("outcome", "error"), 2),
         (("predictor", "map", "step_sd"), 0), (("predictor", "map", "step_mean"), 1e308),
-        (("card", "fit_groups"), "all"),
+        (("card", "fit_groups"), "all"), (("keys",), "????"), (("keys",), "Zg=="), (("keys",), ["Zg=="]),
     ],
 )  # fmt: skip
 def test_a_value_out_of_its_range_is_refused_by_name(folder: Path, keys: tuple[str, ...], value: object) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from time import process_time
@@ -36,7 +37,7 @@ def _verdicts(monitor: Monitor, run: Run) -> list[Verdict]:
 def test_a_live_run_gets_the_risks_of_the_stored_run(monitor: Monitor, calibration: list[Run]) -> None:
     for run in calibration[:30]:
         live = [verdict.risk for verdict in _verdicts(monitor, run)]
-        np.testing.assert_allclose(live, monitor.predictor.risks(make_frame([run])), rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(live, monitor.predictor.risks(make_frame([run])))
 
 
 def test_a_live_run_is_told_its_family_and_form(calibration: list[Run]) -> None:
@@ -48,6 +49,29 @@ def test_a_live_run_is_told_its_family_and_form(calibration: list[Run]) -> None:
         watch = monitor.start(run.task_set, run.form)
         live = [watch.update(step).risk for step in live_steps(run)]
         np.testing.assert_allclose(live, predictor.risks(make_frame([run])), rtol=0, atol=1e-9)
+
+
+def test_a_task_that_the_predictor_does_not_know_is_said_to_have_no_promise(calibration: list[Run]) -> None:
+    world = [replace(run, form="sum") for run in calibration]
+    frame = make_frame(world)
+    predictor = EarlyFailurePredictor("uncertainty+task").fit(frame, (frame["outcome"] != "success").to_numpy(int))
+    monitor = Monitor.calibrate(predictor, frame, model="demo")
+    with pytest.warns(UserWarning, match=r"not fitted on 'an unknown one' but on document · sum, math · sum; the prom"):
+        unknown = monitor.start()
+    with pytest.warns(UserWarning, match="'math · product'"):
+        monitor.start("math", "product")
+    risks = [unknown.update(step).risk for step in live_steps(world[0])]
+    bare = make_frame([replace(world[0], task_set="", form="")])
+    np.testing.assert_allclose(risks, predictor.risks(bare), rtol=0, atol=1e-9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monitor.start("math", "sum")
+
+
+def test_a_predictor_that_does_not_read_the_task_asks_for_none(monitor: Monitor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monitor.start("any", "thing")
 
 
 def test_the_alarm_is_raised_once_when_the_maximum_first_exceeds_the_threshold(
@@ -267,4 +291,4 @@ def test_a_step_costs_no_more_than_some_seventy_small_array_operations(monitor: 
                 (a * b).sum(axis=1)
                 np.sqrt(np.einsum("tk,tk->t", a, a))
 
-    assert _shortest(watch) < 1.45 * _shortest(reference)
+    assert _shortest(watch) < 0.95 * _shortest(reference)

@@ -195,6 +195,15 @@ def test_runs_of_groups_that_the_detectors_were_made_from_do_not_count() -> None
     assert check_promise(runs, _monitor(90), seen=runs["group_id"]).kept == "not told"
 
 
+def test_one_group_is_no_groups_in_words() -> None:
+    one = check_promise(_replay([[False] * 3, [True]]), _monitor(1), seen=["g1"])
+    assert "1 group)" in one.message
+    assert "1 run is of groups that the detectors were made from and does not count here." in one.message
+    assert "a threshold from 1 group may" in check_promise(_replay([[True]] * 20), _monitor(1, 0.5)).message
+    assert "needs at least 1 group (" in _monitor(0, 0.5, np.inf).message
+    assert "there was 1." in _monitor(1, 0.1, np.inf).message
+
+
 def test_a_monitor_that_cannot_alarm_keeps_a_promise_worth_nothing() -> None:
     check = check_promise(_replay([[False]] * 5), _monitor(3, threshold=np.inf))
     assert check.kept == "kept"

@@ -109,8 +109,3 @@ def test_false_alarms_stand_beside_the_promise_with_their_intervals():
     np.testing.assert_allclose(dots.x + np.asarray(dots.error_x.array), [0.2, 0.1])
     np.testing.assert_allclose(dots.x - np.asarray(dots.error_x.arrayminus), [0.06, 0.0])
     assert figure.layout.shapes[0].x0 == 0.1
-
-
-def test_a_share_of_zero_is_not_shown_as_certain():
-    table = pd.DataFrame({"unit": ["per run"], "n": [20], "rate": [0.0], "low": [0.0], "high": [0.0], "alpha": [0.1]})
-    assert false_alarms(table).data[0].error_x.array[0] == pytest.approx(0.161, abs=0.001)  # Wilson, 0 of 20

@@ -220,11 +220,22 @@ def test_models_are_told_apart_by_their_weights_and_not_by_where_they_lie(runs, 
     assert "these come from elsewhere/model" in predictor_note(collect(unmarked, detectors), detectors)
 
 
-def test_runs_of_groups_that_the_detectors_do_not_know_count_as_held_out(runs, fitted):
-    fresh = [replace(run, group_id=f"new-{run.group_id}") for run in runs[:12]]
+def test_runs_of_groups_that_the_detectors_do_not_know_count_as_held_out(fitted):
+    fresh = [replace(run, group_id=f"new-{run.group_id}") for run in make_runs(6, 2, seed=9)]
     found = collect(fresh, fitted.detectors)
     assert found.held_out == {run.group_id for run in fresh}
     assert "so all count as new to them" in predictor_note(found, fitted.detectors)
+
+
+def test_runs_that_the_detectors_were_made_from_do_not_count_as_held_out_under_other_group_ids(runs, fitted):
+    renamed = [replace(run, group_id=f"new-{run.group_id}") for run in runs]
+    found = collect(renamed, fitted.detectors)
+    assert found.held_out == {f"new-{group}" for group in fitted.detectors.card["test_groups"]}
+    note = predictor_note(found, fitted.detectors)
+    assert "90 runs are of images and questions that the detectors were made from" in note
+    assert "count as new to them" not in note
+    older = replace(fitted.detectors, keys=None)
+    assert "do not say which images they were made from" in predictor_note(collect(renamed, older), older)
 
 
 def test_pairs_say_how_many_runs_they_compare_and_few_groups_have_no_interval(runs, tmp_path):

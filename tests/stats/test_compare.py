@@ -216,6 +216,18 @@ def test_what_the_form_alone_makes_is_gone_within_strata_and_what_is_more_stays(
     assert rejected[1.0] > 0.9
 
 
+def test_family_and_form_are_held_fixed_unless_asked_otherwise_as_in_a_regression():
+    df = forms_that_fail(0, 3)
+    few = {"n_resamples": 50, "n_boot": 20}
+    default = tk.stats.compare(df, "x", **few)
+    pd.testing.assert_frame_equal(default, tk.stats.compare(df, "x", strata=("task_set", "form"), **few))
+    assert default.cliffs_delta[0] < tk.stats.compare(df, "x", strata=(), **few).cliffs_delta[0] - 0.2
+    bare = df.drop(columns=["task_set", "form"])
+    pd.testing.assert_frame_equal(tk.stats.compare(bare, "x", **few), tk.stats.compare(df, "x", strata=(), **few))
+    held, free = (tk.stats.regress(some.assign(n_tokens=5.0), "x") for some in (df, bare))
+    assert held.coefficient[0] < free.coefficient[0] - 0.3
+
+
 def test_delta_within_strata_is_over_pairs_of_one_stratum():
     df = forms_that_fail(0)
     row = tk.stats.compare(df, "x", strata=["form"], n_resamples=200).iloc[0]

@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from trajkit.stats.resampling import (
     Draws,
     auc_within,
+    clopper_pearson,
     group_draws,
     interval,
     pairs_within,
@@ -142,6 +143,17 @@ def test_one_class_only_has_no_auc() -> None:
     assert np.isnan(auc_within([1, 0], [0.1, 0.2], np.array([0, 1]), one)).all()
     assert np.isnan(weighted_mean([], none)).all()
     assert np.isnan(weighted_median([], none)).all()
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (1, 20), (9, 10), (20, 200)])
+def test_the_exact_interval_is_that_of_statsmodels(k, n):
+    assert clopper_pearson(k, n) == pytest.approx(proportion_confint(k, n, 0.05, "beta"))
+
+
+def test_the_exact_interval_of_no_trial_is_everything_and_that_of_part_of_a_trial_lies_between():
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+    (lower, _), (low, high), (_, higher) = clopper_pearson(2, 10), clopper_pearson(2.5, 10.0), clopper_pearson(3, 10)
+    assert lower < low < 0.25 < high < higher
 
 
 def test_wilson_and_the_weighted_median_by_hand() -> None:

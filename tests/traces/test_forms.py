@@ -1,4 +1,4 @@
-"""The form of a question: its kind, or a task that several groups share, or nothing."""
+"""The form of a question: its kind, or nothing."""
 
 from __future__ import annotations
 
@@ -6,31 +6,24 @@ import pandas as pd
 import pytest
 
 from trajkit.runs.features import features
-from trajkit.traces.forms import forms, task_label, task_labels
+from trajkit.traces.forms import form_of, task_label, task_labels
 
 from .factory import make_trace
 
 
-@pytest.mark.parametrize(("kinds", "tasks", "groups", "expected"), [
-    (["sum", "sum"], ["a", "b"], ["1", "2"], ["sum", "sum"]),
-    ([None, None, None], ["a", "a", "b"], ["1", "2", "3"], ["a", "a", ""]),
-    ([None, None], ["a", "a"], ["1", "1"], ["", ""]),
-    ([None, "", 7, ["x"]], ["", "a", "b", "c"], ["1", "2", "3", "4"], ["", "", "", ""]),
-    (["sum", None], ["a", "a"], ["1", "2"], ["sum", "a"]),
-    ([], [], [], []),
+@pytest.mark.parametrize(("meta", "form"), [
+    ({"kind": "sum"}, "sum"), ({"kind": ""}, ""), ({}, ""), ({"kind": 7}, ""), ({"kind": ["x"]}, ""),
+    ({"kind": None}, ""),
 ])  # fmt: skip
-def test_a_form_is_a_kind_else_a_task_of_several_groups_else_nothing(kinds, tasks, groups, expected) -> None:
-    assert forms(kinds, tasks, groups) == expected
+def test_a_form_is_a_kind_that_is_a_text_else_nothing(meta: dict[str, object], form: str) -> None:
+    assert form_of(meta) == form
 
 
-def test_every_step_of_a_run_has_its_form() -> None:
+def test_every_step_of_a_run_has_its_form_which_is_the_same_whatever_other_runs_are_in_the_file() -> None:
     runs = [make_trace(0, meta={"kind": "count"}), make_trace(1, task_id="own"), make_trace(5), make_trace(9)]
-    assert features(runs).groupby("transcript_id")["form"].unique().map(list).tolist() == [
-        ["count"],
-        [""],
-        ["t1"],
-        ["t1"],
-    ]
+    together = features(runs).groupby("transcript_id")["form"].unique().map(list).tolist()
+    assert together == [["count"], [""], [""], [""]]
+    assert [features([run])["form"].unique().tolist() for run in runs] == together
 
 
 def test_family_and_form_are_one_label_and_what_is_not_known_is_left_out() -> None:

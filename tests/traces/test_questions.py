@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trajkit.errors import InputError
+from trajkit.traces.fields import FIELDS
 from trajkit.traces.questions import Question, read_questions
 
 
@@ -97,12 +98,45 @@ def test_a_byte_order_mark_windows_line_ends_and_empty_lines_are_fine(folder: Pa
         ({"image": 3, "question": "how many?"}, "'image' must be a text that is not empty, got 3"),
         (FULL, "id 'q1' is already that of line 1; give each question its own id"),
         (FULL | {"id": 2, "target": ["2"]}, "'target' must be a text or a number, got ['2']"),
+        ('{"id": "a", "id": "b", "image": "a.png", "question": "?"}', "(it gives 'id' twice)"),
+        ('{"image": "a.png", "question": "?", "note": {"a": 1, "a": 2}}', "(it gives 'a' twice)"),
+        ('{"image": "a.png" "question"}', "(Expecting ',' delimiter at character 19)"),
+        (
+            '{"image": "a.png", "target": -' + "9" * 5000 + "}",
+            "(a number has 5001 digits, and 4300 digits are the most)",
+        ),
+        *(
+            (FULL | {"id": f"a{mark}b"}, f"'id' must be plain text, got {mark!r} in {f'a{mark}b'!r}")
+            for mark in "\u202a\u202e\u2066\u2069"
+        ),
     ],
 )
 def test_a_bad_line_is_named(folder: Path, line: object, message: str) -> None:
     path = write(folder, FULL, "", line)
     with pytest.raises(InputError, match=re.escape(f"{path}, line 3: ") + ".*" + re.escape(message)):
         read_questions(path)
+
+
+def test_a_bad_line_that_is_set_aside_is_not_named_again_in_its_reason(folder: Path) -> None:
+    told = []
+    bad = ["{", "[1]", "{}", json.dumps(FULL | {"id": "\x1b"}), '{"image": ' + "9" * 5000 + "}", '{"a": 1, "a": 2}']
+    read_questions(write(folder, FULL, *bad), None, lambda number, error: told.append((number, str(error))))
+    assert [number for number, _ in told] == [2, 3, 4, 5, 6, 7]
+    for _, reason in told:
+        assert "line" not in reason.replace("a line such as", "")
+        assert "sys." not in reason
+        assert "questions.jsonl" not in reason
+
+
+def test_what_a_line_may_hold_is_what_is_read(folder: Path) -> None:
+    for name in FIELDS:
+        with pytest.raises(InputError, match=f"'{name}' must be"):
+            read_questions(write(folder, FULL | {name: ["a list"]}))
+
+
+def test_marks_of_direction_are_fine_in_what_is_asked(folder: Path) -> None:
+    [question] = read_questions(write(folder, FULL | {"question": "\u2067كم؟\u2069"}))
+    assert question.question == "\u2067كم؟\u2069"
 
 
 def test_a_file_without_questions_is_refused(folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from trajkit.errors import InputError
 from trajkit.trajectory import concentration
+from trajkit.trajectory.concentration import step_hhi
 
 MEASURES = ("hhi", "entropy", "gini", "top_share")
 
@@ -57,3 +58,11 @@ def test_one_region_alone_and_no_region_at_all():
 def test_an_unknown_measure_is_refused():
     with pytest.raises(InputError, match="measure must be one of hhi"):
         concentration([[1.0, 2.0]], "variance")
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 6, 64, 300])
+def test_one_step_by_itself_has_the_concentration_of_its_row_to_the_last_bit(k):
+    rng = np.random.default_rng(k)
+    effects = np.concatenate([rng.normal(size=(40, k)), -np.ones((1, k)), np.zeros((1, k)), np.ones((1, k))])
+    alone = [step_hhi(step, float(step.max(initial=-np.inf))) for step in effects]
+    np.testing.assert_array_equal(alone, concentration(effects))

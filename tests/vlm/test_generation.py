@@ -16,9 +16,11 @@ from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.replay import replay
 from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
-from trajkit.vlm.generation import Sampling, check_settings, generate
+from trajkit.vlm.check import check_usable
+from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.logits import TextLogits
 from trajkit.vlm.sentences import split_steps
+from trajkit.vlm.settings import check_settings
 
 SERVED = {
     "top_k": 3,
@@ -171,13 +173,13 @@ def test_settings_that_cannot_be_attributed_are_refused_by_name(random_vlm, scen
 def test_every_setting_that_transformers_knows_is_in_one_of_the_lists():
     from transformers import GenerationConfig
 
-    from trajkit.vlm import generation
+    from trajkit.vlm.settings import OVERRIDDEN, REFUSED, SERVED
 
-    known = {*generation._SERVED, *generation._OVERRIDDEN, *generation._REFUSED}
+    known = {*SERVED, *OVERRIDDEN, *REFUSED}
     public = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
     assert public - known == {"transformers_version"}
-    assert len(known) == len(generation._SERVED) + len(generation._OVERRIDDEN) + len(generation._REFUSED)
-    check_settings(GenerationConfig())
+    assert len(known) == len(SERVED) + len(OVERRIDDEN) + len(REFUSED)
+    check_settings(GenerationConfig(), 1)
 
 
 def test_a_run_ends_at_a_stop_string_alone_or_in_a_batch(random_vlm, scene_image):
@@ -278,31 +280,48 @@ def test_a_seed_of_which_the_generator_would_read_a_part_is_refused(seed):
         Sampling(seed=seed)
 
 
-@pytest.mark.parametrize(("name", "value"), [("top_p", -0.5), ("repetition_penalty", -1.0), ("top_p", "0.9")])
-def test_a_setting_that_transformers_refuses_is_the_checkpoints_fault(random_vlm, scene_image, name, value):
-    vlm = random_vlm()
-    with with_settings(vlm, **{name: value}), pytest.raises(InputError, match="cannot generate with its settings"):
-        list(generate_runs(vlm, [Item("a", scene_image, QUESTION, "a")], 1, Sampling(seed=0)))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("top_p", -0.5), ("top_p", "0.9"), ("repetition_penalty", -1.0), ("stop_strings", [""]),
+     ("forced_eos_token_id", 10**6), ("forced_bos_token_id", 10**6), ("sequence_bias", [[[10**6], 1.0]]),
+     ("sequence_bias", [[[1]]]), ("bad_words_ids", [[10**6]]), ("exponential_decay_length_penalty", [1]),
+     ("exponential_decay_length_penalty", [5, 10**400]), ("watermarking_config", {"bias": "x"}), ("temperature", 1e7),
+     ("max_new_tokens", 0), ("renormalize_logits", "no")],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_named_when_it_is_read_too(random_vlm, scene_image, name, value):
+    """By the table that a checkpoint is checked with when it is loaded: settings can be changed after that."""
+    vlm, named = random_vlm(), rf"the {name} in the checkpoint's generation_config\.json must be"
+    with with_settings(vlm, **{name: value}):
+        with pytest.raises(InputError, match=named):
+            list(generate_runs(vlm, [Item("a", scene_image, QUESTION, "a")], 1, Sampling(0, 8)))
+        with pytest.raises(InputError, match=named):
+            list(tk.stream(vlm, scene_image, QUESTION, estimator=estimator_for(vlm), max_new_tokens=8))
+        with pytest.raises(InputError, match=named):
+            check_usable(vlm)
+
+
+def test_a_value_that_a_checkpoint_may_not_have_cannot_be_asked_for():
+    with pytest.raises(InputError, match=r"^temperature must be a number from 0 to 1e\+06; got 10000000\.0"):
+        Sampling(1e7)
+    with pytest.raises(InputError, match=r"^max_new_tokens must be a whole number from 1 to 2147483647; got 0"):
+        Sampling(max_new_tokens=0)
+    assert Sampling(np.float32(0.5), np.int64(3)).max_new_tokens == 3
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
-    [("forced_eos_token_id", 10**6, "ForcedEOSTokenLogitsProcessor"),
-     ("sequence_bias", [[[10**6], 1.0]], "SequenceBiasLogitsProcessor"),
-     ("sequence_bias", [[[1]]], "list index out of range"),
-     ("bad_words_ids", [[10**6]], "NoBadWordsLogitsProcessor"),
-     ("exponential_decay_length_penalty", [1], "list index out of range"),
-     ("exponential_decay_length_penalty", [5, 10**400], "ExponentialDecayLengthPenalty")],
+    ("value", "told"),
+    [({"seeding_scheme": "none such"}, "seeding_scheme"), ({"context_width": "x"}, "")],
 )  # fmt: skip
-def test_a_setting_that_fails_in_the_middle_of_a_run_is_the_checkpoints_fault_too(
-    random_vlm, scene_image, name, value, told
-):
+def test_a_setting_that_only_transformers_can_tell_is_the_checkpoints_fault(random_vlm, scene_image, value, told):
     vlm = random_vlm()
-    with with_settings(vlm, **{name: value}):
-        with pytest.raises(InputError, match=f"cannot generate with its settings: {told}"):
+    with with_settings(vlm, watermarking_config=value):
+        with pytest.raises(InputError, match=f"cannot generate with its settings: .*{told}"):
             list(generate_runs(vlm, [Item("a", scene_image, QUESTION, "a")], 1, Sampling(0, 8)))
-        with pytest.raises(InputError, match=f"cannot generate with its settings: {told}"):
+        with pytest.raises(InputError, match=f"cannot generate with its settings: .*{told}"):
             list(tk.stream(vlm, scene_image, QUESTION, estimator=estimator_for(vlm), max_new_tokens=8))
+        failed: dict[int, InputError] = {}
+        assert generate(vlm, vlm.prepare(scene_image, QUESTION).inputs, Sampling(0, 8), 2, failed=failed) == [[], []]
+        assert sorted(failed) == [0, 1]
 
 
 def test_settings_that_rule_out_every_token_are_said_to(random_vlm, scene_image):

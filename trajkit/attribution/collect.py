@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trajkit.aside import aside
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import stream
+from trajkit.errors import InputError
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Outcome, Step, Trace
 from trajkit.vlm.canvas import Images
@@ -41,6 +43,10 @@ class Item:
     target: str | None = None
     task_set: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
+
+
+SetAside = Callable[[Item, InputError], None]
+"""Told of an item whose run cannot be made or used, and why."""
 
 
 @dataclass(frozen=True)
@@ -128,41 +134,58 @@ def collect(
     done: frozenset[str] = frozenset(),
     batch_size: int = 32,
     keep_hidden: bool = False,
+    set_aside: SetAside | None = None,
     advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> Iterator[Trace]:
     """Yield `samples` runs of every item, as Traces with estimated effects.
 
     keep_hidden: also keep a hidden state of each step, at most 128 numbers (`replay.Replay`).
 
-    Items are generated `batch_size` at a time, seeded by the seed and the batch: the same items in the same order give
-    the same runs. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again, so a collection
-    that was interrupted goes on as if it had not been. Raises InputError when greedy runs are asked for more than once.
+    Items are generated `batch_size` at a time, seeded as by `generate_runs`: the same items in the same order give the
+    same runs. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again, so a collection that
+    was interrupted goes on as if it had not been. set_aside: called for an item some or all of whose runs cannot be
+    made, and the others go on. Raises InputError for such an item where there is no set_aside, and when greedy runs are
+    asked for more than once.
     """
     estimator.check(vlm.fingerprint, vlm.name)
     sampling = sampling or Sampling(seed=0)
     sampling.check(vlm, samples)
     made_by = settings(vlm, estimator, sampling, keep_hidden)
+
+    def explained(
+        item: Item, repeat: int, prompt: Prompt, tokens: list[int], regions: Regions, png: bytes
+    ) -> Iterator[Trace]:
+        """The run as a Trace; nothing where it has no step."""
+        spans, texts, closed = split_steps(tokens, vlm)
+        if not spans:
+            return
+        ids = torch.tensor(tokens, device=vlm.model.device)
+        seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling, keep_hidden)
+        steps = [
+            Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
+            for t, (span, text) in enumerate(zip(spans, texts, strict=True))
+        ]
+        effects = estimator.predict(seen.features)
+        run = _assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge)
+        yield replace(run, hidden=seen.hidden) if keep_hidden else run
+
     for batch in batched(items, batch_size):
         if all(f"{item.id}-{i}" in done for item in batch for i in range(samples)):
             advance("already there", len(batch))
             continue
-        for item, prompt, runs in generate_runs(vlm, batch, samples, sampling):
-            regions = segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-            png = to_png(prompt.canvas.picture)
-            for i, tokens in enumerate(runs):
-                spans, texts, closed = split_steps(tokens, vlm)
-                if not spans or f"{item.id}-{i}" in done:
-                    continue
-                ids = torch.tensor(tokens, device=vlm.model.device)
-                seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling, keep_hidden)
-                steps = [
-                    Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
-                    for t, (span, text) in enumerate(zip(spans, texts, strict=True))
-                ]
-                effects = estimator.predict(seen.features)
-                run = _assemble(vlm, item, i, steps, effects, regions, png, made_by, closed, judge)
-                yield replace(run, hidden=seen.hidden) if keep_hidden else run
+        drawn = list(generate_runs(vlm, batch, samples, sampling, set_aside))
+        for item, prompt, runs in drawn:
+            with aside(item, set_aside):
+                regions = segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
+                png = to_png(prompt.canvas.picture)
+                for i, tokens in enumerate(runs):
+                    if f"{item.id}-{i}" in done:
+                        continue
+                    with aside(item, set_aside):
+                        yield from explained(item, i, prompt, tokens, regions, png)
             advance(item.task_set)
+        if without := len(batch) - len(drawn):
+            advance("left out", without)
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -174,20 +197,35 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 @torch.inference_mode()
 def generate_runs(
-    vlm: VLM, items: Sequence[Item], samples: int, sampling: Sampling
+    vlm: VLM, items: Sequence[Item], samples: int, sampling: Sampling, set_aside: SetAside | None = None
 ) -> Iterator[tuple[Item, Prompt, list[list[int]]]]:
     """`samples` generations of each item, each cut after its end token; all in one batch, prompts padded on the left.
 
-    Seeded, where there is a seed, by it and by the ids of all `items`: the same items give the same runs.
+    Seeded, where there is a seed, by it and by the whole batch (ids of its items in their order, and `samples`): the
+    same batch gives the same runs, and an item has others in another batch. set_aside: called for an item that cannot
+    be asked, which is as if it had not been given, and for one with a run that fails on the way (`generate`): that run
+    is empty, and all others are what they would have been. An item without any run is left out. Raises InputError where
+    there is no set_aside, and for settings with which nothing can be generated.
     """
-    prompts = [vlm.prepare(item.image, item.question) for item in items]
-    inputs = pad_left([prompt.inputs for prompt in prompts], vlm.tokenizer.pad_token_id)
+    asked: list[tuple[Item, Prompt]] = []
+    for item in items:
+        with aside(item, set_aside):
+            asked.append((item, vlm.prepare(item.image, item.question)))
+    if not asked:
+        return
+    inputs = pad_left([prompt.inputs for _, prompt in asked], vlm.tokenizer.pad_token_id)
     if sampling.seed is not None:
-        salt = zlib.crc32(" ".join(item.id for item in items).encode(), sampling.seed)
+        salt = zlib.crc32(" ".join(item.id for item, _ in asked).encode(), sampling.seed)
         sampling = replace(sampling, seed=(salt << 8) % 2**32)  # torch's generator reads the low 32 bits on the CPU
-    rows = generate(vlm, inputs, sampling, samples)
-    for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
-        yield item, prompt, rows[i * samples : (i + 1) * samples]
+    failed: dict[int, InputError] = {}
+    rows = generate(vlm, inputs, sampling, samples, failed=failed if set_aside else None)
+    for i, (item, prompt) in enumerate(asked):
+        own = range(i * samples, (i + 1) * samples)
+        if set_aside and (errors := [failed[row] for row in own if row in failed]):
+            set_aside(item, errors[0])
+        runs = [[] if row in failed else rows[row] for row in own]
+        if any(runs):
+            yield item, prompt, runs
 
 
 def pad_left(prompts: Sequence[dict[str, Tensor]], pad_token: int) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
@@ -23,8 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from trajkit.aside import aside
 from trajkit.attribution.ablation import Ablation, measure_effects, random_masks, single_region_masks
-from trajkit.attribution.collect import Item, batched, generate_runs
+from trajkit.attribution.collect import Item, SetAside, batched, generate_runs
 from trajkit.attribution.estimator import StepExample
 from trajkit.attribution.features import Pooling
 from trajkit.attribution.regions import Regions, segment
@@ -35,9 +35,6 @@ from trajkit.strict_json import parse_json
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, split_steps
-
-SetAside = Callable[[Item, InputError], None]
-"""Told of an item whose run cannot be used, and why."""
 
 _KEPT = ("features", "masks", "effects", "single", "tokens", "seconds")
 """What a file of a measured run holds; its group and task set are the item's."""
@@ -107,13 +104,15 @@ def generations(
     vlm: VLM, items: Iterable[Item], sampling: Sampling, region_method: str, batch_size: int = 32
 ) -> Iterator[Generation]:
     """One generation of each item, seeded like `collect`; those without any step have no spans."""
-    for item, prompt, runs in chain.from_iterable(
-        generate_runs(vlm, batch, 1, sampling) for batch in batched(items, batch_size)
-    ):
-        spans, texts, _ = split_steps(runs[0], vlm)
-        tokens = torch.tensor(runs[0], device=vlm.model.device)
-        regions = segment(prompt.canvas.images, region_method, vlm=vlm)
-        yield Generation(item, prompt, tokens, spans, texts, regions)
+    for batch in batched(items, batch_size):
+        for item, prompt, runs in generate_runs(vlm, batch, 1, sampling):
+            yield _generation(vlm, item, prompt, runs[0], region_method)
+
+
+def _generation(vlm: VLM, item: Item, prompt: Prompt, tokens: list[int], region_method: str) -> Generation:
+    spans, texts, _ = split_steps(tokens, vlm)
+    regions = segment(prompt.canvas.images, region_method, vlm=vlm)
+    return Generation(item, prompt, torch.tensor(tokens, device=vlm.model.device), spans, texts, regions)
 
 
 def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size: int = 64) -> MeasuredRun:
@@ -143,10 +142,7 @@ def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size
 
 def generation_of(vlm: VLM, item: Item, run: MeasuredRun, region_method: str) -> Generation:
     """The generation that a run was measured on."""
-    prompt = vlm.prepare(item.image, item.question)
-    spans, texts, _ = split_steps(run.tokens.tolist(), vlm)
-    regions = segment(prompt.canvas.images, region_method, vlm=vlm)
-    return Generation(item, prompt, torch.from_numpy(run.tokens).to(vlm.model.device), spans, texts, regions)
+    return _generation(vlm, item, vlm.prepare(item.image, item.question), run.tokens.tolist(), region_method)
 
 
 def measure_runs(
@@ -165,10 +161,12 @@ def measure_runs(
     """Generate one run of each item and measure all its steps; runs without any step are left out.
 
     mask_seed: of the random masks; None for the seed of the generations. store: where runs are kept, and found again
-    when this is called again with the same items. set_aside: called for a run that cannot be measured, and the others
-    go on. Raises InputError for such a run where there is no set_aside.
+    when this is called again with the same items. set_aside: called for an item whose run cannot be made or measured,
+    and the others go on. advance: called for every item, whatever comes of it. Raises InputError for such an item where
+    there is no set_aside, and for settings of the checkpoint with which nothing can be generated.
     """
     sampling = sampling or Sampling(seed=0)
+    sampling.check(vlm, 1)
     mask_seed = sampling.seed or 0 if mask_seed is None else mask_seed
     for batch in batched(items, generate_at_once):
         kept = {item.id: store.read(item) for item in batch if store.has(item)} if store else {}
@@ -179,21 +177,19 @@ def measure_runs(
         if store:
             store.hold()
         began = time.perf_counter()
-        for item, run in zip(batch, generations(vlm, batch, sampling, how.region_method, len(batch)), strict=True):
-            if item.id in kept:
-                measured = kept[item.id]
-            else:
-                try:
+        drawn = {item.id: (prompt, runs[0]) for item, prompt, runs in generate_runs(vlm, batch, 1, sampling, set_aside)}
+        generating = (time.perf_counter() - began) / max(len(drawn), 1)
+        for item in batch:
+            measured = kept.get(item.id)
+            if item.id in drawn and item.id not in kept:
+                began = time.perf_counter()
+                with aside(item, set_aside):
+                    run = _generation(vlm, item, *drawn[item.id], how.region_method)
                     measured = measure(vlm, run, how, mask_seed, batch_size) if run.spans else None
-                except InputError as error:
-                    if set_aside is None:
-                        raise
-                    set_aside(item, error)
-                    continue
-                now = time.perf_counter()
-                measured, began = measured and replace(measured, seconds=now - began), now
-                if store:
-                    store.write(item, measured)
+                    seconds = generating + time.perf_counter() - began
+                    measured = measured and replace(measured, seconds=seconds)
+                    if store:
+                        store.write(item, measured)
             if measured is not None:
                 yield measured
             advance(item.task_set)

@@ -121,7 +121,7 @@ class _Run:
 
     def __init__(
         self, vlm: VLM, prompt: Prompt, regions: Regions, estimator: EffectEstimator, monitor: Monitor | None,
-        sampling: Sampling,
+        sampling: Sampling, task_set: str, form: str,
     ) -> None:  # fmt: skip
         self.prompt, self.regions = prompt, regions
         self.tokens: list[int] = []
@@ -129,7 +129,7 @@ class _Run:
         self.max_backlog = 0
         self.held_bytes = 0
         self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
-        self._watch = monitor.start() if monitor else None
+        self._watch = monitor.start(task_set, form) if monitor else None
         self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
         self._finished: Queue[FinishedStep | None] = Queue()
         self._out: Queue[LiveStep | BaseException | None] = Queue()
@@ -276,11 +276,14 @@ def stream(
     temperature: float | None = None,
     max_new_tokens: int | None = None,
     seed: int | None = None,
+    task_set: str = "",
+    form: str = "",
 ) -> Stream:
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
     regions: as from `segment` with the method that the estimator was trained on; made so by default. temperature:
-    None for the model's own setting, 0 for greedy. Breaking out of the loop stops the generation.
+    None for the model's own setting, 0 for greedy. task_set, form: the question's family and form, where known; only a
+    monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop stops the generation.
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
     InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
     StreamError when anything else fails while the model generates.
@@ -294,4 +297,4 @@ def stream(
     sampling.arguments(vlm)  # so that a setting that is refused is so before anything runs
     prompt = vlm.prepare(image, question)
     regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-    return Stream(_Run(vlm, prompt, regions, estimator, monitor, sampling))
+    return Stream(_Run(vlm, prompt, regions, estimator, monitor, sampling, task_set, form))

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trajkit.attribution.collect import Item
+from trajkit.attribution.collect import Item, SetAside
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample
 from trajkit.attribution.faithfulness import lds, r_squared
 from trajkit.attribution.linear import LinearEstimator
-from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, SetAside, measure_runs
+from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
 from trajkit.attribution.network import NetworkEstimator
 from trajkit.attribution.seen import IMAGES_HELD_OUT, IMAGES_TRAINED_ON, Seen
 from trajkit.errors import InputError

@@ -100,7 +100,8 @@ def analyze(
         show_frame(console, pairs, title, DIFFERENCES, formats)
         if table["delta_low"].isna().any():
             console.print(
-                f"–: no interval: a side has runs of under {MIN_GROUPS} groups, or no task has runs of both outcomes.\n"
+                f"–: no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact bound all "
+                "the same), all runs are tied, or no task has runs of both outcomes.\n"
             )
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
@@ -130,7 +131,7 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     from trajkit.stats.compare import PERMUTATIONS
 
     metrics = [name for name in METRICS if name in last and last["outcome"][np.isfinite(last[name])].nunique() > 1]
-    return compare(last, metrics, strata=("task_set", "form"), n_resamples=PERMUTATIONS).replace({"metric": NAMES})
+    return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
 
 
 def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:

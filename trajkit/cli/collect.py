@@ -18,6 +18,7 @@ from trajkit.cli.options import (
     TemperatureOption,
     TokensOption,
 )
+from trajkit.traces.fields import FIELDS
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 2.0
 """Runs that wait longer than this are written, however few and whatever the model is doing: what a kill can lose."""
+
+FIELDS_OF_A_LINE = "\n".join(
+    ["What a line of QUESTIONS.jsonl may hold; other keys are ignored:", ""]
+    + [f"  {name:<9} {meaning}" for name, meaning in FIELDS.items()]
+)
+"""Below the help of the command."""
 
 
 def collect(
@@ -97,20 +104,16 @@ def _collect(
     writer: TraceWriter,
 ) -> None:  # fmt: skip
     """Collect what is missing."""
-    from trajkit.errors import InputError, WriteError
+    from trajkit.aside import aside
     from trajkit.progress import progress
 
     with progress("collecting", total=len(asked)) as bar:
         for question in asked.asked:
             done = frozenset(writer.ids)
-            try:
+            with aside(question, asked.set_aside):
                 writer.require_same_question(question.id, question.question, question.target or "")
                 for trace in _runs(vlm, estimator, question, asked, samples, sampling, keep_hidden, done, writer):
                     writer.add(trace)
-            except WriteError:
-                raise
-            except InputError as error:
-                asked.set_aside(question, error)
             bar.advance(question.image.name)
 
 
@@ -118,22 +121,19 @@ def _runs(
     vlm: VLM, estimator: EffectEstimator, question: Question, asked: Questions, samples: int, sampling: Sampling,
     keep_hidden: bool, done: frozenset[str], writer: TraceWriter,
 ) -> Iterator[Trace]:  # fmt: skip
-    """The runs of one question that are not there yet. Where all are, its image need not be there any more.
+    """The runs of one question that are not there yet. Where all are, its image is not opened.
 
     Raises InputError when the image is another than that of the runs that are there.
     """
     from trajkit.attribution.collect import collect
 
-    complete = all(f"{question.id}-{i}" in done for i in range(samples))
-    if complete and not question.image.exists():
+    if all(f"{question.id}-{i}" in done for i in range(samples)):
         return
-    item = asked.item(question, vlm)
-    writer.require_same_image(question.id, vlm.prepare(item.image, item.question).canvas.picture)
-    if complete:
-        return
+    item = asked.item(question)
+    writer.require_same_image(question.id, item.image)  # type: ignore[arg-type]  # a question is about one image
     yield from collect(
         vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done,
-        keep_hidden=keep_hidden,
+        keep_hidden=keep_hidden, set_aside=asked.set_aside_item,
     )  # fmt: skip
 
 

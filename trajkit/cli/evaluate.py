@@ -56,6 +56,7 @@ def evaluate(
     """
     import numpy as np
 
+    from trajkit.aside import aside
     from trajkit.attribution.evaluation import Method, baseline_method, score_run, step_gates
     from trajkit.attribution.features import raw_attention
     from trajkit.attribution.figures import band_table
@@ -94,10 +95,12 @@ def evaluate(
 
         compared |= {name: baseline_method(vlm, baseline) for name, baseline in baselines(how.ablation).items()}
     sampling, seen = Sampling(temperature, max_new_tokens, seed), Seen()
+    sampling.check(vlm, 1)
     scored, estimates, effects, groups = [], [], [], []
     with progress("measuring", total=len(asked)) as bar:
-        for run in generations(vlm, seen.watching(asked.items(vlm)), sampling, how.region_method, batch_size=1):
-            try:
+        for item in seen.watching(asked.items(bar.advance)):
+            with aside(item, asked.set_aside_item):
+                (run,) = generations(vlm, [item], sampling, how.region_method)
                 if run.spans:
                     measured = measure(vlm, run, how, seed, batch_size)
                     estimated = ours.predict(measured.features)
@@ -107,9 +110,7 @@ def evaluate(
                     estimates.append(estimated[thinking])
                     effects.append(measured.single.T[thinking])
                     groups.append(run.item.group_id)
-            except InputError as error:
-                asked.set_aside_item(run.item, error)
-            bar.advance(run.item.id)
+            bar.advance(item.id)
     if not scored:
         raise InputError(f"none of the {len(asked)} runs had a step; is this a thinking model?")
     warned = warnings(seen, ours.card)

@@ -86,6 +86,7 @@ for _name, _function, _panel, _short in (
     app.command(
         _name, cls=_Command, help=_help(_function), rich_help_panel=_panel, short_help=_short,
         no_args_is_help=_name not in ("demo", "doctor"),
+        epilog=collect.FIELDS_OF_A_LINE if _name == "collect" else None,
     )(_function)  # fmt: skip
 
 

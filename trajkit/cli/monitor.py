@@ -11,9 +11,10 @@ import typer
 
 from trajkit.cli.options import TracesArgument
 from trajkit.errors import InputError
+from trajkit.text import count
 
 if TYPE_CHECKING:
-    from trajkit.detection.store import Detectors
+    from trajkit.detection.store import Detectors, Known
     from trajkit.traces.store import Traces
     from trajkit.traces.trace import Trace
 
@@ -29,7 +30,8 @@ def monitor(
     """Replay the monitor over saved runs: which it would have stopped and when, how many of them wrongly, and the
     tokens that stopping would have saved.
 
-    Of the traces that the detectors were made from, only the held-out runs are replayed, unless you ask for --all.
+    Of the traces that the detectors were made from, only the held-out runs are replayed, unless you ask for --all; runs
+    of the same images and questions under other group ids are told by hashes, and left out too.
     What is promised, and whether these runs kept it, is of a new run of a new group (image or question); many runs of a
     few groups, pooled, are another quantity.
 
@@ -39,6 +41,7 @@ def monitor(
     """
     from trajkit.cli.fit import show_monitor
     from trajkit.cli.output import one_line, score, share, show_frame, stdout
+    from trajkit.detection.copies import keyed, one_group, regrouped
     from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
     from trajkit.detection.promise import check_promise
     from trajkit.detection.store import load_detectors
@@ -49,12 +52,14 @@ def monitor(
     saved = read_traces(traces)
     check_traces(found, saved)
     runs, selection = list(saved.without_images()), "all runs"
+    known = found.known(keyed(runs))
+    copies = said_of_copies(found, known, runs)
     if not every:
-        runs, selection = held_out(found, runs)
+        runs, selection = held_out(known, runs)
     watch = found.monitor
     console = stdout()
-    console.print(f"{watch.message}\nReplaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
-    replayed = monitor_runs(watch, features(runs))
+    console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
+    replayed = monitor_runs(watch, regrouped(features(runs), one_group(keyed(runs))))
     alarms = replayed[replayed["alarmed"]]
     if len(alarms) and most:
         asked = {run.transcript_id: shorten(one_line(run.question), 40, placeholder=" …") for run in runs}
@@ -75,23 +80,40 @@ def monitor(
         "power": power(replayed),
         "tokens_saved": tokens_saved(replayed),
     }
-    show_monitor(console, tables, check_promise(replayed, watch, found.seen))
+    show_monitor(console, tables, check_promise(replayed, watch, known.all))
 
 
-def held_out(detectors: Detectors, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
+def held_out(known: Known, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
     """The runs of groups that the detectors were not made from, and in words which those are.
 
     Raises InputError where there is none.
     """
-    kept = [run for run in runs if run.group_id not in detectors.seen]
+    kept = [run for run in runs if run.group_id not in known.all]
     if not kept and runs:
         raise InputError(
-            f"all {len(runs)} runs are of groups that these detectors were made from, which says nothing of new runs; "
-            "give other traces, or --all to replay them all the same."
+            f"none of {count(len(runs), 'run')} is of a group that these detectors were not made from, which says "
+            "nothing of new runs; give other traces, or --all to replay them all the same."
         )
     if len(kept) == len(runs):
         return kept, "all runs (none is of a group that the detectors were made from, so they count as new)"
     return kept, "held-out runs only"
+
+
+def said_of_copies(detectors: Detectors, known: Known, runs: Sequence[Trace]) -> str:
+    """A line on runs that pass for new by their group ids alone; empty where there is none."""
+    if detectors.keys is None:
+        return (
+            "These detectors do not say which images they were made from, so runs of the same images under other group "
+            "ids would count as new. Fit them again (`trajkit fit`).\n"
+        )
+    if not known.copies:
+        return ""
+    n = sum(run.group_id in known.copies for run in runs)
+    names = ", ".join(sorted(known.copies)[:3]) + (", …" if len(known.copies) > 3 else "")
+    return (
+        f"Not new, whatever their group ids say: {count(n, 'run')} of {count(len(known.copies), 'group')} ({names}), "
+        "of images and questions that the detectors were made from, or copies of those runs.\n"
+    )
 
 
 def check_traces(detectors: Detectors, traces: Traces) -> None:

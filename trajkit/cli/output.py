@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trajkit.console import console
 from trajkit.text import clean, number
+from trajkit.text import count as count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +23,6 @@ class Interrupted(Exception):
 def one_line(text: str) -> str:
     """`text` cleaned, with its white space run together."""
     return " ".join(clean(text).split())
-
-
-def count(n: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def stdout() -> Console:

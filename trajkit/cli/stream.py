@@ -33,6 +33,13 @@ def stream(
         typer.Option("--detectors", metavar="FOLDER|none", show_default="the demo's, on the demo model",
                      help="What watches the run; `none` for no risk and no alarm."),
     ] = None,
+    task_set: Annotated[
+        str, typer.Option("--task-set", metavar="NAME", show_default="unknown",
+                          help="The question's family, for detectors that read the task (most do not).")
+    ] = "",
+    form: Annotated[
+        str, typer.Option("--form", metavar="NAME", show_default="unknown", help="Its form in the family, likewise.")
+    ] = "",
     seed: SeedOption = 0,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
@@ -63,25 +70,28 @@ def stream(
     estimate = load_estimator(estimator, vlm)
     found = load_detectors_for(detectors, vlm)
     monitor = found.monitor if found else None
-    sampling = {"seed": seed, "temperature": temperature, "max_new_tokens": max_new_tokens}
+    options = {
+        "seed": seed, "temperature": temperature, "max_new_tokens": max_new_tokens, "task_set": task_set, "form": form
+    }  # fmt: skip
     if as_json:
-        _stream_json(vlm, picture, question, estimate, monitor, sampling)
+        _stream_json(vlm, picture, question, estimate, monitor, options)
         return
     view = RunView(stdout(), monitor)
-    watch(view, vlm, picture, question, estimate, monitor, sampling, about=vlm.name)
+    watch(view, vlm, picture, question, estimate, monitor, options, about=vlm.name)
 
 
 def watch(
     view: RunView, vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None,
-    sampling: dict[str, Any], about: str = "",
+    options: dict[str, Any], about: str = "",
 ) -> list[LiveStep]:  # fmt: skip
-    """Run the model on one question, show each step on `view` as it comes, and return them all."""
+    """Run the model on one question, show each step on `view` as it comes, and return them all. options: of
+    `attribution.stream.stream`."""
     from contextlib import nullcontext
 
     from trajkit.attribution.stream import stream as start
 
     began = time.perf_counter()
-    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **sampling)
+    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
     steps: list[LiveStep] = []
     try:
         view.start(running.prompt.canvas.picture, running.regions, question, about, intervals=estimator.has_intervals)
@@ -103,11 +113,11 @@ def answered(running: Stream, steps: list[LiveStep]) -> bool:
 
 def _stream_json(
     vlm: VLM, image: Image.Image, question: str, estimator: EffectEstimator, monitor: Monitor | None,
-    sampling: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:  # fmt: skip
     from trajkit.attribution.stream import stream as start
 
-    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **sampling)
+    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
     steps: list[LiveStep] = []
     try:
         typer.echo(json.dumps(_start(vlm, running)))

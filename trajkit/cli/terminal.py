@@ -252,8 +252,9 @@ def plain_step(step: LiveStep) -> str:
 
 
 def strongest(step: LiveStep) -> str:
-    """The largest effect, with half the width of its interval where the estimator gives one."""
-    top = int(np.argmax(step.effects))
+    """The effect that is largest in size, with its sign, and half the width of its interval where the estimator gives
+    one."""
+    top = int(np.argmax(np.abs(step.effects)))
     within = "" if step.half_width is None else f" ± {step.half_width[top]:.2f}"
     return f"{step.effects[top]:+.2f}{within} nats"
 

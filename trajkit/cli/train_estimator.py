@@ -101,8 +101,8 @@ def train_estimator(
     try:
         with progress("measuring", total=len(asked)) as bar:
             estimator, report = train(
-                vlm, asked.items(vlm), kind=kind, how=how, sampling=sampling, store=store, batch_size=batch_size,  # type: ignore[arg-type]
-                measured=bar.advance, set_aside=asked.set_aside_item, seed=seed,
+                vlm, asked.items(bar.advance), kind=kind, how=how, sampling=sampling, store=store,  # type: ignore[arg-type]
+                batch_size=batch_size, measured=bar.advance, set_aside=asked.set_aside_item, seed=seed,
             )  # fmt: skip
     except KeyboardInterrupt:
         kept = len(list(folder.glob("*.npz")))

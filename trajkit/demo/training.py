@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from trajkit.demo.batches import BatchMaker, Difficulty, cell_targets, draw_scenes, patches
 from trajkit.demo.scene import Scene
+from trajkit.files import replacing
 
 
 @dataclass(frozen=True)
@@ -117,18 +117,16 @@ class Trainer:
         return json.dumps([self.seed, *(asdict(s) for s in self.stages)])
 
     def save(self) -> None:
-        """Write the state atomically."""
-        from safetensors.torch import save_file
+        """Write the state, whole or not at all. Raises WriteError when it cannot be written."""
+        from safetensors.torch import save
 
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items() if k != "lm_head.weight"}
         tensors |= {f"cells.{k}": v for k, v in self.cells.state_dict().items()}
         for i, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.state_file.with_suffix(".partial")
         metadata = {"stage": str(self.stage), "step": str(self.step), "plan": self.plan()}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
-        os.replace(partial, self.state_file)
+        with replacing(self.state_file) as file:
+            file.write(save({k: v.contiguous() for k, v in tensors.items()}, metadata))
 
     def resume(self) -> bool:
         """Continue from the saved state, when there is one of the same plan. Raises ValueError for another plan."""

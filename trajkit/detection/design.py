@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -77,14 +78,6 @@ class Rows:
         tasks = tuple(task_labels(frame).tolist()) if "task" in sets else ()
         return cls(frame[list(columns)].to_numpy(float).reshape(len(frame), len(columns)), steps, tasks)
 
-    @classmethod
-    def of_step(
-        cls, row: Mapping[str, float], columns: tuple[str, ...], task_set: str = "", form: str = ""
-    ) -> Rows:  # fmt: skip
-        """The one row of a running generation."""
-        values, step = np.array([[row[column] for column in columns]], float), np.array([row["step"]], float)
-        return cls(values, step, (task_label(task_set, form),))
-
 
 class _Place(NamedTuple):
     """Of n steps: (n,) their bins, (n, 3) 1, s and s², and (n, 2 + B) the columns of the set `length`."""
@@ -92,6 +85,15 @@ class _Place(NamedTuple):
     bins: NDArray[np.int64]
     curve: Floats
     levels: Floats
+
+
+class _Here(NamedTuple):
+    """Of one step: (F,) mean and sd of its bin, (3,) 1, s and s², and (P,) the design but for its features."""
+
+    mean: Floats
+    sd: Floats
+    curve: Floats
+    design: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,15 +176,14 @@ class FeatureMap:
         """(n, P) design matrix, always finite."""
         x = _finite_scale(rows.values, columns_of(self.sets))
         known = np.isfinite(x)
-        at = self._at_one(float(rows.steps[0])) if len(rows.steps) == 1 else self._at(rows.steps)
-        bins, curve = at.bins, at.curve
+        bins, curve, levels = self._at(rows.steps)
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
         z = np.where(known, np.minimum(np.maximum(scaled, -Z_CAP), Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
         by_step = _products(z, curve)
         parts = [by_step, flags]
         if "length" in self.sets:
-            parts.append(at.levels)
+            parts.append(levels)
         if "task" in self.sets:
             hot = (np.array(rows.tasks, str)[:, None] == np.array(self.tasks, str)).astype(float)  # (n, tasks)
             parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
@@ -196,15 +197,41 @@ class FeatureMap:
         hot = bins[:, None] == np.arange(len(self.first_steps))
         return _Place(bins, curve, np.concatenate([_LEVEL * curve[:, 1:], _LEVEL * hot], axis=1))
 
-    def _at_one(self, step: float) -> _Place:
-        """The same for one step, worked out once: a running generation asks for each row by itself."""
+    def vector(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> Floats:
+        """(P,) the row of `matrix` for one prefix, to the last bit, with less ado: a running generation asks for each
+        by itself. row: its features by name."""
+        columns = columns_of(self.sets)
+        x = np.array([row[name] for name in columns])
+        if "task" in self.sets:
+            return self.matrix(Rows(x[None], np.array([row["step"]], float), (task_label(task_set, form),)))[0]
+        here = self._here(row["step"])
+        least, most, logarithmic = _limits(columns)
+        x = np.minimum(np.maximum(x, least), most)
+        np.log1p(x, out=x, where=logarithmic)
+        known = None if all(map(math.isfinite, x.tolist())) else np.isfinite(x)
+        x = np.minimum(np.maximum(x, -HUGE), HUGE)
+        z = np.minimum(np.maximum((x - here.mean) / here.sd, -Z_CAP), Z_CAP)
+        design = here.design.copy()
+        if known is not None:
+            z = np.where(known, z, 0.0)
+            flags = ~known[self.flagged]
+            design[3 * len(z) : 3 * len(z) + len(flags)] += flags
+        np.multiply(z[:, None], here.curve, out=design[: 3 * len(z)].reshape(len(z), 3))
+        return design
+
+    def _here(self, step: float) -> _Here:
+        """What one step alone says, worked out once."""
         capped = min(step, float(self.first_steps[-1]))
         if capped not in self._places:
-            self._places[capped] = self._at(np.array([capped]))
+            bins, curve, levels = self._at(np.array([capped], float))
+            absent = -self.missing[bins[0], self.flagged]
+            length = levels[0] if "length" in self.sets else ()
+            design = np.concatenate([np.zeros(3 * len(self.flagged)), absent, length])
+            self._places[capped] = _Here(self.mean[bins[0]], self.sd[bins[0]], curve[0], design)
         return self._places[capped]
 
     @cached_property
-    def _places(self) -> dict[float, _Place]:
+    def _places(self) -> dict[float, _Here]:
         return {}
 
     def to_state(self) -> dict[str, Any]:
@@ -318,6 +345,15 @@ def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
     x[:, capped] = np.minimum(x[:, capped], TORTUOSITY_CAP)
     x[:, logarithmic] = np.log1p(np.maximum(x[:, logarithmic], 0.0))  # NaN stays NaN, a stray +inf stays +inf
     return np.where(np.isfinite(x), np.minimum(np.maximum(x, -HUGE), HUGE), x)
+
+
+@cache
+def _limits(columns: tuple[str, ...]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """(F,) each: the least and the most that a value counts as, and whether it is read by its logarithm."""
+    capped, logarithmic = _tamed(columns)
+    least, most, logs = np.full(len(columns), -np.inf), np.full(len(columns), np.inf), np.zeros(len(columns), bool)
+    least[logarithmic], most[capped], logs[logarithmic] = 0.0, TORTUOSITY_CAP, True
+    return least, most, logs
 
 
 @cache

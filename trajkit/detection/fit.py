@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from trajkit.detection.copies import keyed, one_group, regrouped
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.evaluation import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
 from trajkit.detection.outcome import OutcomeClassifier, last_steps
-from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
+from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
 from trajkit.detection.splits import Split, failures, split_by_group
 from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
@@ -60,17 +61,21 @@ def fit_detectors(
 
     traces: or their feature frame (then give `model`, the name they come from). features: the set that the shipped
     predictor and classifier read; compared: the sets evaluated beside it, fitted on the same runs. test_groups: the
-    groups to evaluate on, where they are held out already; the others are then dealt two to one. Raises InputError
-    where there is too little to split, a run is of no group, or runs of two groups are copies (`refuse_copies`).
+    groups to evaluate on, where they are held out already; the others are then dealt two to one. Groups with copies of
+    each other's runs are taken as one, with a warning (`copies.one_group`), and held out where any of them is. Raises
+    InputError where there is too little to split or a run is of no group.
     """
     traces = decoded(traces)
     frame = frame_of(traces)
     name = model if model is not None else model_of(traces)
     weights = fingerprint_of(traces)
     require_runs(frame, "fit_detectors")
-    refuse_copies(traces)
+    keys = keyed(traces)
+    taken = one_group(keys)
+    frame = regrouped(frame, taken)
+    held_out = None if test_groups is None else {taken.get(group, group) for group in test_groups}
     known = frame[~np.isnan(failures(frame))].reset_index(drop=True)
-    split = split_by_group(known, seed=seed, test=test_groups)
+    split = split_by_group(known, seed=seed, test=held_out)
     parts = {part: split.rows(known, part) for part in ("fit", "calibration", "test")}
     fit, test = parts["fit"], parts["test"]
 
@@ -97,6 +102,9 @@ def fit_detectors(
     }
     outcome, outcome_tables, note = _fit_outcome(fit, test, features, compared, n_boot, seed)
     tables |= outcome_tables
+    named = {part: sorted(group for group, as_one in taken.items() if as_one in getattr(split, part)) for part in parts}
+    made_from = frozenset((*split.fit, *split.calibration))
+    seen = frozenset(key for group, own in keys if taken[group] in made_from for key in own)
     card = {
         "model": name,
         "fingerprint": weights,
@@ -105,13 +113,13 @@ def fit_detectors(
         "seed": seed,
         "runs": {part: int(rows["transcript_id"].nunique()) for part, rows in parts.items()},
         "groups": {part: len(getattr(split, part)) for part in parts},
-        "fit_groups": list(split.fit),
-        "calibration_groups": list(split.calibration),
-        "test_groups": list(split.test),
+        "fit_groups": named["fit"],
+        "calibration_groups": named["calibration"],
+        "test_groups": named["test"],
         "monitor": monitor.message,
         "outcome": note,
     }
-    return FitResult(Detectors(predictors[features], outcome, monitor, card), tables)
+    return FitResult(Detectors(predictors[features], outcome, monitor, card, seen), tables)
 
 
 def _fit_outcome(

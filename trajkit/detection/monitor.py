@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.copies import keyed, one_group, regrouped
 from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
-from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, refuse_copies, require_runs
+from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.text import count
+from trajkit.traces.forms import task_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +97,8 @@ class MonitorRun:
             self._last = replace(self._last, alarm=False)
             return self._last
         effects = np.asarray(step.effects, dtype=float)
-        if effects.ndim != 1 or not np.isfinite(effects).all():
+        finite = math.isfinite(np.add.reduce(effects, axis=None)) or np.isfinite(effects).all()  # the sum may overflow
+        if effects.ndim != 1 or not finite:
             raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
         self._n_tokens += step.n_tokens
         row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=step.logprob, entropy=step.entropy)
@@ -150,15 +155,15 @@ class Monitor:
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
-        when the traces come from several models, when columns or group ids are missing, or when runs of two groups
-        are copies of each other (`refuse_copies`).
+        when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
+        other's runs are taken as one, with a warning (`copies.one_group`).
         """
         traces = decoded(traces)
         frame = frame_of(traces)
         name = model if model is not None else model_of(traces)
         weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
-        runs = run_maxima(predictor, frame)
-        refuse_copies(traces)
+        require_runs(frame, "Monitor.calibrate")
+        runs = run_maxima(predictor, regrouped(frame, one_group(keyed(traces))))
         maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
@@ -173,11 +178,11 @@ class Monitor:
     def message(self) -> str:
         """One sentence for a person: what the monitor promises, or why it cannot alarm."""
         if not self.can_alarm:
-            needed = runs_needed(self.alpha, self.delta)
+            needed, was = runs_needed(self.alpha, self.delta), "was" if self.n == 1 else "were"
             return (
-                f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {needed} groups (images or questions) "
-                f"whose run drawn for calibration succeeded, and there were {self.n}. Collect runs on more images or "
-                "questions, or raise alpha."
+                f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {count(needed, 'group')} (images or "
+                f"questions) whose run drawn for calibration succeeded, and there {was} {self.n}. Collect runs on more "
+                "images or questions, or raise alpha."
             )
         sure = "" if self.delta is None else f", with {100 * (1 - self.delta):g} % confidence"
         return (
@@ -199,7 +204,20 @@ class Monitor:
             )
 
     def start(self, task_set: str = "", form: str = "") -> MonitorRun:
-        """Watch a new generation. task_set and form are read only by a predictor with the feature set `task`."""
+        """Watch a new generation. task_set, form: the question's family and form, "" for unknown.
+
+        Only a predictor with the feature set `task` reads them. The threshold is one for all tasks; a task that the
+        predictor was not fitted on, the unknown one too, is judged by what the tasks have in common, is of no promise,
+        and warns.
+        """
+        labels = self.predictor.map_.tasks
+        if labels and (label := task_label(task_set, form)) not in labels:
+            warnings.warn(
+                f"these detectors read the task, and were not fitted on {label or 'an unknown one'!r} but on "
+                f"{', '.join(labels[:5])}{', …' if len(labels) > 5 else ''}; the promise does not hold there. Name the "
+                "family and form of the question (task_set, form), or fit detectors on its kind.",
+                stacklevel=2,
+            )
         return MonitorRun(self, task_set, form)
 
     def to_state(self) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """What a monitor did on held-out runs: false alarms, power, tokens saved.
 
-Intervals (95 %) resample whole groups. Where the resamples agree, as when no run or every run was alarmed, that says
-nothing of chance: the interval of a share of 0 or 1 is then Clopper and Pearson's (`stats.resampling.edge_draws`), of
-another Wilson's (J. Am. Stat. Assoc. 22, 1927), of as many trials as there are groups, so that several runs of a group
-tell no more than one.
+Intervals (95 %) of what is promised are exact (`of_new_groups`); the others resample whole groups. Where the resamples
+agree, as when no run or every run was alarmed, that says nothing of chance: the interval is then exact too (Clopper and
+Pearson's), of as many trials as there are groups, so that several runs of a group tell no more than one.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import numpy as np
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
-from trajkit.stats.resampling import MIN_GROUPS, group_draws, interval, weighted_mean, weighted_median, wilson
-
-MIN_MEDIAN_GROUPS = 6
-"""Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
+from trajkit.stats.resampling import MIN_GROUPS, clopper_pearson, group_draws, interval, weighted_mean, weighted_median
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MIN_MEDIAN_GROUPS = 6
+"""Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
 
 
 def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
@@ -98,10 +97,10 @@ def of_new_groups(runs: pd.DataFrame) -> NewGroups:
     """P(alarm | success) of a run drawn from a group drawn at random, with a 95 % interval.
 
     Σ a_g / Σ s_g over the groups, s_g the share of a group's runs that succeeded and a_g the share that did and were
-    alarmed. The interval is Wilson's for as many trials as have the variance of this ratio over groups, with a factor
-    for its being estimated (Korn & Graubard 1998, Survey Methodology 24). Where fewer than MIN_GROUPS groups were
-    alarmed, or not, that variance is not known: then for `effective_groups` trials, as if the runs of a group were all
-    alike.
+    alarmed. The interval is exact (`clopper_pearson`), of as many trials as have the variance of this ratio over
+    groups, with a factor for its being estimated (Korn & Graubard 1998, Survey Methodology 24). Where fewer than
+    MIN_GROUPS groups were alarmed, or not, that variance is not known: then of `effective_groups` trials, as if the
+    runs of a group were all alike.
     """
     from scipy.stats import norm, t
 
@@ -114,7 +113,7 @@ def of_new_groups(runs: pd.DataFrame) -> NewGroups:
         error = shares["alarmed"] - rate * shares["succeeded"]
         variance = float((error**2).sum() * n / (n - 1) / shares["succeeded"].sum() ** 2)
         trials = int(rate * (1 - rate) / variance * (norm.ppf(0.975) / t.ppf(0.975, n - 1)) ** 2)
-    low, high = wilson(rate * trials, trials) if n else (float("nan"), float("nan"))
+    low, high = clopper_pearson(rate * trials, trials) if n else (float("nan"), float("nan"))
     return NewGroups(n, rate, low, high)
 
 
@@ -199,5 +198,5 @@ def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]
     value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed, min_groups=1)))
     if not low < high:
         n = len(np.unique(groups))
-        low, high = wilson(value * n, n)
+        low, high = clopper_pearson(value * n, n)
     return {"rate": value, "low": low, "high": high}

@@ -16,7 +16,6 @@ from trajkit.detection.design import (
     FeatureMap,
     Floats,
     Rows,
-    columns_of,
     parse_features,
     read,
     read_array,
@@ -79,7 +78,11 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
     def predict_step(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> Floats:
         """(C,) probabilities of one prefix, without a DataFrame; equal to the row of `predict_proba`. task_set, form:
         family and form of the question, read only with the feature set `task`."""
-        return self._proba(Rows.of_step(row, columns_of(self.map_.sets), task_set, form))[0]
+        design = self.map_.vector(row, task_set, form)
+        logits = [0.0] if len(self.coef_) == 1 else []
+        logits += [np.add.reduce(design * coef) + self.intercept_[c] for c, coef in enumerate(self.coef_)]
+        odds = np.exp(np.array(logits) - max(logits))
+        return np.asarray(odds / np.add.reduce(odds))
 
     def _proba(self, rows: Rows) -> Floats:
         design = self.map_.matrix(rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from trajkit.detection.guarantee import chance_of_alarms, threshold_rank
 from trajkit.detection.monitoring import effective_groups, of_new_groups
+from trajkit.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,22 +47,26 @@ class PromiseCheck:
         """The result in words, for a person."""
         out = ""
         if self.left_out:
-            out = f" {self.left_out} runs are of groups that the detectors were made from and do not count here."
+            are, do = ("is", "does") if self.left_out == 1 else ("are", "do")
+            out = (
+                f" {count(self.left_out, 'run')} {are} of groups that the detectors were made from and {do} not count "
+                "here."
+            )
         if not self.can_alarm:
             return f"This monitor cannot alarm, so its promise is kept and worth nothing.{out}"
         if not self.n:
             return f"Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded.{out}"
         found = (
             f"{_percent(self.rate)} of successful runs were alarmed, for a new run of a new group (95 % from "
-            f"{_percent(self.low)} to {_percent(self.high)}, {self.n} groups), and {100 * self.alpha:g} % at most are "
-            "promised"
+            f"{_percent(self.low)} to {_percent(self.high)}, {count(self.n, 'group')}), and {100 * self.alpha:g} % "
+            "at most are promised"
         )
         if self.kept == "kept":
             return f"The promise is kept on these runs: {found}.{out}"
         if self.kept == "not told":
             why = "it takes more groups"
             if self.low > self.alpha:
-                why = f"a threshold from {self.calibrated_on} groups may be so far off by chance"
+                why = f"a threshold from {count(self.calibrated_on, 'group')} may be so far off by chance"
             return f"Whether the promise is kept cannot be told from these runs: {found}; {why}.{out}"
         odds = "less than 0.1 %" if self.chance < 0.001 else _percent(self.chance)
         return (

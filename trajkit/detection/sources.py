@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trajkit.errors import InputError
@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.traces.trace import Trace
-
-Key = tuple[str, str, str, Hashable]
-"""group_id, transcript_id, in words what is compared, and the value that no other group may share."""
 
 
 def decoded(traces: Sequence[Trace] | pd.DataFrame) -> Sequence[Trace] | pd.DataFrame:
@@ -90,43 +87,3 @@ def require_runs(frame: pd.DataFrame, owner: str) -> None:
             f"{owner} needs one group for each run; run {name!r} is of the groups {', '.join(map(repr, groups))}. "
             "Two runs must not share a transcript_id: rename one."
         )
-
-
-def refuse_copies(traces: Sequence[Trace] | pd.DataFrame) -> None:
-    """Raises InputError where runs of different groups are of one image and question, or are copies of each other.
-
-    A copy under a new group id would stand on both sides of a split, or count as a new group in calibration. Of traces,
-    the image's hash is looked at together with the question, and with the text of all steps; of a feature frame, the
-    features of all steps, which no two runs share by chance once they have two steps or more.
-    """
-    import pandas as pd
-
-    keys = _frame_keys(traces) if isinstance(traces, pd.DataFrame) else _trace_keys(traces)
-    first: dict[tuple[str, Hashable], tuple[str, str]] = {}
-    for group, run, what, key in keys:
-        other, copied = first.setdefault((what, key), (group, run))
-        if other != group:
-            raise InputError(
-                f"runs {copied!r} of group {other!r} and {run!r} of group {group!r} have {what}, so they must not be "
-                "on two sides of a split or count as two groups. Give them one group_id."
-            )
-
-
-def _trace_keys(traces: Sequence[Trace]) -> Iterator[Key]:
-    from trajkit.traces.store import Traces
-
-    for trace in traces.without_images() if isinstance(traces, Traces) else traces:
-        if trace.image_sha256:
-            run, image = (trace.group_id, trace.transcript_id), trace.image_sha256
-            yield *run, "the same image and question", (image, trace.question)
-            yield *run, "the same image and the same text", (image, tuple(step.text for step in trace.steps))
-
-
-def _frame_keys(frame: pd.DataFrame) -> Iterator[Key]:
-    from trajkit.trajectory.features import FEATURE_NAMES
-
-    frame = frame.sort_values("step", kind="stable") if "step" in frame else frame
-    values = frame[[name for name in FEATURE_NAMES if name in frame]].to_numpy(float)
-    for run, rows in frame.groupby("transcript_id", sort=True).indices.items():
-        if len(rows) > 1:
-            yield str(frame["group_id"].iloc[rows[0]]), str(run), "the same features", values[rows].tobytes()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
+from trajkit.text import count
 from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _check_part(name: str, runs: pd.DataFrame) -> None:
     succeeded, failed = int((runs["failed"] == 0).sum()), int((runs["failed"] == 1).sum())
     if succeeded == 0 or (failed == 0 and name != "calibration"):
         raise InputError(
-            f"the {name} part of the split has {runs['group'].nunique()} groups with "
+            f"the {name} part of the split has {count(runs['group'].nunique(), 'group')} with "
             f"{'no' if succeeded == 0 else 'some'} successful and {'no' if failed == 0 else 'some'} failed runs; "
             "it needs both. Collect runs on more images or questions, so that every part gets some."
         )

@@ -5,13 +5,15 @@ The hash tells a file that was damaged or changed by hand from the one that was 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trajkit.detection.copies import KEY_BYTES, Keyed, groups_with
 from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
 from trajkit.errors import InputError
@@ -24,7 +26,21 @@ if TYPE_CHECKING:
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
-VERSION = 3
+VERSION = 4
+_WITHOUT_KEYS = 3
+"""A version that is read too: its files do not say which images they were made from."""
+
+
+class Known(NamedTuple):
+    """Groups that detectors were made from. named: by their ids. copies: others, with runs of the same images and
+    questions, or the same runs."""
+
+    named: frozenset[str]
+    copies: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.named | self.copies
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +48,14 @@ class Detectors:
     """What `trajkit fit` makes. outcome: None where the runs did not have two known outcomes to tell apart.
 
     card: what a reader should know, JSON-able: model, alpha, seed, numbers of runs and groups, the groups of each part.
+    keys: of the runs they were fitted or calibrated on (`copies.keyed`); None where that is not known.
     """
 
     predictor: EarlyFailurePredictor
     outcome: OutcomeClassifier | None
     monitor: Monitor
     card: Mapping[str, Any] = field(default_factory=dict)
+    keys: frozenset[bytes] | None = None
 
     @property
     def model(self) -> str:
@@ -48,6 +66,11 @@ class Detectors:
     def seen(self) -> frozenset[str]:
         """The group_ids that they were fitted or calibrated on, as the card says: how they do there says nothing."""
         return frozenset((*self.card.get("fit_groups", ()), *self.card.get("calibration_groups", ())))
+
+    def known(self, runs: Keyed) -> Known:
+        """Which groups of these runs (`copies.keyed`) they were fitted or calibrated on, under whatever id."""
+        named = frozenset(group for group, _ in runs) & self.seen
+        return Known(named, groups_with(runs, self.keys or ()) - named)
 
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""
@@ -66,6 +89,7 @@ def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
         "predictor": detectors.predictor.to_state(),
         "outcome": None if detectors.outcome is None else detectors.outcome.to_state(),
         "monitor": detectors.monitor.to_state(),
+        "keys": None if detectors.keys is None else base64.b64encode(b"".join(sorted(detectors.keys))).decode(),
     }
     try:
         record["hash"] = _hash(record)
@@ -97,7 +121,7 @@ def load_detectors(folder: str | Path) -> Detectors:
         raise InputError(f"{path} is damaged, it is not JSON: {error}. Make it again with `trajkit fit`.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path} does not hold trajkit detectors (no format {FORMAT!r}).")
-    if record.get("version") != VERSION:
+    if record.get("version") not in (_WITHOUT_KEYS, VERSION):
         raise InputError(
             f"{path} is of version {record.get('version')!r}; this trajkit reads version {VERSION}. "
             "Fit the detectors again with `trajkit fit`."
@@ -118,6 +142,7 @@ def load_detectors(folder: str | Path) -> Detectors:
             outcome=None if state is None else OutcomeClassifier.from_state(state),
             monitor=Monitor.from_state(read(record, "monitor", dict), predictor),
             card=_card(read(record, "card", dict)),
+            keys=None if record["version"] == _WITHOUT_KEYS else _keys(read(record, "keys", (str, type(None)))),
         )
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -136,3 +161,19 @@ def _card(card: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"the card of saved detectors must hold {part!r} as a list of group ids.")
     return card
+
+
+def _keys(text: str | None) -> frozenset[bytes] | None:
+    """Keys of KEY_BYTES, one after another in base64. Raises InputError."""
+    if text is None:
+        return None
+    try:
+        joined = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InputError(f"saved detectors must hold 'keys' in base64: {error}. Fit the detectors again.") from error
+    if len(joined) % KEY_BYTES:
+        raise InputError(
+            f"saved detectors must hold 'keys' of {KEY_BYTES} bytes each; found {len(joined)} bytes. Fit the detectors "
+            "again."
+        )
+    return frozenset(joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES))

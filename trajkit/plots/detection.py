@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -102,18 +102,6 @@ def _add_method(
     )  # fmt: skip
 
 
-def share_interval(row: Mapping[Any, Any]) -> tuple[float, float]:
-    """(low, high) of a share with columns rate, n, low, high.
-
-    Where all runs agree a bootstrap interval has no width; Wilson's takes its place there.
-    """
-    from trajkit.stats.resampling import wilson
-
-    if not row["low"] < row["high"] and row["n"]:
-        return wilson(round(row["rate"] * row["n"]), int(row["n"]))
-    return row["low"], row["high"]
-
-
 def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> go.Figure:
     """Realised false-alarm rate of the monitor on successful runs, 95 % intervals, beside the promised alpha.
 
@@ -123,12 +111,12 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
 
     rows: list[tuple[str, float, float, float, str]] = []
     for row in table.to_dict("records"):
-        rows.append((f"{label(str(row['unit']))} (n = {row['n']})", row["rate"], *share_interval(row), ACCENT))
+        rows.append((f"{label(str(row['unit']))} (n = {row['n']})", row["rate"], row["low"], row["high"], ACCENT))
     if by_length is not None:
         for row in by_length.to_dict("records"):
             first, last = row["from_step"], row["to_step"]
             span = f"{first}–{last}" if first != last else f"{first}"
-            rows.append((f"{span} steps (n = {row['n']})", row["rate"], *share_interval(row), "#6f8aa5"))
+            rows.append((f"{span} steps (n = {row['n']})", row["rate"], row["low"], row["high"], "#6f8aa5"))
     figure = go.Figure()
     if rows:
         names, rates, lows, highs, colours = (list(column) for column in zip(*rows, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trajkit.detection.copies import Keyed, keys_of
 from trajkit.errors import InputError
 from trajkit.runs.features import features
 from trajkit.traces.store import Traces
@@ -25,7 +26,8 @@ class Collection:
     runs: a row per run, in order: transcript_id model group_id task_set success outcome image effects_kind n_steps
     (thinking) n_regions. frame: prefix features of the runs with effects, with a column `risk` where a predictor was
     given. last: the rows of `frame` at each run's last thinking step. held_out: groups that the detectors have not
-    seen, or None without detectors. fingerprints: of the models that made the runs, where the runs say.
+    seen, or None without detectors. copies: groups that they have seen, under other ids. fingerprints: of the models
+    that made the runs, where the runs say.
     """
 
     runs: pd.DataFrame
@@ -33,6 +35,7 @@ class Collection:
     last: pd.DataFrame
     held_out: frozenset[str] | None
     fingerprints: frozenset[str] = frozenset()
+    copies: frozenset[str] = frozenset()
 
     def rows(self, transcript_id: str) -> pd.DataFrame:
         """The prefix features of one run, (T thinking steps) rows."""
@@ -52,10 +55,12 @@ def collect(traces: Sequence[Trace], detectors: Detectors | None = None) -> Coll
 
     rows: list[dict[str, object]] = []
     fingerprints: set[str] = set()
+    keys: Keyed = []
 
     def with_effects() -> Iterator[Trace]:
         for trace in traces.without_images() if isinstance(traces, Traces) else traces:
             rows.append(_row(trace))
+            keys.append((trace.group_id, keys_of(trace)))
             fingerprints.add(str(trace.meta.get("fingerprint", "")))
             if trace.effects_kind is not None and trace.n_regions:
                 yield trace
@@ -67,10 +72,11 @@ def collect(traces: Sequence[Trace], detectors: Detectors | None = None) -> Coll
         frame["risk"] = detectors.predictor.risks(frame)
     runs = pd.DataFrame(rows)
     last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
-    held_out = None
+    held_out, copies = None, frozenset[str]()
     if detectors is not None:
-        held_out = frozenset(runs["group_id"]) - detectors.seen
-    return Collection(runs, frame, last, held_out, frozenset(fingerprints - {""}))
+        known = detectors.known(keys)
+        held_out, copies = frozenset(runs["group_id"]) - known.all, known.copies
+    return Collection(runs, frame, last, held_out, frozenset(fingerprints - {""}), copies)
 
 
 def _row(trace: Trace) -> dict[str, object]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from trajkit.detection.promise import check_promise
 from trajkit.plots import auc_by_step, false_alarms
-from trajkit.plots.detection import share_interval
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel, Table, percent, spread
+from trajkit.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +154,8 @@ def alarm_panels(
         return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
     notes = [detectors.monitor.message] if detectors is not None and not detectors.monitor.can_alarm else []
     if detectors is not None and "runs" in tables:
-        notes.append(check_promise(tables["runs"], detectors.monitor, detectors.seen).message)
+        seen = detectors.seen | (collection.copies if collection is not None else frozenset())
+        notes.append(check_promise(tables["runs"], detectors.monitor, seen).message)
     if detectors is not None and collection is not None and (other := another_model(collection, detectors)):
         notes.append(f"{other} The promise does not hold there, whatever is found here.")
     return [
@@ -188,7 +189,7 @@ def _alarm_tables(tables: Tables) -> list[Table]:
             (
                 "all failing" if row["outcome"] == "all" else outcome_name(row["outcome"]),
                 f"{row['k']} of {row['n']}",
-                spread(row["rate"], *share_interval(row)),
+                spread(row["rate"], row["low"], row["high"]),
                 "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
             )
             for row in tables["power"].to_dict("records")
@@ -210,12 +211,24 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
     notes = [detectors.monitor.message]
     if other := another_model(collection, detectors):
         notes.append(f"Beware: {other}")
-    there = frozenset(collection.runs["group_id"])
-    if not detectors.seen & there:
+    there, new = frozenset(collection.runs["group_id"]), collection.held_out
+    if new == there:
         notes.append("None of these runs is of a group that the detectors were made from, so all count as new to them.")
-    elif there <= detectors.seen:
+    elif not new:
         notes.append(
             "All of these runs are of groups that the detectors were made from: how they do here says nothing."
+        )
+    if collection.copies:
+        n = int(collection.runs["group_id"].isin(collection.copies).sum())
+        names = ", ".join(sorted(collection.copies)[:3]) + (", …" if len(collection.copies) > 3 else "")
+        notes.append(
+            f"{count(n, 'run')} {'is' if n == 1 else 'are'} of images and questions that the detectors were made from, "
+            f"or copies of those runs, under other group ids ({names}), and not new."
+        )
+    if detectors.keys is None:
+        notes.append(
+            "The detectors do not say which images they were made from, so runs of the same images under other group "
+            "ids would count as new."
         )
     return " ".join(notes)
 

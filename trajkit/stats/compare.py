@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Correction = Literal["holm", "bonferroni", "fdr_bh"]
+TASK = ("task_set", "form")
+"""What is held fixed by default, as in `regress`: outcomes go with the family and form of the question."""
 PERMUTATIONS = 10_000
 """For tables of many comparisons: the least p there can be, times their number, is then far below 0.05."""
 _BLOCK = 500_000
@@ -29,7 +31,7 @@ def compare(
     groups: str = "group_id",
     correction: Correction = "holm",
     *,
-    strata: Sequence[str] = (),
+    strata: Sequence[str] = TASK,
     n_resamples: int = 2000,
     n_boot: int = 1000,
     seed: int = 0,
@@ -46,12 +48,13 @@ def compare(
     `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups; where delta is −1 or 1, an exact bound from the
     numbers of groups (`resampling.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
     that does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling
-    keeps that); read a direction only where both have its sign. strata: columns, such as task_set and form;
-    p_permutation, cliffs_delta and delta_tested then compare runs that agree in them all, weighed by their pairs, and
-    labels are shuffled among groups with as many runs of each stratum; where no stratum has runs of both outcomes, p is
-    1 and the deltas are NaN. The other columns are over all runs. Several metrics at once cost little more than one
-    where they are finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a
-    finite value of a metric, or the correction is unknown.
+    keeps that); read a direction only where both have its sign. strata: columns; p_permutation, cliffs_delta and
+    delta_tested compare runs that agree in them all, weighed by their pairs, and labels are shuffled among groups with
+    as many runs of each stratum; where no stratum has runs of both outcomes, p is 1 and the deltas are NaN. By default
+    family and form, as `regress` holds them: a frame without either column knows none of them, and () compares all runs
+    with all. The other columns are over all runs. Several metrics at once cost little more than one where they are
+    finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value of
+    a metric, or the correction is unknown.
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu
@@ -60,6 +63,7 @@ def compare(
     metrics = [metric] if isinstance(metric, str) else list(dict.fromkeys(metric))
     if not metrics:
         raise InputError("comparing needs a metric; got none.")
+    strata = [name for name in strata if name not in TASK or name in df]
     for column in (*metrics, by, groups, *strata):
         if column not in df:
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from trajkit.errors import InputError
+from trajkit.stats.compare import TASK
 from trajkit.stats.resampling import MIN_GROUPS, numbered
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def regress(
     df: pd.DataFrame,
     metric: str,
     by: str = "outcome",
-    covariates: Sequence[str] = ("n_tokens", "task_set", "form"),
+    covariates: Sequence[str] = ("n_tokens", *TASK),
     groups: str = "group_id",
     kind: Kind = "cluster",
 ) -> pd.DataFrame:
@@ -29,8 +30,9 @@ def regress(
 
     df: one row a run; rows without a value of `by`, or where metric or a number among the covariates is not finite, are
     left out. The reference is `success` where it is there, else the first level by name. Numbers among the covariates
-    enter as log(1 + x) where none is negative, else as they are, standardised; others by their levels. A frame
-    without a column `form` knows no forms, and none are held fixed.
+    enter as log(1 + x) where none is negative, else as they are, standardised; others by their levels. By default
+    length, family and form; the latter two are what `compare` holds fixed too. A frame without a column task_set or
+    form knows none of them.
     kind: `cluster`, least squares with cluster-robust errors over groups (Liang & Zeger 1986, doi
     10.1093/biomet/73.1.13) and Student's t with groups − 1 degrees of freedom; or `mixed`, a random intercept for each
     group, by restricted maximum likelihood. Both are statsmodels'.
@@ -48,7 +50,7 @@ def regress(
 
     if kind not in get_args(Kind):
         raise InputError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
-    covariates = [name for name in covariates if name != "form" or name in df]
+    covariates = [name for name in covariates if name not in TASK or name in df]
     for column in (metric, by, groups, *covariates):
         if column not in df:
             raise InputError(f"could not find column {column!r}; there are: {', '.join(map(str, df.columns))}.")

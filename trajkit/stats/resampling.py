@@ -212,6 +212,17 @@ def interval(draws: Floats) -> tuple[float, float, float]:
     return (value, float(low), float(high)) if low < high else (value, float("nan"), float("nan"))
 
 
+def clopper_pearson(k: float, n: float) -> tuple[float, float]:
+    """The exact 95 % interval of a share of k in n independent trials (Clopper & Pearson 1934, doi
+    10.1093/biomet/26.4.404); (0, 1) when n = 0. k and n need not be whole: of effective trials, Korn & Graubard 1998
+    (Survey Methodology 24)."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
+    high = float(beta.ppf(0.975, k + 1, n - k)) if n > k else 1.0
+    return low, high
+
+
 def wilson(k: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of k in n independent trials; (0, 1) when n = 0."""
     if n == 0:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import reprlib
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from trajkit.errors import InputError
 from trajkit.files import read_plain
 from trajkit.strict_json import parse_json
+from trajkit.text import DIRECTION, LINES, require_plain
 
 MAX_BYTES = 2**30
 """A file of questions that is larger is not read."""
@@ -53,9 +53,8 @@ def read_questions(
     """The questions of a JSONL file; `image` is a name in images_dir, by default the file's own folder. Images are not
     opened, so whether they are there shows later.
 
-    Required keys: image, question. Optional: id (by default a hash of image and question, so that it stays when lines
-    move), target, group_id (by default the image, however its path is spelled), task_set, form. Other keys are
-    ignored.
+    `fields.FIELDS` says which keys there are. An id that is not given is a hash of image and question, so that it stays
+    when lines move; a group_id that is not given is the image, however its path is spelled.
     set_aside: called with the number of each line that cannot be used, and why; the others are returned.
     Raises InputError, naming the line where there is no set_aside, and when no line can be used.
     """
@@ -70,15 +69,15 @@ def read_questions(
         if not line.strip():
             continue
         try:
-            question = _question(line, folder, f"{path}, line {number}", number)
+            question = _question(line, folder, number)
             if question.id in lines:
                 raise InputError(
-                    f"{path}, line {number}: id {question.id!r} is already that of line {lines[question.id]}; "
+                    f"id {question.id!r} is already that of line {lines[question.id]}; "
                     "give each question its own id (same image and question: same id when none is given)."
                 )
         except InputError as error:
             if set_aside is None:
-                raise
+                raise InputError(f"{path}, line {number}: {error}") from error
             bad += 1
             set_aside(number, error)
             continue
@@ -99,31 +98,36 @@ def _lines(path: Path) -> list[bytes]:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected a JSONL file.") from error
 
 
-def _question(data: bytes, folder: Path, where: str, number: int) -> Question:
+def _question(data: bytes, folder: Path, number: int) -> Question:
+    """The question of a line. Errors do not name it: whoever reads the file knows which it is."""
     try:
         line = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{where} is not UTF-8 text (byte {error.start}); save the file as UTF-8.") from error
+        raise InputError(f"it is not UTF-8 text (byte {error.start}); save the file as UTF-8.") from error
     try:
         record = parse_json(line)
+    except json.JSONDecodeError as error:
+        raise _no_json(line, f"{error.msg} at character {error.pos + 1}") from error
     except ValueError as error:
-        raise InputError(
-            f"{where}: not JSON, got {line.strip()[:60]!r} ({error}); expected a line such as {_EXAMPLE}"
-        ) from error
+        raise _no_json(line, str(error)) from error
     if not isinstance(record, dict):
-        raise InputError(f"{where}: expected a JSON object, got {line.strip()[:60]!r}; one such as {_EXAMPLE}")
-    image, text = _required(record, "image", where), _required(record, "question", where)
+        raise InputError(f"expected a JSON object, got {line.strip()[:60]!r}; one such as {_EXAMPLE}")
+    image, text = _required(record, "image"), _required(record, "question")
     name = hashlib.sha256(f"{image}\0{text}".encode()).hexdigest()[:12]
     return Question(
-        id=_optional(record, "id", where) or name,
+        id=_optional(record, "id") or name,
         image=folder / image,
         question=text,
-        target=_optional(record, "target", where),
-        group_id=_optional(record, "group_id", where) or _spelled_alike(image, folder),
-        task_set=_optional(record, "task_set", where) or "",
-        form=_optional(record, "form", where) or "",
+        target=_optional(record, "target"),
+        group_id=_optional(record, "group_id") or _spelled_alike(image, folder),
+        task_set=_optional(record, "task_set") or "",
+        form=_optional(record, "form") or "",
         line=number,
     )
+
+
+def _no_json(line: str, reason: str) -> InputError:
+    return InputError(f"not JSON, got {line.strip()[:60]!r} ({reason}); expected a line such as {_EXAMPLE}")
 
 
 def _spelled_alike(image: str, folder: Path) -> str:
@@ -133,35 +137,29 @@ def _spelled_alike(image: str, folder: Path) -> str:
     return name.removeprefix(inside)
 
 
-def _required(record: dict[str, Any], key: str, where: str) -> str:
+def _required(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
         got = reprlib.repr(value) if key in record else f"the keys {', '.join(map(reprlib.repr, record)) or '(none)'}"
-        raise InputError(
-            f"{where}: {key!r} must be a text that is not empty, got {got}; expected a line such as {_EXAMPLE}"
-        )
-    return _text(value, key, where)
+        raise InputError(f"{key!r} must be a text that is not empty, got {got}; expected a line such as {_EXAMPLE}")
+    return _text(value, key)
 
 
-def _optional(record: dict[str, Any], key: str, where: str) -> str | None:
+def _optional(record: dict[str, Any], key: str) -> str | None:
     """A text, or a number or truth value as text; None when it is missing or null."""
     value = record.get(key)
     if isinstance(value, str):
-        return _text(value, key, where)
+        return _text(value, key)
     if value is None:
         return None
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     raise InputError(
-        f"{where}: {key!r} must be a text or a number, got {reprlib.repr(value)}; leave it out when it is not known."
+        f"{key!r} must be a text or a number, got {reprlib.repr(value)}; leave it out when it is not known."
     )
 
 
-def _text(value: str, key: str, where: str) -> str:
-    """`value`, when it can be stored and shown: no half of a surrogate pair and no control character, lines and tabs in
-    a question or target apart."""
-    allowed = "\n\r\t" if key in ("question", "target") else ""
-    for character in value:
-        if unicodedata.category(character) in ("Cc", "Cs") and character not in allowed:
-            raise InputError(f"{where}: {key!r} must be plain text, got {character!r} in {value[:60]!r}; take it out.")
-    return value
+def _text(value: str, key: str) -> str:
+    """`value`, when it can be stored and shown; lines and tabs are fine in a question or target alone."""
+    lines, refused = (LINES if key in ("question", "target") else ""), (DIRECTION if key == "id" else "")
+    return require_plain(value, repr(key), lines, refused)

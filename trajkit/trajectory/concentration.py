@@ -6,6 +6,7 @@ does alone. A step that no region supports has none (NaN). With K = 1 every supp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -28,6 +29,20 @@ def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.fl
     if measure not in MEASURES:
         raise InputError(f"measure must be one of {', '.join(MEASURES)}; got {measure!r}.")
     return concentrations(as_path(effects), (measure,))[0]
+
+
+def step_hhi(effects: Path, largest: float) -> float:
+    """`concentration` of one step, (K,) effects, equal to the last bit. largest: the largest of them, NaN beside a NaN,
+    −inf without one."""
+    k = len(effects)
+    if not largest > 0:
+        return math.nan
+    if k < 2:
+        return 1.0
+    share = np.maximum(effects, _TINY)
+    total = float(np.einsum("k->", share))
+    found = (float(np.einsum("k,k->", share, share)) / (total * total) - 1 / k) / (1 - 1 / k)
+    return min(max(found, 0.0), 1.0)
 
 
 def concentrations(effects: Path, measures: Sequence[Measure], largest: Path | None = None) -> NDArray[np.float64]:

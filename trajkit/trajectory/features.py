@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.trajectory.concentration import Measure, concentration, concentrations
+from trajkit.trajectory.concentration import concentration, step_hhi
 from trajkit.trajectory.geometry import as_path, top_region
 
 FEATURE_NAMES: tuple[str, ...] = (
@@ -41,9 +41,6 @@ steps so far of the steps' means, nats."""
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
-_HHI: tuple[Measure, ...] = ("hhi",)
-_NOTHING = np.array([-math.inf])
-"""The largest effect of a step without regions."""
 
 
 def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLike, entropy: ArrayLike) -> Columns:
@@ -133,16 +130,16 @@ class PrefixFeatures:
             self._first = self._last = x
         move, offset = x - self._last, x - self._first
         self._last = x
-        self._length += math.sqrt(float(np.einsum("k,k->", move, move)))
-        net = math.sqrt(float(np.einsum("k,k->", offset, offset)))
+        self._length += math.sqrt(np.einsum("k,k->", move, move))
+        net = math.sqrt(np.einsum("k,k->", offset, offset))
         longest = max(self._length, net)
         top = int(x.argmax()) if x.size else 0  # that of `top_region`
-        largest = x[top : top + 1] if x.size else _NOTHING
-        if math.isnan(largest[0]):
+        largest = float(x[top]) if x.size else -math.inf
+        if math.isnan(largest):
             top = -1
         self._switches += math.nan if top < 0 else self._top not in (None, top)
         self._top = top
-        level = float(concentrations(x[None], _HHI, largest)[0, 0])
+        level = step_hhi(x, largest)
         mean, slope, sd = self._concentration(step, level)
         self._logprob += logprob
         self._entropy += entropy

@@ -1,10 +1,4 @@
-"""How runs are generated: what is taken from a checkpoint's generation settings, what is not, and the draw itself.
-
-A checkpoint's `generation_config.json` is written by others and can hold anything that transformers knows: caches that
-drop or round keys, several beams, a second model that drafts. Attribution reads the keys and queries of one sequence
-whose tokens come one by one, so every setting is one of three kinds: served as it is; overridden, where that changes
-no token; or refused by name. A setting that is in none of the lists below is refused, too.
-"""
+"""How runs are generated: what of a checkpoint's settings a run is made with, and the draw itself."""
 
 from __future__ import annotations
 
@@ -17,8 +11,9 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from trajkit.errors import InputError
-from trajkit.vlm.logits import Draw, TextLogits
+from trajkit.vlm.logits import Draw, Failures, TextLogits
 from trajkit.vlm.model import VLM
+from trajkit.vlm.settings import OVERRIDDEN, REFUSED, SERVED, check_settings, check_value
 
 DEFAULT_NEW_TOKENS = 4096
 GREEDY_BELOW = 1e-6
@@ -27,66 +22,6 @@ GREEDY_BELOW = 1e-6
 _WARPERS = (
     "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
-_SERVED = frozenset({
-    *_WARPERS, "do_sample", "max_new_tokens", "stop_strings", "min_length", "min_new_tokens", "repetition_penalty",
-    "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
-    "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens", "sequence_bias", "renormalize_logits", "watermarking_config", "eos_token_id",
-    "pad_token_id", "bos_token_id", "decoder_start_token_id",
-})  # fmt: skip
-_OVERRIDDEN: dict[str, Any] = {
-    "max_length": None,  # runs end by `max_new_tokens`, which transformers lets win as well
-    "use_cache": True,
-    "cache_implementation": "dynamic",
-    "cache_config": None,
-    "max_cache_len": None,
-    "prefill_chunk_size": None,
-    "compile_config": None,
-    "disable_compile": True,
-    "low_memory": None,
-    "remove_invalid_values": False,  # logits that are not finite are reported
-    "return_dict_in_generate": False,
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "output_scores": False,
-    "output_logits": False,
-    # without beams and without a model that drafts, which are refused, these do nothing
-    "early_stopping": None,
-    "length_penalty": None,
-    "num_assistant_tokens": None,
-    "num_assistant_tokens_schedule": None,
-    "assistant_confidence_threshold": None,
-    "assistant_lookbehind": None,
-    "target_lookbehind": None,
-    "max_matching_ngram_size": None,
-}
-_REFUSED: dict[str, Any] = {
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "num_return_sequences": 1,
-    "diversity_penalty": 0,
-    "constraints": None,
-    "force_words_ids": None,
-    "penalty_alpha": 0,
-    "dola_layers": None,
-    "guidance_scale": 1,
-    "token_healing": False,
-    "prompt_lookup_num_tokens": None,
-    "is_assistant": False,
-    "assistant_early_exit": None,
-    "assistant_ensemble_weight": None,
-    "speculation_type": None,
-    "use_mtp": False,
-    "max_time": None,
-    "continuous_batching_config": None,
-}
-"""With the value at which each does nothing."""
-_CACHES = (
-    None, "dynamic", "dynamic_full", "offloaded", "static", "offloaded_static", "sliding_window", "hybrid",
-    "hybrid_chunked", "offloaded_hybrid", "offloaded_hybrid_chunked",
-)  # fmt: skip
-"""Caches that hold every key as it was computed, in a model without sliding windows (`AttentionTap` refuses those)."""
-
 _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 """What a setting raises that is of another kind than transformers thinks: it reads them unchecked."""
 
@@ -95,7 +30,7 @@ _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 class Sampling:
     """How to generate. temperature: None for the model's own setting, 0 for greedy. seed: None for another each time.
 
-    Raises InputError for a temperature that is not a number from 0 up, no new tokens, or a seed outside 0 to 2³² − 1.
+    Raises InputError for a temperature outside 0 to 10⁶, no new tokens, or a seed outside 0 to 2³² − 1.
     """
 
     temperature: float | None = None
@@ -104,9 +39,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature is not None:
-            _check_temperature(self.temperature, "temperature")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens must be at least 1; got {self.max_new_tokens}.")
+            check_value("temperature", self.temperature)
+        if self.max_new_tokens is not None:
+            check_value("max_new_tokens", self.max_new_tokens)
         if self.seed is not None and not 0 <= self.seed < 2**32:  # torch's generator reads no more on the CPU
             raise InputError(f"seed must be a whole number from 0 to 4294967295 (2³² − 1); got {self.seed}.")
 
@@ -118,7 +53,9 @@ class Sampling:
         return self._temperature(vlm) < GREEDY_BELOW
 
     def check(self, vlm: VLM, samples: int) -> None:
-        """Raise InputError when several samples are asked for and the most likely token is taken every time."""
+        """Raise InputError when several samples are asked for and the most likely token is taken every time, and as
+        `arguments` does."""
+        self.arguments(vlm)
         if samples > 1 and self.greedy(vlm):
             raise InputError(
                 f"greedy generation gives the same run every time, so {samples} samples would be copies of one; "
@@ -131,8 +68,8 @@ class Sampling:
         Raises InputError for a setting of the checkpoint that attribution cannot follow.
         """
         own = vlm.model.generation_config
-        check_settings(own)
-        chosen = {name: getattr(own, name, None) for name in _SERVED} | _OVERRIDDEN | _REFUSED
+        check_settings(own, vlm.model.get_input_embeddings().num_embeddings)
+        chosen = {name: getattr(own, name, None) for name in SERVED} | OVERRIDDEN | REFUSED
         chosen["max_new_tokens"] = self.max_new_tokens or own.max_new_tokens or DEFAULT_NEW_TOKENS
         chosen["stop_strings"] = None  # `generate` would not say where a row of a batch stopped
         chosen["do_sample"] = not self.greedy(vlm)
@@ -147,38 +84,7 @@ class Sampling:
         if self.temperature is not None:
             return self.temperature
         own = vlm.model.generation_config.temperature
-        if own is None:
-            return 1.0
-        _check_temperature(own, "the temperature in the checkpoint's generation_config.json")
-        return own
-
-
-def _check_temperature(value: Any, name: str) -> None:
-    highest = torch.finfo(torch.float32).max
-    if not isinstance(value, int | float) or not 0 <= value <= highest:  # NaN is in no range
-        raise InputError(f"{name} must be a number from 0 to {highest:.2g}; got {value!r}.")
-
-
-def check_settings(config: GenerationConfig) -> None:
-    """Raise InputError, by name, for a generation setting with which attribution would be of other tokens or keys."""
-    for name, value in vars(config).items():
-        if name.startswith("_") or name == "transformers_version" or name in _SERVED:
-            continue
-        if name == "cache_implementation":
-            idle = value in _CACHES
-        elif name in _OVERRIDDEN:
-            idle = True
-        elif name in _REFUSED:
-            idle = value is None or value == _REFUSED[name]
-        else:
-            idle = value is None or value == getattr(GenerationConfig(), name, None)
-        if not idle:
-            raise InputError(
-                f"the checkpoint's generation settings hold {name} = {value!r}, with which a run cannot be "
-                f"attributed as it is generated: expected one sequence, drawn token by token, with every key kept as "
-                f"it is. Take {name} out of its generation_config.json, or set vlm.model.generation_config.{name} = "
-                f"{_REFUSED.get(name)!r}."
-            )
+        return 1.0 if own is None else own
 
 
 def generate(
@@ -189,15 +95,18 @@ def generate(
     *,
     watching: Sequence[LogitsProcessor] = (),
     stopping: Sequence[StoppingCriteria] = (),
+    failed: dict[int, InputError] | None = None,
 ) -> list[list[int]]:
     """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
 
     The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
     watching: processors that see each step's scores after the penalties and before the warpers. stopping: further
-    criteria. Raises InputError for settings of the checkpoint that cannot be used or fail on the way, and as
-    `TextLogits` does.
+    criteria. failed: filled with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that
+    fails on the way, and why; the others are what they would have been. Raises that error where there is no `failed`,
+    and InputError for settings of the checkpoint that cannot be used.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
+    failures = Failures(raising=failed is None)
     draws: list[LogitsProcessor] = []
     if arguments["do_sample"]:
         generator = torch.Generator(vlm.model.device)
@@ -205,8 +114,8 @@ def generate(
             generator.seed()
         else:
             generator.manual_seed(sampling.seed)
-        draws.append(Draw(generator))
-    ours = [TextLogits(vlm), *watching]
+        draws.append(Draw(generator, failures))
+    ours = [TextLogits(vlm, failures), *watching]
     begun = False
 
     def decode(
@@ -217,40 +126,51 @@ def generate(
         nonlocal begun
         begun = True
         generation_config.do_sample = False
-        logits_processor[:] = [one if one in ours else _OfSettings(one, vlm.name) for one in logits_processor] + draws
+        made = [one if one in ours else _OfSettings(one, vlm.name, failures) for one in logits_processor]
+        logits_processor[:] = made + draws
         return type(model)._sample(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
         )
 
     strings = getattr(vlm.model.generation_config, "stop_strings", None)
+    length = inputs["input_ids"].shape[1]
     try:
-        ends = [_StopStrings(vlm.tokenizer, strings, inputs["input_ids"].shape[1])] if strings else []
+        ends = [_StopStrings(vlm.tokenizer, strings, length)] if strings else []
         with torch.inference_mode():
             output = vlm.model.generate(
                 **inputs, **arguments, logits_processor=ours,
-                stopping_criteria=[*ends, *stopping], custom_generate=decode,
+                stopping_criteria=[*ends, failures, *stopping], custom_generate=decode,
             )  # fmt: skip
     except _BAD_SETTING as error:
         if begun:
             raise
-        raise _fault_of_settings(vlm.name, error) from error
-    rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
+        fault = _fault_of_settings(vlm.name, error)
+        if failed is None:
+            raise fault from error
+        n = len(inputs["input_ids"]) * samples
+        failed.update(dict.fromkeys(range(n), fault))
+        return [[] for _ in range(n)]
+    rows: list[list[int]] = output[:, length:].tolist()
     for end in ends:
         rows = [row[: end.lengths.get(i, len(row))] for i, row in enumerate(rows)]
-    return [_until_end(row, vlm.end_tokens) for row in rows]
+    rows = [_until_end(row, vlm.end_tokens) for row in rows]
+    if failed is not None:  # one that had ended before has not failed
+        failed.update({i: error for i, (at, error) in failures.at.items() if len(rows[i]) > at - length})
+    return rows
 
 
 class _OfSettings(LogitsProcessor):
-    """A processor that transformers made of a generation setting. Raises InputError where the setting makes it fail."""
+    """A processor that transformers made of a generation setting. Every row fails where the setting makes it fail."""
 
-    def __init__(self, made: LogitsProcessor, name: str) -> None:
-        self._made, self._name = made, name
+    def __init__(self, made: LogitsProcessor, name: str, failures: Failures) -> None:
+        self._made, self._name, self._failures = made, name, failures
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         try:
             return self._made(input_ids, scores)
         except _BAD_SETTING as error:
-            raise _fault_of_settings(self._name, error, f"{type(self._made).__name__}: ") from error
+            fault = _fault_of_settings(self._name, error, f"{type(self._made).__name__}: ")
+            return self._failures.end(torch.ones_like(scores[:, 0], dtype=torch.bool), input_ids, scores, fault)
 
 
 def _fault_of_settings(name: str, error: Exception, where: str = "") -> InputError:

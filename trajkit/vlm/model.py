@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from trajkit.errors import InputError
+from trajkit.text import LINES, require_plain
 from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
@@ -117,17 +118,19 @@ class VLM:
     def prepare(self, images: Images, question: str) -> Prompt:
         """Prompt of one or several images and a question, through the model's own chat template, ready to think.
 
-        Raises InputError when the question is empty, an image is too narrow or no image (video is not supported), or
-        image tokens do not come through whole.
+        Raises InputError when the question is empty, not plain text or holds a placeholder of an image or video, an
+        image is too narrow or no image (video is not supported), or image tokens do not come through whole.
         """
         if not question.strip():
             raise InputError("the question is empty; ask something about the image.")
         given = [images] if isinstance(images, Image.Image) else list(images)
         if not given:
             raise InputError("there is no image to ask about; give one, or several in a list.")
-        special = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
-        if special in question:
-            raise InputError(f"the question holds {special}, which stands for an image in a prompt; leave it out.")
+        require_plain(question, "the question", LINES)
+        for token, article in ("image_token_id", "an image"), ("video_token_id", "a video"):
+            special = self.tokenizer.convert_ids_to_tokens(getattr(self.model.config, token))
+            if special in question:
+                raise InputError(f"the question holds {special}, which stands for {article} in a prompt; leave it out.")
         for image in given:
             check_image(image, MAX_ASPECT)
         canvas = Canvas(tuple(image.convert("RGB") for image in given))

@@ -1,0 +1,115 @@
+"""Runs of one image and question under several group ids: told by hashes, and taken as of one group.
+
+A copy under a new group id would stand on both sides of a split, count as a new group in calibration, or pass for new
+where detectors are tried on it. A group_id alone does not say so; what the runs hold does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trajkit.traces.trace import Trace
+
+Keyed = list[tuple[str, frozenset[bytes]]]
+"""The group_id of each run, and its keys: runs that share one are of one image and question, or the same run."""
+
+KEY_BYTES = 8
+_ENOUGH = 8
+"""Effects other than 0 that make a key: fewer may be alike by chance, and effects of 0 are those of any run."""
+_NAMED = 3
+"""Groups taken as one that a warning names."""
+
+
+def keys_of(trace: Trace) -> frozenset[bytes]:
+    """Of the image's hash with the question, where there is one, and of the effects of the thinking steps, where at
+    least 8 are not 0; KEY_BYTES each."""
+    keys = set()
+    if trace.image_sha256:
+        keys.add(_key("question", trace.image_sha256, trace.question))
+    effects = np.ascontiguousarray(trace.effects[trace.thinking], "<f4")
+    if np.count_nonzero(effects) >= _ENOUGH:
+        keys.add(_key("effects", str(effects.shape), effects.tobytes()))
+    return frozenset(keys)
+
+
+def keyed(traces: Iterable[Trace] | pd.DataFrame) -> Keyed:
+    """Group and keys of every run, in order. A feature frame knows neither image nor effects: its keys are of the
+    features of all steps, where the run moves, and are shared with those of other frames alone."""
+    import pandas as pd
+
+    from trajkit.traces.store import Traces
+
+    if isinstance(traces, pd.DataFrame):
+        return _of_frame(traces)
+    light = traces.without_images() if isinstance(traces, Traces) else traces
+    return [(trace.group_id, keys_of(trace)) for trace in light]
+
+
+def one_group(runs: Keyed) -> dict[str, str]:
+    """The group that each group is taken as: the first, in the order of the runs, of those that it shares a key with,
+    directly or through others. Warns, with the number and names, where that is another."""
+    root = {group: group for group, _ in runs}
+
+    def of(group: str) -> str:
+        while root[group] != group:
+            root[group] = root[root[group]]
+            group = root[group]
+        return group
+
+    place = {group: at for at, group in enumerate(root)}
+    first: dict[bytes, str] = {}
+    for group, keys in runs:
+        for key in keys:
+            a, b = sorted((of(group), of(first.setdefault(key, group))), key=place.__getitem__)
+            root[b] = a
+    taken = {group: of(group) for group in root}
+    alike: dict[str, list[str]] = {}
+    for group, as_one in taken.items():
+        alike.setdefault(as_one, []).append(group)
+    if several := [same for same in alike.values() if len(same) > 1]:
+        shown = "; ".join(" = ".join(map(repr, same[: _NAMED + 1])) for same in several[:_NAMED])
+        more = " and others" if len(several) > _NAMED or any(len(same) > _NAMED + 1 for same in several) else ""
+        warnings.warn(
+            f"{sum(map(len, several))} groups are taken as {len(several)}, as runs of them are of one image and "
+            f"question or copies of each other: {shown}{more}.",
+            stacklevel=3,
+        )
+    return taken
+
+
+def regrouped(frame: pd.DataFrame, taken: Mapping[str, str]) -> pd.DataFrame:
+    """The frame with each group_id replaced by the one it is taken as (`one_group`)."""
+    if all(group == as_one for group, as_one in taken.items()):
+        return frame
+    return frame.assign(group_id=[taken.get(group, group) for group in frame["group_id"].astype(str)])
+
+
+def groups_with(runs: Keyed, keys: Collection[bytes]) -> frozenset[str]:
+    """The groups with a run that has one of the keys."""
+    return frozenset(group for group, own in runs if not own.isdisjoint(keys))
+
+
+def _of_frame(frame: pd.DataFrame) -> Keyed:
+    from trajkit.trajectory.features import FEATURE_NAMES
+
+    frame = frame.sort_values("step", kind="stable") if "step" in frame else frame
+    values = frame[[name for name in FEATURE_NAMES if name in frame]].to_numpy(float)
+    moved = frame["path_length"].to_numpy(float) > 0 if "path_length" in frame else np.zeros(len(frame), bool)
+    groups = frame["group_id"].astype(str).to_numpy()
+    return [
+        (str(groups[rows[0]]), frozenset({_key("features", "", values[rows].tobytes())} if moved[rows].any() else ()))
+        for rows in frame.groupby("transcript_id", sort=True).indices.values()
+    ]
+
+
+def _key(kind: str, about: str, rest: str | bytes) -> bytes:
+    body = rest if isinstance(rest, bytes) else rest.encode(errors="backslashreplace")
+    return hashlib.sha256(f"{kind}\0{about}\0".encode() + body).digest()[:KEY_BYTES]
