@@ -83,9 +83,10 @@ def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int
 _READING = """\
 A point is the effect of one region on one step; colour is the logarithm of how many points fall there; the red line is
 where they would all lie. Most regions have next to no effect on most steps, and the corner at 0 holds them. A slope
-above 1 says that large effects are predicted too small. Grounded steps are those whose
-log-probability some region changes by at least 0.5 nats; top-1 is the share of them whose top region is the measured
-one. r² over all steps is about the few large effects (see [faithfulness](faithfulness.md))."""
+above 1 says that large effects are predicted too small. Grounded steps are those whose log-probability falls by at
+least 0.5 nats when some region is hidden; top-1 is the share of them whose top region is the one that costs them most,
+never one that a step is likelier without. r² over all steps is about the few large effects (see
+[faithfulness](faithfulness.md))."""
 
 _INTERVALS = f"""\
 Share of measured effects that lie within `half_width` of the estimate, promised {COVERAGE:.0%}: over all, by the size
