@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EXPLAINED = 3
 """Runs of each outcome whose reasons are shown."""
+UNREAD = "never read some cell that the question is about"
 
 
 def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
@@ -71,7 +72,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
             "Level and spread of concentration, less the median of successful runs of the same family and form: "
             "fixation is the lower right, wandering the upper left": fixation.plane(held.labels, level, spread_, border)
         },
-        _reading(held, areas, within, direct, causes),
+        _reading(held, areas, within, direct, causes, runs.table),
     )
 
 
@@ -118,14 +119,21 @@ def _by_form(held: HeldOutcomes) -> list[dict[str, Any]]:
 
 
 def _causes(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row an outcome and cause, where judges gave any."""
+    """A row an outcome and cause, where judges gave any; last a column of cells left unread, where judges counted."""
     rows = []
     for outcome in OUTCOME_COLOURS:
         mine = table[table["outcome"] == outcome]
         for cause, n in mine.loc[mine["detail"] != "", "detail"].value_counts().items():
             share = f"{n / len(mine):.0%}"
-            rows.append({"outcome": outcome_name(outcome), "cause": cause, "runs": n, "share of the outcome": share})
+            row = {"outcome": outcome_name(outcome), "cause": cause, "runs": n, "share of the outcome": share}
+            rows.append(row | _unread(mine[mine["detail"] == cause]))
     return rows
+
+
+def _unread(runs: pd.DataFrame) -> dict[str, str]:
+    """How many of some runs left unread a cell that the question is about; empty where no judge counted."""
+    counted = runs["unread"].dropna()
+    return {UNREAD: f"{(counted > 0).mean():.0%}"} if len(counted) else {}
 
 
 def _areas(areas: pd.DataFrame) -> pd.DataFrame:
@@ -208,11 +216,11 @@ def _examples(held: HeldOutcomes) -> list[dict[str, Any]]:
 
 def _reading(
     held: HeldOutcomes, areas: pd.DataFrame, within: pd.DataFrame, direct: list[dict[str, Any]],
-    causes: list[dict[str, Any]],
+    causes: list[dict[str, Any]], table: pd.DataFrame,
 ) -> tuple[str, ...]:  # fmt: skip
     said = []
-    for among, table in (("Over all runs", areas), ("Among runs of one task family and question form", within)):
-        macro = table[table["outcome"] == "macro"].set_index("method")
+    for among, found in (("Over all runs", areas), ("Among runs of one task family and question form", within)):
+        macro = found[found["outcome"] == "macro"].set_index("method")
         ours, base, path = (spread(*macro.loc[name, ["auc", "low", "high"]]) for name in (ALL, WITHOUT, PATH))
         said.append(
             f"{among}, all features together have a macro AUC of {ours}; uncertainty, length and task without the path "
@@ -227,6 +235,8 @@ def _reading(
     for outcome in dict.fromkeys(row["outcome"] for row in causes):
         mine = [f"{row['cause']} {row['share of the outcome']}" for row in causes if row["outcome"] == outcome]
         said.append(f"Causes of {outcome}, as its judge says: {listed(mine)}.")
+    if unread := _unread(table[table["outcome"] == "reasoning_failure"]):
+        said.append(f"Whatever went wrong first, {unread[UNREAD]} of reasoning failures {UNREAD}.")
     said.append(
         "Fixation is a level above the median of successful runs of the same family and form with a spread below "
         "theirs, wandering the reverse; the borders are those of other groups than the runs read by them, and of all "
