@@ -129,7 +129,9 @@ def test_regions(report, monkeypatch):
 
 def test_performance(report):
     text = report(performance, "--quick")
-    assert len(tables(text)) == 2
+    *_, fingerprints = tables(text)
+    assert len(tables(text)) == 3
+    assert re.search(r"\| 0.05 GB \| [\d.e+]+ GB/s, 16 GB in [\d.]+ s \|", fingerprints[2])
     assert "reported as lagging" in text
 
 
