@@ -169,7 +169,7 @@ def _errors(held: HeldOutcomes, mine: NDArray[np.bool_], draws: Draws) -> tuple[
     """The share of some runs whose likeliest outcome is wrong, whose models another sample would refit; and of always
     saying the commonest."""
     ours, always = (
-        weighted_mean((said != held.labels)[mine].astype(float), draws.of(mine))
+        weighted_mean(np.asarray(said != held.labels, float)[mine], draws.of(mine))
         for said in (held.answered, _commonest(held.labels))
     )
     return spread(*interval(refitted(ours[None], FOLDS, (0, 1)))), spread(*interval(always))
