@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cells, lead, measured, score, subjects, write
 from analyses.pictures import COUNTS, panels, save
-from trajkit.attribution.figures import GROUNDED_STEPS
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
 from trajkit.text import markdown
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         slope = np.polyfit(predicted, actual, 1)[0]
         row = {"model": subject.name, "regions × steps": len(actual)}
         scored = score("network", runs, subject.network.predict)
-        row |= cells(scored, args.boot, ("top-1", "r²"), band=GROUNDED_STEPS)
+        row |= lead(scored, runs, subject.vlm.n_features, args.boot)
         row |= cells(scored, args.boot, ("r² within steps", "R²", "r²"))
         row |= {"slope of measured on predicted": f"{slope:.2f}"}
         rows.append(row)

@@ -113,6 +113,10 @@ def test_an_analysis_of_each_model_writes_its_table_and_its_picture(report, tmp_
     text = report(analysis, "--models", "qwen3_vl", "--boot", "5", *arguments)
     table, *others = tables(text)
     assert 2 < len(table) <= 2 + rows
+    header = [name.strip() for name in table[0].split("|")]
+    if "r²" in header:  # over all steps: after what is honest, and beside what it is without regions
+        assert header.index("r²") > header.index("top-1, grounded steps")
+        assert header.index("r²") > header.index("raw attention's top × measured size, r²")
     assert all(line.startswith("| qwen3_vl |") for each in (table, *others) for line in each[2:])
     (picture,) = re.findall(r"!\[[^]]+\]\((report\.(?:svg|png))\)", text)
     assert (tmp_path / picture).stat().st_size > 2000
