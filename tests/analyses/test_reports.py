@@ -157,5 +157,5 @@ def test_studies_of_any_folder_of_traces(report, study, tmp_path):
 
 
 def test_coverage(report):
-    (table,) = tables(report(coverage, "--sims", "4", "--groups", "20"))
+    (table,) = tables(report(coverage, "--sims", "4", "--refitted", "4", "--groups", "20"))
     assert len(table) == 2 + len(list(coverage.all_cases()))
