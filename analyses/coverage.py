@@ -1,6 +1,6 @@
 """How often each interval holds the truth: simulated runs of known truth, grouped as real ones are.
 
-    python -m analyses.coverage            # a quarter of an hour at most; writes reports/coverage.md
+    python -m analyses.coverage            # a quarter of an hour; writes reports/coverage.md
     python -m analyses.coverage --sims 40  # a first look
 
 Every interval of `tk.stats` and of the detection tables, at 95 %, on few and many groups.
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     head = (
         f"# Coverage\n\nRegenerate: `python -m analyses.coverage{few}`. Share of 95 % intervals that hold the truth, "
         f"over {args.sims} simulated data sets each ({args.refitted} for cross-validated figures), "
-        "with the interval that chance gives it. Runs come {PER_GROUP} to "
+        f"with the interval that chance gives it. Runs come {PER_GROUP} to "
         "a group and share half of their variance with it, unless rows are said to be independent. n: the data sets "
         "that had an interval, where not all did."
     )
