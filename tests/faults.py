@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pytest
 
-from trajkit import files
+from trajkit import folders
 
 STEPS = ("fsync", "replace", "rename", "mkdir", "link", "unlink", "rmdir")
 """Functions of `os` that change what is on the disk, or bring it there."""
@@ -84,7 +84,7 @@ class Faults:
         patch.setattr(builtins, "open", opened)
         for name in STEPS:
             patch.setattr(os, name, counted(getattr(os, name)))
-        patch.setattr(files, "_exchange", counted(files._exchange))
+        patch.setattr(folders, "_exchange", counted(folders._exchange))
 
 
 def run_with_fault(work: Callable[[], object], n: int, act: Callable[[], None]) -> int:

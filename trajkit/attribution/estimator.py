@@ -134,7 +134,8 @@ class EffectEstimator(ABC):
         whole. Other files of the folder stay. Raises InputError when it cannot be written, or could not be loaded."""
         from safetensors.numpy import save
 
-        from trajkit.files import replacing, replacing_folder
+        from trajkit.files import replacing
+        from trajkit.folders import replacing_folder
 
         try:
             self.check_values(self.arrays)
@@ -168,7 +169,7 @@ class EffectEstimator(ABC):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        from trajkit.files import restore_folder
+        from trajkit.folders import restore_folder
 
         folder = Path(folder)
         restore_folder(folder)
