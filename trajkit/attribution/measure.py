@@ -31,6 +31,7 @@ from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.errors import InputError
 from trajkit.files import hold, remove_left_over, replacing
+from trajkit.fingerprints import difference
 from trajkit.strict_json import parse_json
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
@@ -248,9 +249,11 @@ class MeasuredStore:
     def _compare(self, found: dict[str, Any], where: Path) -> None:
         other = [key for key in self._settings if found.get(key) != self._settings[key]]
         if other:
+            theirs, ours = found.get(other[0]), self._settings[other[0]]
+            why = difference(str(theirs), str(ours), True) if other[0] == "fingerprint" else ""
             raise InputError(
-                f"{where} holds runs measured with {other[0]} {found.get(other[0])!r}, and these are to be "
-                f"measured with {self._settings[other[0]]!r}; go on with the same, or choose another folder."
+                f"{where} holds runs measured with {other[0]} {theirs!r}, and these are to be measured with "
+                f"{ours!r}.{why} Go on with the same, or choose another folder."
             )
 
     def has(self, item: Item) -> bool:
