@@ -45,6 +45,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         folder = _real(folder)
         make_folder(folder.parent)
         restore_folder(folder)
+        if folder.exists():
+            for aside in halves(folder.parent, "old", folder.name):
+                shutil.rmtree(aside, ignore_errors=True)
         stays = _is_fixed(folder)
         remove_left_over(folder if stays else folder.parent, folder.name)
         new = temporary(folder / folder.name if stays else folder)
