@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import os
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.faults import broken_disk, full_disk, kill, no_memory, order_of, run_with_fault
-from tests.traces.factory import make_trace
+from tests.traces.factory import make_trace, png
 from trajkit import folders
 from trajkit.attribution.collect import Item
 from trajkit.attribution.estimator import Binding
@@ -32,6 +35,7 @@ from trajkit.report.build import write_report
 from trajkit.studies.study import Study
 from trajkit.studies.write import write_studies
 from trajkit.traces.store import read_traces, write_traces
+from trajkit.traces.trace import Trace
 from trajkit.traces.writer import TraceWriter
 
 
@@ -242,3 +246,70 @@ def test_all_files_of_a_folder_are_on_the_disk_before_it_gets_its_name_and_the_n
             ("link", folder / ".a.*.tmp"), ("replace", folder / "a"), ("fsync", folder), ("rename", inner),
         ],
     }[exchange]  # fmt: skip
+
+
+def short_of_memory(work: Callable[[], object], spare: int) -> str:
+    """What `work` raises, as text, in a process that may take `spare` bytes more than it has; "" for nothing. Libraries
+    in C++ end the process where they find no memory in a thread of theirs, which is like a kill."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        try:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + spare, resource.RLIM_INFINITY))
+            work()
+        except BaseException as error:
+            os.write(send, f"{type(error).__name__}: {error}".encode()[:2000])
+        finally:
+            os._exit(0)
+    os.close(send)
+    with open(receive, "rb") as stream:
+        said = stream.read().decode()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGABRT), said
+    return said if code == 0 else "MemoryError: in a thread"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_memory_that_runs_out_loses_nothing_and_is_not_taken_for_damage(tmp_path):
+    """Runs with images of megabytes, made in another process, so that there is no memory here that was freed again."""
+    item = Item("a", Image.new("RGB", (16, 16)), "how many?", "g")
+
+    def many() -> list[Trace]:
+        images = [png(0) + np.random.default_rng(i).bytes(2**23) for i in range(4)]
+        return [make_trace(i, image=images[i], image_sha256="") for i in range(4)]
+
+    def prepare() -> None:
+        write_traces(many(), tmp_path / "many.parquet")
+        store = MeasuredStore(tmp_path / "measured", {})
+        features = np.ones((2, 3, 2**21), np.float32)
+        arrays = np.ones((5, 3), bool), np.ones((5, 2)), np.ones((3, 2)), np.arange(7)
+        store.write(item, MeasuredRun("g", "", features, *arrays))
+
+    def add(folder: Path) -> None:
+        with TraceWriter(folder) as writer:
+            for trace in many()[1:]:
+                writer.add(trace)
+
+    assert short_of_memory(prepare, 2**33) == ""
+    works: dict[str, Callable[[Path], object]] = {
+        "read": lambda folder: list(read_traces(tmp_path / "many.parquet")),
+        "measured": lambda folder: MeasuredStore(tmp_path / "measured", {}).read(item),
+        "write": lambda folder: write_traces(many(), folder / "runs.parquet"),
+        "add": add,
+    }
+    for name, work in works.items():
+        found = []
+        for spare in (0, 2**24, 2**33):
+            folder = tmp_path / f"{name} {spare}"
+            with TraceWriter(folder) as writer:
+                writer.add(make_trace(0))
+            if name != "add":
+                (folder / "part-00000.parquet").rename(folder / "runs.parquet")
+            found.append(short_of_memory(lambda work=work, folder=folder: work(folder), spare))
+            assert "Write it again" not in found[-1]
+            assert "is damaged (" not in found[-1]
+            assert read_traces(folder).ids in (["run-0000"], [f"run-{i:04d}" for i in range(4)])
+        assert found[-1] == "", name
+        assert found[0] or name != "read"

@@ -278,8 +278,13 @@ class MeasuredStore:
                 if fault := run.fault():
                     raise ValueError(fault)
         except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
-                RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error) as error:  # fmt: skip
+                RuntimeError, BadZipFile, zlib.error, struct.error) as error:  # fmt: skip
             raise InputError(f"{path} is damaged ({error}); remove it, and its run is measured again.") from error
+        except MemoryError as error:  # of a whole file too: it must not be thrown away for that
+            raise InputError(
+                f"not enough memory to read {path} ({error}). Free some; if there is far more than the file has, it is "
+                "damaged: remove it, and its run is measured again."
+            ) from error
         self._compare(settings, path)
         return run
 
