@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,7 +35,7 @@ class TraceFile:
         try:
             self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
         except _DAMAGE as error:
-            raise TraceFormatError(f"{path}: not a Parquet file, or cut short ({_line(error)}). {_AGAIN}") from error
+            raise _refused(path, "not a Parquet file, or cut short", error) from error
         self._check_rows()
         check_schema(self._parquet.schema_arrow, path)
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
@@ -61,7 +63,7 @@ class TraceFile:
             table.validate(full=True)
             return table
         except _DAMAGE as error:
-            raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
+            raise _refused(self.path, "damaged, cannot be read", error) from error
 
     def read_ids(self) -> list[str]:
         """The transcript_id of each row, reading nothing else."""
@@ -162,6 +164,16 @@ class TraceFile:
         """The row group of a row, and its number there."""
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         return group, row - (int(self._group_ends[group - 1]) if group else 0)
+
+
+def _refused(path: Path, why: str, error: BaseException) -> TraceFormatError:
+    short = isinstance(error, MemoryError) or os.strerror(errno.EAGAIN) in str(error)  # of memory, or of threads
+    if short:  # a whole file too: it must not be thrown away for that
+        return TraceFormatError(
+            f"{path}: not enough memory or threads to read it ({_line(error)}). Free some; if there is far more than "
+            "the file has, it is damaged."
+        )
+    return TraceFormatError(f"{path}: {why} ({_line(error)}). {_AGAIN}")
 
 
 def _line(error: BaseException) -> str:
