@@ -13,8 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from trajkit.attribution.evaluation import Scored, score_measured
-from trajkit.attribution.figures import ALL, faithfulness_table, paired
+from trajkit.attribution.evaluation import ORACLE_GATE, Scored, score_measured
+from trajkit.attribution.faithfulness import step_gate
+from trajkit.attribution.features import raw_attention
+from trajkit.attribution.figures import ALL, GROUNDED_STEPS, faithfulness_table, paired
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, generation_of
 from trajkit.attribution.network import N_FACTS, expand, floor_of
 from trajkit.demo import paths
@@ -162,6 +164,21 @@ def cells(
     table = figures(scored, n_boot, in_nats, band)
     found = {figure: cell(table.loc[figure]) for figure in wanted if figure in table.index}
     return found if band == ALL else {f"{figure}, {band}": text for figure, text in found.items()}
+
+
+def lead(scored: Sequence[Scored], runs: Sequence[MeasuredRun], n_features: int, n_boot: int) -> dict[str, str]:
+    """What stands before r² over all steps, as table cells: top-1 and r² of one method on grounded steps; and r² over
+    all steps of one region and one number a step, which is no less for knowing nothing but how much a step depends on
+    the image."""
+    gate = [
+        score_measured(
+            ORACLE_GATE, run, step_gate(raw_attention(run.features, n_features), run.single.max(0, initial=0))
+        )
+        for run in runs
+        if len(run.features)
+    ]
+    over_all = cells(gate, n_boot, ("r²",)).get("r²", "")
+    return cells(scored, n_boot, ("top-1", "r²"), band=GROUNDED_STEPS) | {f"{ORACLE_GATE}, r²": over_all}
 
 
 def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n_boot: int) -> str:

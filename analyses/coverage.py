@@ -1,6 +1,6 @@
 """How often each interval holds the truth: simulated runs of known truth, grouped as real ones are.
 
-    python -m analyses.coverage            # minutes; writes reports/coverage.md
+    python -m analyses.coverage            # a quarter of an hour; writes reports/coverage.md
     python -m analyses.coverage --sims 40  # a first look
 
 Every interval of `tk.stats` and of the detection tables, at 95 %, on few and many groups.
@@ -9,7 +9,7 @@ Every interval of `tk.stats` and of the detection tables, at 95 %, on few and ma
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,33 +17,36 @@ import pandas as pd
 from scipy.stats import norm
 
 from analyses.common import write
-from trajkit.detection.design import FEATURE_SETS
+from analyses.refitted import WORLDS, refitted_rows
+from analyses.simulated import PER_GROUP, labels_of, share_held
+from trajkit.attribution.evaluation import score_measured
+from trajkit.attribution.measure import MeasuredRun
+from trajkit.attribution.verdict import conclude
 from trajkit.detection.evaluation import outcome_auc, select_steps
-from trajkit.detection.held_out import cross_validated
 from trajkit.detection.probabilities import (
     average_precision,
     calibration,
-    calibration_slope,
     gains,
-    matched_auc,
     probability_scores,
 )
+from trajkit.errors import InputError
 from trajkit.progress import progress
-from trajkit.stats import auc, compare, regress
-from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median, wilson
+from trajkit.stats import auc, regress
+from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median
 
 SHIFT = 0.7
 """How far the scores of failing runs lie above those of successful ones, in sd of a run."""
 TRUE_AUC = float(norm.cdf(SHIFT / 2**0.5))
 N_BOOT = 400
-PER_GROUP = 4
+SIMS = 200
 Case = tuple[str, str, float, Callable[[np.random.Generator, int], tuple[float, float]]]
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sims", type=int, default=300, help="simulated data sets behind each number")
-    parser.add_argument("--groups", type=int, nargs="+", default=[10, 20, 50, 200])
+    parser.add_argument("--sims", type=int, default=SIMS, help="simulated data sets behind each number")
+    parser.add_argument("--refitted", type=int, default=100, help="the same behind each cross-validated figure")
+    parser.add_argument("--groups", type=int, nargs="+", default=[10, 20, 50, 150])
     parser.add_argument("--out", type=Path, default=Path("reports/coverage.md"))
     args = parser.parse_args(argv)
     rows = []
@@ -58,29 +61,27 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(row)
             bar.advance(name)
         for world in worlds:
-            rows += refitted_rows(world, args.sims, args.groups)
+            rows += refitted_rows(world, args.refitted, args.groups, N_BOOT // 2)
             bar.advance(world)
+    few = "" if args.sims == SIMS else f" --sims {args.sims}"
     head = (
-        "# Coverage\n\nRegenerate: `python -m analyses.coverage`. Share of 95 % intervals that hold the truth, over "
-        f"{args.sims} simulated data sets each, with the interval that chance gives it. Runs come {PER_GROUP} to "
+        f"# Coverage\n\nRegenerate: `python -m analyses.coverage{few}`. Share of 95 % intervals that hold the truth, "
+        f"over {args.sims} simulated data sets each ({args.refitted} for cross-validated figures), "
+        f"with the interval that chance gives it. Runs come {PER_GROUP} to "
         "a group and share half of their variance with it, unless rows are said to be independent. n: the data sets "
         "that had an interval, where not all did."
     )
     write(args.out, head, rows, _READING)
 
 
-def share_held(held: Sequence[bool], sims: int) -> str:
-    if not len(held):
-        return "–"
-    low, high = wilson(sum(held), len(held))
-    return f"{np.mean(held):.3f} ({low:.3f}–{high:.3f})" + (f", n = {len(held)}" if len(held) < sims else "")
-
-
 def draws(
     draw: Callable[[np.random.Generator, int], tuple[float, float]], sims: int, n_groups: int
 ) -> Iterator[tuple[float, float]]:
     for seed in range(sims):
-        low, high = draw(np.random.default_rng([n_groups, seed]), n_groups)
+        try:
+            low, high = draw(np.random.default_rng([n_groups, seed]), n_groups)
+        except InputError:  # too few groups of a level
+            continue
         if np.isfinite(low) and np.isfinite(high):
             yield low, high
 
@@ -96,9 +97,9 @@ def all_cases() -> Iterator[Case]:
         lambda rng, n: ends(auc(*grouped(rng, n), n_boot=N_BOOT)),
     )
     yield "tk.stats.auc, group bootstrap", "12 groups fail, in half of their runs", TRUE_AUC, rare
-    yield "tk.stats.compare, Cliff's δ (the AUC, rescaled)", "grouped rows", 2 * TRUE_AUC - 1, delta
     yield "detection, AUC within strata", "grouped rows, five folds", TRUE_AUC, within
     yield "tk.stats.regress, cluster", "coefficient", SHIFT, lambda rng, n: coefficient(rng, n, "cluster")
+    yield "tk.stats.regress, cluster", "coefficient of a level in 10 groups, no difference", 0.0, rare_level
     yield "tk.stats.regress, mixed", "coefficient", SHIFT, lambda rng, n: coefficient(rng, n, "mixed")
     yield "detection, AUC gain (paired)", "against a noisier score", TRUE_AUC - NOISY_AUC, gain
     yield "detection, Brier score", "true probabilities", 1 / 6, brier
@@ -106,18 +107,14 @@ def all_cases() -> Iterator[Case]:
     yield "detection, calibration", "highest of four bins: risk less share", 0.0, highest_bin
     yield "detection, AUC of outcomes", "macro, three outcomes", TRUE_AUC, macro
     yield "detection, mean", "share in grouped runs", 0.3, share
+    yield "share at or near its edge", "2.5 groups on average, in units of a group", 2.5, rare_share
+    yield "AUC at or near its edge", "a run a group, half of them fail", NEAR_EDGE, near_edge
+    yield "trajkit evaluate, verdict", "equal methods are called so", 0.0, verdict
     yield "detection, median", "grouped rows", 0.0, median
 
 
 def ends(found: object) -> tuple[float, float]:
     return found.low, found.high  # type: ignore[attr-defined]
-
-
-def labels_of(rng: np.random.Generator, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """(group, failed) of PER_GROUP runs a group; groups differ in how often they fail."""
-    group = np.repeat(np.arange(n_groups), PER_GROUP)
-    hard = rng.normal(size=n_groups)[group]
-    return group, (hard + rng.normal(size=len(group)) > 0.3).astype(float)
 
 
 def independent(rng: np.random.Generator, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,13 +197,6 @@ def within(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     return interval(auc_within(y, score, group % 5, group_draws(group, N_BOOT, 0)))[1:]
 
 
-def delta(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
-    y, score, group = grouped(rng, n_groups)
-    df = pd.DataFrame({"outcome": np.where(y == 1, "a", "b"), "x": score, "group_id": group})
-    row = compare(df, "x", n_resamples=10, n_boot=N_BOOT).iloc[0]
-    return float(row["delta_low"]), float(row["delta_high"])
-
-
 def coefficient(rng: np.random.Generator, n_groups: int, kind: str) -> tuple[float, float]:
     """Length depends on the outcome, and the metric on both."""
     y, score, group = grouped(rng, n_groups)
@@ -215,6 +205,47 @@ def coefficient(rng: np.random.Generator, n_groups: int, kind: str) -> tuple[flo
     df["x"] = score + np.log1p(tokens)
     row = regress(df, "x", covariates=("n_tokens",), kind=kind).iloc[0]  # type: ignore[arg-type]
     return float(row["low"]), float(row["high"])
+
+
+def rare_level(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    """All runs of ten groups are of the level, which makes no difference."""
+    _, score, group = grouped(rng, n_groups)
+    y = group < 10
+    x = (rng.normal(size=n_groups)[group] + rng.normal(size=len(score))) / 2**0.5
+    df = pd.DataFrame({"outcome": np.where(y, "failure", "success"), "group_id": group, "x": x})
+    row = regress(df, "x", covariates=()).iloc[0]
+    return float(row["low"]), float(row["high"])
+
+
+def rare_share(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    """Groups differ from the others with probability 2.5 / n, in all their runs: none does in one sample of twelve."""
+    y = np.repeat(rng.random(n_groups) < 2.5 / n_groups, PER_GROUP)
+    group = np.repeat(np.arange(n_groups), PER_GROUP)
+    _, low, high = interval(weighted_mean(y, group_draws(group, N_BOOT, 0)))
+    return n_groups * low, n_groups * high
+
+
+NEAR_EDGE = float(norm.cdf(3.0 / 2**0.5))
+
+
+def near_edge(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    y = np.arange(n_groups) % 2
+    return ends(auc(y, rng.normal(size=n_groups) + 3.0 * y, np.arange(n_groups), n_boot=N_BOOT))
+
+
+def verdict(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    """Two methods with the same noise on measured effects, a step a group: (0, 0) where none is called better."""
+    scored = []
+    for group in range(n_groups):
+        single, masks = rng.uniform(0, 2, (8, 1)), rng.random((32, 8)) < 0.5
+        features = np.zeros((1, 8, 1), np.float32)
+        run = MeasuredRun(f"{group}", "", features, masks, masks @ single, single, np.arange(9))
+        hard = rng.normal()
+        for name in ("estimator", "raw attention"):
+            noise = rng.normal(scale=np.exp(hard / 2), size=(1, 8))
+            scored.append(score_measured(name, run, single.T + noise))
+    wrong = float(conclude(scored, n_boot=0).kind != "no better")
+    return wrong, wrong
 
 
 def share(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
@@ -230,64 +261,15 @@ def median(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     return interval(weighted_median(x, group_draws(group, N_BOOT, 0)))[1:]
 
 
-WORLDS = {"features tell nothing": 0.0, "features tell": 0.6}
-FIGURES = ("AUC", "gain in AUC of six features that tell nothing", "average precision", "Brier score", "slope")
-
-
-def refitted_rows(world: str, sims: int, groups: Sequence[int]) -> list[dict[str, str]]:
-    """A row a figure of cross-validated EarlyFailurePredictors, and one of held-out rows alone; from 50 groups on.
-
-    The truth is the mean of the figure over data sets, but for an AUC and a gain of features that tell nothing.
-    """
-    rows: dict[str, dict[str, str]] = {}
-    for n_groups in [n for n in groups if n >= 50]:
-        found = np.array(
-            [refitted_figures(WORLDS[world], seed, n_groups) for seed in range(sims)]
-        )  # (sims, figures, 3)
-        truth = np.nanmean(found[:, :, 0], axis=0)
-        if WORLDS[world] == 0:
-            truth[[0, 1, -1]] = 0.5, 0.0, 0.5
-        for j, name in enumerate([*(f"cross-validated, {figure}" for figure in FIGURES), "the same AUC, rows alone"]):
-            known = np.isfinite(found[:, j]).all(axis=1)
-            held = (found[known, j, 1] <= truth[j]) & (truth[j] <= found[known, j, 2])
-            row = rows.setdefault(name, {"interval": name, "of": world} | {f"{n} groups": "–" for n in groups})
-            row["truth"] = f"{truth[j]:.3f}"  # of models fitted on as many groups
-            row[f"{n_groups} groups"] = share_held(held, sims)
-    return list(rows.values())
-
-
-def refitted_figures(shift: float, seed: int, n_groups: int) -> list[tuple[float, float, float]]:
-    """(value, low, high) of each figure on one data set of runs of one step."""
-    rng = np.random.default_rng([n_groups, seed])
-    group, y = labels_of(rng, n_groups)
-    names = [name for sets in ("uncertainty", "trajectory") for name in FEATURE_SETS[sets]]
-    x = (rng.normal(size=(n_groups, len(names)))[group] + rng.normal(size=(len(y), len(names)))) / 2**0.5
-    x[:, :2] += shift * y[:, None]  # uncertainty; the trajectory tells nothing
-    frame = pd.DataFrame(np.exp(x / 3), columns=names)
-    runs = {"group_id": group.astype(str), "step": 1, "success": y == 0, "outcome": "unknown"}
-    frame = frame.assign(transcript_id=np.arange(len(y)).astype(str), **runs)
-    found = cross_validated(frame, ("uncertainty", "trajectory+uncertainty"))
-    (less, more), folds = found.risks.values(), found.folds
-    at, asked = select_steps(frame, [1]), {"n_boot": N_BOOT // 2, "n_folds": found.n_folds}
-    area = matched_auc(frame, {"risk": more}, at, folds, **asked).iloc[0]
-    gained = gains(frame, more, less, at, folds, **asked).iloc[0]
-    scores = probability_scores(frame, {"risk": more}, at, folds, **asked).set_index("method").loc["risk"]
-    slope = calibration_slope(frame, more, at, **asked).iloc[0]
-    alone = matched_auc(frame, {"risk": more[0]}, at, folds[0], N_BOOT // 2).iloc[0]
-    return [
-        *((row[name], row["low"], row["high"]) for row, name in ((area, "auc"), (gained, "gain"))),
-        *((scores[name], scores[f"{name}_low"], scores[f"{name}_high"]) for name in ("average_precision", "brier")),
-        *((row[name], row["low"], row["high"]) for row, name in ((slope, "slope"), (alone, "auc"))),
-    ]
-
-
 _READING = """
 95 % is promised. Percentile bootstraps over groups fall short where groups are few, average precision most, and come to
-it as they grow. There is no interval with fewer than 10 groups of each class, so at 10 groups in all an AUC has none.
-DeLong's interval on grouped rows is the mistake that `groups=` is there for. Cross-validated figures are of five folds
-in five deals, predictors fitted anew in each; their intervals are those of `trajkit.stats.cross_validation`, and those
-of held-out rows alone, in the last row of each world, are the mistake that it is there for. The truth of a figure that
-depends on how many groups a model is fitted on is its mean over data sets, shown for the most groups.
+it as they grow. There is no interval with fewer than 10 groups of each class, so at 10 groups in all an AUC has none,
+unless it is 0 or 1, which have an exact bound; next to the edge an interval of resampled groups is too narrow. DeLong's
+interval on grouped rows is the mistake that `groups=` is there for. The verdict is right where it calls two equal
+methods equal, in 95 % of evaluations or more. Cross-validated figures are of five folds in five deals, predictors
+fitted anew in each; their intervals are those of `trajkit.stats.cross_validation`, and those of held-out rows alone, in
+the last row of each world, are the mistake that it is there for. The truth of a figure that depends on how many groups
+a model is fitted on is its mean over data sets, shown for the most groups.
 """
 
 

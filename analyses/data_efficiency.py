@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common import HELD_OUT, arguments, cell, difference, figures, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cell, difference, figures, lead, measured, score, subjects, write
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.training import fit_estimator
 from trajkit.progress import progress
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
             for n, table in zip(sizes, tables, strict=True):
                 row = {"model": subject.name, "estimator": kind, "runs": n}
                 row |= {"steps": sum(len(run.features) for run in train[:n])}
+                row |= lead(scored[n], test, subject.vlm.n_features, args.boot)
                 row |= {f: cell(table.loc[f]) for f in ("r²", "R²", "LDS")}
                 if n != sizes[-1]:
                     whole = scored[sizes[-1]]

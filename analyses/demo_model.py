@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         "\n`unknown`: false readings stand, and the wrong answer does not follow from them either. `omission`: the "
         "answer follows from what was read, and that was right in all that matters, but a cell that matters was never "
         "looked at. `wrong step`: a sentence does not follow from what had been read by then. `wrong answer`: all "
-        "sentences do, and the answer does not.\n"
+        "sentences do, and the answer does not. With a cell unread: runs that never read some cell that the question "
+        "is about, whatever went wrong first; an omission is one that went wrong by nothing else.\n"
     )
     write_text(args.out, text)
     print(text)
@@ -89,11 +90,18 @@ def _outcomes(name: str, outcomes: list[str]) -> dict[str, object]:
 def _causes(judged: list[Judgement]) -> list[dict[str, object]]:
     of = Counter(judgement.outcome for judgement in judged)
     counts = Counter((judgement.outcome, judgement.facts["detail"]) for judgement in judged)
-    return [
+    unread = Counter((j.outcome, j.facts["detail"]) for j in judged if j.facts["unread"])
+    rows = [
         {"outcome": outcome, "cause": cause, "runs": n, "share of the outcome": n / of[outcome]}
+        | {"with a cell unread": unread[outcome, cause] / n}
         for (outcome, cause), n in sorted(counts.items())
         if cause
     ]
+    if n := of["reasoning_failure"]:
+        some = sum(count for (outcome, _), count in unread.items() if outcome == "reasoning_failure")
+        rows.append({"outcome": "reasoning_failure", "cause": "any", "runs": n, "share of the outcome": 1.0,
+                     "with a cell unread": some / n})  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from analyses.common import (
     difference,
     figures,
     generated,
+    lead,
     only,
     right,
     score,
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
                 row = {"model": subject.name, "ends": end, "elapsed": label, "runs": len(pieces)}
                 rows.append(
                     row | {"steps": sum(len(p.features) for p in pieces)}
+                    | lead(both[-1], pieces, subject.vlm.n_features, args.boot)
                     | {f: cell(table.loc[f]) for f in ("R²", "r²", "LDS")} | _spread(subject, pieces)
                 )  # fmt: skip
             if all(both):

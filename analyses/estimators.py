@@ -24,7 +24,7 @@ from analyses import common
 from trajkit.attribution.ablation import fill, full_inputs
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.estimator import Binding, StepExample
-from trajkit.attribution.evaluation import Scored, score_measured
+from trajkit.attribution.evaluation import ORACLE_GATE, Scored, score_measured, step_gates
 from trajkit.attribution.features import attention_rows, raw_attention, token_weights
 from trajkit.attribution.figures import GROUNDED_STEPS
 from trajkit.attribution.measure import Generation, MeasuredRun
@@ -84,6 +84,9 @@ def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> 
     runs = [v.run for v in test]
     raw = {"model": subject.name, "estimator": "raw attention"}
     rows.append(raw | cells(common.score("raw", runs, lambda f: raw_attention(f, n)), n_boot, False))
+    gates = [gate for run in runs for gate in step_gates(run, raw_attention(run.features, n), run.single.T)]
+    oracle = [gate for gate in gates if gate.method == ORACLE_GATE]
+    rows.append({"model": subject.name, "estimator": ORACLE_GATE} | cells(oracle, n_boot, True))
     reference = [score_measured("leave-one-out", run, run.single.T) for run in runs]
     return [*rows, {"model": subject.name, "estimator": "leave-one-out, measured"} | cells(reference, n_boot, False)]
 
@@ -194,7 +197,7 @@ def influence(vlm: VLM, run: Generation) -> NDArray[np.float32]:
 
 
 def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, str]:
-    grounded = common.cells(scored, n_boot, ("top-1",), in_nats, GROUNDED_STEPS)
+    grounded = common.cells(scored, n_boot, ("top-1", "r²"), in_nats, GROUNDED_STEPS)
     return grounded | common.cells(scored, n_boot, ("LDS", "r² within steps", "R²", "r²"), in_nats)
 
 

@@ -210,8 +210,10 @@ def _value(table: pd.DataFrame, method: str, figure: str) -> float:
 
 
 _FIRST = f"""\
-A step is grounded when hiding some region changes its log-probability by at least 0.5 nats; the others hardly depend on
-the image, and there is little to agree on. top-1: the share of steps whose top region is the measured one. Over all
+A step is grounded when hiding some region lowers its log-probability by at least 0.5 nats; the others hardly depend on
+the image, and there is little to agree on. top-1: the share of steps whose top region is the measured one, the one with
+the largest effect. A region whose hiding makes a step likelier is no ground of it, and methods whose scores are never
+negative could not name it; so the bands, too, go by a step's largest effect, and not by its largest by size. Over all
 steps r² flatters: nearly all the variance of effects lies in few points, and a method that knows how much a step
 depends on the image, and nothing else, does well. Two rows show how well: `{ESTIMATED_GATE}` gives one region, the one
 that raw attention ranks first, one number, the largest effect that the network estimates for the step;

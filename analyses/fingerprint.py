@@ -1,6 +1,8 @@
 """How long a fingerprint takes: a file of weights hashed the first time and again, and the check of those in memory.
 
-python -m analyses.fingerprint              # 2 GB, made for the purpose and deleted
+    python -m analyses.fingerprint              # 2 GB, made for the purpose and deleted
+
+A row of the page of `analyses.performance`.
 """
 
 from __future__ import annotations
@@ -31,6 +33,18 @@ def seconds_per_gb(gigabytes: float = 2.0) -> dict[str, float]:
     return {"first": first / size, "again": again, "memory": _timed(lambda: checksum(model)) / size}
 
 
+def rows(gigabytes: float = 2.0) -> list[dict[str, str]]:
+    """The same as a table of one row."""
+    found = seconds_per_gb(gigabytes)
+    hashed, checked = (f"{1 / found[name]:.2g} GB/s, 16 GB in {16 * found[name]:.1f} s" for name in ("first", "memory"))
+    return [
+        {
+            "weights": f"{gigabytes:g} GB", "files, the first time": hashed,
+            "the same files again": f"{1000 * found['again']:.2g} ms", "in memory, at every load": checked,
+        }
+    ]  # fmt: skip
+
+
 def _timed(job: Callable[[], object]) -> float:
     began = time.perf_counter()
     job()
@@ -38,6 +52,5 @@ def _timed(job: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    for what, seconds in seconds_per_gb().items():
-        rate = f"{1 / seconds:.2f} GB/s, 16 GB in {16 * seconds:.1f} s"
-        print(f"{what}: {f'{seconds:.2g} s' if what == 'again' else rate}")
+    for name, text in rows()[0].items():
+        print(f"{name}: {text}")

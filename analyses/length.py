@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, arguments, cell, difference, figures, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cell, difference, figures, lead, measured, score, subjects, write
 from analyses.pictures import COLOURS, interval, panels, save
 
 
@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
             span = f"{tokens[inside].min():.0f} to {tokens[inside].max():.0f}"
             rows.append(
                 {"model": subject.name, "tokens": span, "runs": str(len(inside))}
+                | lead(ends[-1], [runs[i] for i in inside], subject.vlm.n_features, args.boot)
                 | {f: cell(table.loc[f]) for f in ("r²", "R²", "LDS")}
             )
         rows.append(

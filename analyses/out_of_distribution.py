@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from analyses.common import Subject, arguments, cells, figures, right, score, subjects, write
+from analyses.common import Subject, arguments, cells, figures, lead, right, score, subjects, write
 from analyses.pictures import panels, save
 from trajkit.attribution.collect import Item
 from trajkit.attribution.evaluation import score_measured
@@ -108,6 +108,7 @@ def main(argv: list[str] | None = None) -> None:
             )
             rows.append(
                 {"model": subject.name, "scenes": world, "answers right": _right(subject, world, runs, args.runs)}
+                | lead(score("m", runs, subject.network.predict), runs, subject.vlm.n_features, args.boot)
                 | found
                 | {"leave-one-out, LDS": f"{reference:.3f}", "LDS / leave-one-out's": f"{network / reference:.2f}"}
             )

@@ -30,6 +30,7 @@ import torch
 from PIL import Image
 
 import trajkit as tk
+from analyses import fingerprint
 from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.baselines import baselines
 from trajkit.attribution.estimator import Binding
@@ -74,6 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     contexts = (512,) if args.quick else tuple(args.contexts)
     repeats, new_tokens = (2, 24) if args.quick else (args.repeats, 96)
     metrics = metric_speed(20_000 if args.quick else 1_000_000)  # before models take their share of memory
+    fingerprints = fingerprint.rows(0.05 if args.quick else 2.0)
     small = small_model(2, 128, 2000) if args.quick else small_model(12, 768, VOCABULARY)
     settings = [Setting("CPU", small, contexts, new_tokens)]
     if torch.cuda.is_available() and not args.quick:
@@ -97,6 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         rows = methods_by_context(setting)
         text += f"\n## Milliseconds per generated token, {setting.name}\n\n{markdown(pd.DataFrame(rows))}\n{_METHODS}"
     text += f"\n## Metrics of many runs\n\n{metrics}"
+    text += f"\n## Fingerprints of weights\n\n{markdown(pd.DataFrame(fingerprints))}"
     write_text(args.out, text)
     print(text)
 

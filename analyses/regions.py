@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from analyses.common import HELD_OUT, Subject, arguments, cell, figures, score, subjects, write
+from analyses.common import HELD_OUT, Subject, arguments, cell, figures, lead, score, subjects, write
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun, MeasuredStore, generations, measure
 from trajkit.attribution.training import fit_estimator
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
             reference = figures([s for r in b for s in score("loo", [r], lambda f, r=r: r.single.T)], 2)
             rows.append(
                 {"model": subject.name, "regions": label, "mean K": f"{count:.1f}"}
+                | lead(score("network", b, fitted.predict), b, subject.vlm.n_features, args.boot)
                 | {f: cell(table.loc[f]) for f in ("r²", "r² within steps", "LDS")}
                 | {"leave-one-out, LDS": f"{reference.loc['LDS', 'value']:.3f}"}
             )

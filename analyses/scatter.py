@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cells, lead, measured, score, subjects, write
 from analyses.pictures import COUNTS, panels, save
-from trajkit.attribution.figures import GROUNDED_STEPS
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
 from trajkit.text import markdown
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         slope = np.polyfit(predicted, actual, 1)[0]
         row = {"model": subject.name, "regions × steps": len(actual)}
         scored = score("network", runs, subject.network.predict)
-        row |= cells(scored, args.boot, ("top-1", "r²"), band=GROUNDED_STEPS)
+        row |= lead(scored, runs, subject.vlm.n_features, args.boot)
         row |= cells(scored, args.boot, ("r² within steps", "R²", "r²"))
         row |= {"slope of measured on predicted": f"{slope:.2f}"}
         rows.append(row)
@@ -83,9 +82,10 @@ def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int
 _READING = """\
 A point is the effect of one region on one step; colour is the logarithm of how many points fall there; the red line is
 where they would all lie. Most regions have next to no effect on most steps, and the corner at 0 holds them. A slope
-above 1 says that large effects are predicted too small. Grounded steps are those whose
-log-probability some region changes by at least 0.5 nats; top-1 is the share of them whose top region is the measured
-one. r² over all steps is about the few large effects (see [faithfulness](faithfulness.md))."""
+above 1 says that large effects are predicted too small. Grounded steps are those whose log-probability falls by at
+least 0.5 nats when some region is hidden; top-1 is the share of them whose top region is the one that costs them most,
+never one that a step is likelier without. r² over all steps is about the few large effects (see
+[faithfulness](faithfulness.md))."""
 
 _INTERVALS = f"""\
 Share of measured effects that lie within `half_width` of the estimate, promised {COVERAGE:.0%}: over all, by the size

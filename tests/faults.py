@@ -5,12 +5,15 @@ from __future__ import annotations
 import builtins
 import errno
 import os
+import re
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from trajkit import files
+from trajkit import folders
 
 STEPS = ("fsync", "replace", "rename", "mkdir", "link", "unlink", "rmdir")
 """Functions of `os` that change what is on the disk, or bring it there."""
@@ -84,25 +87,60 @@ class Faults:
         patch.setattr(builtins, "open", opened)
         for name in STEPS:
             patch.setattr(os, name, counted(getattr(os, name)))
-        patch.setattr(files, "_exchange", counted(files._exchange))
+        patch.setattr(folders, "_exchange", counted(folders._exchange))
 
 
 def run_with_fault(work: Callable[[], object], n: int, act: Callable[[], None]) -> int:
-    """Do `work` with a fault at step n, in a process of its own where it is a kill; returns the steps it took."""
+    """Do `work` with a fault at step n, in a process of its own where it is a kill; returns the steps it took.
+
+    Raises AssertionError, with what it said, where that process ended in any other way than well or killed.
+    """
     faults = Faults(n, act)
     if act is kill:
+        receive, send = os.pipe()
         child = os.fork()
         if child == 0:
             with pytest.MonkeyPatch.context() as patch:
                 faults.install(patch)
                 try:
                     work()
-                finally:
                     os._exit(0)
+                except BaseException:
+                    os.write(send, traceback.format_exc().encode()[-4000:])
+                finally:
+                    os._exit(70)
+        os.close(send)
+        with open(receive, "rb") as stream:
+            said = stream.read().decode()
         _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) in (0, 9)
+        assert os.waitstatus_to_exitcode(status) in (0, 9), said
         return 0
     with pytest.MonkeyPatch.context() as patch:
         faults.install(patch)
         work()
     return faults.count
+
+
+def order_of(work: Callable[[], object]) -> list[tuple[str, Path]]:
+    """What `work` does on the disk, in order: the name of the function, and the file or folder that it is about (of two
+    names, the one that is new). Names that nobody can guess are replaced by `*`."""
+    done: list[tuple[str, Path]] = []
+
+    def note(name: str, path: Any) -> None:
+        path = os.path.realpath(f"/proc/self/fd/{path}" if isinstance(path, int) else path)
+        done.append((name, Path(re.sub(r"\.[0-9a-f]{16}\.", ".*.", path))))
+
+    def noted(name: str, function: Callable[..., Any], at: int) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = function(*arguments, **options)
+            note(name, arguments[at])
+            return result
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, at in (("fsync", 0), ("replace", 1), ("rename", 1), ("mkdir", 0), ("link", 1)):
+            patch.setattr(os, name, noted(name, getattr(os, name), at))
+        patch.setattr(folders, "_exchange", noted("exchange", folders._exchange, 1))
+        work()
+    return done

@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 
 from trajkit import files
-from trajkit.errors import InputError
-from trajkit.files import check_own, hold, remove_left_over, replacing, replacing_folder, restore_folder
+from trajkit.errors import InputError, WriteError
+from trajkit.files import check_file, hold, remove_left_over, replacing
+from trajkit.folders import restore_folder
 
 
 def write(path: Path, content: bytes) -> None:
     with replacing(path) as stream:
         stream.write(content)
-
-
-def fail_half_way(folder: Path) -> None:
-    with replacing_folder(folder) as new:
-        write(new / "a", b"two")
-        write(new / "a" / "no folder", b"two")
 
 
 def names(folder: Path) -> list[str]:
@@ -33,7 +28,7 @@ def names(folder: Path) -> list[str]:
 def killed_while_writing(tmp_path: Path, code: str) -> None:
     """Run `code` in a process that is killed when it calls `die`."""
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom trajkit.files import *\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom trajkit.files import *\nfrom trajkit.folders import *\n"
         "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\nfolder = Path(sys.argv[1])\n" + code
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
@@ -100,60 +95,36 @@ def test_a_link_is_followed_and_a_device_or_pipe_is_written_to_as_it_is(tmp_path
     assert (tmp_path / "pipe").is_fifo()
 
 
-@pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_folder_is_replaced_at_once_and_keeps_what_is_not_replaced(tmp_path, monkeypatch, can_exchange):
-    if not can_exchange:
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
-    folder = tmp_path / "folder"
-    with replacing_folder(folder) as new:
-        write(new / "a", b"one")
-        write(new / "sub" / "b", b"one")
-        assert not folder.exists()
-    with pytest.raises(InputError):
-        fail_half_way(folder)
-    assert (folder / "a").read_bytes() == b"one"
-    with replacing_folder(folder) as new:
-        write(new / "a", b"two")
-        assert (folder / "a").read_bytes() == b"one"
-    assert ((folder / "a").read_bytes(), (folder / "sub" / "b").read_bytes()) == (b"two", b"one")
-    assert names(tmp_path) == ["folder"]
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o400])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    write(tmp_path / "a", b"old")
+    (tmp_path / "a").chmod(mode)
+    with replacing(tmp_path / "a") as stream:
+        (half,) = tmp_path.glob(".a.*")
+        assert half.stat().st_mode & 0o777 == mode  # from the first byte on: it may be a secret
+        stream.write(b"new")
+    assert ((tmp_path / "a").stat().st_mode & 0o777, (tmp_path / "a").read_bytes()) == (mode, b"new")
 
 
-def test_a_folder_half_written_by_a_killed_process_is_removed_by_the_next(tmp_path):
-    killed_while_writing(tmp_path, "with replacing_folder(folder / 'f') as new: (new / 'a').write_text('half'); die()")
-    assert len(names(tmp_path)) == 1
-    with replacing_folder(tmp_path / "f") as new:
-        write(new / "a", b"whole")
-    assert names(tmp_path) == ["f"]
+def test_a_link_that_leads_round_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for does in (check_file, lambda path: write(path, b"new")):
+        with pytest.raises(WriteError, match="symbolic links"):
+            does(tmp_path / "a")
 
 
-def test_a_kill_between_two_renames_where_names_cannot_be_exchanged_is_undone(tmp_path):
-    killed_while_writing(
-        tmp_path,
-        "import trajkit.files as f; f._exchange = lambda a, b: False\n"
-        "with replacing_folder(folder / 'f') as new: (new / 'a').write_text('old')\n"
-        "real = os.rename\nos.rename = lambda a, b: die() if str(b) == str(folder / 'f') else real(a, b)\n"
-        "with replacing_folder(folder / 'f') as new: (new / 'b').write_text('new')",
-    )
-    assert not (tmp_path / "f").exists()
-    restore_folder(tmp_path / "f")
-    assert (tmp_path / "f" / "a").read_text() == "old"
-
-
-def test_the_folder_one_stands_in_is_not_exchanged(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="is the folder you are in"), replacing_folder(Path()):
-        pass
-
-
-def test_a_folder_of_somebody_else_is_not_written_to(tmp_path):
-    check_own(tmp_path / "new", ".mark")
-    check_own(tmp_path, ".mark")
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds other files"):
-        check_own(tmp_path, ".mark")
-    (tmp_path / ".mark").write_text("")
-    check_own(tmp_path, ".mark")
+def test_whether_a_file_can_be_written_is_asked_before_and_leaves_nothing(tmp_path):
+    for path in (tmp_path / "new", tmp_path / "no" / "such" / "folder" / "new", Path("/dev/stdout")):
+        check_file(path)
+    (tmp_path / "file").write_text("mine")
+    for path, why in (
+        (tmp_path, "it is a folder"), (tmp_path / "file" / "x", "Not a directory"), (Path("/proc/x"), "/proc/x could"),
+        (tmp_path / ("x" * 300), "name too long"),
+    ):  # fmt: skip
+        with pytest.raises(WriteError, match=why):
+            check_file(path)
+    assert names(tmp_path) == ["file"]
 
 
 def test_a_folder_is_held_by_one_at_a_time_until_it_is_let_go(tmp_path):

@@ -1,4 +1,4 @@
-"""A small seeded part of `tests.fuzz`: no damaged file is a bug, and none reads as if there were nothing in it."""
+"""A small seeded part of `tests.fuzz`: no damaged file is a bug, and none reads as something else than it was."""
 
 from __future__ import annotations
 

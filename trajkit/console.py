@@ -6,6 +6,7 @@ library, goes through `cleaned_streams`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,10 +55,12 @@ class _Cleaned:
 
 @contextmanager
 def cleaned_streams() -> Iterator[None]:
-    """Inside the block, or the function that this decorates, stdout and stderr take no control characters."""
+    """Inside the block, or the function that this decorates, stdout and stderr take no control characters. What is
+    written to one that was closed from the start goes nowhere."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Cleaned(stream) for stream in before)
     try:
-        yield
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            sys.stdout, sys.stderr = (_Cleaned(stream or nowhere) for stream in before)
+            yield
     finally:
         sys.stdout, sys.stderr = before

@@ -113,6 +113,10 @@ def test_an_analysis_of_each_model_writes_its_table_and_its_picture(report, tmp_
     text = report(analysis, "--models", "qwen3_vl", "--boot", "5", *arguments)
     table, *others = tables(text)
     assert 2 < len(table) <= 2 + rows
+    header = [name.strip() for name in table[0].split("|")]
+    if "r²" in header:  # over all steps: after what is honest, and beside what it is without regions
+        assert header.index("r²") > header.index("top-1, grounded steps")
+        assert header.index("r²") > header.index("raw attention's top × measured size, r²")
     assert all(line.startswith("| qwen3_vl |") for each in (table, *others) for line in each[2:])
     (picture,) = re.findall(r"!\[[^]]+\]\((report\.(?:svg|png))\)", text)
     assert (tmp_path / picture).stat().st_size > 2000
@@ -129,7 +133,9 @@ def test_regions(report, monkeypatch):
 
 def test_performance(report):
     text = report(performance, "--quick")
-    assert len(tables(text)) == 2
+    *_, fingerprints = tables(text)
+    assert len(tables(text)) == 3
+    assert re.search(r"\| 0.05 GB \| [\d.e+]+ GB/s, 16 GB in [\d.]+ s \|", fingerprints[2])
     assert "reported as lagging" in text
 
 
@@ -151,5 +157,5 @@ def test_studies_of_any_folder_of_traces(report, study, tmp_path):
 
 
 def test_coverage(report):
-    (table,) = tables(report(coverage, "--sims", "4", "--groups", "20"))
+    (table,) = tables(report(coverage, "--sims", "4", "--refitted", "4", "--groups", "20"))
     assert len(table) == 2 + len(list(coverage.all_cases()))

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, permutation_test
 
-from trajkit.attribution.evaluation import ESTIMATED_GATE, ORACLE_GATE, score_measured, step_gates
-from trajkit.attribution.figures import ALL, BANDS, GROUNDED_STEPS, band_table, faithfulness_table, paired, step_counts
+from trajkit.attribution.evaluation import ESTIMATED_GATE, ORACLE_GATE, SUMS, score_measured, step_gates
+from trajkit.attribution.figures import (
+    ALL,
+    BANDS,
+    GROUNDED_STEPS,
+    band_table,
+    exchanged,
+    faithfulness_table,
+    paired,
+    step_counts,
+)
 from trajkit.attribution.measure import MeasuredRun
 
 RNG = np.random.default_rng(0)
@@ -34,7 +45,7 @@ def scored(runs):
     return [score_measured("noisy", r, r.single.T + e) for r, e in zip(runs, noise, strict=True)]
 
 
-def test_steps_are_counted_in_the_band_of_their_largest_absolute_effect(scored):
+def test_steps_are_counted_in_the_band_of_their_largest_effect(scored):
     counts = step_counts(scored)
     assert counts == {
         GROUNDED_STEPS: (48, 12),
@@ -43,9 +54,18 @@ def test_steps_are_counted_in_the_band_of_their_largest_absolute_effect(scored):
         "< 0.5 nats": (24, 12),
         ALL: (72, 12),
     }
-    largest = run(0)
-    largest.single[:] = -np.abs(largest.single)
-    assert step_counts([score_measured("negative", largest, largest.single.T)])["≥ 3 nats"] == (1, 1)
+
+
+def test_a_step_that_no_region_supports_is_not_grounded_however_much_some_region_speaks_against_it():
+    """Its top region, which top-1 asks for, is then the one that matters least."""
+    against = run(0)
+    against.single[:] = -np.abs(against.single)
+    counts = step_counts([score_measured("exact", against, against.single.T)])
+    assert counts[GROUNDED_STEPS] == (0, 0)
+    assert counts["< 0.5 nats"] == (3, 1)
+    against.single[0, 2] = 0.6  # beside −8
+    against.single[1, 2] = -8
+    assert step_counts([score_measured("exact", against, against.single.T)])["0.5 to 3 nats"] == (1, 1)
 
 
 def test_a_figure_of_a_band_is_that_of_its_steps_alone(runs, scored):
@@ -71,6 +91,25 @@ def test_top_agreement_is_the_share_of_steps_whose_top_region_is_the_measured_on
     value, low, high = paired([*scored, *wrong], "noisy", "wrong", "top-1", band="≥ 3 nats")
     assert value == high == 1
     assert 0.3 < low < 1  # no chance of another step is known
+
+
+def test_the_p_of_a_difference_is_that_of_a_permutation_test_over_groups(runs):
+    runs = [*runs[:6], *(replace(r, group_id=f"{r.group_id}b") for r in runs[6:12])]  # 6 groups of two runs
+    noise = [[RNG.normal(size=r.single.T.shape) * scale for r in runs] for scale in (0.1, 0.5)]
+    rows = [
+        score_measured(name, r, r.single.T + e)
+        for name, own in zip(("a", "b"), noise, strict=True)
+        for r, e in zip(runs, own, strict=True)
+    ]
+    lds = [[s.sums[:, SUMS.index("lds")].sum() for s in rows if s.method == m] for m in ("a", "b")]
+    by_group = np.reshape(lds, (2, 6, 2)).sum(2)
+    exact = permutation_test(by_group, lambda x, y: (x - y).mean(), permutation_type="samples", n_resamples=np.inf)
+    difference, p = exchanged(rows, "a", "b", "LDS")
+    assert difference == pytest.approx(paired(rows, "a", "b", "LDS")[0])
+    assert p == pytest.approx(exact.pvalue, abs=0.03)
+    assert p < 0.1
+    assert exchanged(rows, "b", "a", "LDS") == (-difference, p)
+    assert exchanged([*rows, *(replace(s, method="c") for s in rows if s.method == "a")], "a", "c", "LDS")[1] == 1
 
 
 def test_bands_without_any_step_are_left_out(runs):

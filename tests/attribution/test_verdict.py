@@ -49,6 +49,12 @@ def test_it_says_what_to_do(right, ranks, kind, words):
     assert "images only" not in found.text
 
 
+def test_equal_methods_are_called_better_or_worse_in_five_evaluations_of_a_hundred_at_most():
+    """By two uncorrected intervals of ten resampled groups one would be in a quarter of them."""
+    told = [conclude(evaluated(10, (0.5, 0.5), (0.5, 0.5), seed=s), n_boot=10).kind for s in range(100)]
+    assert 100 - told.count("no better") <= 10  # 98.9th percentile of Binomial(100, 0.05)
+
+
 def test_it_tells_the_shares_with_their_intervals_exactly_where_all_agree():
     found = conclude(evaluated(40, (1, 0), (1, 0)), n_boot=100)
     assert "the right region in 100 % (91–100 %), raw attention in 0 % (0–9 %)" in found.text

@@ -122,6 +122,13 @@ def test_no_such_traces(cli, tmp_path):
     cli("analyze", tmp_path / "none").assert_one_line_error("does not exist")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_output_that_was_closed_from_the_start_goes_nowhere(closed):
+    line = f'exec "{sys.executable}" -m trajkit.cli.main --version {closed}'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_full_disk_while_writing_to_stdout():
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")

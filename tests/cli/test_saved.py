@@ -69,7 +69,7 @@ def test_analyze_names_what_it_does_not_know(cli, traces, tmp_path):
     cli("analyze", traces, "--only", "outcomes").assert_one_line_error("--report")
     cli("analyze", traces, "--format", "csv").assert_one_line_error("--report")
     (tmp_path / "file").write_text("mine")
-    cli("analyze", traces, "--report", tmp_path / "file").assert_one_line_error("is a file, or named like one")
+    cli("analyze", traces, "--report", tmp_path / "file").assert_one_line_error("is a file; name a folder")
 
 
 def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, tmp_path, make_trace):

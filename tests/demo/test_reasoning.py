@@ -128,6 +128,18 @@ class TestLabels:
         label = self.label(*sentences, answer=answer)
         assert (label.outcome, label.detail) == (outcome, detail)
 
+    @pytest.mark.parametrize(("sentences", "answer", "detail", "unread"), [
+        ((look[0], "row 1 col 2 is empty.", look[1], "row 1 col 4 is empty.", "1 plus 7 is 8."), "8", "", 0),
+        (look, "8", "", 2),  # a success may do without
+        (look[:1], "1", "omission", 3),
+        ((look[0], "row 2 col 3 is red 5.", "1 plus 7 is 9."), "9", "wrong step", 3),  # beside the step that is wrong
+        (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 12."), "12", "misreading and wrong step", 2),
+        ((), None, "no answer", 4),
+    ])  # fmt: skip
+    def test_cells_that_were_never_read_are_told_whatever_the_cause(self, sentences, answer, detail, unread):
+        label = self.label(*sentences, answer=answer)
+        assert (label.detail, label.unread) == (detail, unread)
+
     def test_a_corrected_reading_is_not_held_against_the_run(self):
         label = self.label("row 1 col 1 is red 4.", "wait, row 1 col 1 is red 1.", self.look[1], answer="9")
         assert (label.outcome, label.corrections, label.first_wrong) == ("reasoning_failure", 1, 3)

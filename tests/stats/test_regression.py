@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
+from scipy.stats import t
 
 import trajkit as tk
 from trajkit.errors import InputError
@@ -26,7 +27,8 @@ def frame(seed=0, n=60, shift=0.0, by_length=0.0, clustered=0.0):
     return pd.DataFrame({"outcome": outcome, "x": x, "n_tokens": tokens, "task_set": task, "group_id": group})
 
 
-def test_the_cluster_robust_fit_is_that_of_statsmodels():
+def test_the_cluster_robust_fit_is_that_of_statsmodels_a_little_wider():
+    """Which has residuals as they are, and as many degrees of freedom as all groups give."""
     df = frame(shift=0.5, by_length=1.0)
     row = tk.stats.regress(df, "x").iloc[0]
     length = np.log1p(df.n_tokens)
@@ -35,9 +37,24 @@ def test_the_cluster_robust_fit_is_that_of_statsmodels():
     )
     assert (row.level, row.reference, row.n, row.groups) == ("hallucination", "success", 180, 60)
     assert row.coefficient == pytest.approx(again.params.iloc[1])
-    assert (row.low, row.high) == pytest.approx(tuple(again.conf_int().iloc[1]))
-    assert row.p == pytest.approx(again.pvalues.iloc[1])
+    wider = (row.high - row.low) / np.ptp(again.conf_int().iloc[1])
+    assert 1 < wider < 1.1
     assert row.effect == pytest.approx(row.coefficient / df.x.std(ddof=0))
+
+
+@pytest.mark.parametrize("few", [10, 25, 40])
+def test_of_groups_of_one_level_each_the_cluster_robust_fit_is_welch_s_test_of_their_means(few):
+    """With Satterthwaite's degrees of freedom for equal variances."""
+    df = frame(n=50, clustered=1.0)
+    df["outcome"] = np.where(df.group_id < few, "hallucination", "success")
+    row = tk.stats.regress(df, "x", covariates=()).iloc[0]
+    means = df.groupby("group_id")["x"].mean().to_numpy()
+    rare, rest, others = means[:few], means[few:], 50 - few
+    error = np.sqrt(rare.var(ddof=1) / few + rest.var(ddof=1) / others)
+    freedom = (1 / few + 1 / others) ** 2 / (1 / (few**2 * (few - 1)) + 1 / (others**2 * (others - 1)))
+    assert row.coefficient == pytest.approx(rare.mean() - rest.mean())
+    assert row.high - row.coefficient == pytest.approx(t.ppf(0.975, freedom) * error)
+    assert row.p == pytest.approx(2 * t.sf(abs(row.coefficient) / error, freedom))
 
 
 def test_the_mixed_fit_is_that_of_statsmodels():

@@ -302,13 +302,16 @@ def test_outcomes_that_are_told_apart_wholly_are_said_to_be():
 def test_causes_that_a_judge_gave_are_counted_and_said():
     traces = [make_trace(run) for run in make_runs(40)]
     failing = [t for t in traces if t.outcome == "reasoning_failure"]
-    caused = [
-        replace(t, meta={"detail": "omission" if t is failing[0] else "wrong step"} if t in failing else {})
-        for t in traces
-    ]
+    omitted, wrong = {"detail": "omission", "unread": 2}, {"detail": "wrong step", "unread": 0}
+    caused = [replace(t, meta=(omitted if t is failing[0] else wrong) if t in failing else {}) for t in traces]
     study = make("outcomes")(read_runs(caused), 100, lambda note: None)
-    causes = table(study, "What went wrong").set_index("cause")["runs"]
-    assert causes.to_dict() == {"wrong step": len(failing) - 1, "omission": 1}
+    causes = table(study, "What went wrong").set_index("cause")
+    assert causes["runs"].to_dict() == {"wrong step": len(failing) - 1, "omission": 1}
+    unread = "never read some cell that the question is about"
+    assert causes[unread].to_dict() == {"wrong step": "0%", "omission": "100%"}
+    assert f"Whatever went wrong first, {1 / len(failing):.0%} of reasoning failures {unread}." in study.reading
+    uncounted = [replace(t, meta={"detail": t.meta.get("detail", "")}) for t in caused]
+    assert unread not in table(make("outcomes")(read_runs(uncounted), 100, lambda note: None), "What went wrong")
     assert any(said.startswith("Causes of reasoning failure, as its judge says: wrong step") for said in study.reading)
     assert not any(
         "What went wrong" in title for title in make("outcomes")(read_runs(traces), 100, lambda n: None).tables

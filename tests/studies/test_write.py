@@ -92,7 +92,7 @@ def test_csv_holds_a_row_a_run_and_every_table(studies, runs, tmp_path):
 
 def test_a_file_in_the_way_is_named(studies, tmp_path):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(InputError, match="is a file, or named like one"):
+    with pytest.raises(InputError, match="is a file; name a folder"):
         write_studies(studies, tmp_path / "out", "md", "c", "s", {}, {})
     assert (tmp_path / "out").read_text() == "mine"
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.fingerprints import difference
 from trajkit.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -111,9 +112,10 @@ class EffectEstimator(ABC):
     def check(self, fingerprint: str, name: str) -> None:
         """Raise EstimatorMismatchError unless the model with this fingerprint is the one it was made for."""
         if fingerprint != self.binding.fingerprint:
+            why = difference(self.binding.fingerprint, fingerprint, name == self.binding.model)
             raise EstimatorMismatchError(
                 f"this estimator was trained on {self.binding.model} ({self.binding.fingerprint}) and does not fit "
-                f"{name} ({fingerprint}). Train one: trajkit train-estimator --help"
+                f"{name} ({fingerprint}).{why} Train one for it: trajkit train-estimator --help"
             )
 
     def check_regions(self, region_method: str) -> None:
@@ -134,7 +136,8 @@ class EffectEstimator(ABC):
         whole. Other files of the folder stay. Raises InputError when it cannot be written, or could not be loaded."""
         from safetensors.numpy import save
 
-        from trajkit.files import replacing, replacing_folder
+        from trajkit.files import replacing
+        from trajkit.folders import replacing_folder
 
         try:
             self.check_values(self.arrays)
@@ -168,7 +171,7 @@ class EffectEstimator(ABC):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        from trajkit.files import restore_folder
+        from trajkit.folders import restore_folder
 
         folder = Path(folder)
         restore_folder(folder)

@@ -1,7 +1,7 @@
 """Methods of attribution on measured runs: what each says of a run, as sums that every figure is made of.
 
 Most steps hardly depend on the image, and a few have nearly all the variance of effects. So sums are kept apart by
-bands of a step's largest absolute measured effect, and `figures.py` makes figures of one band, of several or of all.
+bands of a step's largest measured effect, and `figures.py` makes figures of one band, of several or of all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOP = (1, 3, 5)
 """How many of the regions that a method ranks first are hidden together."""
 GROUNDED = 0.5
-"""Nats: a step depends on the image when its largest absolute effect is at least this."""
+"""Nats: a step depends on the image when its largest effect is at least this: some region supports it so much."""
 EDGES = (GROUNDED, 3.0)
 """Nats: where one band of steps ends and the next begins."""
 ORACLE_GATE = "raw attention's top × measured size"
@@ -115,8 +115,12 @@ def step_gates(measured: MeasuredRun, raw: NDArray[Any], estimated: NDArray[Any]
 
 
 def bands(measured: MeasuredRun) -> NDArray[np.intp]:
-    """(T,) the band of each step: 0 below the first of EDGES in its largest absolute measured effect, and so on."""
-    return np.searchsorted(EDGES, np.abs(measured.single).max(0, initial=0), "right")
+    """(T,) the band of each step: 0 below the first of EDGES in its largest measured effect, and so on.
+
+    The largest, and not the largest by size, as for a step's top region: a region whose hiding makes a step likelier is
+    no ground of it, and a method of scores that are never negative, as attention is, could not name it.
+    """
+    return np.searchsorted(EDGES, measured.single.max(0, initial=0), "right")
 
 
 def joint_drops(

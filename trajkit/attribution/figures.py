@@ -22,7 +22,7 @@ BANDS: Mapping[str, tuple[int, ...]] = {
     f"< {EDGES[0]:g} nats": (0,),
     ALL: (0, 1, 2),
 }
-"""Steps by their largest absolute measured effect, by name: which bands of `Scored.sums`."""
+"""Steps by their largest measured effect, that of the region which top-1 asks for: which bands of `Scored.sums`."""
 SHARES = frozenset({"top-1", "no answer"})
 """Figures that are shares of steps."""
 
@@ -50,7 +50,7 @@ def faithfulness_table(
     draws = _Draws(runs, n_boot, seed)
     rows = []
     for method in dict.fromkeys(s.method for s in runs):
-        for figure, values in _figures(draws, method, band, method in in_nats).items():
+        for figure, values in _figures(draws.sums(method), draws.took(method), band, method in in_nats).items():
             if np.isnan(values[0]):
                 continue
             value, low, high = interval(
@@ -105,12 +105,34 @@ def paired(
     compare: what to make of the two instead; `np.divide` for their ratio.
     """
     draws = _Draws(list(scored), n_boot, seed)
-    first, second = (_figures(draws, method, band, False)[figure] for method in (a, b))
+    first, second = (_figures(draws.sums(method), draws.took(method), band)[figure] for method in (a, b))
     difference = compare(first, second)
     if figure in SHARES and first[0] + second[0] == 1 and first[0] in (0, 1):  # all against none
         bound = 2 * draws.at_edge(np.maximum(first, second), band) - 1
         return interval(np.sign(difference[0]) * bound if compare is np.subtract else difference[:1])
     return interval(draws.enough(difference, band))
+
+
+def exchanged(
+    scored: Iterable[Scored], a: str, b: str, figure: str, band: str = ALL, n_draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """(difference, p): a figure of method `a` less that of `b`, and the two-sided p of its being chance.
+
+    p, in (0, 1]: the share of draws as far from 0, the sample among them, when each group gives its runs by the two
+    methods to either with even odds (a permutation test: Pitman 1937, doi 10.2307/2984124). It holds its level with
+    few groups, where intervals of resampled ones are too narrow; NaN where a method has no such figure.
+    """
+    draws = _Draws(list(scored), 0, seed)
+    ours, theirs = draws.by_group(a), draws.by_group(b)
+    swap = np.random.default_rng(seed).random((1 + n_draws, len(ours))) < 0.5  # (B, G)
+    swap[0] = False
+    moved = np.tensordot(swap.astype(float), theirs - ours, 1)  # (B, bands, SUMS)
+    took = np.ones((1, 2))  # no figure of time
+    first, second = (_figures(sums, took, band)[figure] for sums in (ours.sum(0) + moved, theirs.sum(0) - moved))
+    found = first - second
+    if np.isnan(found[0]):
+        return float("nan"), float("nan")
+    return float(found[0]), float(np.mean(np.abs(found) >= abs(found[0]) - 1e-9))
 
 
 class _Draws:
@@ -137,10 +159,14 @@ class _Draws:
 
     def sums(self, method: str) -> NDArray[np.float64]:
         """(1 + n_boot, bands, SUMS) of a method over the groups of each draw."""
+        return np.einsum("bg,gcs->bcs", self._counts, self.by_group(method))
+
+    def by_group(self, method: str) -> NDArray[np.float64]:
+        """(G, bands, SUMS) of a method over the runs of each group."""
         own = [i for i, s in enumerate(self._runs) if s.method == method]
-        by_group = np.zeros((self._counts.shape[1], len(EDGES) + 1, len(SUMS)))
-        np.add.at(by_group, self._member[own], [self._runs[i].sums for i in own])
-        return np.einsum("bg,gcs->bcs", self._counts, by_group)
+        found = np.zeros((self._counts.shape[1], len(EDGES) + 1, len(SUMS)))
+        np.add.at(found, self._member[own], [self._runs[i].sums for i in own])
+        return found
 
     def took(self, method: str) -> NDArray[np.float64]:
         """(1 + n_boot, 2) seconds and tokens of a method."""
@@ -150,10 +176,12 @@ class _Draws:
         return self._counts @ by_group
 
 
-def _figures(draws: _Draws, method: str, band: str, in_nats: bool) -> dict[str, NDArray[np.float64]]:
-    """Figures of a method on the steps of a band, each (1 + n_boot,)."""
-    s = dict(zip(SUMS, draws.sums(method)[:, list(BANDS[band])].sum(1).T, strict=True))
-    seconds, tokens = draws.took(method).T
+def _figures(
+    sums: NDArray[np.float64], took: NDArray[np.float64], band: str, in_nats: bool = False
+) -> dict[str, NDArray[np.float64]]:
+    """Figures of a method on the steps of a band, each (B,). sums: (B, bands, SUMS). took: (B, 2) seconds, tokens."""
+    s = dict(zip(SUMS, sums[:, list(BANDS[band])].sum(1).T, strict=True))
+    seconds, tokens = took.T
     with np.errstate(invalid="ignore", divide="ignore"):
         covariance = s["xy"] - s["x"] * s["y"] / s["n"]
         spread_x, spread_y = s["xx"] - s["x"] ** 2 / s["n"], s["yy"] - s["y"] ** 2 / s["n"]

@@ -31,6 +31,7 @@ from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.errors import InputError
 from trajkit.files import hold, remove_left_over, replacing
+from trajkit.fingerprints import difference
 from trajkit.strict_json import parse_json
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
@@ -244,9 +245,11 @@ class MeasuredStore:
     def _compare(self, found: dict[str, Any], where: Path) -> None:
         other = [key for key in self._settings if found.get(key) != self._settings[key]]
         if other:
+            theirs, ours = found.get(other[0]), self._settings[other[0]]
+            why = difference(str(theirs), str(ours), True) if other[0] == "fingerprint" else ""
             raise InputError(
-                f"{where} holds runs measured with {other[0]} {found.get(other[0])!r}, and these are to be "
-                f"measured with {self._settings[other[0]]!r}; go on with the same, or choose another folder."
+                f"{where} holds runs measured with {other[0]} {theirs!r}, and these are to be measured with "
+                f"{ours!r}.{why} Go on with the same, or choose another folder."
             )
 
     def has(self, item: Item) -> bool:
@@ -271,8 +274,13 @@ class MeasuredStore:
                 if fault := run.fault():
                     raise ValueError(fault)
         except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
-                RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error) as error:  # fmt: skip
+                RuntimeError, BadZipFile, zlib.error, struct.error) as error:  # fmt: skip
             raise InputError(f"{path} is damaged ({error}); remove it, and its run is measured again.") from error
+        except MemoryError as error:  # of a whole file too: it must not be thrown away for that
+            raise InputError(
+                f"not enough memory to read {path} ({error}). Free some; if there is far more than the file has, it is "
+                "damaged: remove it, and its run is measured again."
+            ) from error
         self._compare(settings, path)
         return run
 

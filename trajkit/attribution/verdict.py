@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from trajkit.attribution.evaluation import GROUNDED, Scored
-from trajkit.attribution.figures import ALL, GROUNDED_STEPS, faithfulness_table, paired, step_counts
+from trajkit.attribution.figures import ALL, GROUNDED_STEPS, exchanged, faithfulness_table, step_counts
+from trajkit.stats.correction import holm
 from trajkit.stats.resampling import MIN_GROUPS
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SURE_GROUPS = 30
 """Groups below which a conclusion says on how few it rests."""
+LEVEL = 0.05
+"""Of a verdict: how often it may call one of two equal methods better or worse."""
 RELIABLE = 0.7
 """A run metric can be relied on when its Spearman correlation with the measured one is above this, with confidence."""
 
@@ -34,8 +37,10 @@ def conclude(
 ) -> Conclusion:
     """Whether an estimator's effects are worth having, from paired differences to raw attention on grounded steps.
 
-    Two differences decide, each by its 95 % interval: of top-1, how often the right region is named, and of LDS, how
-    well it is told what hiding several regions does. Too few: fewer than MIN_GROUPS groups with grounded steps.
+    Two differences decide: of top-1, how often the right region is named, and of LDS, how well it is told what hiding
+    several regions does. One is a difference where p < 0.05 (`exchanged`), corrected by Holm over the two, so that an
+    estimator no better and no worse than raw attention is called either in 5 % of evaluations at most. Too few: fewer
+    than MIN_GROUPS groups with grounded steps.
     """
     counts = step_counts(scored)
     (steps, groups), total = counts[GROUNDED_STEPS], counts[ALL][0]
@@ -49,15 +54,12 @@ def conclude(
         )
     both = [s for s in scored if s.method in (ours, raw)]
     table = faithfulness_table(both, band=GROUNDED_STEPS, n_boot=n_boot, seed=seed).set_index(["method", "figure"])
-    gains, losses = [], []
-    for figure in ("top-1", "LDS"):
-        _, low, high = paired(both, ours, raw, figure, n_boot, seed, band=GROUNDED_STEPS)
-        if low > 0:
-            gains.append(figure)
-        elif high < 0:
-            losses.append(figure)
+    found = {figure: exchanged(both, ours, raw, figure, GROUNDED_STEPS, seed=seed) for figure in ("top-1", "LDS")}
+    sure = holm([p for _, p in found.values()]) < LEVEL
+    gains = [figure for (figure, (gain, _)), told in zip(found.items(), sure, strict=True) if told and gain > 0]
+    losses = [figure for (figure, (gain, _)), told in zip(found.items(), sure, strict=True) if told and gain < 0]
     named = [_share(table.xs((method, "top-1"))) for method in (ours, raw)]
-    found = (
+    said = (
         f"On steps that depend on the image ({where}) the estimator names the right region in {named[0]}, "
         f"raw attention in {named[1]}"
     )
@@ -70,22 +72,22 @@ def conclude(
             if "top-1" in gains
             else f"it is worse at this, if better at {several}: do not read from it where a step looks."
         )
-        return Conclusion("mixed", f"{found}: {words}{few}")
+        return Conclusion("mixed", f"{said}: {words}{few}")
     if losses:
         worse = "raw attention is better" if "top-1" in losses else f"and it tells worse {several}"
         return Conclusion(
-            "worse", f"{found}: {worse}. Do not use its effects on this model; train it on more questions.{few}"
+            "worse", f"{said}: {worse}. Do not use its effects on this model; train it on more questions.{few}"
         )
     if not gains:
         return Conclusion(
             "no better",
-            f"{found}: it is not shown to beat raw attention. Do not trust its effects on this model before it is "
+            f"{said}: it is not shown to beat raw attention. Do not trust its effects on this model before it is "
             f"trained on more questions, or evaluated on more.{few}",
         )
     better = "" if "top-1" in gains else f", and it tells better {several}"
     rare = bool(table["high"].xs((ours, "top-1")) < 0.5)
     use = "use it, but it is wrong about most steps: never rely on a single one" if rare else "use it"
-    return Conclusion("use", f"{found}{better}: {use}.{few}")
+    return Conclusion("use", f"{said}{better}: {use}.{few}")
 
 
 def reliable_metrics(reliability: pd.DataFrame, metrics: Sequence[str]) -> str:

@@ -43,11 +43,15 @@ def demo(
     """
     from trajkit.cli.output import stdout
     from trajkit.demo import paths
+    from trajkit.folders import check_own
+    from trajkit.report.build import MARK
 
+    out = paths.ROOT / "reports" / "demo" if out is None else out
+    check_own(out, MARK)
     console = stdout()
     if runs:
         show_runs(console, runs, seed)
-    _analyse(console, out if out is not None else paths.ROOT / "reports" / "demo")
+    _analyse(console, out)
 
 
 def show_runs(console: Console, n: int, seed: int) -> None:

@@ -70,11 +70,14 @@ def evaluate(
     from trajkit.cli.output import note
     from trajkit.cli.questions import Questions
     from trajkit.errors import InputError
+    from trajkit.files import check_file
     from trajkit.progress import progress
     from trajkit.vlm.generation import Sampling
 
     one_of("--methods", methods, ("quick", "all"))
     asked = Questions(questions, images, images_root)
+    if out is not None:
+        check_file(out)
     vlm = load_model(model, system)
     ours = load_estimator(estimator, vlm)
     bound = ours.binding

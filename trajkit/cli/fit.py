@@ -47,10 +47,12 @@ def fit(
     """
     from trajkit.cli.output import stdout
     from trajkit.detection.fit import fit_detectors
-    from trajkit.detection.store import save_detectors
+    from trajkit.detection.store import FILE, save_detectors
     from trajkit.errors import InputError
+    from trajkit.files import check_file
     from trajkit.traces.store import read_traces
 
+    check_file(out / FILE)
     runs = read_traces(traces)
     if not any(success is not None for success in runs.column("success")):
         raise InputError(

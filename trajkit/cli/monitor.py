@@ -119,12 +119,14 @@ def said_of_copies(detectors: Detectors, known: Known, runs: Sequence[Trace]) ->
 def check_traces(detectors: Detectors, traces: Traces) -> None:
     """Raises EstimatorMismatchError when the traces come from another model than the detectors' own."""
     from trajkit.errors import EstimatorMismatchError
+    from trajkit.fingerprints import difference
 
     for name in sorted(set(traces.column("model"))):
         first: Any = traces.column("model").index(name)
         theirs, ours = traces[first].meta.get("fingerprint"), detectors.card.get("fingerprint")
         if theirs != ours if theirs and ours else name != detectors.model:
+            why = difference(ours, theirs, name == detectors.model) if theirs and ours else ""
             raise EstimatorMismatchError(
-                f"the detectors were fitted on runs of {detectors.model!r}, these traces hold runs of {name!r}; "
-                "fit detectors on runs of that model (`trajkit fit`)."
+                f"the detectors were fitted on runs of {detectors.model!r}, these traces hold runs of {name!r}.{why} "
+                "Fit detectors on runs of that model (`trajkit fit`)."
             )

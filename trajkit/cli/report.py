@@ -29,9 +29,12 @@ def report(
     """
     from trajkit.cli.monitor import check_traces
     from trajkit.detection.store import load_detectors
+    from trajkit.folders import check_own
     from trajkit.report import write_report
+    from trajkit.report.build import MARK
     from trajkit.traces.store import read_traces
 
+    check_own(out, MARK)
     saved = read_traces(traces)
     found = None if detectors is None else load_detectors(detectors)
     if found is not None:

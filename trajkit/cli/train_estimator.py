@@ -78,7 +78,7 @@ def train_estimator(
     from trajkit.cli.options import one_of
     from trajkit.cli.output import Interrupted
     from trajkit.cli.questions import Questions
-    from trajkit.errors import InputError
+    from trajkit.folders import check_folder
     from trajkit.progress import progress
     from trajkit.vlm.generation import Sampling
 
@@ -91,8 +91,7 @@ def train_estimator(
     check_method(regions)
     one_of("--kind", kind, ("network", "linear"))
     asked = Questions(questions, images, images_root)
-    if out.is_file():
-        raise InputError(f"{out} is a file; --out names a folder to write the estimator to.")
+    check_folder(out)
     vlm = load_model(model, system)
     sampling = Sampling(temperature, max_new_tokens, seed)
     about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint, "system": system}

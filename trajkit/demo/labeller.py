@@ -40,7 +40,9 @@ class Label:
     when the answer follows from what was read but a cell that matters never was; else `no answer` when the run never
     answered, `wrong step` when a sentence does not follow from what had been read by then, and `wrong answer` when all
     do and the answer does not. Of an unknown one `misreading and` the last three.
-    false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right.
+    false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right. unread:
+    how many of the cells that the question is about (`Task.relevant`) no sentence reads. An omission has some; so may a
+    run of another cause, beside what went wrong first, and a success, which may stop at the first cell that settles it.
     """
 
     outcome: Outcome
@@ -48,6 +50,7 @@ class Label:
     first_wrong: int | None
     false_readings: int
     corrections: int
+    unread: int
 
 
 def normalise(text: str) -> str:
@@ -81,8 +84,9 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
         if not _concludes_rightly(text, task, seen):
             broken.append(number)
     false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
+    unread = len(set(task.relevant(scene)) - readings.keys())
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):
-        return Label("success", "", None, len(false), corrections)
+        return Label("success", "", None, len(false), corrections, unread)
     implied = normalise(task.answer({at: cell for at, (cell, _) in readings.items()}))
     immaterial = implied == normalise(task.answer({at: scene.at(*at) for at in readings}))
     first_wrong = min([*([] if immaterial else false.values()), *broken], default=len(sentences))
@@ -95,7 +99,7 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
         found = ("reasoning_failure", "wrong step") if immaterial else ("unknown", "misreading and wrong step")
     else:
         found = ("reasoning_failure", "wrong answer") if immaterial else ("unknown", "misreading and wrong answer")
-    return Label(found[0], found[1], first_wrong, len(false), corrections)
+    return Label(found[0], found[1], first_wrong, len(false), corrections, unread)
 
 
 def _concludes_rightly(text: str, task: Task, seen: Mapping[Position, Cell]) -> bool:

@@ -54,6 +54,7 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
         "first_wrong": label.first_wrong,
         "false_readings": label.false_readings,
         "corrections": label.corrections,
+        "unread": label.unread,
     }
     return Judgement(label.outcome, label.outcome == "success", facts)
 

@@ -94,9 +94,15 @@ def held_out_risks(
     Each row's risk is of a model fitted on other groups alone; folds are stratified by failure. Raises InputError where
     an outcome is unknown or there are too few groups.
     """
+    return _risks(frame, sets, folds_of(frame, n_splits, seed), advance)
+
+
+def _risks(
+    frame: pd.DataFrame, sets: Sequence[str], fold: NDArray[np.int64], advance: Callable[[str], None]
+) -> dict[str, Floats]:
     if any(HIDDEN in name.split("+") for name in sets) and not hidden_columns(frame):
         raise InputError("there are no hidden states in these traces; collect them with --keep-hidden.")
-    failed, fold = failures(frame), folds_of(frame, n_splits, seed)
+    failed = failures(frame)
     risks = {name: np.full(len(frame), np.nan) for name in sets}
     for number in range(fold.max() + 1):
         test = fold == number
@@ -137,7 +143,6 @@ def cross_validated(
 
     Raises as `held_out_risks`.
     """
-    seeds = range(seed, seed + deals)
-    risks = [held_out_risks(frame, sets, n_splits, each, advance) for each in seeds]
-    folds = np.stack([folds_of(frame, n_splits, each) for each in seeds])
+    folds = np.stack([folds_of(frame, n_splits, each) for each in range(seed, seed + deals)])
+    risks = [_risks(frame, sets, fold, advance) for fold in folds]
     return HeldOut({name: np.stack([deal[name] for deal in risks]) for name in sets}, folds)

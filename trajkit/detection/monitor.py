@@ -16,6 +16,7 @@ from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.fingerprints import difference
 from trajkit.text import count
 from trajkit.traces.forms import task_label
 
@@ -198,9 +199,10 @@ class Monitor:
         """
         known = self.fingerprint and fingerprint
         if self.fingerprint != fingerprint if known else self.model != model:
+            why = difference(self.fingerprint, fingerprint, self.model == model) if known else ""
             raise EstimatorMismatchError(
                 f"this monitor was calibrated on runs of {self.model!r} and is used on {model!r}; its promise does not "
-                "hold there. Fit detectors on runs of that model (`trajkit fit`)."
+                f"hold there.{why} Fit detectors on runs of that model (`trajkit fit`)."
             )
 
     def start(self, task_set: str = "", form: str = "") -> MonitorRun:

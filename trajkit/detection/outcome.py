@@ -31,7 +31,8 @@ class OutcomeClassifier(PrefixModel):
     disagrees on it.
 
     After fit: `threshold_`, the least top probability at which it answers (+inf: it always abstains), `coverage_` and
-    `error_`, the share answered and the error among them on the held-out folds (NaN where nothing was held out).
+    `error_`, the share answered and the error among them on the held-out folds (NaN where nothing was held out), and
+    `held_out_`, the top probabilities there that they were learned on.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class OutcomeClassifier(PrefixModel):
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)[keep]
         self._fit(X, labels, weight)
         if self.target_error is None:
-            self.threshold_, self.coverage_, self.error_ = 0.0, 1.0, math.nan
+            self.threshold_, self.coverage_, self.error_, self.held_out_ = 0.0, 1.0, math.nan, np.zeros(0)
             return self
         held_out = np.zeros((len(X), len(self.classes_)))
         for train, test in group_folds(labels, ids, self.n_splits, self.random_state):
@@ -81,7 +82,8 @@ class OutcomeClassifier(PrefixModel):
             inner._fit(X.iloc[train], labels[train], None if weight is None else weight[train])
             held_out[test] = inner.predict_proba(X.iloc[test])
         wrong = self.classes_[held_out.argmax(axis=1)] != labels
-        self.threshold_, self.coverage_, self.error_ = _abstention(held_out.max(axis=1), wrong, self.target_error)
+        self.held_out_ = held_out.max(axis=1)
+        self.threshold_, self.coverage_, self.error_ = _abstention(self.held_out_, wrong, self.target_error)
         return self
 
     def predict(self, X: pd.DataFrame) -> NDArray[Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajkit.errors import InputError
-from trajkit.files import check_own, replacing, replacing_folder
+from trajkit.files import replacing
+from trajkit.folders import check_own, replacing_folder
 from trajkit.report.collection import collect
 from trajkit.report.detectors import alarm_panels, early_panels, predictor_note, tables_for
 from trajkit.report.outcomes import outcome_panels

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trajkit.errors import InputError
-from trajkit.files import check_own, hold, replacing
+from trajkit.files import hold, replacing
+from trajkit.folders import check_own
 from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import NO_EFFECTS, Wanted
 from trajkit.runs.source import Part, Source, parts_of_files

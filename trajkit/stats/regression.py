@@ -33,9 +33,10 @@ def regress(
     enter as log(1 + x) where none is negative, else as they are, standardised; others by their levels. By default
     length, family and form; the latter two are what `compare` holds fixed too. A frame without a column task_set or
     form knows none of them.
-    kind: `cluster`, least squares with cluster-robust errors over groups (Liang & Zeger 1986, doi
-    10.1093/biomet/73.1.13) and Student's t with groups − 1 degrees of freedom; or `mixed`, a random intercept for each
-    group, by restricted maximum likelihood. Both are statsmodels'.
+    kind: `cluster`, least squares with errors that are robust over groups and unbiased with few of a level, and
+    Student's t with as many degrees of freedom as they have (Bell & McCaffrey 2002; Imbens & Kolesár 2016, doi
+    10.1162/REST_a_00552); or `mixed`, a random intercept for each group, by restricted maximum likelihood
+    (statsmodels').
 
     Every value of `by` is a level, `unknown` too: leave out rows that should not be compared. A level with runs of
     fewer than MIN_GROUPS groups has its difference alone, without an interval or p: errors that are robust over groups
@@ -103,11 +104,37 @@ Fit = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _clustered(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Fit:
-    import statsmodels.api as sm
+    """Least squares, with Bell and McCaffrey's errors and degrees of freedom: a coefficient rests on the groups that
+    tell of it, however many others there are.
 
-    robust = {"groups": member, "use_correction": True, "df_correction": True}
-    fitted = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds=robust, use_t=True)
-    return fitted.params, np.asarray(fitted.conf_int()), fitted.pvalues
+    Residuals e of group g are scaled by (I − H_gg)^(−1/2), H the hat matrix, so that the variance
+    Σ_g (a_g · e_g)², a_g = (I − H_gg)^(−1/2) X_g (X'X)⁻¹ c, is right on average where runs are independent; its degrees
+    of freedom are those of the χ² with its mean and variance there.
+    """
+    from scipy.stats import t
+
+    inverse = np.linalg.inv(design.T @ design)  # (P, P)
+    params = inverse @ (design.T @ y)
+    residual = y - design @ params
+    order = np.argsort(member, kind="stable")
+    score, size, shared = [], [], []
+    for rows in np.split(order, np.cumsum(np.bincount(member))[:-1]):
+        x = design[rows]  # (n_g, P)
+        values, vectors = np.linalg.eigh(np.eye(len(rows)) - x @ inverse @ x.T)
+        kept = values > 1e-9  # a group that alone tells of a column leaves no residual
+        scaled = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T
+        a = scaled @ x @ inverse  # (n_g, P), a column a coefficient
+        score.append(a.T @ residual[rows])
+        size.append((a**2).sum(0))
+        shared.append(x.T @ a)  # (P, P)
+    error = np.sqrt((np.stack(score) ** 2).sum(0))
+    weight, x_a = np.stack(size), np.stack(shared)  # (G, P), (G, P, P)
+    root = np.linalg.cholesky(inverse).T @ x_a  # covariance of a_g·e_g and a_h·e_h: [g = h] weight_g − root_g · root_h
+    own = (root**2).sum(1)  # (G, P)
+    gram = np.einsum("gip,gjp->pij", root, root)
+    df = (weight - own).sum(0) ** 2 / ((weight**2 - 2 * weight * own).sum(0) + (gram**2).sum((1, 2)))
+    half = t.ppf(0.975, df) * error
+    return params, np.stack([params - half, params + half], axis=1), 2 * t.sf(np.abs(params / error), df)
 
 
 def _mixed(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Fit:

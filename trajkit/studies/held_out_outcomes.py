@@ -35,7 +35,9 @@ class HeldOutcomes:
 
     ends: prefix features at their last thinking step. labels: (n,) what they were. task: (n,) family and form. fold:
     (n,) held out in. probabilities: feature set, or `chance` → (n, C) in the order of `classes`. decided: (n,) by all
-    features, with abstention. reasons: of each run, for what all features say.
+    features, with abstention. sureness: (n,) the share of its classifier's training runs, each held out there in turn,
+    of which all features are less sure, so that a threshold of it is chosen without the run. reasons: of each run, for
+    what all features say.
     """
 
     ends: pd.DataFrame
@@ -45,6 +47,7 @@ class HeldOutcomes:
     classes: list[str]
     probabilities: dict[str, Floats]
     decided: NDArray[Any]
+    sureness: Floats
     reasons: list[list[Reason]]
 
     @property
@@ -74,6 +77,7 @@ def held_out_outcomes(ends: pd.DataFrame, advance: Advance) -> HeldOutcomes:
     classes, shape = sorted(set(labels)), (len(ends), len(set(labels)))
     probabilities = {name: np.zeros(shape) for name in SETS} | {"chance": np.random.default_rng(0).random(shape)}
     decided = np.full(len(ends), ABSTAIN, object)
+    sureness = np.zeros(len(ends))
     reasons: list[list[Reason]] = [[] for _ in labels]
     fold = np.zeros(len(ends), np.int64)
     for number, (fit, test) in enumerate(group_folds(labels, groups, FOLDS, 0)):
@@ -85,7 +89,9 @@ def held_out_outcomes(ends: pd.DataFrame, advance: Advance) -> HeldOutcomes:
             probabilities[name][test] = proba
             if name == ALL:
                 decided[test] = classifier.decide(proba)
+                others = np.sort(classifier.held_out_)
+                sureness[test] = np.searchsorted(others, proba.max(axis=1)) / len(others)
                 for i, found in zip(test, explain(classifier, ends.iloc[test]), strict=True):
                     reasons[i] = found
             advance(name)
-    return HeldOutcomes(ends, labels, task_labels(ends), fold, classes, probabilities, decided, reasons)
+    return HeldOutcomes(ends, labels, task_labels(ends), fold, classes, probabilities, decided, sureness, reasons)

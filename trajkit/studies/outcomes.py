@@ -12,10 +12,11 @@ from trajkit.detection.explanation import contributions
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier, last_steps
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
-from trajkit.stats.resampling import Draws, Floats, group_draws, interval, weighted_mean
+from trajkit.stats.cross_validation import refitted
+from trajkit.stats.resampling import Draws, group_draws, interval, weighted_mean
 from trajkit.studies import fixation
 from trajkit.studies.fixation import KINDS
-from trajkit.studies.held_out_outcomes import ALL, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
+from trajkit.studies.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
 from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import listed, spread
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EXPLAINED = 3
 """Runs of each outcome whose reasons are shown."""
+UNREAD = "never read some cell that the question is about"
 
 
 def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
@@ -71,7 +73,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
             "Level and spread of concentration, less the median of successful runs of the same family and form: "
             "fixation is the lower right, wandering the upper left": fixation.plane(held.labels, level, spread_, border)
         },
-        _reading(held, areas, within, direct, causes),
+        _reading(held, areas, within, direct, causes, runs.table, n_boot),
     )
 
 
@@ -86,9 +88,7 @@ def _of_classifier(held: HeldOutcomes, areas: pd.DataFrame, within: pd.DataFrame
         f"The same with abstention at an error of {TARGET_ERROR:.0%}": _confusion(
             labels, held.decided, [*held.classes, ABSTAIN]
         ),
-        "Error among the answered, against the share answered": _coverage(
-            labels, held.answered, held.probabilities[ALL].max(1), draws
-        ),
+        "Error among the answered, by a threshold that was chosen on other runs": _coverage(held, draws),
         "By task family, among runs of one form: macro AUC of all features, and of the baselines together": _families(
             held, n_boot
         ),
@@ -118,14 +118,21 @@ def _by_form(held: HeldOutcomes) -> list[dict[str, Any]]:
 
 
 def _causes(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row an outcome and cause, where judges gave any."""
+    """A row an outcome and cause, where judges gave any; last a column of cells left unread, where judges counted."""
     rows = []
     for outcome in OUTCOME_COLOURS:
         mine = table[table["outcome"] == outcome]
         for cause, n in mine.loc[mine["detail"] != "", "detail"].value_counts().items():
             share = f"{n / len(mine):.0%}"
-            rows.append({"outcome": outcome_name(outcome), "cause": cause, "runs": n, "share of the outcome": share})
+            row = {"outcome": outcome_name(outcome), "cause": cause, "runs": n, "share of the outcome": share}
+            rows.append(row | _unread(mine[mine["detail"] == cause]))
     return rows
+
+
+def _unread(runs: pd.DataFrame) -> dict[str, str]:
+    """How many of some runs left unread a cell that the question is about; empty where no judge counted."""
+    counted = runs["unread"].dropna()
+    return {UNREAD: f"{(counted > 0).mean():.0%}"} if len(counted) else {}
 
 
 def _areas(areas: pd.DataFrame) -> pd.DataFrame:
@@ -146,19 +153,26 @@ def _confusion(labels: NDArray[Any], said: NDArray[Any], columns: Sequence[str])
     return rows
 
 
-def _coverage(labels: NDArray[Any], answered: NDArray[Any], sure: Floats, draws: Draws) -> list[dict[str, Any]]:
-    order = np.argsort(-sure, kind="stable")
-    wrong = (answered != labels).astype(float)
-    always = (labels != _commonest(labels)).astype(float)
-    rows = []
-    for share in (0.25, 0.5, 0.75, 1.0):
-        rows_in = order[: max(1, round(share * len(order)))]
-        rows.append({
-            "share answered": f"{share:.0%}",
-            "error": spread(*interval(weighted_mean(wrong[rows_in], draws.of(rows_in)))),
-            f"error of always saying {outcome_name(_commonest(labels))}, same runs": f"{always[rows_in].mean():.2f}",
-        })  # fmt: skip
-    return rows
+def _coverage(held: HeldOutcomes, draws: Draws) -> list[dict[str, Any]]:
+    """Thresholds by how sure the classifier is, as each fold's training runs set them."""
+    answering = {f"answer {share:.0%}": held.sureness >= 1 - share for share in (0.25, 0.5, 0.75, 1.0)}
+    answering[f"err in {TARGET_ERROR:.0%}"] = held.decided != ABSTAIN
+    always = f"error of always saying {outcome_name(_commonest(held.labels))}, same runs"
+    return [
+        {"threshold to": aim, "answered": f"{mine.mean():.0%}"}
+        | dict(zip(("error", always), _errors(held, mine, draws), strict=True))
+        for aim, mine in answering.items()
+    ]
+
+
+def _errors(held: HeldOutcomes, mine: NDArray[np.bool_], draws: Draws) -> tuple[str, str]:
+    """The share of some runs whose likeliest outcome is wrong, whose models another sample would refit; and of always
+    saying the commonest."""
+    ours, always = (
+        weighted_mean(np.asarray(said != held.labels, float)[mine], draws.of(mine))
+        for said in (held.answered, _commonest(held.labels))
+    )
+    return spread(*interval(refitted(ours[None], FOLDS, (0, 1)))), spread(*interval(always))
 
 
 def _commonest(labels: NDArray[Any]) -> str:
@@ -208,25 +222,30 @@ def _examples(held: HeldOutcomes) -> list[dict[str, Any]]:
 
 def _reading(
     held: HeldOutcomes, areas: pd.DataFrame, within: pd.DataFrame, direct: list[dict[str, Any]],
-    causes: list[dict[str, Any]],
+    causes: list[dict[str, Any]], table: pd.DataFrame, n_boot: int,
 ) -> tuple[str, ...]:  # fmt: skip
     said = []
-    for among, table in (("Over all runs", areas), ("Among runs of one task family and question form", within)):
-        macro = table[table["outcome"] == "macro"].set_index("method")
+    for among, found in (("Over all runs", areas), ("Among runs of one task family and question form", within)):
+        macro = found[found["outcome"] == "macro"].set_index("method")
         ours, base, path = (spread(*macro.loc[name, ["auc", "low", "high"]]) for name in (ALL, WITHOUT, PATH))
         said.append(
             f"{among}, all features together have a macro AUC of {ours}; uncertainty, length and task without the path "
             f"{base}; trajectory and concentration alone {path}."
         )
-    labels, wrong = held.labels, float((held.answered != held.labels).mean())
+    draws, decided = group_draws(held.ends["group_id"], n_boot, 0), held.decided != ABSTAIN
+    ours, always = _errors(held, np.ones(len(decided), bool), draws)
     said.append(
-        f"Its likeliest outcome is wrong in {wrong:.0%} of runs; always saying {outcome_name(_commonest(labels))} is "
-        f"wrong in {(labels != _commonest(labels)).mean():.0%}."
+        f"The share of runs whose likeliest outcome is wrong is {ours}; always saying "
+        f"{outcome_name(_commonest(held.labels))}, {always}. With a threshold to err in {TARGET_ERROR:.0%}, chosen on "
+        f"other runs, it answers {decided.mean():.0%} of them"
+        + (f", and the share wrong is {_errors(held, decided, draws)[0]}." if decided.any() else ".")
     )
     said += fixation.reading(direct)
     for outcome in dict.fromkeys(row["outcome"] for row in causes):
         mine = [f"{row['cause']} {row['share of the outcome']}" for row in causes if row["outcome"] == outcome]
         said.append(f"Causes of {outcome}, as its judge says: {listed(mine)}.")
+    if unread := _unread(table[table["outcome"] == "reasoning_failure"]):
+        said.append(f"Whatever went wrong first, {unread[UNREAD]} of reasoning failures {UNREAD}.")
     said.append(
         "Fixation is a level above the median of successful runs of the same family and form with a spread below "
         "theirs, wandering the reverse; the borders are those of other groups than the runs read by them, and of all "

@@ -30,7 +30,8 @@ class Runs:
 
     frame: prefix features, a row a run and step (`tk.features`). table: a row a run, in the order of `frame`:
     transcript_id group_id task_set form success outcome failed (1, 0, NaN unknown), RUN_METRICS of its thinking steps,
-    LAST, and `detail`, the cause of the outcome as its judge wrote it to `meta`, or "". `outcome` is `failure` for
+    LAST, and what its judge wrote to `meta`: `detail`, the cause of the outcome, or "", and `unread`, how many cells
+    that the question is about were never read, NaN where it does not say. `outcome` is `failure` for
     wrong runs where no failure has a known kind. paths: (T, K) effects of each run's thinking steps, nats. labels: the
     region map of each, one object for runs that share it. left_out: runs without effects or without thinking. kinds: of
     effects, estimated or measured.
@@ -85,6 +86,7 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
     maps: dict[str, NDArray[np.integer[Any]]] = {}
     kinds: set[str] = set()
     details: list[str] = []
+    unread: list[float] = []
     left_out = 0
 
     def usable() -> Iterator[Trace]:
@@ -98,6 +100,8 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
             labels.append(known if np.array_equal(known, trace.regions) else trace.regions)
             kinds.add(trace.effects_kind)
             details.append(str(trace.meta.get("detail") or ""))
+            said = trace.meta.get("unread")
+            unread.append(said if isinstance(said, int | float) else np.nan)
             yield trace
 
     frame = features(usable())
@@ -107,7 +111,7 @@ def read_runs(traces: Iterable[Trace]) -> Runs:
     last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
     table = last[["transcript_id", "group_id", "task_set", "form", "success", "outcome", *LAST]].copy()
     table["failed"] = failures(last)
-    table["detail"] = details
+    table["detail"], table["unread"] = details, np.array(unread, float)
     metrics = metrics_of(paths)
     if twice := set(metrics) & set(table.columns):
         raise ValueError(f"two columns of one name: {', '.join(sorted(twice))}")

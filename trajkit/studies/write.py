@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trajkit.files import check_own, replacing, replacing_folder
+from trajkit.files import replacing
+from trajkit.folders import check_own, replacing_folder
 from trajkit.studies.make import STUDIES
 from trajkit.studies.study import Study
 from trajkit.text import clean, code, escaped, for_spreadsheet, markdown, number

@@ -66,11 +66,11 @@ def _of_steps(batch: pa.RecordBatch) -> Iterator[Fault]:
     column = batch["steps"]
     offsets = _offsets(column)
     for row in np.flatnonzero(np.diff(offsets) != _counts(batch, "n_steps")).tolist():
-        found = int(offsets[row + 1] - offsets[row])
-        yield Fault(row, f"steps must have n_steps = {batch['n_steps'][row].as_py()} entries, got {found}")
+        said, there = batch["n_steps"][row].as_py(), offsets[row + 1] - offsets[row]
+        yield Fault(row, f"steps must have n_steps = {said} entries, got {there}")
     steps = column.values.slice(offsets[0], offsets[-1] - offsets[0])
     owner = np.repeat(np.arange(len(batch)), np.diff(offsets))
-    fields = {field.name: steps.field(field.name) for field in steps.type}
+    fields: dict[str, Any] = {field.name: steps.field(field.name) for field in steps.type}
     bad = np.zeros(len(steps), bool)
 
     def found(wrong: Any, why: str) -> Iterator[Fault]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -36,7 +38,7 @@ class TraceFile:
         try:
             self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
         except _DAMAGE as error:
-            raise TraceFormatError(f"{path}: not a Parquet file, or cut short ({_line(error)}). {_AGAIN}") from error
+            raise _refused(path, "not a Parquet file, or cut short", error) from error
         self._check_rows()
         check_schema(self._parquet.schema_arrow, path)
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
@@ -63,7 +65,7 @@ class TraceFile:
             table.validate(full=True)
             return as_schema(table)
         except _DAMAGE as error:
-            raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
+            raise _refused(self.path, "damaged, cannot be read", error) from error
 
     @property
     def group_sizes(self) -> list[int]:
@@ -102,7 +104,7 @@ class TraceFile:
                 read.validate(full=True)
                 batch = _completed(as_schema(pa.Table.from_batches([read])).combine_chunks().to_batches(), columns)
             except _DAMAGE as error:
-                raise TraceFormatError(f"{self.path}: damaged, cannot be read ({_line(error)}). {_AGAIN}") from error
+                raise _refused(self.path, "damaged, cannot be read", error) from error
             if fault := next(faults(batch), None):
                 run = batch["transcript_id"][fault.row].as_py() if "transcript_id" in there else count + fault.row
                 raise TraceFormatError(f"{self.path}: run {run!r}: {fault.why}. {_AGAIN}")
@@ -222,6 +224,16 @@ def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.Reco
         if name not in batch.schema.names:
             batch = batch.append_column(SCHEMA.field(name), pa.nulls(len(batch), SCHEMA.field(name).type))
     return batch.select(list(columns))
+
+
+def _refused(path: Path, why: str, error: BaseException) -> TraceFormatError:
+    short = isinstance(error, MemoryError) or os.strerror(errno.EAGAIN) in str(error)  # of memory, or of threads
+    if short:  # a whole file too: it must not be thrown away for that
+        return TraceFormatError(
+            f"{path}: not enough memory or threads to read it ({_line(error)}). Free some; if there is far more than "
+            "the file has, it is damaged."
+        )
+    return TraceFormatError(f"{path}: {why} ({_line(error)}). {_AGAIN}")
 
 
 def _line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from trajkit.errors import InputError
 from trajkit.files import hold, remove_left_over
+from trajkit.fingerprints import difference
 from trajkit.traces.atomic import to_table, write_file
 from trajkit.traces.file import TraceFile
 from trajkit.traces.images import open_image, to_png
@@ -70,9 +71,10 @@ class TraceWriter:
                 meta = json.loads(text)
                 for key, value in settings.items():
                     if meta.get(key, value) != value:
+                        why = difference(str(meta[key]), str(value), True) if key == "fingerprint" else ""
                         raise InputError(
                             f"{self._folder} holds runs made with {key} {meta[key]!r} (run {name!r}), and these are "
-                            f"to be made with {value!r}; go on with the same, or give them a folder of their own."
+                            f"to be made with {value!r}.{why} Go on with the same, or give them a folder of their own."
                         )
 
     def require_same_question(self, task_id: str, question: str, target: str) -> None:

@@ -7,6 +7,8 @@ cache, and running sums go over runs of about one length side by side, each summ
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -31,7 +33,7 @@ def prefix_features_of_runs(
     (N,) step means, nats. Raises InputError when they do not fit each other.
     """
     rows, ends = as_runs(values, offsets)
-    said = [np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy)]
+    said: list[Floats] = [np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy)]
     for name, column in zip(("n_tokens", "logprob", "entropy"), said, strict=True):
         if column.shape != (len(rows),):
             raise InputError(f"{name} must hold one number for each of the {len(rows)} steps; got {column.shape}.")
@@ -46,12 +48,12 @@ def prefixes_of_terms(
     place = np.arange(len(top)) - np.repeat(ends[:-1], np.diff(ends))
     switched = (np.diff(top, prepend=-2) != 0) & (place > 0)
     return columns_of_sums(
-        place + 1.0, n_tokens, net, level, move, np.where(top < 0, np.nan, switched), logprob, entropy,
+        place + 1.0, n_tokens, net, level, move, np.where(top < 0, np.nan, switched.astype(float)), logprob, entropy,
         lambda terms: running_sums(terms, ends),
     )  # fmt: skip
 
 
-def step_terms(rows: NDArray[np.generic], ends: NDArray[np.int64]) -> Floats:
+def step_terms(rows: NDArray[Any], ends: NDArray[np.int64]) -> Floats:
     """(4, N): the length of the move to each step, its distance from the run's first, its top region (−1 where an
     effect is NaN) and its hhi."""
     n, k = rows.shape

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trajkit.errors import InputError
 from trajkit.files import replacing
+from trajkit.fingerprints import stamped
 
 if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
@@ -51,8 +52,9 @@ class Source:
 
 def fingerprint(vlm: VLM) -> str:
     """16 hexadecimal digits over every weight, the configuration, the chat template, the tokenizer, the image processor
-    and the generation settings that change tokens. Copies of a checkpoint share it, wherever they lie, however they are
-    cut into files and in whatever dtype they are loaded.
+    and the generation settings that change tokens, with the number of the way in which they are made
+    (`fingerprints.stamped`). Copies of a checkpoint share it, wherever they lie, however they are cut into files and in
+    whatever dtype they are loaded.
 
     Weights are read from the files of the checkpoint, once: what came out is kept in the user's cache folder. Where
     there are no files, or the model was changed since it was loaded, all its bytes in memory are read instead.
@@ -63,7 +65,7 @@ def fingerprint(vlm: VLM) -> str:
     else:
         weights = hash_tensors(vlm.model)
     record = json.dumps([weights, settings(vlm)], sort_keys=True, default=str)
-    return hashlib.sha256(record.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return stamped(hashlib.sha256(record.encode("utf-8", "surrogatepass")).hexdigest()[:16])
 
 
 def settings(vlm: VLM) -> dict[str, Any]:

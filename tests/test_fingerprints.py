@@ -1,0 +1,59 @@
+"""Two fingerprints that differ are of two models, or were made in two ways: messages say which it may be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.traces.factory import make_trace
+from trajkit.attribution.estimator import Binding
+from trajkit.attribution.linear import LinearEstimator
+from trajkit.attribution.measure import MeasuredStore
+from trajkit.demo import paths
+from trajkit.detection.store import load_detectors
+from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.fingerprints import difference, stamped
+from trajkit.traces.store import read_traces
+from trajkit.traces.writer import TraceWriter
+
+FIRST, LATER = stamped("0123456789abcdef", 1), stamped("0123456789abcdef", 2)
+
+
+def test_fingerprints_of_the_first_way_bear_no_number_and_those_shipped_are_of_the_way_in_use(demo_vlm):
+    assert FIRST == "0123456789abcdef"
+    assert LATER == "w2-0123456789abcdef"
+    shipped = json.loads((paths.ESTIMATOR / "estimator.json").read_text())["binding"]["fingerprint"]
+    assert {shipped, load_detectors(paths.DETECTORS).card["fingerprint"]} == {demo_vlm.fingerprint}
+    assert read_traces(paths.TRACES)[0].meta["fingerprint"] == demo_vlm.fingerprint
+
+
+def test_what_is_said_depends_on_the_ways_and_the_names():
+    assert "with an older trajkit" in difference(FIRST, LATER, False)
+    assert "with a newer trajkit" in difference(LATER, FIRST, True)
+    assert "weights or settings were changed since, or an older trajkit" in difference(FIRST, "f" * 16, True)
+    assert difference(FIRST, "f" * 16, False) == ""
+
+
+def test_estimators_detectors_traces_and_measured_runs_of_another_way_are_refused_with_the_reason(tmp_path):
+    why = "with an older trajkit that tells models apart in another way"
+    estimator = LinearEstimator(
+        {"weights": np.ones(4, np.float32)}, Binding(FIRST, "toy", None, "vision", "sum", "mean")
+    )
+    with pytest.raises(EstimatorMismatchError, match=f"{why}.*Train one for it"):
+        estimator.check(LATER, "toy")
+    detectors = load_detectors(paths.DETECTORS)
+    with pytest.raises(EstimatorMismatchError, match=f"{why}.*Fit detectors"):
+        detectors.check(detectors.model, LATER)
+    with TraceWriter(tmp_path / "traces") as writer:
+        writer.add(replace(make_trace(0), meta={"fingerprint": FIRST}))
+        writer.flush()
+        with pytest.raises(InputError, match=f"{why}.*a folder of their own"):
+            writer.require({"fingerprint": LATER})
+    (tmp_path / "measured").mkdir()
+    (tmp_path / "measured" / "a.npz").write_bytes(b"")
+    (tmp_path / "measured" / "settings.json").write_text(json.dumps({"fingerprint": FIRST}))
+    with pytest.raises(InputError, match=f"{why}.*choose another folder"):
+        MeasuredStore(tmp_path / "measured", {"fingerprint": LATER})
