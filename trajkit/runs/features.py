@@ -55,14 +55,15 @@ def features(
     """
     if out is None:
         table = run_table(source, _WANTED, engine=engine, workers=workers, address=address, advance=advance)
-        _refuse_bare(table.rows)
+        refuse_bare(table.rows)
         return table.frame
     if not isinstance(source, str | Path):
         raise InputError("features are written to files from the path of the traces; give that instead of the traces.")
     return _write(Path(source), Path(out), engine, workers, address, advance)
 
 
-def _refuse_bare(rows: pa.Table) -> None:
+def refuse_bare(rows: pa.Table) -> None:
+    """Raise InputError where a run has no effects."""
     bare = rows["left_out"].to_numpy() == NO_EFFECTS
     if bare.any():
         name = rows["transcript_id"][int(bare.argmax())].as_py()
@@ -100,7 +101,7 @@ def _write(
 
 def _part_features(part: Part) -> pa.Table:
     rows = rows_of_part(part, _WANTED)
-    _refuse_bare(rows)
+    refuse_bare(rows)
     return RunTable(rows).frame_table.replace_schema_metadata({"runs": str(len(rows))})
 
 

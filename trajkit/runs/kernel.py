@@ -14,14 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trajkit.runs.columns import EFFECTS, HIDDEN, METRICS, PREFIX, PREFIXES, REGIONS, SAID
+from trajkit.runs.columns import EFFECTS, HIDDEN, KEYS, METRICS, PREFIX, PREFIXES, REGIONS, SAID
+from trajkit.runs.keys import keys_of
 from trajkit.strict_json import parse_json
 from trajkit.traces.forms import form_of
 from trajkit.trajectory.prefixes import prefixes_of_terms, step_terms
 from trajkit.trajectory.runs import run_metrics
 
 _READ = (
-    "transcript_id", "group_id", "task_set", "task_id", "model", "success", "outcome", "target", "image_sha256",
+    "transcript_id", "group_id", "task_set", "question", "model", "success", "outcome", "target", "image_sha256",
     "effects_kind", "n_steps", "n_regions", "steps", "effects", "meta",
 )  # fmt: skip
 NO_EFFECTS, NO_THINKING = "no effects", "no thinking step"
@@ -36,6 +37,7 @@ class Wanted:
     effects: bool = False
     hidden: bool = False
     regions: bool = False
+    keys: bool = False
 
     def reads(self) -> tuple[str, ...]:
         """The columns of saved runs that this needs."""
@@ -44,7 +46,7 @@ class Wanted:
     def schema(self) -> pa.Schema:
         """Of what `rows_of` returns."""
         fields = [*SAID, *(METRICS if self.metrics else ()), *([PREFIXES] if self.prefixes else [])]
-        kept = ((self.effects, EFFECTS), (self.hidden, HIDDEN), (self.regions, REGIONS))
+        kept = ((self.effects, EFFECTS), (self.hidden, HIDDEN), (self.regions, REGIONS), (self.keys, KEYS))
         return pa.schema([*fields, *(field for wanted, field in kept if wanted)])
 
 
@@ -93,6 +95,8 @@ def rows_of(batch: pa.RecordBatch, wanted: Wanted | None = None) -> pa.RecordBat
         kept = np.empty(sizes.sum(), np.float32)
         kept[_at(_ends(sizes), by_width, sizes)] = values
         columns["effects"] = pa.ListArray.from_arrays(pa.array(_ends(sizes), pa.int32()), pa.array(kept))
+    if wanted.keys:
+        columns["keys"] = _keys(batch, values, by_width, counts * n_regions, n_regions)
     if wanted.hidden:
         columns["hidden"] = _hidden(batch, steps, counts)
     schema = wanted.schema()
@@ -140,13 +144,21 @@ def _said(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     def of_meta(values: list[str]) -> pa.Array:
         return pa.DictionaryArray.from_arrays(meta.indices, pa.array(values, pa.string())).dictionary_decode()
 
+    unread = [one.get("unread") for one in parsed]
+    counted = np.array([said if isinstance(said, int | float) else np.nan for said in unread], float)
     kinds = of_meta([form_of(one) for one in parsed])
     own = {name: batch[name] for name in batch.schema.names if name not in ("steps", "effects", "hidden", "meta")}
     return own | {
         "form": kinds,
         "fingerprint": of_meta([str(one.get("fingerprint") or "") for one in parsed]),
+        "unread": pa.array(counted[meta.indices.to_numpy()]),
         "detail": of_meta([str(one.get("detail") or "") for one in parsed]),
         "target": pc.not_equal(batch["target"], ""),
+        "outcome": pc.if_else(
+            pc.and_(pc.equal(batch["outcome"], "unknown"), pc.fill_null(pc.invert(batch["success"]), False)),
+            "failure",
+            batch["outcome"],
+        ),
     }
 
 
@@ -163,6 +175,18 @@ def _effects(column: pa.ListArray, runs: NDArray[np.int64], steps: _Steps) -> ND
 
 def _ends(counts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _keys(
+    batch: pa.RecordBatch, values: NDArray[np.float32], runs: NDArray[np.int64], sizes: NDArray[np.int64],
+    n_regions: NDArray[Any],
+) -> pa.Array:  # fmt: skip
+    """A loop over runs: a hash is of one run's bytes. values: of `runs`, run after run."""
+    effects = [np.zeros((0, 0), np.float32)] * len(batch)
+    for run, own in zip(runs.tolist(), np.split(values, _ends(sizes[runs])[1:-1]), strict=False):
+        effects[run] = own.reshape(-1, n_regions[run])
+    said = zip(batch["image_sha256"].to_pylist(), batch["question"].to_pylist(), effects, strict=True)
+    return pa.array([keys_of(*run) for run in said], KEYS.type)
 
 
 def _hidden(batch: pa.RecordBatch, steps: _Steps, counts: NDArray[np.int64]) -> pa.Array:

@@ -84,7 +84,11 @@ def _column(traces: Sequence[Trace], name: str) -> pa.Array:
     if name == "regions":
         maps = [encode_labels(trace.regions, trace.n_regions, trace.transcript_id) for trace in traces]
         return pa.array(maps, pa.binary())
-    return pa.array([getattr(trace, name) for trace in traces], SCHEMA.field(name).type)
+    values = [getattr(trace, name) for trace in traces]
+    try:
+        return pa.array(values, SCHEMA.field(name).type)
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file can hold
+        return pa.array([value.encode(errors="backslashreplace").decode() for value in values])
 
 
 def _flat(arrays: Sequence[Any]) -> pa.Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from trajkit.runs.columns import METRICS, PREFIX, SAID
 from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
 from trajkit.runs.source import Part, Source, batches, parts_of_files
+from trajkit.text import count
 from trajkit.traces.rows import decode_labels
+from trajkit.traces.trace import FAILURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = ("transcript_id", "group_id", "task_set", "form", "success", "outcome")
 """The columns that say the same on every row of a run in `RunTable.frame`."""
 LAST = ("n_tokens", "logprob_mean", "entropy_mean")
-"""Prefix features that `RunTable.runs` gives a run as its own, from its last thinking step."""
+"""Prefix features that `RunTable.table` gives a run as its own, from its last thinking step."""
 
 
 def run_table(
@@ -84,11 +87,12 @@ def check_ids(ids: pa.ChunkedArray) -> None:
 class RunTable:
     """Runs as columns, in the order that they were read.
 
-    rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. The frames are made from it when they are
-    first asked for.
+    rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
+    longer (`usable`). The frames are made from `rows` when they are first asked for.
     """
 
     rows: pa.Table
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,16 +103,22 @@ class RunTable:
         return np.asarray(pc.equal(self.rows["left_out"], "").to_numpy(), bool)
 
     @cached_property
-    def runs(self) -> pd.DataFrame:
-        """A row a run, all of them: what it says of itself, RUN_METRICS (NaN where it was left out), LAST."""
+    def table(self) -> pd.DataFrame:
+        """A row a run, all of them: what it says of itself (`columns.SAID`), RUN_METRICS (NaN where it was left out),
+        LAST, and `failed`: 1, 0, or NaN where it was not judged."""
         import pandas as pd
 
         names = [field.name for field in (*SAID, *METRICS) if field.name in self.rows.schema.names]
         columns: dict[str, Any] = {name: _pandas(self.rows[name]) for name in names}
         for name in LAST:
             columns[name] = np.full(len(self), np.nan)
-            columns[name][self.used] = self._prefix(name)[self._ends[1:] - 1]
-        return pd.DataFrame(columns)
+            columns[name][self.used] = self._steps.field(name).to_numpy()[self._ends[1:] - 1]
+        outcome, success = self.rows["outcome"], self.rows["success"]
+        failed = pc.is_in(outcome, pa.array(FAILURES)).to_numpy().astype(float)
+        failed[pc.equal(outcome, "unknown").to_numpy().astype(bool)] = np.nan
+        judged = success.is_valid().to_numpy().astype(bool)
+        failed[judged] = 1.0 - pc.fill_null(success, False).to_numpy().astype(float)[judged]
+        return pd.DataFrame(columns | {"failed": failed})
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -144,28 +154,60 @@ class RunTable:
         offsets = lists.offsets.to_numpy().astype(np.int64)
         return lists.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
 
+    @cached_property
     def paths(self) -> list[NDArray[np.float32]]:
         """(T, K) effects of the thinking steps of each used run, nats: views of one array."""
         values, offsets = self.effects
         widths = self.rows["n_regions"].to_numpy()[self.used]
-        return [values[a:b].reshape(-1, k) for a, b, k in zip(offsets[:-1], offsets[1:], widths, strict=True)]
+        return [values[a:b].reshape(-1, k) for (a, b), k in zip(pairwise(offsets), widths, strict=True)]
 
+    @cached_property
     def labels(self) -> list[NDArray[np.integer[Any]]]:
         """The region map of each used run, one object for runs that share it."""
         found = _one(self.rows["regions"].filter(pa.array(self.used))).dictionary_encode()
         maps = [decode_labels(png, 0, "a run") for png in found.dictionary.to_pylist()]
         return [maps[i] for i in found.indices.to_numpy()]
 
-    def one_of(self, name: str) -> str:
-        """The one value of a column that all runs share. Raises InputError on several."""
-        found = sorted(self.rows[name].unique().to_pylist())
-        if len(found) > 1:
-            raise InputError(f"these runs are of {len(found)} values of {name}, {', '.join(found)}: split them.")
-        return found[0] if found else ""
+    def values(self, name: str) -> list[str]:
+        """The distinct values of a column of text, sorted, without the empty one."""
+        return sorted(value for value in self.rows[name].unique().to_pylist() if value)
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
-        return RunTable(self.rows.filter(pa.array(keep)))
+        return RunTable(self.rows.filter(pa.array(keep)), self.left_out)
+
+    def usable(self) -> RunTable:
+        """The runs of which there is a path; the others are counted in `left_out`.
+
+        Raises InputError where there is none.
+        """
+        if not self.used.any():
+            raise InputError(
+                f"none of the {len(self)} runs has effects and a thinking step; there is nothing to analyse."
+            )
+        return RunTable(self.rows.filter(pa.array(self.used)), self.left_out + int((~self.used).sum()))
+
+    def known(self) -> RunTable:
+        """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
+        failed = self.table["failed"].to_numpy(float)
+        succeeded, wrong = int((failed == 0).sum()), int((failed == 1).sum())
+        if not succeeded or not wrong:
+            raise InputError(
+                f"this needs runs that succeeded and runs that failed; of {len(failed)} runs {succeeded} are known to "
+                f"have succeeded and {wrong} to have failed."
+            )
+        return self.only(~np.isnan(failed))
+
+    def summary(self) -> str:
+        """How many runs of what, in a sentence or two."""
+        counts = self.table["outcome"].value_counts()
+        shares = ", ".join(f"{n:,} {str(outcome).replace('_', ' ')}" for outcome, n in counts.items())
+        said = f"{count(len(self), 'run')} of {count(self.table['group_id'].nunique(), 'group')}: {shares}. "
+        if "failure" in counts and counts.index.isin(FAILURES[1:]).any():
+            said += "A failure by that name is wrong and of no known kind. "
+        said += f"Effects: {', '.join(self.values('effects_kind'))}."
+        left_out = f"{count(self.left_out, 'run')} without effects or thinking {_are(self.left_out)} left out."
+        return f"{said} {left_out}" if self.left_out else said
 
     @cached_property
     def _steps(self) -> pa.StructArray:
@@ -175,9 +217,6 @@ class RunTable:
     def _ends(self) -> NDArray[np.int64]:
         counts = self.rows["n_steps"].to_numpy()[self.used]
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-    def _prefix(self, name: str) -> NDArray[Any]:
-        return self._steps.field(name).to_numpy()
 
     def _hidden(self, of_run: pa.Table) -> dict[str, pa.Array]:
         """A column for each number of the hidden states, where all runs kept as many."""
@@ -189,6 +228,10 @@ class RunTable:
             return {}
         states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
         return {f"hidden_{i}": pa.array(np.ascontiguousarray(column)) for i, column in enumerate(states.T)}
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

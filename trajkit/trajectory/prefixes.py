@@ -45,10 +45,11 @@ def prefixes_of_terms(
 ) -> Columns:
     """All prefix features, each (N,), of runs that may differ in regions, from the `step_terms` of their steps."""
     move, net, top, level = terms
-    place = np.arange(len(top)) - np.repeat(ends[:-1], np.diff(ends))
+    place: NDArray[np.int64] = np.arange(len(top)) - np.repeat(ends[:-1], np.diff(ends))
+    steps: Floats = place + 1.0
     switched = (np.diff(top, prepend=-2) != 0) & (place > 0)
     return columns_of_sums(
-        place + 1.0, n_tokens, net, level, move, np.where(top < 0, np.nan, switched.astype(float)), logprob, entropy,
+        steps, n_tokens, net, level, move, np.where(top < 0, np.nan, switched.astype(float)), logprob, entropy,
         lambda terms: running_sums(terms, ends),
     )  # fmt: skip
 
