@@ -105,12 +105,12 @@ class RunTable:
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row a run, all of them: what it says of itself (`columns.SAID`), RUN_METRICS (NaN where it was left out),
-        LAST, and `failed`: 1, 0, or NaN where it was not judged."""
+        LAST, and `failed`: 1, 0, or NaN where it was not judged. What was not wanted of the kernel is not there."""
         import pandas as pd
 
         names = [field.name for field in (*SAID, *METRICS) if field.name in self.rows.schema.names]
         columns: dict[str, Any] = {name: _pandas(self.rows[name]) for name in names}
-        for name in LAST:
+        for name in LAST if "prefixes" in self.rows.schema.names else ():
             columns[name] = np.full(len(self), np.nan)
             columns[name][self.used] = self._steps.field(name).to_numpy()[self._ends[1:] - 1]
         outcome, success = self.rows["outcome"], self.rows["success"]

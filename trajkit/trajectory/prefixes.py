@@ -46,7 +46,7 @@ def prefixes_of_terms(
     """All prefix features, each (N,), of runs that may differ in regions, from the `step_terms` of their steps."""
     move, net, top, level = terms
     place: NDArray[np.int64] = np.arange(len(top)) - np.repeat(ends[:-1], np.diff(ends))
-    steps: Floats = place + 1.0
+    steps: Floats = (place + 1).astype(np.float64)
     switched = (np.diff(top, prepend=-2) != 0) & (place > 0)
     return columns_of_sums(
         steps, n_tokens, net, level, move, np.where(top < 0, np.nan, switched.astype(float)), logprob, entropy,
