@@ -72,7 +72,7 @@ class Faults:
         real_open = builtins.open
 
         def opened(path: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
-            if not set(mode) & set("wxa"):
+            if path == os.devnull or not set(mode) & set("wxa"):
                 return real_open(path, mode, *rest, **options)
             self.step()
             return _File(real_open(path, mode, *rest, **options), self.step)

@@ -4,8 +4,10 @@ finished is lost; and the same command goes on."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import faulthandler
+import gc
 import os
 import resource
 import shutil
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -256,6 +259,9 @@ def short_of_memory(work: Callable[[], object], spare: int) -> str:
     if child == 0:
         faulthandler.disable()
         try:
+            gc.collect()
+            pa.default_memory_pool().release_unused()
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed here must not pass for spare memory
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + spare, resource.RLIM_INFINITY))
             work()
