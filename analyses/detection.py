@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path("reports/detection.md"))
     args = parser.parse_args(argv)
-    traces = list(tk.read_traces(paths.TRACES).without_images())
+    traces = tk.read_traces(paths.TRACES)
     result = fit_demo_detectors(traces, n_boot=args.boot)
-    straight = np.mean([np.ceil(0.3 * trace.thinking.sum()) <= 2 for trace in traces])
+    straight = np.mean(np.ceil(0.3 * tk.run_table(traces).table["n_steps"]) <= 2)
     tables = result.tables
     macro = stated(tables["outcome_auc"].query("outcome == 'macro'").drop(columns="outcome"))
     sections = {

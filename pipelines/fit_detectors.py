@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     from trajkit.demo.runs import fit_demo_detectors
     from trajkit.detection.store import save_detectors
 
-    traces = list(tk.read_traces(args.traces).without_images())
+    traces = tk.read_traces(args.traces)
     if args.quick:
         args.out = Path(tempfile.mkdtemp(prefix="trajkit-")) / "detectors"
         scenes = sorted({trace.group_id for trace in traces})[::4]

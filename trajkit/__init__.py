@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
-    from trajkit.traces.frame import features as features
+    from trajkit.runs.features import features as features
+    from trajkit.runs.table import RunTable as RunTable
+    from trajkit.runs.table import run_table as run_table
     from trajkit.traces.store import Traces as Traces
     from trajkit.traces.store import read_traces as read_traces
     from trajkit.traces.store import write_traces as write_traces
@@ -39,12 +41,14 @@ _HOME = {
     "Monitor": "trajkit.detection.monitor",
     "NetworkEstimator": "trajkit.attribution.network",
     "OutcomeClassifier": "trajkit.detection.outcome",
+    "RunTable": "trajkit.runs.table",
     "Regions": "trajkit.attribution.regions",
     "Step": "trajkit.traces.trace",
     "Trace": "trajkit.traces.trace",
     "Traces": "trajkit.traces.store",
-    "features": "trajkit.traces.frame",
+    "features": "trajkit.runs.features",
     "load_vlm": "trajkit.vlm.load",
+    "run_table": "trajkit.runs.table",
     "read_traces": "trajkit.traces.store",
     "segment": "trajkit.attribution.regions",
     "stream": "trajkit.attribution.stream",

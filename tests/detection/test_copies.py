@@ -10,13 +10,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajkit.detection import EarlyFailurePredictor, FitResult, Monitor, fit_detectors
-from trajkit.detection.copies import groups_with, keyed, keys_of, one_group
+from trajkit.detection import EarlyFailurePredictor, FitResult, Monitor, copies, fit_detectors
+from trajkit.detection.copies import Keyed, groups_with, one_group
+from trajkit.runs.kernel import Wanted
+from trajkit.runs.table import run_table
 from trajkit.traces.trace import Trace
 
 from .world import make_frame, make_runs, make_trace
 
 RUNS = make_runs(40, 2, seed=4)
+
+
+def keyed(traces: list[Trace]) -> Keyed:
+    return copies.keyed(run_table(traces, Wanted(keys=True)))
+
+
+def keys_of(trace: Trace) -> frozenset[bytes]:
+    return keyed([trace])[0][1]
 
 
 def _traces() -> list[Trace]:

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from trajkit.detection import FitResult, Monitor, fit_detectors, load_detectors, save_detectors, split_by_group, store
-from trajkit.detection.copies import KEY_BYTES
 from trajkit.detection.outcome import last_steps
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.runs.keys import KEY_BYTES
 from trajkit.trajectory.features import FEATURE_NAMES
 
 from .world import make_frame, make_runs

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.detection.world import make_runs, make_trace, random_walks
 from trajkit.errors import InputError
+from trajkit.runs.table import RunTable
 from trajkit.studies.make import STUDIES, make, make_all
 from trajkit.studies.runs import read_runs
 from trajkit.trajectory import RUN_METRICS, run_metrics
@@ -262,7 +264,8 @@ def test_differences_between_outcomes_that_follow_from_the_form_are_none_within_
 
     runs = world_of(outcome, lambda rng, form, _: (narrow if form == "largest" else wide)(rng, 4), 160)
     for forms, found in (("mixed", True), ("known", False)):
-        seen = replace(runs, table=runs.table.assign(form="")) if forms == "mixed" else runs
+        at, no_form = runs.rows.schema.get_field_index("form"), pa.array([""] * len(runs))
+        seen = RunTable(runs.rows.set_column(at, "form", no_form)) if forms == "mixed" else runs
         shown = table(make("metric_distributions")(seen, 150, lambda note: None), "Differences").set_index("metric")
         assert (float(shown.loc["hhi_level", "p, corrected"].removeprefix("< ")) < 0.05) == found
         study = make("concentration")(seen, 150, lambda note: None)

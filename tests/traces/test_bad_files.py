@@ -99,8 +99,8 @@ def test_missing_columns_are_named(good: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "type_", "expected"),
     [
-        ("effects", pa.list_(pa.float64()), "list<"),
-        ("n_steps", pa.int64(), "int32"),
+        ("effects", pa.list_(pa.int64()), "list<"),
+        ("n_steps", pa.float64(), "int32"),
         ("transcript_id", pa.binary(), "string"),
         ("steps", pa.list_(pa.struct([("text", pa.string())])), "list<"),
     ],
@@ -108,7 +108,7 @@ def test_missing_columns_are_named(good: Path) -> None:
 def test_a_column_of_another_type_is_named(good: Path, column: str, type_: pa.DataType, expected: str) -> None:
     table = pq.read_table(good)
     i = table.column_names.index(column)
-    cast = pa.nulls(len(table), type_) if column == "steps" else table[column].cast(type_)
+    cast = pa.nulls(len(table), type_) if column in ("steps", "effects") else table[column].cast(type_)
     pq.write_table(table.set_column(i, column, cast), good)
     with pytest.raises(TraceFormatError, match=f"column '{column}' must be of type {expected}.*got .*cast the column"):
         read_traces(good)
@@ -117,7 +117,7 @@ def test_a_column_of_another_type_is_named(good: Path, column: str, type_: pa.Da
 def test_another_schema_version_is_refused(good: Path) -> None:
     table = pq.read_table(good)
     pq.write_table(table.replace_schema_metadata({VERSION_KEY: b"99"}), good)
-    with pytest.raises(TraceFormatError, match="expected trace schema version 1, got 99"):
+    with pytest.raises(TraceFormatError, match="expected trace schema version 1 or 2, got 99"):
         read_traces(good)
 
 

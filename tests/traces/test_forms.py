@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from trajkit.runs.features import features
 from trajkit.traces.forms import form_of, task_label, task_labels
-from trajkit.traces.frame import features
 
 from .factory import make_trace
 

@@ -21,6 +21,7 @@ from trajkit.traces.trace import OUTCOMES, Step, Trace
 from .factory import assert_same, make_trace, png
 
 GOLDEN = Path(__file__).parent / "golden" / "runs.parquet"
+GOLDEN_2 = Path(__file__).parent / "golden" / "runs-2.parquet"
 
 small = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(max_size=12)
@@ -87,7 +88,7 @@ def test_effects_of_a_single_file_are_a_view_of_arrows_memory(tmp_path: Path) ->
     runs = [make_trace(i) for i in range(150)]  # more than two row groups
     back = read_traces(write_traces(runs, tmp_path / "runs.parquet"))
     values, offsets = back.effects
-    column = back._files[0]._index["effects"]
+    column = back.files[0]._index["effects"]
     assert column.num_chunks == 1
     assert values.__array_interface__["data"][0] == column.chunk(0).values.buffers()[1].address
     assert np.shares_memory(back[7].effects, values)
@@ -98,7 +99,7 @@ def test_the_columns_are_those_of_the_design_in_its_order_each_with_a_sentence(t
     design = [
         "transcript_id", "task_set", "task_id", "task_repeat", "model", "score", "success", "group_id", "question",
         "answer", "target", "outcome", "image", "image_sha256", "regions", "n_steps", "n_regions", "steps", "effects",
-        "effects_kind", "meta", "hidden",
+        "effects_kind", "meta", "half_widths", "hidden",
     ]  # fmt: skip
     file = pq.ParquetFile(write_traces([make_trace()], tmp_path / "runs.parquet"))
     assert file.schema_arrow.names == design
@@ -183,6 +184,53 @@ def test_the_golden_file_stays_readable() -> None:
     assert (right.question, right.group_id, right.task_set, right.task_repeat) == (
         "is there a red 7?", "scene-0", "general", 0,
     )  # fmt: skip
+
+
+def test_the_golden_file_of_version_2_stays_readable_verdicts_and_half_widths_among_it() -> None:
+    watched, plain = read_traces(GOLDEN_2)
+    assert [(step.risk, step.alarm) for step in watched.steps] == [(0.25, False), (0.75, True), (0.75, False)]
+    np.testing.assert_allclose(watched.half_widths, np.abs(watched.effects) / 2)
+    assert [(step.risk, step.alarm) for step in plain.steps] == [(None, None)] * 4
+    assert plain.half_widths is None
+
+
+def test_half_widths_that_do_not_fit_the_effects_are_refused(tmp_path) -> None:
+    trace = make_trace(0)
+    with pytest.raises(TraceFormatError, match=r"half_widths must have the shape of effects, \(3, 3\); got \(2, 3\)"):
+        replace(trace, half_widths=np.zeros((2, 3), np.float32))
+    with pytest.raises(TraceFormatError, match="half_widths must be finite and at least 0"):
+        replace(trace, half_widths=np.full((3, 3), -1, np.float32))
+
+
+def test_what_other_tools_write_without_loss_is_read(tmp_path: Path) -> None:
+    """Wider numbers, other offsets, dictionaries, steps with their fields in another order."""
+    runs = [make_trace(i) for i in range(3)]
+    table = pq.read_table(write_traces(runs, tmp_path / "runs.parquet"))
+    step = pa.struct([
+        pa.field("seconds", pa.float32()), pa.field("kind", pa.large_string()), pa.field("text", pa.string()),
+        pa.field("entropy", pa.float64()), pa.field("logprob", pa.float64()), pa.field("token_end", pa.int64()),
+        pa.field("token_start", pa.int16()),
+    ])  # fmt: skip
+    wide = {
+        "n_steps": pa.int64(), "n_regions": pa.uint8(), "task_repeat": pa.int8(), "question": pa.large_string(),
+        "image": pa.large_binary(), "effects": pa.large_list(pa.float64()),
+        "score": pa.float32(), "steps": pa.large_list(step),
+    }  # fmt: skip
+    for name, type_ in wide.items():
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(type_))
+    outcome = table["outcome"].dictionary_encode()
+    table = table.set_column(table.column_names.index("outcome"), "outcome", outcome)
+    pq.write_table(table.select(sorted(table.column_names)), tmp_path / "other.parquet")
+    for run, other in zip(runs, read_traces(tmp_path / "other.parquet"), strict=True):
+        assert_same(run, other)
+
+
+def test_a_whole_number_that_does_not_fit_is_refused_and_not_cut(tmp_path: Path) -> None:
+    table = pq.read_table(write_traces([make_trace()], tmp_path / "runs.parquet"))
+    at = table.column_names.index("n_regions")
+    pq.write_table(table.set_column(at, "n_regions", pa.array([2**40])), tmp_path / "other.parquet")
+    with pytest.raises(TraceFormatError, match=r"other\.parquet: damaged, cannot be read .*not in range"):
+        read_traces(tmp_path / "other.parquet")
 
 
 def test_a_file_that_another_tool_wrote_with_the_same_columns_is_read(tmp_path: Path) -> None:

@@ -64,22 +64,22 @@ def analyze(
 
       trajkit analyze traces --report analysis --only early_failure
     """
-    from trajkit.cli.output import metric, p_value, score, share, show_frame, stdout
+    from trajkit.cli.output import metric, note, p_value, score, share, show_frame, stdout
     from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
+    from trajkit.runs.kernel import Wanted
+    from trajkit.runs.table import run_table
     from trajkit.stats.resampling import MIN_GROUPS
-    from trajkit.traces.frame import features
-    from trajkit.traces.store import read_traces
+    from trajkit.text import count
 
     if report is not None:
         return _studies(traces, report, form, only, n_boot)
     if only or form or n_boot:
         raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
-    runs = read_traces(traces)
-    frame = features(runs)
-    if frame.empty:
-        raise InputError(f"none of the {len(runs)} runs in {traces} has a thinking step; there is nothing to compare.")
-    last = frame.groupby("transcript_id", sort=False).tail(1).reset_index(drop=True)
+    runs = run_table(traces, Wanted(metrics=False)).usable()
+    last = runs.last
+    if runs.left_out:
+        note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
     sections = {"Runs by outcome": counts(last), "Metrics by outcome: median": medians(last)}
     known = compared_outcomes(last)
     outcomes = known["outcome"].nunique()
@@ -143,7 +143,6 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
     from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
     from trajkit.studies.runs import read_runs
     from trajkit.studies.write import FORMATS, check_folder, write_studies
-    from trajkit.traces.store import read_traces
 
     if form is not None and form not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
@@ -151,7 +150,7 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
     for name in names:
         make(name)
     check_folder(out)
-    runs = read_runs(read_traces(traces))
+    runs = read_runs(traces)
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
     command += [part for name in only or () for part in ("--only", name)]
     command += ["--format", form] if form else []

@@ -162,7 +162,7 @@ def _next(traces: Traces, out: Path) -> str:
     else report."""
     from trajkit.detection.splits import failures, split_by_group
     from trajkit.errors import InputError
-    from trajkit.traces.frame import features
+    from trajkit.runs.features import features
 
     frame = features(traces)
     known = frame[failures(frame) >= 0]

@@ -127,7 +127,7 @@ def _analyse(console: Console, out: Path) -> None:
         "again beside their baselines, and tried on scenes of digits that nothing has seen.",
         markup=False,
     )
-    detectors, tables = fit_demo_detectors(list(traces.without_images()))
+    detectors, tables = fit_demo_detectors(traces)
     test = tables["split"].set_index("part").loc["test"]
     console.print(
         f"{detectors.monitor.message}\nTried on {test['runs']} runs of {test['groups']} scenes:\n", markup=False

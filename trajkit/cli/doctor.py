@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ NEEDED = (
     "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas", "plotly", "statsmodels", "pyarrow", "pillow",
     "safetensors", "typer", "rich", "pydantic", "jinja2",
 )  # fmt: skip
+
+_LISTED = 20
+"""Bad runs that are named."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,37 @@ class Check:
     todo: str = ""
 
 
-def doctor() -> None:
+def doctor(
+    traces: Annotated[
+        Path | None,
+        typer.Argument(metavar="TRACES", show_default=False, help="Examine these traces instead, a file or folder."),
+    ] = None,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Set bad runs aside, in a folder beside the good ones, and keep the rest.")
+    ] = False,
+) -> None:
     """Check the installation: libraries, GPU, and whether the demo's model, estimator, detectors and traces are there
     and belong together. The exit code is 1 when something is missing.
 
-    [bold]Example[/bold]
+    With TRACES, examine saved runs: columns and their types, numbers that are none, counts that disagree, ids that come
+    twice, images and region maps that do not open, files cut short: which run, and what is wrong with it. The exit code
+    is 1 when a run cannot be read.
+
+    [bold]Examples[/bold]
 
       trajkit doctor
+
+      trajkit doctor traces
+
+      trajkit doctor traces --repair
     """
+    from trajkit.errors import InputError
+
+    if traces is not None:
+        _examine(traces, mend)
+        return
+    if mend:
+        raise InputError("--repair is about traces; name a file or folder of them.")
     from rich.text import Text
 
     from trajkit.cli.output import one_line, stdout
@@ -51,6 +78,34 @@ def doctor() -> None:
         "Everything is in place." if not bad else f"{bad} {'thing is' if bad == 1 else 'things are'} missing."
     )
     if bad:
+        raise typer.Exit(1)
+
+
+def _examine(traces: Path, mend: bool) -> None:
+    from trajkit.cli.output import count, one_line, stdout
+    from trajkit.traces.doctor import WHY, examine, repair
+
+    console = stdout()
+
+    def line(text: str) -> None:
+        console.print(one_line(text), markup=False, soft_wrap=True)
+
+    found, aside = repair(traces) if mend else (examine(traces), None)
+    for file, why in found.files:
+        line(f"{file.name}: {why}")
+    for bad in found.bad[:_LISTED]:
+        line(f"{bad.file.name}: run {bad.name!r}: {bad.why}")
+    if len(found.bad) > _LISTED:
+        line(f"… and {count(len(found.bad) - _LISTED, 'run')} more.")
+    line(f"{count(found.runs, 'run')} can be read{'' if found.healthy else f', {len(found.bad)} cannot'}.")
+    if found.files:
+        line(f"{count(len(found.files), 'file')} cannot be read at all.")
+    if found.no_image:
+        line(f"{count(found.no_image, 'run')} came without an image: their effects cannot be drawn over it.")
+    if aside is not None:
+        line(f"Set aside in {aside}, with the reasons in {WHY}; the rest was kept.")
+    elif not found.healthy:
+        line(f"Set bad runs aside with: trajkit doctor {traces} --repair")
         raise typer.Exit(1)
 
 

@@ -50,11 +50,12 @@ def fit(
     from trajkit.detection.store import FILE, save_detectors
     from trajkit.errors import InputError
     from trajkit.files import check_file
-    from trajkit.traces.store import read_traces
+    from trajkit.runs.kernel import Wanted
+    from trajkit.runs.table import run_table
 
     check_file(out / FILE)
-    runs = read_traces(traces)
-    if not any(success is not None for success in runs.column("success")):
+    runs = run_table(traces, Wanted(metrics=False, hidden=True, keys=True))
+    if runs.table["failed"].isna().all():
         raise InputError(
             f"none of the {len(runs)} runs in {traces} has a known outcome; "
             "give the questions a target and collect again."

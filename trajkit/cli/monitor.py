@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +14,7 @@ from trajkit.text import count
 
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors, Known
-    from trajkit.traces.store import Traces
-    from trajkit.traces.trace import Trace
+    from trajkit.runs.table import RunTable
 
 
 def monitor(
@@ -45,26 +43,27 @@ def monitor(
     from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
     from trajkit.detection.promise import check_promise
     from trajkit.detection.store import load_detectors
-    from trajkit.traces.frame import features
-    from trajkit.traces.store import read_traces
+    from trajkit.runs.features import refuse_bare
+    from trajkit.runs.kernel import Wanted
+    from trajkit.runs.table import run_table
 
     found = load_detectors(detectors)
-    saved = read_traces(traces)
-    check_traces(found, saved)
-    runs, selection = list(saved.without_images()), "all runs"
-    known = found.known(keyed(runs))
-    copies = said_of_copies(found, known, runs)
-    if not every:
-        runs, selection = held_out(known, runs)
+    saved = run_table(traces, Wanted(metrics=False, hidden=True, keys=True))
+    check_runs(found, saved)
+    known = found.known(keyed(saved))
+    copies = said_of_copies(found, known, saved)
+    runs, selection = (saved, "all runs") if every else held_out(known, saved)
+    refuse_bare(runs.rows)
     watch = found.monitor
     console = stdout()
     console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
-    replayed = monitor_runs(watch, regrouped(features(runs), one_group(keyed(runs))))
+    replayed = monitor_runs(watch, regrouped(runs.frame, one_group(keyed(runs))))
     alarms = replayed[replayed["alarmed"]]
     if len(alarms) and most:
-        asked = {run.transcript_id: shorten(one_line(run.question), 40, placeholder=" …") for run in runs}
+        questions = runs.table.set_index("transcript_id")["question"]
+        asked = [shorten(one_line(questions[name]), 40, placeholder=" …") for name in alarms["transcript_id"]]
         at = [f"{step} of {n}" for step, n in zip(alarms["alarm_step"], alarms["n_steps"], strict=True)]
-        alarms = alarms.assign(question=alarms["transcript_id"].map(asked), at=at)
+        alarms = alarms.assign(question=asked, at=at)
         title = f"Alarms ({len(alarms)}" + (f", the first {most})" if len(alarms) > most else ")")
         show_frame(console, alarms.head(most), title, {
             "transcript_id": "run", "question": "question", "outcome": "outcome", "at": "alarm at step",
@@ -83,23 +82,23 @@ def monitor(
     show_monitor(console, tables, check_promise(replayed, watch, known.all))
 
 
-def held_out(known: Known, runs: Sequence[Trace]) -> tuple[list[Trace], str]:
+def held_out(known: Known, runs: RunTable) -> tuple[RunTable, str]:
     """The runs of groups that the detectors were not made from, and in words which those are.
 
     Raises InputError where there is none.
     """
-    kept = [run for run in runs if run.group_id not in known.all]
-    if not kept and runs:
+    keep = ~runs.table["group_id"].isin(known.all).to_numpy(bool)
+    if not keep.any() and len(runs):
         raise InputError(
             f"none of {count(len(runs), 'run')} is of a group that these detectors were not made from, which says "
             "nothing of new runs; give other traces, or --all to replay them all the same."
         )
-    if len(kept) == len(runs):
-        return kept, "all runs (none is of a group that the detectors were made from, so they count as new)"
-    return kept, "held-out runs only"
+    if keep.all():
+        return runs, "all runs (none is of a group that the detectors were made from, so they count as new)"
+    return runs.only(keep), "held-out runs only"
 
 
-def said_of_copies(detectors: Detectors, known: Known, runs: Sequence[Trace]) -> str:
+def said_of_copies(detectors: Detectors, known: Known, runs: RunTable) -> str:
     """A line on runs that pass for new by their group ids alone; empty where there is none."""
     if detectors.keys is None:
         return (
@@ -108,7 +107,7 @@ def said_of_copies(detectors: Detectors, known: Known, runs: Sequence[Trace]) ->
         )
     if not known.copies:
         return ""
-    n = sum(run.group_id in known.copies for run in runs)
+    n = int(runs.table["group_id"].isin(known.copies).sum())
     names = ", ".join(sorted(known.copies)[:3]) + (", …" if len(known.copies) > 3 else "")
     return (
         f"Not new, whatever their group ids say: {count(n, 'run')} of {count(len(known.copies), 'group')} ({names}), "
@@ -116,14 +115,13 @@ def said_of_copies(detectors: Detectors, known: Known, runs: Sequence[Trace]) ->
     )
 
 
-def check_traces(detectors: Detectors, traces: Traces) -> None:
-    """Raises EstimatorMismatchError when the traces come from another model than the detectors' own."""
+def check_runs(detectors: Detectors, runs: RunTable) -> None:
+    """Raises EstimatorMismatchError when the runs come from another model than the detectors' own."""
     from trajkit.errors import EstimatorMismatchError
     from trajkit.fingerprints import difference
 
-    for name in sorted(set(traces.column("model"))):
-        first: Any = traces.column("model").index(name)
-        theirs, ours = traces[first].meta.get("fingerprint"), detectors.card.get("fingerprint")
+    ours = detectors.card.get("fingerprint")
+    for name, theirs in runs.table[["model", "fingerprint"]].drop_duplicates().itertuples(index=False):
         if theirs != ours if theirs and ours else name != detectors.model:
             why = difference(ours, theirs, name == detectors.model) if theirs and ours else ""
             raise EstimatorMismatchError(

@@ -27,17 +27,19 @@ def report(
 
       trajkit report traces --out report --detectors detectors
     """
-    from trajkit.cli.monitor import check_traces
+    from trajkit.cli.monitor import check_runs
     from trajkit.detection.store import load_detectors
     from trajkit.folders import check_own
     from trajkit.report import write_report
     from trajkit.report.build import MARK
+    from trajkit.runs.kernel import Wanted
+    from trajkit.runs.table import run_table
     from trajkit.traces.store import read_traces
 
     check_own(out, MARK)
     saved = read_traces(traces)
     found = None if detectors is None else load_detectors(detectors)
     if found is not None:
-        check_traces(found, saved)
+        check_runs(found, run_table(saved, Wanted(prefixes=False, metrics=False)))
     path = write_report(saved, out, detectors=found)
     typer.echo(f"Wrote {path}. Open it in a browser.")

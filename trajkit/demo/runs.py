@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
 
 if TYPE_CHECKING:
     from trajkit.detection.fit import FitResult
-    from trajkit.traces.trace import Trace
+    from trajkit.traces.store import Traces
 
 MIX = (0.45, 1.0)
 """Difficulty range of the shipped evaluation mix; a scene's difficulty is drawn uniformly from it."""
@@ -59,9 +60,10 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
     return Judgement(label.outcome, label.outcome == "success", facts)
 
 
-def fit_demo_detectors(traces: Sequence[Trace], alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
+def fit_demo_detectors(traces: Traces, alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
     """Fit and calibrate detectors on the scenes of validation digits, evaluate them on those of test digits."""
     from trajkit.detection.fit import fit_detectors
 
-    held_out = {trace.group_id for trace in traces if trace.meta["digits"] == "test"}
+    said = zip(traces.column("group_id"), traces.column("meta"), strict=True)
+    held_out = {group for group, meta in said if json.loads(meta)["digits"] == "test"}
     return fit_detectors(traces, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)

@@ -6,51 +6,35 @@ where detectors are tried on it. A group_id alone does not say so; what the runs
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.runs.keys import key as key_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trajkit.traces.trace import Trace
+    from trajkit.runs.table import RunTable
 
 Keyed = list[tuple[str, frozenset[bytes]]]
 """The group_id of each run, and its keys: runs that share one are of one image and question, or the same run."""
 
-KEY_BYTES = 8
-_ENOUGH = 8
-"""Effects other than 0 that make a key: fewer may be alike by chance, and effects of 0 are those of any run."""
 _NAMED = 3
 """Groups taken as one that a warning names."""
 
 
-def keys_of(trace: Trace) -> frozenset[bytes]:
-    """Of the image's hash with the question, where there is one, and of the effects of the thinking steps, where at
-    least 8 are not 0; KEY_BYTES each."""
-    keys = set()
-    if trace.image_sha256:
-        keys.add(_key("question", trace.image_sha256, trace.question))
-    effects = np.ascontiguousarray(trace.effects[trace.thinking], "<f4")
-    if np.count_nonzero(effects) >= _ENOUGH:
-        keys.add(_key("effects", str(effects.shape), effects.tobytes()))
-    return frozenset(keys)
-
-
-def keyed(traces: Iterable[Trace] | pd.DataFrame) -> Keyed:
+def keyed(runs: RunTable | pd.DataFrame) -> Keyed:
     """Group and keys of every run, in order. A feature frame knows neither image nor effects: its keys are of the
     features of all steps, where the run moves, and are shared with those of other frames alone."""
-    import pandas as pd
+    from trajkit.runs.table import RunTable
 
-    from trajkit.traces.store import Traces
-
-    if isinstance(traces, pd.DataFrame):
-        return _of_frame(traces)
-    light = traces.without_images() if isinstance(traces, Traces) else traces
-    return [(trace.group_id, keys_of(trace)) for trace in light]
+    if not isinstance(runs, RunTable):
+        return _of_frame(runs)
+    groups, keys = (runs.rows[name].to_pylist() for name in ("group_id", "keys"))
+    return [(group, frozenset(own)) for group, own in zip(groups, keys, strict=True)]
 
 
 def one_group(runs: Keyed) -> dict[str, str]:
@@ -105,11 +89,6 @@ def _of_frame(frame: pd.DataFrame) -> Keyed:
     moved = frame["path_length"].to_numpy(float) > 0 if "path_length" in frame else np.zeros(len(frame), bool)
     groups = frame["group_id"].astype(str).to_numpy()
     return [
-        (str(groups[rows[0]]), frozenset({_key("features", "", values[rows].tobytes())} if moved[rows].any() else ()))
+        (str(groups[rows[0]]), frozenset({key_of("features", "", values[rows].tobytes())} if moved[rows].any() else ()))
         for rows in frame.groupby("transcript_id", sort=True).indices.values()
     ]
-
-
-def _key(kind: str, about: str, rest: str | bytes) -> bytes:
-    body = rest if isinstance(rest, bytes) else rest.encode(errors="backslashreplace")
-    return hashlib.sha256(f"{kind}\0{about}\0".encode() + body).digest()[:KEY_BYTES]

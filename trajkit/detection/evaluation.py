@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trajkit.detection.splits import failures
+from trajkit.detection.splits import failures, told_apart
 from trajkit.errors import InputError
 from trajkit.stats.cross_validation import refitted
 from trajkit.stats.resampling import Floats, auc_within, group_draws, interval, weighted_auc
@@ -152,8 +152,9 @@ def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
 
     labels, said = np.asarray(outcomes, dtype=str), np.asarray(decisions, dtype=str)
     table = []
-    for name in ["all", *sorted(set(labels) - {"unknown"})]:
-        mine = labels != "unknown" if name == "all" else labels == name
+    compared = told_apart(labels)
+    for name in ["all", *sorted(set(labels[compared]))]:
+        mine = compared if name == "all" else labels == name
         answered = mine & (said != "abstain")
         table.append(
             {

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from trajkit.detection.copies import keyed, one_group, regrouped
+from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.evaluation import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
 from trajkit.detection.outcome import OutcomeClassifier, last_steps
-from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
+from trajkit.detection.sources import sourced
 from trajkit.detection.splits import Split, failures, split_by_group
 from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
@@ -22,7 +22,8 @@ from trajkit.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trajkit.traces.trace import Trace
+    from trajkit.runs.source import Source
+    from trajkit.runs.table import RunTable
 
 COMPARED = (
     *BASELINES,
@@ -48,7 +49,7 @@ class FitResult(NamedTuple):
 
 
 def fit_detectors(
-    traces: Sequence[Trace] | pd.DataFrame,
+    traces: Source | RunTable | pd.DataFrame,
     alpha: float = 0.1,
     seed: int = 0,
     features: str = DEFAULT_FEATURES,
@@ -59,18 +60,16 @@ def fit_detectors(
 ) -> FitResult:
     """Fit on half of the groups, calibrate the monitor on a quarter, evaluate everything on the last quarter.
 
-    traces: or their feature frame (then give `model`, the name they come from). features: the set that the shipped
-    predictor and classifier read; compared: the sets evaluated beside it, fitted on the same runs. test_groups: the
-    groups to evaluate on, where they are held out already; the others are then dealt two to one. Groups with copies of
-    each other's runs are taken as one, with a warning (`copies.one_group`), and held out where any of them is. Raises
-    InputError where there is too little to split or a run is of no group.
+    traces: their path, themselves, a table of them, or their feature frame (then give `model`, the name they come
+    from). features: the set that the shipped predictor and classifier read; compared: the sets evaluated beside it,
+    fitted on the same runs. test_groups: the groups to evaluate on, where they are held out already; the others are
+    then dealt two to one. Groups with copies of each other's runs are taken as one, with a warning
+    (`copies.one_group`), and held out where any of them is. Raises InputError where there is too little to split or a
+    run is of no group.
     """
-    traces = decoded(traces)
-    frame = frame_of(traces)
-    name = model if model is not None else model_of(traces)
-    weights = fingerprint_of(traces)
-    require_runs(frame, "fit_detectors")
-    keys = keyed(traces)
+    read = sourced(traces, "fit_detectors")
+    frame, keys, weights = read.frame, read.keys, read.fingerprint
+    name = model if model is not None else read.model
     taken = one_group(keys)
     frame = regrouped(frame, taken)
     held_out = None if test_groups is None else {taken.get(group, group) for group in test_groups}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.copies import keyed, one_group, regrouped
+from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
-from trajkit.detection.sources import decoded, fingerprint_of, frame_of, model_of, require_runs
+from trajkit.detection.sources import require_runs, sourced
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import difference
 from trajkit.text import count
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.detection.early_failure import EarlyFailurePredictor
-    from trajkit.traces.trace import Trace
+    from trajkit.runs.source import Source
+    from trajkit.runs.table import RunTable
 
 
 class MonitoredStep(Protocol):
@@ -144,7 +145,7 @@ class Monitor:
     def calibrate(
         cls,
         predictor: EarlyFailurePredictor,
-        traces: Sequence[Trace] | pd.DataFrame,
+        traces: Source | RunTable | pd.DataFrame,
         alpha: float = 0.1,
         seed: int = 0,
         delta: float | None = None,
@@ -159,12 +160,10 @@ class Monitor:
         when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
         other's runs are taken as one, with a warning (`copies.one_group`).
         """
-        traces = decoded(traces)
-        frame = frame_of(traces)
-        name = model if model is not None else model_of(traces)
-        weights = fingerprint if fingerprint is not None else fingerprint_of(traces)
-        require_runs(frame, "Monitor.calibrate")
-        runs = run_maxima(predictor, regrouped(frame, one_group(keyed(traces))))
+        read = sourced(traces, "Monitor.calibrate")
+        name = model if model is not None else read.model
+        weights = fingerprint if fingerprint is not None else read.fingerprint
+        runs = run_maxima(predictor, regrouped(read.frame, one_group(read.keys)))
         maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)

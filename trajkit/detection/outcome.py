@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from trajkit.detection.design import DEFAULT_FEATURES, Floats, read_number
 from trajkit.detection.prefix_model import PrefixModel
-from trajkit.detection.splits import group_folds
+from trajkit.detection.splits import group_folds, told_apart
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ class OutcomeClassifier(PrefixModel):
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """y: (n,) outcomes; rows of 'unknown' are dropped. groups: (n,), X's column group_id when not given.
+        """y: (n,) outcomes; rows of those that cannot be compared are dropped (`splits.told_apart`). groups: (n,), X's
+        column group_id when not given.
 
         Raises InputError where a class has runs of fewer than two groups, so that nothing can be held out.
         """
         labels = np.asarray(y, dtype=str)
-        keep = labels != "unknown"
+        keep = told_apart(labels)
         if groups is None:
             if "group_id" not in X.columns:
                 raise InputError(

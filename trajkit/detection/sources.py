@@ -2,64 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trajkit.detection.copies import Keyed, keyed
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trajkit.traces.trace import Trace
+    from trajkit.runs.source import Source
+    from trajkit.runs.table import RunTable
 
 
-def decoded(traces: Sequence[Trace] | pd.DataFrame) -> Sequence[Trace] | pd.DataFrame:
-    """The traces without their images, in memory: a file of them is read once and not by each who asks."""
-    from trajkit.traces.store import Traces
+@dataclass(frozen=True, eq=False)
+class Sourced:
+    """frame: prefix features. model, fingerprint: the one model that made the runs, "" where they do not say. keys: of
+    each run (`copies.keyed`)."""
 
-    return list(traces.without_images()) if isinstance(traces, Traces) else traces
+    frame: pd.DataFrame
+    model: str
+    fingerprint: str
+    keys: Keyed
 
 
-def frame_of(traces: Sequence[Trace] | pd.DataFrame) -> pd.DataFrame:
-    """The feature frame of those traces; a frame is returned as it is."""
+def sourced(runs: Source | RunTable | pd.DataFrame, owner: str) -> Sourced:
+    """What detectors take from traces (read once), a table of them, or a feature frame, which knows no model.
+
+    Raises InputError on runs of several models, without effects, or of no group; it names `owner`.
+    """
     import pandas as pd
 
-    if isinstance(traces, pd.DataFrame):
-        return traces
-    from trajkit.traces.frame import features
+    if isinstance(runs, pd.DataFrame):
+        require_runs(runs, owner)
+        return Sourced(runs, "", "", keyed(runs))
+    from trajkit.runs.features import refuse_bare
+    from trajkit.runs.kernel import Wanted
+    from trajkit.runs.table import RunTable, run_table
 
-    return features(traces)
-
-
-def model_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
-    """The one model that made those traces; "" for a frame or no traces. Raises InputError on several."""
-    import pandas as pd
-
-    if isinstance(traces, pd.DataFrame):
-        return ""
-    from trajkit.traces.store import Traces
-
-    names = sorted(set(traces.column("model") if isinstance(traces, Traces) else (trace.model for trace in traces)))
-    if len(names) > 1:
-        raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
-    return names[0] if names else ""
-
-
-def fingerprint_of(traces: Sequence[Trace] | pd.DataFrame) -> str:
-    """The hash of the one model that made those traces; "" where they do not know it. Raises InputError on several."""
-    import pandas as pd
-
-    if isinstance(traces, pd.DataFrame):
-        return ""
-    from trajkit.traces.store import Traces
-
-    light = traces.without_images() if isinstance(traces, Traces) else traces
-    found = sorted({str(trace.meta.get("fingerprint", "")) for trace in light})
-    if len(found) > 1:
+    table = runs if isinstance(runs, RunTable) else run_table(runs, Wanted(metrics=False, hidden=True, keys=True))
+    refuse_bare(table.rows)
+    models, fingerprints = table.values("model"), table.values("fingerprint")
+    if len(models) > 1:
+        raise InputError(f"detectors are made for one model; these traces come from {', '.join(models)}. Split them.")
+    if len(fingerprints) > 1:
         raise InputError(
-            f"these traces come from {len(found)} versions of the model (weights {', '.join(found)}); split them."
+            f"these traces come from {len(fingerprints)} versions of the model (weights {', '.join(fingerprints)}); "
+            "split them."
         )
-    return found[0] if found else ""
+    return Sourced(table.frame, "".join(models), "".join(fingerprints), keyed(table))
 
 
 def require_runs(frame: pd.DataFrame, owner: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from trajkit.errors import InputError
 from trajkit.text import count
 from trajkit.traces.forms import task_labels
+from trajkit.traces.trace import FAILURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,23 +36,27 @@ class Split:
 def failures(frame: pd.DataFrame) -> NDArray[np.float64]:
     """(n,) 1 failed, 0 succeeded, NaN unknown: from `success` where it is known, else from `outcome`."""
     outcome = frame["outcome"].astype(str).to_numpy() if "outcome" in frame else np.full(len(frame), "unknown")
-    failed = np.select(
-        [outcome == "success", np.isin(outcome, ("hallucination", "reasoning_failure"))], [0.0, 1.0], np.nan
-    )
+    failed = np.select([outcome == "success", np.isin(outcome, FAILURES)], [0.0, 1.0], np.nan)
     if "success" in frame:
         success = np.array([np.nan if value is None or value != value else float(value) for value in _plain(frame)])
         failed = np.where(np.isnan(success), failed, 1.0 - success)
     return failed
 
 
-def compared_outcomes(frame: pd.DataFrame, keep_unknown: bool = False) -> pd.DataFrame:
-    """Rows whose outcome can be compared: those of known kind, or all wrong ones where no failure has a known kind.
+def told_apart(outcomes: ArrayLike) -> NDArray[np.bool_]:
+    """(n,) which of these outcomes can be compared: all but `unknown`, which says nothing, and but `failure` where some
+    failures have a known kind, of which it is a mixture."""
+    labels = np.asarray(outcomes, dtype=str)
+    kinds = np.isin(labels, FAILURES[1:])
+    return (labels != "unknown") & ~(kinds.any() & (labels == FAILURES[0]))
 
-    Runs judged by a target alone are right or wrong and no more: their `unknown` outcome reads `failure` then.
-    """
-    if not frame["outcome"].isin(["hallucination", "reasoning_failure"]).any():
-        frame = frame.assign(outcome=frame["outcome"].mask(failures(frame) == 1, "failure"))
-    return frame if keep_unknown else frame[frame["outcome"] != "unknown"]
+
+def compared_outcomes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose outcomes can be compared (`told_apart`). A run that `success` says is wrong, of unknown outcome,
+    is a `failure`."""
+    wrong = (failures(frame) == 1) & (frame["outcome"] == "unknown").to_numpy(bool)
+    frame = frame.assign(outcome=frame["outcome"].mask(wrong, FAILURES[0])) if wrong.any() else frame
+    return frame[told_apart(frame["outcome"])]
 
 
 def _plain(frame: pd.DataFrame) -> list[Any]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trajkit.detection.copies import KEY_BYTES, Keyed, groups_with
+from trajkit.detection.copies import Keyed, groups_with
 from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
 from trajkit.errors import InputError
 from trajkit.files import replacing
+from trajkit.runs.keys import KEY_BYTES
 from trajkit.strict_json import parse_json
 
 if TYPE_CHECKING:

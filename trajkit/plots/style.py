@@ -15,7 +15,7 @@ OUTCOME_COLOURS = {
     "success": "#1b8a6b",
     "hallucination": "#d1590b",
     "reasoning_failure": "#7a57b0",
-    "failure": "#d1590b",
+    "failure": "#8f6a2a",
     "unknown": "#8a929c",
 }
 """Told apart also by the common colour-vision deficiencies; red and blue are kept for effects."""

@@ -239,9 +239,10 @@ def another_model(collection: Collection, detectors: Detectors) -> str:
     Weights tell models apart; names only where the weights are not known.
     """
     made_for = str(detectors.card.get("fingerprint", ""))
-    known = bool(made_for and collection.fingerprints)
+    fingerprints = set(collection.table.values("fingerprint"))
+    known = bool(made_for and fingerprints)
     others = sorted(set(collection.runs["model"]) - {detectors.model})
-    if not (collection.fingerprints != {made_for} if known else others and detectors.model):
+    if not (fingerprints != {made_for} if known else others and detectors.model):
         return ""
     these = ", ".join(others) or "other weights"
     return f"the detectors were fitted on runs of {detectors.model}, and these come from {these}."

@@ -32,7 +32,7 @@ _READ = {
 
 def outcome_panels(collection: Collection, n_resamples: int = PERMUTATIONS) -> list[Panel]:
     """A panel per metric, at each run's last thinking step."""
-    if collection.last.empty:
+    if collection.table.last.empty:
         return [
             Panel("outcomes", "", missing="No run has effects and a thinking step, so there is nothing to compare.")
         ]
@@ -40,7 +40,7 @@ def outcome_panels(collection: Collection, n_resamples: int = PERMUTATIONS) -> l
 
 
 def _panel(collection: Collection, metric: str, n_resamples: int) -> Panel:
-    last = collection.last
+    last = collection.table.last
     values = last[metric].to_numpy(float)
     title = METRIC_NAMES[metric]
     if not np.isfinite(values).any():
@@ -56,7 +56,7 @@ def _panel(collection: Collection, metric: str, n_resamples: int) -> Panel:
 def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[Table | None, str]:
     from trajkit.stats import compare
 
-    known = compared_outcomes(collection.last)
+    known = compared_outcomes(collection.table.last)
     known = known[np.isfinite(known[metric].to_numpy(float))]
     if known["outcome"].nunique() < 2:
         return None, "Fewer than two known outcomes have runs here, so there is nothing to test."

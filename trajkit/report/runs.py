@@ -37,7 +37,7 @@ def run_payload(
     for at in choose(collection, max_runs):
         trace = traces[at]
         before = {name: len(found) for name, found in shared.items()}
-        run = _run(trace, collection, detectors, shared)
+        run = _run(trace, str(collection.runs["outcome"].iloc[at]), collection, detectors, shared)
         new = [entry for name, found in shared.items() for entry in list(found.values())[before[name] :]]
         size += len(json.dumps([run, new]))
         if size > BUDGET and runs:
@@ -49,7 +49,7 @@ def run_payload(
 
 
 def _run(
-    trace: Trace, collection: Collection, detectors: Detectors | None, shared: dict[str, dict[str, Any]]
+    trace: Trace, outcome: str, collection: Collection, detectors: Detectors | None, shared: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     rows = collection.rows(trace.transcript_id)
     threshold = detectors.monitor.threshold if detectors is not None else math.inf
@@ -64,9 +64,9 @@ def _run(
         "question": trace.question,
         "answer": trace.answer,
         "target": trace.target,
-        "outcome": trace.outcome,
-        "outcomeName": outcome_name(trace.outcome),
-        "colour": OUTCOME_COLOURS[trace.outcome],
+        "outcome": outcome,
+        "outcomeName": outcome_name(outcome),
+        "colour": OUTCOME_COLOURS[outcome],
         "success": trace.success,
         "seen": None if collection.held_out is None else trace.group_id not in collection.held_out,
         "effectsKind": trace.effects_kind,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.detection.splits import failures
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Table, percent
@@ -39,12 +38,12 @@ class Summary:
 def summarise(collection: Collection) -> Summary:
     """Counts over all runs, not only those shown one by one."""
     runs = collection.runs
-    images = {sha for sha in runs["image"] if sha}
+    images = {sha for sha in runs["image_sha256"] if sha}
     steps = runs["n_steps"].to_numpy(int)
     low, middle, high = np.percentile(steps, (5, 50, 95)).round().astype(int)
-    kinds = runs["effects_kind"].value_counts()
+    kinds = runs["effects_kind"].fillna("none").value_counts()
     regions = runs["n_regions"].to_numpy(int)
-    failed = failures(runs)
+    failed = runs["failed"].to_numpy(float)
     known = failed[~np.isnan(failed)]
     facts = (
         ("runs", f"{len(runs):,}", ""),
@@ -62,7 +61,7 @@ def summarise(collection: Collection) -> Summary:
         for name, colour in OUTCOME_COLOURS.items()
         if name in counts
     )
-    return Summary(facts, outcomes, _families(runs.assign(failed=failed)))
+    return Summary(facts, outcomes, _families(runs))
 
 
 def _mixed(kinds: pd.Series[int]) -> str:

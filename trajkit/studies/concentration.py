@@ -8,12 +8,14 @@ import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
-from trajkit.studies.runs import Runs, within
+from trajkit.studies.runs import within
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
 from trajkit.traces.forms import task_labels
+from trajkit.traces.trace import FAILURES
 from trajkit.trajectory.concentration import MEASURES
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ MIN_RUNS = 20
 SUMMARIES = {"level": "level", "slope": "trend", "spread": "spread"}
 
 
-def concentration(runs: Runs, n_boot: int, advance: Advance) -> Study:
+def concentration(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """Levels by step and outcome; level, trend and spread by outcome in each measure; their signs by family."""
     known = compared_outcomes(runs.table)
     if known.empty:
@@ -58,7 +60,6 @@ def concentration(runs: Runs, n_boot: int, advance: Advance) -> Study:
 def _by_step(frame: pd.DataFrame, n_boot: int) -> pd.DataFrame:
     import pandas as pd
 
-    frame = compared_outcomes(frame) if (frame["outcome"] != "unknown").any() else frame
     rows = []
     for (outcome, step), mine in frame[frame["concentration"].notna()].groupby(["outcome", "step"]):
         if len(mine) < MIN_RUNS:
@@ -105,7 +106,7 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
     families = sorted(known["task_set"].astype(str).unique())
     for family in [*families, ALL] if len(families) > 1 else [ALL]:
         part = known if family == ALL else known[known["task_set"].astype(str) == family]
-        for outcome in [name for name in OUTCOME_COLOURS if name not in ("success", "unknown")]:
+        for outcome in FAILURES:
             for column, word in (("hhi_level", "level"), ("hhi_spread", "spread")):
                 pair = part[part["outcome"].isin(["success", outcome]) & part[column].notna()]
                 y = (pair["outcome"] == outcome).to_numpy().astype(np.float64)

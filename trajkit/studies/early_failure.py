@@ -20,8 +20,8 @@ from trajkit.detection.probabilities import (
 from trajkit.errors import InputError
 from trajkit.plots.detection import auc_range
 from trajkit.plots.style import ACCENT, MUTED
+from trajkit.runs.table import RunTable
 from trajkit.studies.pictures import panels, quiet_style, svg
-from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import cell, listed, records
 
@@ -46,7 +46,7 @@ MIN_RUNS = 100
 CALIBRATED = (1, 3, 8)
 
 
-def early_failure(runs: Runs, n_boot: int, advance: Advance) -> Study:
+def early_failure(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """AUC, precision, calibration and gain at absolute steps; the same at fractions of the final length, an oracle."""
     known = runs.known()
     frame = known.frame

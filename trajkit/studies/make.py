@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from trajkit.errors import InputError
-from trajkit.studies.runs import Runs
+from trajkit.runs.table import RunTable
 from trajkit.studies.study import Advance, Make, Study
 
 STUDIES = {
@@ -29,7 +29,7 @@ def make(name: str) -> Make:
 
 
 def make_all(
-    runs: Runs, names: Sequence[str] = tuple(STUDIES), n_boot: int = N_BOOT, advance: Advance = lambda note: None
+    runs: RunTable, names: Sequence[str] = tuple(STUDIES), n_boot: int = N_BOOT, advance: Advance = lambda note: None
 ) -> tuple[list[Study], dict[str, str]]:
     """The studies that these runs allow; and for the others, their title and why not."""
     made, left_out = [], {}

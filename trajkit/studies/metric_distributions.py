@@ -10,8 +10,8 @@ import numpy as np
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.runs.table import RunTable
 from trajkit.studies.pictures import quiet_style, svg
-from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import listed, records, spread
 from trajkit.traces.forms import task_labels
@@ -29,7 +29,7 @@ TASK = ("task_set", "form")
 LEVEL = 0.05
 
 
-def metric_distributions(runs: Runs, n_boot: int, advance: Advance) -> Study:
+def metric_distributions(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """Every pair of outcomes on every metric; p-values are Holm-corrected over all of them."""
     import pandas as pd
 

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.detection.explanation import contributions
-from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier, last_steps
+from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
+from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.runs.table import RunTable
 from trajkit.stats.cross_validation import refitted
 from trajkit.stats.resampling import Draws, group_draws, interval, weighted_mean
 from trajkit.studies import fixation
 from trajkit.studies.fixation import KINDS
 from trajkit.studies.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
-from trajkit.studies.runs import Runs
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import listed, spread
 
@@ -29,11 +30,11 @@ EXPLAINED = 3
 UNREAD = "never read some cell that the question is about"
 
 
-def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
+def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """Held-out probabilities of each outcome, by group; the plane of level and spread; agreement; reasons."""
     import pandas as pd
 
-    table = runs.table[runs.table["outcome"] != "unknown"].reset_index(drop=True)
+    table = compared_outcomes(runs.table).reset_index(drop=True)
     present = set(table["outcome"]) & {"success", *KINDS}
     if len(present) < 2:
         raise InputError(
@@ -43,7 +44,7 @@ def outcomes(runs: Runs, n_boot: int, advance: Advance) -> Study:
     level, spread_ = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)
     if np.isnan(level).all():
         raise InputError("no step of these runs is supported by any region, so there is no concentration to read.")
-    ends = last_steps(runs.frame).set_index("transcript_id").loc[table["transcript_id"]].reset_index()
+    ends = runs.last.set_index("transcript_id").loc[table["transcript_id"]].reset_index()
     held = held_out_outcomes(ends, advance)
     areas, within = (held.areas(n_boot, within_task) for within_task in (False, True))
     tables = _of_classifier(held, areas, within, n_boot)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trajkit.studies.runs import Runs
+    from trajkit.runs.table import RunTable
 
 Advance = Callable[[str], None]
 
@@ -27,5 +27,5 @@ class Study:
     reading: tuple[str, ...] = ()
 
 
-Make = Callable[["Runs", int, Advance], Study]
+Make = Callable[["RunTable", int, Advance], Study]
 """(runs, bootstrap draws, tell what is being done) → Study. Raises InputError where the runs do not allow it."""

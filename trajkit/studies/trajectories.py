@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
+from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import (
     Draws,
     auc_within,
@@ -20,7 +22,7 @@ from trajkit.stats.resampling import (
     weighted_median,
 )
 from trajkit.studies.pictures import quiet_style, svg
-from trajkit.studies.runs import Runs, metrics_of, within
+from trajkit.studies.runs import metrics_of, within
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
 from trajkit.traces.forms import task_labels
@@ -43,7 +45,7 @@ GRID_SHAPE = (8, 8)
 PARTS = 5
 
 
-def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
+def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """The paper's table and figure, then the same metrics in other spaces."""
     import pandas as pd
     from scipy.stats import spearmanr
@@ -96,7 +98,7 @@ def trajectories(runs: Runs, n_boot: int, advance: Advance) -> Study:
     )
 
 
-def spaces_of(runs: Runs) -> Iterator[tuple[str, Sequence[NDArray[np.floating[Any]]], str]]:
+def spaces_of(runs: RunTable) -> Iterator[tuple[str, Sequence[NDArray[np.floating[Any]]], str]]:
     """Each space by name, the paths in it, and what share of the variance it holds (median over runs), in words."""
     yield OWN, runs.paths, ""
     fitted = [Space.fit(path, top=32) for path in runs.paths]
@@ -187,12 +189,13 @@ def _sides(found: dict[str, str]) -> str:
     return "; ".join(parts)
 
 
-def _picture(runs: Runs) -> str:
+def _picture(runs: RunTable) -> str:
     """Outcomes down, angles across."""
     from matplotlib.figure import Figure
 
     table = runs.table
-    present = [name for name in OUTCOME_COLOURS if (table["outcome"] == name).any() and name != "unknown"]
+    compared = set(compared_outcomes(table)["outcome"])
+    present = [name for name in OUTCOME_COLOURS if name in compared]
     if not present:
         raise InputError("no run has a known outcome to draw.")
     with quiet_style():
@@ -225,7 +228,7 @@ def _picture(runs: Runs) -> str:
     return svg(figure)
 
 
-def _drawn(runs: Runs, outcome: str) -> NDArray[np.int64]:
+def _drawn(runs: RunTable, outcome: str) -> NDArray[np.int64]:
     """DRAWN runs of an outcome, of three steps at least: in order, the first of each group before a second of any."""
     mine = runs.table[(runs.table["outcome"] == outcome) & (runs.table["n_steps"] >= 3)]
     order = mine.groupby("group_id").cumcount().sort_values(kind="stable").index

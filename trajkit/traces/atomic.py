@@ -40,6 +40,16 @@ def write_file(rows: Iterable[dict[str, Any]], path: Path) -> None:
         writer.add_key_value_metadata({ROWS_KEY: str(count)})
 
 
+def write_tables(tables: Iterable[pa.Table], path: Path) -> None:
+    """As `write_file`, of tables of the schema, each a row group or several; images stay on the rows that have them."""
+    with replacing(path) as stream, _parquet(stream) as writer:
+        count = 0
+        for table in tables:
+            writer.write_table(table.select(SCHEMA.names).cast(SCHEMA), row_group_size=ROW_GROUP)
+            count += len(table)
+        writer.add_key_value_metadata({ROWS_KEY: str(count)})
+
+
 @contextlib.contextmanager
 def _parquet(stream: IO[bytes]) -> Iterator[pq.ParquetWriter]:
     """A Parquet writer that closes quietly when writing has already failed: the first error is the one to show."""

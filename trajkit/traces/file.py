@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trajkit.errors import TraceFormatError
+from trajkit.traces.faults import faults
 from trajkit.traces.rows import decode_trace
-from trajkit.traces.schema import ROWS_KEY, SCHEMA, check_schema
+from trajkit.traces.schema import ROWS_KEY, SCHEMA, as_schema, check_schema
 from trajkit.traces.trace import Trace
 
-REST = tuple(name for name in SCHEMA.names if name not in ("effects", "hidden", "image"))
+KEPT = ("half_widths", "hidden")
+"""Lists of numbers beside the effects, read row group by row group when a run is asked for."""
+REST = tuple(name for name in SCHEMA.names if name not in ("effects", "image", *KEPT))
 """The columns that `TraceFile.rest` holds."""
 
 _INDEX = ("transcript_id", "image_sha256", "n_steps", "n_regions", "effects")
@@ -41,8 +44,7 @@ class TraceFile:
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
         self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
         self._image_group = lru_cache(maxsize=4)(lambda group: self._read(("image",), group)["image"])
-        self._hidden_group = lru_cache(maxsize=1)(lambda group: self._read(("hidden",), group)["hidden"])
-        self._has_hidden = "hidden" in self._parquet.schema_arrow.names
+        self._kept_group = lru_cache(maxsize=len(KEPT))(lambda name, group: self._read((name,), group)[name])
 
     def _check_rows(self) -> None:
         """Raise TraceFormatError where the footer, which has no checksum, does not count the rows that were written."""
@@ -61,13 +63,61 @@ class TraceFile:
             wanted = list(columns)
             table = self._parquet.read(wanted) if group is None else self._parquet.read_row_group(group, wanted)
             table.validate(full=True)
-            return table
+            return as_schema(table)
         except _DAMAGE as error:
             raise _refused(self.path, "damaged, cannot be read", error) from error
 
-    def read_ids(self) -> list[str]:
+    @property
+    def group_sizes(self) -> list[int]:
+        """How many runs each row group has."""
+        return np.diff(self._group_ends, prepend=0).tolist()
+
+    def group(self, number: int) -> pa.RecordBatch:
+        """All columns of a row group, unchecked but for damage; those that the file lacks are null."""
+        there = [name for name in SCHEMA.names if name in self._parquet.schema_arrow.names]
+        return _completed(self._read(there, number).combine_chunks().to_batches(), SCHEMA.names)
+
+    def row_groups(self, rows: int) -> list[tuple[int, ...]]:
+        """The file's row groups in order, together in parts of at least `rows` rows (the last may have fewer)."""
+        sizes = np.diff(self._group_ends, prepend=0)
+        part = np.concatenate([[0], self._group_ends[:-1] // max(rows, 1)]) if len(sizes) else sizes
+        starts = np.flatnonzero(np.diff(part, prepend=-1)).tolist()
+        return [tuple(range(a, b)) for a, b in zip(starts, [*starts[1:], len(sizes)], strict=True)]
+
+    def batches(
+        self, columns: Sequence[str], rows: int, groups: Sequence[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The columns of all rows, or those of some row groups, in order, at most `rows` at a time and each batch
+        checked by `faults`.
+
+        Columns that a file may lack are null where it does. Memory is bounded by a batch.
+        """
+        there = [name for name in columns if name in self._parquet.schema_arrow.names]
+        count = 0
+        every = range(self._parquet.num_row_groups) if groups is None else groups
+        found = self._parquet.iter_batches(batch_size=rows, row_groups=list(every), columns=there)
+        while True:
+            try:
+                read = next(found, None)
+                if read is None:
+                    return
+                read.validate(full=True)
+                batch = _completed(as_schema(pa.Table.from_batches([read])).combine_chunks().to_batches(), columns)
+            except _DAMAGE as error:
+                raise _refused(self.path, "damaged, cannot be read", error) from error
+            if fault := next(faults(batch), None):
+                run = batch["transcript_id"][fault.row].as_py() if "transcript_id" in there else count + fault.row
+                raise TraceFormatError(f"{self.path}: run {run!r}: {fault.why}. {_AGAIN}")
+            count += len(batch)
+            yield batch
+
+    def id_column(self) -> pa.ChunkedArray:
         """The transcript_id of each row, reading nothing else."""
-        return self._read(("transcript_id",))["transcript_id"].to_pylist()
+        return self._read(("transcript_id",))["transcript_id"]
+
+    def read_ids(self) -> list[str]:
+        """As `id_column`, as a list."""
+        return self.id_column().to_pylist()
 
     def read_settings(self) -> list[tuple[str, str]]:
         """One (transcript_id, meta as JSON) for every distinct `meta`, reading nothing else."""
@@ -146,24 +196,34 @@ class TraceFile:
     def row(self, row: int, image: bytes | None) -> Trace:
         values, offsets = self.effects
         fields = self.rest.slice(row, 1).to_pylist()[0]
-        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], self.hidden(row), image, self.path)
+        kept = {name: self._kept(name, row) for name in KEPT}
+        return decode_trace(fields, values[offsets[row] : offsets[row + 1]], image=image, path=self.path, **kept)
 
     def image(self, row: int) -> bytes | None:
         group, at = self._place(row)
         return self._image_group(group)[at].as_py()
 
-    def hidden(self, row: int) -> NDArray[np.float32] | None:
-        """The flat hidden states of a run; a null among them is NaN."""
-        if not self._has_hidden:
+    def _kept(self, name: str, row: int) -> NDArray[np.float32] | None:
+        """The flat numbers of a run; a null among them is NaN."""
+        if name not in self._parquet.schema_arrow.names:
             return None
         group, at = self._place(row)
-        values = self._hidden_group(group)[at].values
+        values = self._kept_group(name, group)[at].values
         return None if values is None else values.to_numpy(zero_copy_only=False)
 
     def _place(self, row: int) -> tuple[int, int]:
         """The row group of a row, and its number there."""
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         return group, row - (int(self._group_ends[group - 1]) if group else 0)
+
+
+def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:
+    """The one batch with `columns` in their order, null where it lacks them."""
+    (batch,) = batches
+    for name in columns:
+        if name not in batch.schema.names:
+            batch = batch.append_column(SCHEMA.field(name), pa.nulls(len(batch), SCHEMA.field(name).type))
+    return batch.select(list(columns))
 
 
 def _refused(path: Path, why: str, error: BaseException) -> TraceFormatError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
 from trajkit.strict_json import parse_json
-from trajkit.traces.schema import NULLABLE, SCHEMA, STEP
+from trajkit.traces.schema import NULLABLE, SCHEMA, STEP, STEP_OPTIONAL
 from trajkit.traces.trace import EffectsKind, Step, StepKind, Trace
 
 _SCALARS = (
@@ -47,6 +47,7 @@ def encode_trace(trace: Trace) -> dict[str, Any]:
         "n_regions": trace.n_regions,
         "steps": steps,
         "effects": np.ascontiguousarray(trace.effects, dtype=np.float32).ravel(),  # (T*K,)
+        "half_widths": None if trace.half_widths is None else np.float32(trace.half_widths).ravel(),
         "hidden": None if trace.hidden is None else np.ascontiguousarray(trace.hidden, dtype=np.float32).ravel(),
         "meta": _meta_json(trace.meta, where),
     }
@@ -55,13 +56,14 @@ def encode_trace(trace: Trace) -> dict[str, Any]:
 def decode_trace(
     row: Mapping[str, Any],
     effects: NDArray[np.float32],
+    half_widths: NDArray[np.float32] | None,
     hidden: NDArray[np.float32] | None,
     image: bytes | None,
     path: Path,
 ) -> Trace:
     """The Trace of a row. Raises TraceFormatError naming file and run.
 
-    effects: flat (T*K,). hidden: flat (T*h,), None where none were kept.
+    effects, half_widths: flat (T*K,). hidden: flat (T*h,). None where none were kept.
     """
     where = f"{path}: run {row['transcript_id']!r}"
     for name in SCHEMA.names:
@@ -85,6 +87,7 @@ def decode_trace(
         "steps": tuple(_step(step, where) for step in row["steps"]),
         "effects": effects.reshape(row["n_steps"], row["n_regions"]),  # (T, K)
         "regions": decode_labels(row["regions"], row["n_regions"], where),
+        "half_widths": _half_widths(half_widths, row["n_steps"], row["n_regions"], where),
         "hidden": _hidden(hidden, row["n_steps"], where),
     }
     try:
@@ -145,8 +148,20 @@ def _hidden(values: NDArray[np.float32] | None, n_steps: int, where: str) -> NDA
     return values.reshape(n_steps, -1)
 
 
+def _half_widths(
+    values: NDArray[np.float32] | None, n_steps: int, n_regions: int, where: str
+) -> NDArray[np.float32] | None:
+    if values is None:
+        return None
+    if len(values) != n_steps * n_regions:
+        raise TraceFormatError(
+            f"{where}: half_widths must have n_steps * n_regions = {n_steps} * {n_regions} values, got {len(values)}."
+        )
+    return values.reshape(n_steps, n_regions)
+
+
 def _step(step: Mapping[str, Any] | None, where: str) -> Step:
-    if step is None or any(value is None for value in step.values()):
+    if step is None or any(value is None and name not in STEP_OPTIONAL for name, value in step.items()):
         raise TraceFormatError(f"{where}: a step has a null field: {step}; fill it in, or leave the run out.")
     if step["kind"] not in get_args(StepKind):
         raise TraceFormatError(f"{where}: a step's kind must be thinking or answer, got {step['kind']!r}.")
@@ -155,12 +170,13 @@ def _step(step: Mapping[str, Any] | None, where: str) -> Step:
 
 def _meta_json(meta: Mapping[str, Any], where: str) -> str:
     try:
-        return json.dumps(dict(meta), default=_plain, ensure_ascii=False, allow_nan=False)
+        return json.dumps(dict(meta), default=plain, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: meta must hold what JSON can: {error}.") from error
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """For `json.dumps(default=…)`: NumPy numbers and arrays, and paths."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Path):

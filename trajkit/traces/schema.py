@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from trajkit.errors import TraceFormatError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READ_VERSIONS = (1, 2)
+"""Version 2 added `risk` and `alarm` of a step, and `half_widths`; where a file lacks them they are null."""
 VERSION_KEY = b"trajkit.schema_version"
 ROWS_KEY = b"trajkit.rows"
 """Of a file's metadata: how many runs were written, so that a damaged footer cannot hide any."""
@@ -27,12 +29,16 @@ STEP = pa.struct(
         pa.field("logprob", pa.float64()),
         pa.field("entropy", pa.float64()),
         pa.field("seconds", pa.float64()),
+        pa.field("risk", pa.float64()),
+        pa.field("alarm", pa.bool_()),
     ]
 )
 """One sentence of the thinking span, or the answer; see `trajkit.traces.trace.Step`."""
 
-NULLABLE = frozenset({"score", "success", "image", "effects_kind", "hidden"})
-OPTIONAL = frozenset({"hidden"})
+STEP_OPTIONAL = frozenset({"risk", "alarm"})
+"""Of a step: may be null, and missing from a file."""
+NULLABLE = frozenset({"score", "success", "image", "effects_kind", "hidden", "half_widths"})
+OPTIONAL = frozenset({"hidden", "half_widths"})
 """Columns that a file may lack."""
 
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
@@ -57,6 +63,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("effects", pa.list_(pa.float32()), "Effect of each region on each step, nats: flat T*K, row-major."),
     ("effects_kind", pa.string(), "estimated, measured, or null when the source had none."),
     ("meta", pa.string(), "JSON object: generation settings, versions, revision."),
+    ("half_widths", pa.list_(pa.float32()), "Half widths of 90 % intervals of effects, nats, flat T*K; null: none."),
     ("hidden", pa.list_(pa.float32()), "A hidden state of each step, flat T*h; null where none was kept."),
 )
 
@@ -71,10 +78,10 @@ SCHEMA = pa.schema(
 
 def check_schema(schema: pa.Schema, path: Path) -> None:
     """Raises TraceFormatError when a schema is of another version, lacks a column, or has one of another type."""
-    version = (schema.metadata or {}).get(VERSION_KEY, str(SCHEMA_VERSION).encode())
-    if version != str(SCHEMA_VERSION).encode():
+    version = (schema.metadata or {}).get(VERSION_KEY, str(SCHEMA_VERSION).encode()).decode(errors="replace")
+    if version not in map(str, READ_VERSIONS):
         raise TraceFormatError(
-            f"{path}: expected trace schema version {SCHEMA_VERSION}, got {version.decode(errors='replace')}; "
+            f"{path}: expected trace schema version {' or '.join(map(str, READ_VERSIONS))}, got {version}; "
             "read it with the trajkit that wrote it, or a newer one."
         )
     missing = [
@@ -91,11 +98,23 @@ def check_schema(schema: pa.Schema, path: Path) -> None:
         if expected.name not in schema.names:
             continue
         got = schema.field(expected.name).type
-        if not _same(expected.type, got):
+        if not _taken(expected.type, got):
             raise TraceFormatError(
                 f"{path}: column {expected.name!r} must be of type {expected.type}, got {got}. "
                 "Write traces with trajkit.write_traces, or cast the column."
             )
+
+
+def as_schema(table: pa.Table) -> pa.Table:
+    """The columns of `table`, which `check_schema` took, with the schema's types.
+
+    Raises pyarrow.ArrowException where a value does not fit its type: a whole number beyond 32 bits, say.
+    """
+    for i, name in enumerate(table.schema.names):
+        expected = SCHEMA.field(name).type
+        if not _same(expected, table.schema.field(i).type):
+            table = table.set_column(i, name, table[name].cast(expected))
+    return table
 
 
 def _same(expected: pa.DataType, got: pa.DataType) -> bool:
@@ -109,3 +128,35 @@ def _same(expected: pa.DataType, got: pa.DataType) -> bool:
             and all(_same(a.type, b.type) for a, b in zip(expected, got, strict=True))
         )
     return expected.equals(got)
+
+
+def _taken(expected: pa.DataType, got: pa.DataType) -> bool:
+    """Whether values of a type can be read as the schema's without loss, value by value: other widths of numbers and of
+    offsets, dictionaries, lists of one size, and the fields of a step in any order."""
+    if pa.types.is_dictionary(got):
+        return _taken(expected, got.value_type)
+    if pa.types.is_list(expected):
+        lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+        return any(is_one(got) for is_one in lists) and _taken(expected.value_type, got.value_type)
+    if pa.types.is_struct(expected):
+        names = {field.name for field in got} if pa.types.is_struct(got) else set()
+        return (
+            pa.types.is_struct(got)
+            and len({field.name for field in got}) == len(got)
+            and all(
+                _taken(field.type, got.field(field.name).type) if field.name in names else field.name in STEP_OPTIONAL
+                for field in expected
+            )
+        )
+    for one_kind in (pa.types.is_integer, pa.types.is_floating, _is_text, _is_bytes):
+        if one_kind(expected):
+            return one_kind(got)
+    return expected.equals(got)
+
+
+def _is_text(of: pa.DataType) -> bool:
+    return pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
+
+
+def _is_bytes(of: pa.DataType) -> bool:
+    return pa.types.is_binary(of) or pa.types.is_large_binary(of) or pa.types.is_fixed_size_binary(of)

@@ -22,7 +22,7 @@ class Traces(Sequence[Trace]):
     """The runs of a file or folder; a run is decoded when it is asked for. Made by `read_traces`."""
 
     def __init__(self, files: Sequence[TraceFile]) -> None:
-        self._files = tuple(files)
+        self.files = tuple(files)
         self._ends = np.cumsum([len(file.ids) for file in files])
         self._holders: dict[str, list[tuple[TraceFile, int]]] = {}
         origin: dict[str, Path] = {}
@@ -52,12 +52,12 @@ class Traces(Sequence[Trace]):
         return self._run(range(len(self))[index], with_image=True)
 
     def __repr__(self) -> str:
-        return f"Traces({len(self)} runs in {len(self._files)} file{'s' if len(self._files) > 1 else ''})"
+        return f"Traces({len(self)} runs in {len(self.files)} file{'s' if len(self.files) > 1 else ''})"
 
     @cached_property
     def ids(self) -> list[str]:
         """The transcript_id of each run, in order."""
-        return [name for file in self._files for name in file.ids]
+        return [name for file in self.files for name in file.ids]
 
     @cached_property
     def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -65,9 +65,9 @@ class Traces(Sequence[Trace]):
 
         For a single file `values` is a read-only view of Arrow's memory; several files are copied into one array.
         """
-        if len(self._files) == 1:
-            return self._files[0].effects
-        values, offsets = zip(*(file.effects for file in self._files), strict=True)
+        if len(self.files) == 1:
+            return self.files[0].effects
+        values, offsets = zip(*(file.effects for file in self.files), strict=True)
         sizes = np.concatenate([np.diff(part) for part in offsets])
         return np.concatenate(values), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -75,7 +75,7 @@ class Traces(Sequence[Trace]):
         """One scalar column of all runs (`group_id`, `outcome`, …) without decoding the runs."""
         if name not in REST:
             raise InputError(f"The 'name' parameter of column must be one of {', '.join(REST)}. Got {name!r} instead.")
-        return [value for file in self._files for value in file.rest[name].to_pylist()]
+        return [value for file in self.files for value in file.rest[name].to_pylist()]
 
     def without_images(self) -> Iterator[Trace]:
         """The runs in order with `image` None, for work that never looks at pixels."""
@@ -83,7 +83,7 @@ class Traces(Sequence[Trace]):
 
     def _run(self, index: int, *, with_image: bool) -> Trace:
         which = int(np.searchsorted(self._ends, index, side="right"))
-        file = self._files[which]
+        file = self.files[which]
         row = index - (int(self._ends[which - 1]) if which else 0)
         return file.row(row, self._find_image(file.hashes[row]) if with_image else None)
 
@@ -98,13 +98,21 @@ def read_traces(path: str | Path) -> Traces:
     Every file's columns, ids and effects are checked before this returns. Raises InputError where there is nothing to
     read and TraceFormatError, naming file and run, on anything that is not the schema in `trajkit.traces.schema`.
     """
+    return Traces([TraceFile(file) for file in files_of(path)])
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """The .parquet files of a folder, in the order of their names, or the one that `path` names.
+
+    Raises InputError where there is none.
+    """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a .parquet file of traces or a folder of them.")
     files = parts_of(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .parquet file; expected a folder that `trajkit collect` wrote.")
-    return Traces([TraceFile(file) for file in files])
+    return files
 
 
 def write_traces(traces: Iterable[Trace], path: str | Path) -> Path:

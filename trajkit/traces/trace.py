@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,6 +17,9 @@ StepKind = Literal["thinking", "answer"]
 EffectsKind = Literal["estimated", "measured"]
 Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+FAILURES = ("failure", "hallucination", "reasoning_failure")
+"""Of runs that are compared: outcomes of the wrong ones, first of those of no known kind, which a Trace calls `unknown`
+with a `success` of False."""
 ROUNDING = 1e-3
 """Nats by which a log-probability may exceed 0, or an entropy fall below it, in half precision."""
 
@@ -27,7 +30,8 @@ class Step:
 
     token_start, token_end: [start, end) in the generated tokens, 0 being the first. logprob: mean log-probability of
     its tokens, nats, ≤ 0. entropy: mean entropy of the next-token distribution, nats, ≥ 0. seconds: time from the
-    end of the step before to the end of this one, 0 when unknown.
+    end of the step before to the end of this one, 0 when unknown. risk: probability of failure after it, as the monitor
+    that watched the run said, and alarm: whether it was raised here; None where no monitor watched.
     """
 
     text: str
@@ -37,10 +41,16 @@ class Step:
     logprob: float
     entropy: float
     seconds: float = 0.0
+    risk: float | None = None
+    alarm: bool | None = None
 
     @property
     def n_tokens(self) -> int:
         return self.token_end - self.token_start
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {field.name: getattr(self, field.name) for field in fields(Step)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +59,9 @@ class Trace:
 
     effects: (T, K) float32, nats; row t is the effect vector of `steps[t]`. effects_kind: how they were come by, or
     None when the source had none (then effects is (T, 0)). regions: (H, W) label map, 0..K-1. image: encoded PNG or
-    JPEG. hidden: (T, h) float32, a hidden state of the model for each step, or None where none was kept.
+    JPEG. hidden: (T, h) float32, a hidden state of the model for each step, or None where none was kept. half_widths:
+    (T, K) float32, nats ≥ 0, measured effects lie within this of estimated ones about nine times in ten; None where the
+    estimator has no intervals.
     group_id: runs of one group (image or question) are never split across train, calibration and test.
     Raises TraceFormatError when the parts do not fit together.
     """
@@ -74,6 +86,7 @@ class Trace:
     image_sha256: str = ""
     hidden: NDArray[np.float32] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    half_widths: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.effects.ndim != 2 or len(self.effects) != len(self.steps):
@@ -84,6 +97,15 @@ class Trace:
         if not np.isfinite(self.effects).all():
             raise TraceFormatError(
                 f"run {self.transcript_id!r}: effects hold NaN or infinite values; measure it again."
+            )
+        if self.half_widths is not None and self.half_widths.shape != self.effects.shape:
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: half_widths must have the shape of effects, {self.effects.shape}; got "
+                f"{self.half_widths.shape}."
+            )
+        if self.half_widths is not None and not ((self.half_widths >= 0) & np.isfinite(self.half_widths)).all():
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: half_widths must be finite and at least 0; measure it again."
             )
         if self.hidden is not None and not np.isfinite(self.hidden).all():
             raise TraceFormatError(
@@ -135,4 +157,6 @@ def _fault(step: Step) -> str | None:
         return f"entropy must be a number of at least 0, got {step.entropy}"
     if not 0 <= step.seconds < math.inf:
         return f"seconds must be a number of at least 0, got {step.seconds}"
+    if step.risk is not None and not 0 <= step.risk <= 1:
+        return f"risk must be in [0, 1] or None, got {step.risk}"
     return None

@@ -8,6 +8,7 @@ effect vectors themselves, in nats: a basis fitted on the run would look ahead.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +39,8 @@ tortuosity may be +inf. concentration: hhi of this step, NaN where no region sup
 where it is defined, NaN before the first (slope: before the second). logprob_mean, entropy_mean: mean over the
 steps so far of the steps' means, nats."""
 
-Columns = dict[str, NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Columns = dict[str, Floats]
 
 
 def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLike, entropy: ArrayLike) -> Columns:
@@ -54,19 +56,36 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
             raise InputError(f"{name} must hold one number for each of the {len(x)} steps; got shape {column.shape}.")
     steps = np.arange(1, len(x) + 1, dtype=np.float64)
     moves = np.diff(x, axis=0, prepend=x[:1])
-    length = np.cumsum(np.sqrt(np.einsum("tk,tk->t", moves, moves)))
+    move = np.sqrt(np.einsum("tk,tk->t", moves, moves))
     offset = x - x[:1]
     net = np.sqrt(np.einsum("tk,tk->t", offset, offset))
-    longest = np.maximum(length, net)  # a path is never shorter than its reach, whatever rounding says
     top = top_region(x)
-    switched = (np.diff(top, prepend=top[:1]) != 0).astype(float)
-    switches = np.cumsum(np.where(top < 0, np.nan, switched))
-    level = concentration(x)
-    mean, slope, sd = _running(steps, level)
+    switched = np.where(top < 0, np.nan, np.diff(top, prepend=top[:1]) != 0)
+    return columns_of_sums(
+        steps, tokens, net, concentration(x), move, switched, logprobs, entropies, lambda terms: np.cumsum(terms, 1)
+    )
+
+
+def columns_of_sums(
+    steps: Floats, n_tokens: Floats, net: Floats, level: Floats, move: Floats, switched: Floats, logprob: Floats,
+    entropy: Floats, running: Callable[[Floats], Floats],
+) -> Columns:  # fmt: skip
+    """FEATURE_NAMES from what each step adds, all (N,). running: (m, N) → their sums over the steps of a run so far.
+
+    steps: 1-based. net: distance from the run's first step. level: hhi, NaN where no region supports the step. move:
+    distance from the step before. switched: 1 where the top region is another, NaN where there is none.
+    """
+    known = ~np.isnan(level)
+    y, t = np.where(known, level, 0.0), np.where(known, steps, 0.0)
+    length, switches, n, sy, st, syy, stt, sty, logprobs, entropies = running(
+        np.stack([move, switched, known, y, t, y * y, t * t, t * y, logprob, entropy])
+    )
+    longest = np.maximum(length, net)  # a path is never shorter than its reach, whatever rounding says
     with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sy / n
         return {
             "step": steps,
-            "n_tokens": tokens,
+            "n_tokens": n_tokens,
             "path_length": length,
             "net_displacement": net,
             "tortuosity": longest / net,
@@ -75,25 +94,11 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
             "switch_rate": switches / (steps - 1),
             "concentration": level,
             "concentration_mean": mean,
-            "concentration_slope": slope,
-            "concentration_sd": sd,
-            "logprob_mean": np.cumsum(logprobs) / steps,
-            "entropy_mean": np.cumsum(entropies) / steps,
+            "concentration_slope": np.where(n > 1, (sty - st * sy / n) / (stt - st * st / n), np.nan),
+            "concentration_sd": np.sqrt(np.maximum(syy / n - mean * mean, 0)),
+            "logprob_mean": logprobs / steps,
+            "entropy_mean": entropies / steps,
         }
-
-
-def _running(steps: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Running mean, slope and sd of y against steps, over the entries that are not NaN."""
-    known = ~np.isnan(y)
-    y0, t0 = np.where(known, y, 0), np.where(known, steps, 0)
-    n, sy, st = np.cumsum(known).astype(float), np.cumsum(y0), np.cumsum(t0)
-    syy, stt, sty = np.cumsum(y0 * y0), np.cumsum(t0 * t0), np.cumsum(t0 * y0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = sy / n
-        sd = np.sqrt(np.maximum(syy / n - mean * mean, 0))
-        spread = stt - st * st / n
-        slope = np.where(n > 1, (sty - st * sy / n) / spread, np.nan)
-    return mean, slope, sd
 
 
 class PrefixFeatures:

@@ -8,8 +8,10 @@ summed up by run without a loop over runs. Parts of the runs go side by side in 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +22,7 @@ from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
+Part = TypeVar("Part")
 
 SUMMARIES = ("level", "slope", "spread")
 """Of each measure of concentration over the steps of a run: its mean, its trend a step, its sd (divided by n)."""
@@ -46,6 +49,13 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     anything). offsets: (R+1,), run i has rows offsets[i] … offsets[i+1]−1; a run may be empty.
     Raises InputError when they do not fit each other.
     """
+    rows, ends = as_runs(values, offsets)
+    parts = in_parts(rows, ends, lambda mine, own: _by_run(mine, own, _step_terms(mine, own)))
+    return {name: np.concatenate([found[name] for found in parts]) for name in RUN_METRICS}
+
+
+def as_runs(values: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """(N, K) numbers, its rows one after another, and (R+1,) int64. Raises InputError when they do not fit."""
     try:
         rows, ends = np.asarray(values), np.asarray(offsets)
     except ValueError as error:
@@ -57,19 +67,34 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     fits = ends.ndim == 1 and len(ends) and ends.dtype.kind in "iu" and ends[0] == 0 and ends[-1] == len(rows)
     if not fits or (np.diff(ends.astype(np.int64)) < 0).any():
         raise InputError(f"offsets must rise from 0 to the {len(rows)} rows of values, whole numbers; got {ends}.")
-    rows, ends = np.ascontiguousarray(rows), ends.astype(np.int64)  # as sums round by how it lies in memory
+    return np.ascontiguousarray(rows), ends.astype(np.int64)  # as sums round by how it lies in memory
+
+
+def in_parts(
+    rows: NDArray[Any], ends: NDArray[np.int64], work: Callable[[NDArray[Any], NDArray[np.int64]], Part]
+) -> list[Part]:
+    """`work` of the rows and offsets of parts of whole runs, in order, side by side in threads."""
     n_parts = min(4, os.cpu_count() or 1, rows.size // _PART_SIZE + 1)
     middle = np.searchsorted(ends, len(rows) * np.arange(1, n_parts) / n_parts)
-    borders = [0, *middle.tolist(), len(ends) - 1]  # parts of whole runs, about as many steps in each
+    borders = [0, *middle.tolist(), len(ends) - 1]  # about as many steps in each
 
-    def part(first: int, last: int) -> Columns:
-        start, own = int(ends[first]), ends[first : last + 1]
-        mine = rows[start : int(ends[last])]
-        return _by_run(mine, own - start, _step_terms(mine, own - start))
+    def part(first: int, last: int) -> Part:
+        start = int(ends[first])
+        return work(rows[start : int(ends[last])], ends[first : last + 1] - start)
 
+    if n_parts == 1:
+        return [part(*borders)]
     with ThreadPoolExecutor(n_parts) as pool:
-        parts = list(pool.map(part, borders[:-1], borders[1:]))
-    return {name: np.concatenate([found[name] for found in parts]) for name in RUN_METRICS}
+        return list(pool.map(part, borders[:-1], borders[1:]))
+
+
+def top_of(x: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """(T,) the region of the largest effect of (T, K), −1 where one is NaN, and that effect; −inf without regions."""
+    if not x.shape[1]:
+        return np.zeros(len(x), np.int64), np.full(len(x), -np.inf)
+    top = x.argmax(1)  # NaN where there is one
+    largest = np.take_along_axis(x, top[:, None], 1)[:, 0]
+    return np.where(np.isnan(largest), -1, top), largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +142,7 @@ def _fill(rows: NDArray[np.generic], terms: _Terms, start: int, end: int) -> Non
         squares[start - lead + first : end] = np.einsum("tk,tk->t", move, move)
     x = x[lead:]
     if x.shape[1]:
-        top = x.argmax(1)  # NaN where there is one
-        largest = np.take_along_axis(x, top[:, None], 1)[:, 0]
-        terms.top[start:end] = np.where(np.isnan(largest), -1, top)
+        terms.top[start:end], largest = top_of(x)
         terms.level[:, start:end] = concentrations(x, MEASURES, largest)
 
 

@@ -1,12 +1,15 @@
-"""Writes runs.parquet, the file that every later trajkit must still read: `python tests/traces/golden/make.py`.
+"""Writes runs-2.parquet, which every later trajkit must still read: `python tests/traces/golden/make.py`.
 
-Run only when the schema version changes, and then under a new name.
+Run only when the schema version changes, and then under a new name. runs.parquet is of version 1.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -16,9 +19,8 @@ if __name__ == "__main__":
 
     from trajkit.traces.store import write_traces
 
-    bare = {
-        "score": None, "success": None, "outcome": "unknown", "effects_kind": None, "image": None, "target": "",
-    }  # fmt: skip
-    runs = [make_trace(0), make_trace(1, outcome="hallucination", success=False, score=0.0)]
-    runs.append(make_trace(7, effects=make_trace(7).effects[:, :0], regions=make_trace(7).regions[:0, :0], **bare))
-    write_traces(runs, HERE / "runs.parquet")
+    watched = make_trace(0)
+    said = zip(watched.steps, (0.25, 0.75, 0.75), (False, True, False), strict=True)
+    steps = tuple(replace(step, risk=risk, alarm=alarm) for step, risk, alarm in said)
+    watched = replace(watched, steps=steps, half_widths=np.abs(watched.effects) / 2)
+    write_traces([watched, make_trace(1)], HERE / "runs-2.parquet")

@@ -1,0 +1,104 @@
+"""Tables hold numbers; text is made of them at the edge, and nothing is lost on the way to a file."""
+
+from __future__ import annotations
+
+import csv as reader
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trajkit.tables import Estimate, Table, words
+from trajkit.tables.render import csv, markdown
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Estimate(0.61234, 0.55, 0.671), "0.61 (0.55–0.67)"),
+        (Estimate(0.6), "0.60"),
+        (Estimate(NAN), "–"),
+        (Estimate(NAN, 0.1, 0.2), "–"),
+        (Estimate(math.inf), "∞"),
+        (Estimate(-0.02, -0.1, 0.05), "−0.02 (−0.10 to 0.05)"),
+        (Estimate(-0.001, -0.002, -0.0), "0.00 (0.00 to 0.00)"),
+    ],
+)
+def test_an_estimate_is_said_with_its_interval(found, said):
+    assert words.estimate(found) == said
+
+
+def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null_an_interval_is_on():
+    assert words.auc(Estimate(0.56, 0.503, 0.62)) == "0.560 (0.503–0.620)"
+    assert words.auc(Estimate(0.56, 0.50, 0.62)) == "0.56 (0.50–0.62)"
+    assert words.difference(Estimate(0.1, 0.004, 0.2)) == "+0.100 (+0.004 to +0.200)"
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "said"),
+    [
+        (words.p_value, 0.0004, "< 0.001"), (words.p_value, 0.0312, "0.031"), (words.p_value, NAN, "–"),
+        (words.share, 0.49, "49 %"), (words.share, 0.041, "4.1 %"), (words.share, 0.0, "0.0 %"),
+        (words.promise, 0.025, "2.5 %"), (words.metric, 1234.5, "1,234"), (words.metric, 0.012345, "0.0123"),
+        (words.score, -0.001, "0.00"), (words.signed, 0.5, "+0.50"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_number_has_one_way_to_be_said(form, value, said):
+    assert form(value) == said
+
+
+def test_counts_agree_with_their_noun():
+    assert [words.count(n, "run") for n in (0, 1, 12000)] == ["0 runs", "1 run", "12,000 runs"]
+    assert words.count(2, "family", "families") == "2 families"
+    assert words.shares(Estimate(0.084, 0.063, 0.112)) == "8.4 % (6.3–11.2 %)"
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_what_an_interval_says_of_a_null_is_what_it_holds(value, low, high):
+    low, high = sorted((low, high))
+    said = Estimate(value, low, high).beside(0.5)
+    assert said == ("above" if low > 0.5 else "below" if high < 0.5 else "not told from")
+    mirrored = -Estimate(value, low, high)
+    assert {"above": "below", "below": "above"}.get(said, said) == mirrored.beside(-0.5)
+
+
+FRAME = pd.DataFrame({
+    "metric": ["path_length", "=1+1|x"],
+    "auc": [Estimate(0.61234567891, 0.5512345, 0.67), Estimate(NAN)],
+    "p": [0.00012345678, NAN],
+    "runs": [1200, 3],
+    "kept": [True, False],
+})  # fmt: skip
+
+
+def test_a_file_has_machine_names_and_all_digits():
+    rows = list(reader.DictReader(io.StringIO(csv(Table(FRAME, {"metric": "Metric"})))))
+    assert list(rows[0]) == ["metric", "auc", "auc_low", "auc_high", "p", "runs", "kept"]
+    assert (float(rows[0]["auc"]), float(rows[0]["auc_low"]), float(rows[0]["p"])) == (
+        0.61234567891,
+        0.5512345,
+        0.00012345678,
+    )
+    assert rows[1]["auc"] == rows[1]["auc_high"] == rows[1]["p"] == ""
+    assert rows[1]["metric"] == "'=1+1|x"
+
+
+def test_people_read_headings_and_formats_and_only_the_columns_that_are_meant_for_them():
+    table = Table(FRAME, {"metric": "metric", "auc": "AUC (95 %)", "p": "p", "runs": "runs"}, {"p": words.p_value})
+    assert table.shown() == (
+        ["metric", "AUC (95 %)", "p", "runs"],
+        [["path_length", "0.61 (0.55–0.67)", "< 0.001", "1,200"], ["=1+1|x", "–", "–", "3"]],
+    )
+    assert "| =1+1\\|x | – | – | 3 |" in markdown(table)
+    assert [name for name in table.columns if table.numeric(name)] == ["auc", "p", "runs"]
+
+
+def test_cells_that_are_no_numbers_are_written_by_their_kind():
+    frame = pd.DataFrame({"a": [None, pd.NA, "x\x1b[2Jy", True, np.int64(1234), np.float32(0.5)]}, dtype=object)
+    assert [row[0] for row in Table(frame).shown()[1]] == ["–", "–", "xy", "yes", "1,234", "0.5"]

@@ -1,0 +1,112 @@
+"""Prefix features of many runs: a frame in memory, or files where there are too many for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trajkit.errors import InputError
+from trajkit.files import hold, replacing
+from trajkit.folders import check_own
+from trajkit.runs.engines import Engine, work_through
+from trajkit.runs.kernel import NO_EFFECTS, Wanted
+from trajkit.runs.source import Part, Source, parts_of_files
+from trajkit.runs.table import RunTable, check_ids, rows_of_part, run_table
+from trajkit.traces.file import TraceFile
+from trajkit.traces.store import files_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WANTED = Wanted(metrics=False, hidden=True)
+_JOB = "_job.json"
+"""Readers of Parquet folders leave out names that begin so."""
+
+
+@overload
+def features(source: Source, *, engine: Engine = ..., workers: int | None = ..., address: str | None = ...,
+             advance: Callable[..., None] = ...) -> pd.DataFrame: ...  # fmt: skip
+@overload
+def features(source: Source, *, out: str | Path, engine: Engine = ..., workers: int | None = ...,
+             address: str | None = ..., advance: Callable[..., None] = ...) -> Path: ...  # fmt: skip
+def features(
+    source: Source,
+    *,
+    out: str | Path | None = None,
+    engine: Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    advance: Callable[..., None] = lambda note, steps=1: None,
+) -> Any:
+    """Prefix features, a row per run and thinking step, in order: RUN_COLUMNS, then FEATURE_NAMES (`RunTable.frame`).
+
+    source: a file or folder of traces, `read_traces`, or Traces in memory. out: write the rows to this folder of
+    Parquet files instead, a few thousand runs at a time and so in bounded memory, and return its path; a call that was
+    interrupted goes on where it was. engine, workers, address: as in `run_table`. advance: called with ("", n) after n
+    more runs. A run without thinking has no row.
+    Raises InputError on a run without effects (effects_kind null): nothing can be said of its trajectory.
+    """
+    if out is None:
+        table = run_table(source, _WANTED, engine=engine, workers=workers, address=address, advance=advance)
+        refuse_bare(table.rows)
+        return table.frame
+    if not isinstance(source, str | Path):
+        raise InputError("features are written to files from the path of the traces; give that instead of the traces.")
+    return _write(Path(source), Path(out), engine, workers, address, advance)
+
+
+def refuse_bare(rows: pa.Table) -> None:
+    """Raise InputError where a run has no effects."""
+    bare = rows["left_out"].to_numpy() == NO_EFFECTS
+    if bare.any():
+        name = rows["transcript_id"][int(bare.argmax())].as_py()
+        raise InputError(
+            f"run {name!r} has no effects (effects_kind is null), as its source had none; replay it with its model to "
+            "get them, or leave it out."
+        )
+
+
+def _write(
+    source: Path, out: Path, engine: Engine, workers: int | None, address: str | None, advance: Callable[..., None]
+) -> Path:
+    check_own(out, _JOB)
+    parts = parts_of_files(source)
+    check_ids(pa.chunked_array([chunk for path in files_of(source) for chunk in TraceFile(path).id_column().chunks]))
+    job = _job(parts)
+    lock = hold(out)
+    try:
+        about = out / _JOB
+        if about.is_file() and about.read_text(encoding="utf-8") != job:
+            raise InputError(f"{out} holds features of other traces, or they have changed; name a new folder.")
+        with replacing(about) as file:
+            file.write(job.encode())
+        names = {part: out / f"part-{number:06d}.parquet" for number, part in enumerate(parts)}
+        missing = [part for part in parts if not names[part].is_file()]
+        done = work_through(partial(_part_features), missing, engine, workers, address)
+        for part, table in zip(missing, done, strict=True):
+            with replacing(names[part]) as file:
+                pq.write_table(table, file, compression="zstd")
+            advance("", int(table.schema.metadata[b"runs"]))
+    finally:
+        lock.close()
+    return out
+
+
+def _part_features(part: Part) -> pa.Table:
+    rows = rows_of_part(part, _WANTED)
+    refuse_bare(rows)
+    return RunTable(rows).frame_table.replace_schema_metadata({"runs": str(len(rows))})
+
+
+def _job(parts: list[Part]) -> str:
+    """What the files of a folder were made from, so that no other job goes on in it."""
+    files = {str(part.path.resolve()): [part.path.stat().st_size, part.path.stat().st_mtime_ns] for part in parts}
+    shape = hashlib.sha256(repr([(str(part.path), part.groups) for part in parts]).encode()).hexdigest()
+    return json.dumps({"files": files, "parts": shape}, indent=2) + "\n"

@@ -1,0 +1,249 @@
+"""RunTable: many runs as columns, read in one pass, which everything that compares runs starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trajkit.errors import InputError, TraceFormatError
+from trajkit.runs.columns import METRICS, PREFIX, SAID
+from trajkit.runs.engines import Engine, work_through
+from trajkit.runs.kernel import Wanted, rows_of
+from trajkit.runs.source import Part, Source, batches, parts_of_files
+from trajkit.text import count
+from trajkit.traces.rows import decode_labels
+from trajkit.traces.trace import FAILURES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN_COLUMNS = ("transcript_id", "group_id", "task_set", "form", "success", "outcome")
+"""The columns that say the same on every row of a run in `RunTable.frame`."""
+LAST = ("n_tokens", "logprob_mean", "entropy_mean")
+"""Prefix features that `RunTable.table` gives a run as its own, from its last thinking step."""
+
+
+def run_table(
+    source: Source,
+    wanted: Wanted | None = None,
+    *,
+    engine: Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    advance: Callable[..., None] = lambda note, steps=1: None,
+) -> RunTable:
+    """Read all runs once: of a file or folder, of `read_traces`, or of Traces in memory.
+
+    wanted: what to keep beside metrics and prefix features. engine, workers, address: who does the work on a file or
+    folder (`engines.work_through`). advance: called with ("", n) after n more runs. Raises InputError where there is
+    nothing to read, TraceFormatError on what is not the schema or a transcript_id that comes twice.
+    """
+    wanted = wanted or Wanted()
+    made = []
+    for table in tables_of(source, wanted, engine, workers, address):
+        made.append(table)
+        advance("", len(table))
+    table = pa.concat_tables([wanted.schema().empty_table(), *made])
+    check_ids(table["transcript_id"])
+    return RunTable(table)
+
+
+def tables_of(
+    source: Source, wanted: Wanted, engine: Engine = "local", workers: int | None = None, address: str | None = None
+) -> Iterator[pa.Table]:
+    """The rows of all runs in order, some at a time."""
+    if isinstance(source, str | Path):
+        return work_through(partial(rows_of_part, wanted=wanted), parts_of_files(source), engine, workers, address)
+    if engine != "local":
+        raise InputError(f"engine {engine!r} reads files; give the path of the traces instead of the traces.")
+    found = batches(source, wanted.reads())
+    return (pa.Table.from_batches([rows_of(batch, wanted)]) for batch in found)
+
+
+def rows_of_part(part: Part, wanted: Wanted) -> pa.Table:
+    """The rows of the runs of a part."""
+    made = [rows_of(batch, wanted) for batch in batches(part, wanted.reads())]
+    return pa.Table.from_batches(made, wanted.schema())
+
+
+def check_ids(ids: pa.ChunkedArray) -> None:
+    """Raises TraceFormatError where a transcript_id comes twice."""
+    if pc.count_distinct(ids).as_py() < len(ids):
+        counts = pc.value_counts(ids)
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        raise TraceFormatError(f"transcript_id must be unique; {twice!r} comes twice. Rename one of the two runs.")
+
+
+@dataclass(frozen=True, eq=False)
+class RunTable:
+    """Runs as columns, in the order that they were read.
+
+    rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
+    longer (`usable`). The frames are made from `rows` when they are first asked for.
+    """
+
+    rows: pa.Table
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def used(self) -> NDArray[np.bool_]:
+        """(R,) the runs of which there is a path: effects, and a thinking step."""
+        return np.asarray(pc.equal(self.rows["left_out"], "").to_numpy(), bool)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row a run, all of them: what it says of itself (`columns.SAID`), RUN_METRICS (NaN where it was left out),
+        LAST, and `failed`: 1, 0, or NaN where it was not judged. What was not wanted of the kernel is not there."""
+        import pandas as pd
+
+        names = [field.name for field in (*SAID, *METRICS) if field.name in self.rows.schema.names]
+        columns: dict[str, Any] = {name: _pandas(self.rows[name]) for name in names}
+        for name in LAST if "prefixes" in self.rows.schema.names else ():
+            columns[name] = np.full(len(self), np.nan)
+            columns[name][self.used] = self._steps.field(name).to_numpy()[self._ends[1:] - 1]
+        outcome, success = self.rows["outcome"], self.rows["success"]
+        failed = pc.is_in(outcome, pa.array(FAILURES)).to_numpy().astype(float)
+        failed[pc.equal(outcome, "unknown").to_numpy().astype(bool)] = np.nan
+        judged = success.is_valid().to_numpy().astype(bool)
+        failed[judged] = 1.0 - pc.fill_null(success, False).to_numpy().astype(float)[judged]
+        return pd.DataFrame(columns | {"failed": failed})
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Prefix features, a row per thinking step of the runs that are used, in order: RUN_COLUMNS, FEATURE_NAMES.
+
+        Row t of a run holds what was known after its t-th thinking step (`step` = t, 1-based); the answer step is left
+        out, as it would be looking at the end. `success` is pandas' nullable boolean. Where all runs kept a hidden
+        state of each step, its numbers follow as hidden_0, hidden_1, …
+        """
+        import pandas as pd
+
+        table = self.frame_table
+        return pd.DataFrame({name: _pandas(table[name]) for name in table.schema.names})
+
+    @property
+    def frame_table(self) -> pa.Table:
+        """`frame` as an Arrow table."""
+        which = pa.array(np.repeat(np.arange(len(self._ends) - 1), np.diff(self._ends)))
+        of_run = self.rows.filter(pa.array(self.used))
+        columns = {name: of_run[name].take(which) for name in RUN_COLUMNS}
+        columns |= {field.name: self._steps.field(field.name) for field in PREFIX}
+        return pa.table(columns | self._hidden(of_run))
+
+    @cached_property
+    def last(self) -> pd.DataFrame:
+        """The rows of `frame` at each used run's last thinking step."""
+        return self.frame.iloc[self._ends[1:] - 1].reset_index(drop=True)
+
+    @cached_property
+    def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(values, offsets) of the used runs: run i has values[offsets[i]:offsets[i + 1]], its flat (T·K,) effects."""
+        lists = _one(self.rows["effects"].filter(pa.array(self.used)))
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        return lists.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+    @cached_property
+    def paths(self) -> list[NDArray[np.float32]]:
+        """(T, K) effects of the thinking steps of each used run, nats: views of one array."""
+        values, offsets = self.effects
+        widths = self.rows["n_regions"].to_numpy()[self.used]
+        return [values[a:b].reshape(-1, k) for (a, b), k in zip(pairwise(offsets), widths, strict=True)]
+
+    @cached_property
+    def labels(self) -> list[NDArray[np.integer[Any]]]:
+        """The region map of each used run, one object for runs that share it."""
+        found = _one(self.rows["regions"].filter(pa.array(self.used))).dictionary_encode()
+        maps = [decode_labels(png, 0, "a run") for png in found.dictionary.to_pylist()]
+        return [maps[i] for i in found.indices.to_numpy()]
+
+    def values(self, name: str) -> list[str]:
+        """The distinct values of a column of text, sorted, without the empty one."""
+        return sorted(value for value in self.rows[name].unique().to_pylist() if value)
+
+    def only(self, keep: NDArray[np.bool_]) -> RunTable:
+        """Some of the runs, by a mask over `rows`."""
+        return RunTable(self.rows.filter(pa.array(keep)), self.left_out)
+
+    def usable(self) -> RunTable:
+        """The runs of which there is a path; the others are counted in `left_out`.
+
+        Raises InputError where there is none.
+        """
+        if not self.used.any():
+            raise InputError(
+                f"none of the {len(self)} runs has effects and a thinking step; there is nothing to analyse."
+            )
+        return RunTable(self.rows.filter(pa.array(self.used)), self.left_out + int((~self.used).sum()))
+
+    def known(self) -> RunTable:
+        """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
+        failed = self.table["failed"].to_numpy(float)
+        succeeded, wrong = int((failed == 0).sum()), int((failed == 1).sum())
+        if not succeeded or not wrong:
+            raise InputError(
+                f"this needs runs that succeeded and runs that failed; of {len(failed)} runs {succeeded} are known to "
+                f"have succeeded and {wrong} to have failed."
+            )
+        return self.only(~np.isnan(failed))
+
+    def summary(self) -> str:
+        """How many runs of what, in a sentence or two."""
+        counts = self.table["outcome"].value_counts()
+        shares = ", ".join(f"{n:,} {str(outcome).replace('_', ' ')}" for outcome, n in counts.items())
+        said = f"{count(len(self), 'run')} of {count(self.table['group_id'].nunique(), 'group')}: {shares}. "
+        if "failure" in counts and counts.index.isin(FAILURES[1:]).any():
+            said += "A failure by that name is wrong and of no known kind. "
+        said += f"Effects: {', '.join(self.values('effects_kind'))}."
+        left_out = f"{count(self.left_out, 'run')} without effects or thinking {_are(self.left_out)} left out."
+        return f"{said} {left_out}" if self.left_out else said
+
+    @cached_property
+    def _steps(self) -> pa.StructArray:
+        return _one(self.rows["prefixes"]).flatten()
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        counts = self.rows["n_steps"].to_numpy()[self.used]
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def _hidden(self, of_run: pa.Table) -> dict[str, pa.Array]:
+        """A column for each number of the hidden states, where all runs kept as many."""
+        if "hidden" not in of_run.schema.names or of_run["hidden"].null_count or not len(of_run):
+            return {}
+        lists = _one(of_run["hidden"])
+        widths = np.diff(lists.offsets.to_numpy().astype(np.int64)) // np.diff(self._ends)
+        if len(np.unique(widths)) > 1:
+            return {}
+        states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
+        return {f"hidden_{i}": pa.array(np.ascontiguousarray(column)) for i, column in enumerate(states.T)}
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    made = column.combine_chunks()
+    return made if isinstance(made, pa.Array) else pa.array([], column.type)
+
+
+def _pandas(column: pa.ChunkedArray) -> Any:
+    """A column as pandas has it, booleans as nullable ones."""
+    import pandas as pd
+
+    if pa.types.is_boolean(column.type):
+        known = pc.fill_null(column, False).to_numpy().astype(bool)
+        return pd.arrays.BooleanArray(known, column.is_null().to_numpy().astype(bool))
+    return column.to_pandas()

@@ -1,0 +1,36 @@
+"""A number with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+Side = str
+"""above, below, not told from, no interval."""
+
+
+class Estimate(NamedTuple):
+    """value: NaN where there is none. low, high: its 95 % interval, NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(cls, numbers: Iterable[float]) -> Estimate:
+        """From value, low and high, of any kind of number."""
+        return cls(*map(float, numbers))
+
+    @property
+    def has_interval(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def beside(self, null: float) -> Side:
+        """What the interval says of a null value: above, below, or not told from it; `no interval` without one."""
+        if not self.has_interval:
+            return "no interval"
+        return "above" if self.low > null else "below" if self.high < null else "not told from"
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.value, -self.high, -self.low)

@@ -1,0 +1,103 @@
+"""How each kind of number is said: one formatter a kind, for terminal, Markdown and HTML alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trajkit.tables.estimate import Estimate
+
+NONE = "–"
+"""Where there is no number."""
+
+
+def estimate(found: Estimate, digits: int = 2, sign: bool = False, null: float | None = None) -> str:
+    """`0.61 (0.55–0.67)`, `−0.02 (−0.10 to 0.05)`; the value alone without an interval.
+
+    sign: also of positive numbers. null: a value that the interval may or may not hold; where rounding would hide
+    which, one digit more is shown.
+    """
+    value, low, high = found
+    if not math.isfinite(value):
+        return NONE if math.isnan(value) else _plain(value, digits, sign)
+    if not found.has_interval:
+        return _plain(value, digits, sign)
+    if null is not None and any(round(end, digits) == null != end for end in (low, high)):
+        digits += 1
+    between = "–" if low >= 0 and not sign else " to "
+    ends = between.join(_plain(end, digits, sign) for end in (low, high))
+    return f"{_plain(value, digits, sign)} ({ends})"
+
+
+def auc(found: Estimate) -> str:
+    """An AUC, told from 0.5 or not."""
+    return estimate(found, null=0.5)
+
+
+def difference(found: Estimate) -> str:
+    """A difference, a Cliff's δ or an effect in standard deviations, told from 0 or not."""
+    return estimate(found, sign=True, null=0.0)
+
+
+def score(value: float) -> str:
+    """A risk, an AUC or a concentration: two decimals."""
+    return _plain(value, 2, False)
+
+
+def signed(value: float) -> str:
+    """A difference without interval: two decimals, always with its sign."""
+    return _plain(value, 2, True)
+
+
+def metric(value: float) -> str:
+    """A metric, a step or a number of tokens: three significant digits, thousands in full."""
+    if not math.isfinite(value):
+        return _plain(value, 0, False)
+    return f"{value:,.0f}" if abs(value) >= 1000 else _minus(f"{value:.3g}")
+
+
+def p_value(p: float) -> str:
+    """A p-value: three decimals, or that it is smaller."""
+    return NONE if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def share(value: float) -> str:
+    """A share as per cent: 49 %, 4.1 %, 0.0 %."""
+    return NONE if math.isnan(value) else f"{100 * value:.{int(value < 0.0995)}f} %"
+
+
+def shares(found: Estimate) -> str:
+    """A share with its interval: `8.4 % (6.3–11.2 %)`."""
+    if not found.has_interval:
+        return share(found.value)
+    digits = int(found.value < 0.0995)
+    low, high = (f"{100 * end:.{digits}f}" for end in found[1:])
+    return f"{share(found.value)} ({low}–{high} %)"
+
+
+def promise(alpha: float) -> str:
+    """A bound on a share, as per cent and never rounded: 10 %, 2.5 %."""
+    return f"{100 * alpha:g} %"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """`1 run`, `2 runs`, `12,000 runs`."""
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def _plain(value: float, digits: int, sign: bool) -> str:
+    if math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    rounded = round(value, digits) + 0.0  # no minus before a zero
+    return _minus(f"{rounded:{'+' if sign else ''}.{digits}f}")
+
+
+def _minus(digits: str) -> str:
+    return digits.replace("-", "−")
