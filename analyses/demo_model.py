@@ -16,7 +16,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 import trajkit as tk
-from trajkit.attribution.collect import Judgement
+from trajkit.attribution.item import Judgement
 from trajkit.demo import paths
 from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import MIX, demo_items

@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from analyses.common import Subject, arguments, cells, figures, lead, right, score, subjects, write
 from analyses.pictures import panels, save
-from trajkit.attribution.collect import Item
 from trajkit.attribution.evaluation import score_measured
 from trajkit.attribution.features import raw_attention
+from trajkit.attribution.item import Item
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, generation_of, measure_runs
 from trajkit.demo.digits import GLYPH_PX, Glyphs
 from trajkit.demo.measured import SAMPLING, WORK

@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import trajkit as tk
-    from trajkit.attribution.collect import collect, settings
+    from trajkit.attribution.assemble import settings
+    from trajkit.attribution.collect import collect
     from trajkit.demo.measured import SAMPLING
     from trajkit.demo.runs import demo_items, judge_by_scene
     from trajkit.progress import progress

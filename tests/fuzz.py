@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from tests.traces.factory import make_trace, png
-from trajkit.attribution.collect import Item
 from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.item import Item
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore
 from trajkit.demo import paths
 from trajkit.detection.store import load_detectors

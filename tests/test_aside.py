@@ -11,8 +11,9 @@ import torch
 
 import trajkit as tk
 from trajkit.aside import aside
-from trajkit.attribution.collect import Item, collect, generate_runs
+from trajkit.attribution.collect import collect, generate_runs
 from trajkit.attribution.estimator import Binding
+from trajkit.attribution.item import Item
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredStore, Measuring, measure_runs
 from trajkit.errors import InputError, WriteError

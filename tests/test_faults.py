@@ -25,8 +25,8 @@ from PIL import Image
 from tests.faults import broken_disk, full_disk, kill, no_memory, order_of, run_with_fault
 from tests.traces.factory import make_trace, png
 from trajkit import folders
-from trajkit.attribution.collect import Item
 from trajkit.attribution.estimator import Binding
+from trajkit.attribution.item import Item
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore
 from trajkit.cli.evaluated import write_tables

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analyses.estimators import attention_to_tokens, influence
-from trajkit.attribution.collect import Item
 from trajkit.attribution.features import token_weights
+from trajkit.attribution.item import Item
 from trajkit.attribution.measure import generations
 from trajkit.attribution.replay import replay
 from trajkit.vlm.generation import Sampling

@@ -11,8 +11,9 @@ import torch
 
 import trajkit as tk
 from trajkit.attribution.ablation import measure_effects, single_region_masks
-from trajkit.attribution.collect import Item, collect
+from trajkit.attribution.collect import collect
 from trajkit.attribution.estimator import Binding
+from trajkit.attribution.item import Item
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.replay import replay

@@ -12,7 +12,6 @@ from sklearn.metrics import r2_score
 
 import trajkit as tk
 from trajkit.attribution.ablation import measure_effects
-from trajkit.attribution.collect import Item
 from trajkit.attribution.evaluation import (
     TOP,
     Scored,
@@ -22,6 +21,7 @@ from trajkit.attribution.evaluation import (
 )  # fmt: skip
 from trajkit.attribution.faithfulness import lds
 from trajkit.attribution.figures import faithfulness_table, paired
+from trajkit.attribution.item import Item
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, measure
 from trajkit.errors import InputError
 from trajkit.vlm.sentences import split_steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from trajkit.attribution.collect import Item
+from trajkit.attribution.item import Item
 from trajkit.attribution.seen import IMAGES_TRAINED_ON, Seen, image_hash, warnings
 
 RNG = np.random.default_rng(0)

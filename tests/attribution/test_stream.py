@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,7 +16,8 @@ import torch
 import trajkit as tk
 from tests.attribution.conftest import QUESTION
 from tests.detection.world import make_frame, make_runs
-from trajkit.attribution.collect import Item, collect
+from trajkit.attribution.collect import collect
+from trajkit.attribution.item import Item
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import Stream
 from trajkit.detection import EarlyFailurePredictor, Monitor
@@ -142,6 +144,53 @@ def test_a_trace_holds_the_steps_of_the_stream(demo_vlm, demo_estimator, scene_i
     assert trace.steps[-1].kind == "answer"
     assert trace.answer == trace.steps[-1].text
     assert trace.success == (trace.answer == "0")
+
+
+def watching(vlm):
+    """A monitor that alarms at some step of most runs."""
+    frame = make_frame(make_runs(40, 2, seed=4))
+    predictor = EarlyFailurePredictor("length").fit(frame, frame["outcome"] != "success")
+    return replace(Monitor.calibrate(predictor, frame, model=vlm.name, fingerprint=vlm.fingerprint), threshold=0.0)
+
+
+def test_a_stream_that_has_ended_is_a_trace_with_what_was_said_of_each_step(
+    demo_vlm, demo_estimator, scene_image, tmp_path
+):
+    running = tk.stream(
+        demo_vlm, scene_image, QUESTION, estimator=demo_estimator, monitor=watching(demo_vlm), seed=3,
+        task_set="general", form="present",
+    )  # fmt: skip
+    live = list(running)
+    trace = running.trace(target=live[-1].text)
+    assert (trace.success, trace.task_set, trace.meta["kind"]) == (True, "general", "present")
+    assert [(s.risk, s.alarm) for s in trace.steps] == [(s.verdict.risk, s.verdict.alarm) for s in live]
+    assert sum(step.alarm for step in trace.steps) == 1
+    np.testing.assert_array_equal(trace.half_widths, [s.half_width for s in live])
+    (back,) = tk.read_traces(tk.write_traces([trace], tmp_path / "runs.parquet"))
+    assert back.steps == trace.steps
+    np.testing.assert_array_equal(back.half_widths, trace.half_widths)
+    again = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)
+    assert again.transcript_id == trace.transcript_id
+
+
+def test_a_stream_that_is_stopped_is_a_trace_of_what_there_is(demo_vlm, demo_estimator, scene_image):
+    running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    first = next(running)
+    trace = running.trace(target="0")
+    assert trace.meta["stopped"] is True
+    assert (trace.steps[0].text, trace.answer, trace.success) == (first.text, "", False)
+    whole = tk.trace(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    assert trace.n_steps < whole.n_steps
+    assert "stopped" not in whole.meta
+    np.testing.assert_array_equal(trace.effects[0], whole.effects[0])
+
+
+def test_steps_and_verdicts_are_json(demo_vlm, demo_estimator, scene_image):
+    running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, monitor=watching(demo_vlm), seed=3)
+    for step in running:
+        said = json.loads(json.dumps(step.to_dict()))
+        assert (said["text"], said["risk"], len(said["effects"])) == (step.text, step.verdict.risk, running.regions.k)
+    assert json.loads(json.dumps(running.trace().steps[0].to_dict()))["alarm"] is True
 
 
 def test_a_run_cut_off_while_thinking_has_no_answer(demo_vlm, demo_estimator, scene_image):

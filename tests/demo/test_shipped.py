@@ -56,7 +56,7 @@ def test_traces_carry_the_fingerprint_of_the_shipped_model(traces, demo_vlm, dem
 
 
 def test_labels_can_be_made_again_from_the_traces(traces):
-    from trajkit.attribution.collect import Item
+    from trajkit.attribution.item import Item
 
     for i in range(0, len(traces), 97):
         trace = traces[i]

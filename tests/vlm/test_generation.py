@@ -10,8 +10,9 @@ import torch
 
 import trajkit as tk
 from tests.attribution.conftest import QUESTION
-from trajkit.attribution.collect import Item, collect, generate_runs
+from trajkit.attribution.collect import collect, generate_runs
 from trajkit.attribution.estimator import Binding
+from trajkit.attribution.item import Item
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.replay import replay
 from trajkit.demo.model import ARCHITECTURES

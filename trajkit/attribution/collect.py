@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trajkit.aside import aside
+from trajkit.attribution.assemble import assemble, settings
 from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.item import Item, Judge, SetAside, judge_by_target
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import stream
 from trajkit.errors import InputError
 from trajkit.traces.images import to_png
-from trajkit.traces.trace import Outcome, Step, Trace
+from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
@@ -30,48 +28,6 @@ from trajkit.vlm.sentences import split_steps
 
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """A question to collect runs of, about one image or several. target: the right answer, None when not known."""
-
-    id: str
-    image: Images
-    question: str
-    group_id: str
-    target: str | None = None
-    task_set: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
-SetAside = Callable[[Item, InputError], None]
-"""Told of an item whose run cannot be made or used, and why."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What came of a run: its outcome, whether it succeeded (None: cannot be told), and facts for `meta`."""
-
-    outcome: Outcome
-    success: bool | None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-Judge = Callable[[Item, Sequence[str], str | None], Judgement]
-"""(item, sentences of the thinking span, answer or None) → Judgement."""
-
-
-def judge_by_target(item: Item, sentences: Sequence[str], answer: str | None) -> Judgement:
-    """Success when the answer equals the target but for case, spacing and a final stop; a wrong one is `unknown`."""
-    if item.target is None:
-        return Judgement("unknown", None)
-    right = answer is not None and _plain(answer) == _plain(item.target)
-    return Judgement("success" if right else "unknown", right)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(". ")
 
 
 def trace(
@@ -87,40 +43,20 @@ def trace(
     temperature: float | None = None,
     max_new_tokens: int | None = None,
     seed: int | None = None,
+    task_set: str = "",
+    form: str = "",
 ) -> Trace:
-    """Generate one run with `stream` and return its Trace. group_id defaults to the image's hash."""
+    """Generate one run with `stream` and return its Trace (`Stream.trace`), with what the monitor said of each step."""
     running = stream(
         vlm, image, question, estimator=estimator, monitor=monitor, regions=regions, temperature=temperature,
-        max_new_tokens=max_new_tokens, seed=seed,
+        max_new_tokens=max_new_tokens, seed=seed, task_set=task_set, form=form,
     )  # fmt: skip
     try:
-        live = list(running)
+        for _ in running:
+            pass
     finally:
         running.close()
-    steps = [Step(s.text, s.kind, s.token_start, s.token_end, s.logprob, s.entropy, s.seconds) for s in live]
-    effects = np.stack([s.effects for s in live]) if live else np.zeros((0, running.regions.k), np.float32)
-    picture = running.prompt.canvas.picture
-    png = to_png(picture)
-    image_id = hashlib.sha256(png).hexdigest()
-    draw = uuid.uuid4().hex if seed is None else f"{seed} {temperature} {max_new_tokens}"
-    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {question} {draw}".encode()).hexdigest()[:16]
-    item = Item(name, picture, question, group_id or image_id[:16], target)
-    made_by = settings(vlm, estimator, Sampling(temperature, max_new_tokens, seed))
-    return _assemble(vlm, item, 0, steps, effects, running.regions, png, made_by, running.closed, judge_by_target)
-
-
-def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidden: bool = False) -> dict[str, Any]:
-    """What a run was made with, for its `meta`: runs that differ in any of it do not belong to one collection."""
-    return {
-        "fingerprint": vlm.fingerprint,
-        "revision": vlm.revision,
-        "system": vlm.system,
-        "estimator": estimator.digest,
-        "temperature": sampling.temperature,
-        "max_new_tokens": sampling.max_new_tokens,
-        "seed": sampling.seed,
-        "keep_hidden": keep_hidden,
-    }
+    return running.trace(target=target, group_id=group_id)
 
 
 def collect(
@@ -166,7 +102,7 @@ def collect(
             for t, (span, text) in enumerate(zip(spans, texts, strict=True))
         ]
         effects = estimator.predict(seen.features)
-        run = _assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge)
+        run = assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge)
         yield replace(run, hidden=seen.hidden) if keep_hidden else run
 
     for batch in batched(items, batch_size):
@@ -237,38 +173,3 @@ def pad_left(prompts: Sequence[dict[str, Tensor]], pad_token: int) -> dict[str, 
         return torch.nn.functional.pad(value, (length - value.shape[1], 0), value=fill[name]) if name in fill else value
 
     return {name: torch.cat([padded(name, p[name]) for p in prompts]) for name in prompts[0]}
-
-
-def _assemble(
-    vlm: VLM, item: Item, repeat: int, steps: list[Step], effects: Any, regions: Regions, png: bytes,
-    settings: dict[str, Any], closed: bool, judge: Judge,
-) -> Trace:  # fmt: skip
-    answer = next((s.text for s in steps if s.kind == "answer"), None) if closed else None
-    verdict = judge(item, [s.text for s in steps if s.kind == "thinking"], answer)
-    meta = item.meta | verdict.facts
-    meta |= settings | {
-        "thinking_closed": closed,
-        "region_method": regions.method,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    return Trace(
-        transcript_id=f"{item.id}-{repeat}",
-        model=vlm.name,
-        question=item.question,
-        steps=tuple(steps),
-        effects=np.asarray(effects, np.float32),
-        effects_kind="estimated",
-        regions=regions.labels.astype(np.uint8 if regions.k <= 256 else np.uint16),
-        group_id=item.group_id,
-        task_set=item.task_set,
-        task_id=item.id,
-        task_repeat=repeat,
-        score=None if verdict.success is None else float(verdict.success),
-        success=verdict.success,
-        answer=answer or "",
-        target=item.target or "",
-        outcome=verdict.outcome,
-        image=png,
-        meta=meta,
-    )

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from trajkit.aside import aside
 from trajkit.attribution.ablation import Ablation, measure_effects, random_masks, single_region_masks
-from trajkit.attribution.collect import Item, SetAside, batched, generate_runs
+from trajkit.attribution.collect import batched, generate_runs
 from trajkit.attribution.estimator import StepExample
 from trajkit.attribution.features import Pooling
+from trajkit.attribution.item import Item, SetAside
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.replay import replay
 from trajkit.errors import InputError

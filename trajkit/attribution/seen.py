@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from trajkit.attribution.collect import Item
+from trajkit.attribution.item import Item
 from trajkit.vlm.canvas import Images
 
 IMAGES_TRAINED_ON, IMAGES_HELD_OUT = "images_trained_on", "images_held_out"

@@ -11,7 +11,7 @@ import atexit
 import time
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Queue
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import StoppingCriteria
 
+from trajkit.attribution.assemble import of_stream
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.recorder import FinishedStep, StepRecorder
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import StreamError, TrajkitError
-from trajkit.traces.trace import Step
+from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
@@ -41,7 +42,7 @@ _PATIENCE = 0.1
 """Seconds between looks at whether a run that waits for the model was stopped."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LiveStep(Step):
     """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict.
 
@@ -49,11 +50,21 @@ class LiveStep(Step):
     effects lie within this of `effects` about nine times in ten; None when the estimator has no intervals.
     """
 
-    index: int = 0
+    index: int
     delay: float = 0.0
-    effects: NDArray[np.float32] = None  # type: ignore[assignment]
+    effects: NDArray[np.float32]
     half_width: NDArray[np.float32] | None = None
     verdict: Verdict | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return super().to_dict() | {
+            "index": self.index,
+            "delay": self.delay,
+            "effects": self.effects.tolist(),
+            "half_width": None if self.half_width is None else self.half_width.tolist(),
+            "verdict": None if self.verdict is None else self.verdict.to_dict(),
+        }
 
 
 class Stream(Iterator[LiveStep]):
@@ -76,6 +87,15 @@ class Stream(Iterator[LiveStep]):
     def close(self) -> None:
         """Stop generating. Safe to call at any time; steps already finished can still be read."""
         self._run.close()
+
+    def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
+        """The run as a Trace, without generating again: of a stream that has ended, or of what there is of one that has
+        not, which is stopped first (then `meta["stopped"]` is true, and there is no answer).
+
+        Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. target: the right
+        answer, by which the run is judged. group_id: the image's hash by default. The steps may have been read or not.
+        """
+        return self._run.trace(target, group_id)
 
     @property
     def prompt(self) -> Prompt:
@@ -129,6 +149,9 @@ class _Run:
         self.max_backlog = 0
         self.held_bytes = 0
         self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
+        self._task = {"task_set": task_set, "form": form}
+        self._made: list[LiveStep] = []
+        self._ended = False
         self._watch = monitor.start(task_set, form) if monitor else None
         self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
         self._finished: Queue[FinishedStep | None] = Queue()
@@ -178,6 +201,14 @@ class _Run:
             if thread is not current_thread() and thread.ident is not None:
                 thread.join()
 
+    def trace(self, target: str | None, group_id: str | None) -> Trace:
+        """As `Stream.trace`."""
+        self.close()
+        return of_stream(
+            self._vlm, self.prompt, self.regions, self._estimator, self._sampling, self._made,
+            closed=self.closed and self._ended, stopped=not self._ended, target=target, group_id=group_id, **self._task,
+        )  # fmt: skip
+
     def _produce(self) -> None:
         try:
             while not self._vlm.lock.acquire(timeout=_PATIENCE):  # another run of this model
@@ -200,6 +231,7 @@ class _Run:
                 (self.tokens,) = generate(
                     self._vlm, self.prompt.inputs, self._sampling, watching=[recorder], stopping=[_StopOn(self)]
                 )
+            self._ended = not self._stopped
             recorder.finish(self.tokens)
             self.closed = recorder.splitter.closed
 
@@ -210,7 +242,8 @@ class _Run:
             while (item := self._finished.get()) is not None:
                 self.max_backlog = max(self.max_backlog, self._finished.qsize())
                 waiting = sum(query.nbytes for query in item.queries) * (1 + self._finished.qsize())
-                self._out.put(self._live_step(index, item))
+                self._made.append(self._live_step(index, item))
+                self._out.put(self._made[-1])
                 held = waiting + self._features.nbytes + self._features.working_bytes
                 self.held_bytes = max(self.held_bytes, held)
                 index += 1
@@ -242,9 +275,10 @@ class _Run:
             effects=effects,
             half_width=half_width,
         )
-        if self._watch is not None:
-            object.__setattr__(live, "verdict", self._watch.update(live))
-        return live
+        if self._watch is None:
+            return live
+        verdict = self._watch.update(live)
+        return replace(live, verdict=verdict, risk=verdict.risk, alarm=verdict.alarm)
 
 
 class _StopOn(StoppingCriteria):

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trajkit.attribution.collect import Item, SetAside
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample
 from trajkit.attribution.faithfulness import lds, r_squared
+from trajkit.attribution.item import Item, SetAside
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
 from trajkit.attribution.network import NetworkEstimator

@@ -74,7 +74,7 @@ def collect(
     Stop it at any moment and run it again: it goes on where it was, and no run is made twice.
     A line, image or run that cannot be used is reported and left out, and the exit code is then 1.
     """
-    from trajkit.attribution.collect import settings
+    from trajkit.attribution.assemble import settings
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.output import Interrupted
     from trajkit.cli.questions import Questions

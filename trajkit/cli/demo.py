@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trajkit.attribution.collect import Item, Judgement
+    from trajkit.attribution.item import Item, Judgement
 
 SEED = 2026
 """Not the seed of the shipped traces, so these scenes are in none of them."""

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trajkit.attribution.collect import Item
+    from trajkit.attribution.item import Item
     from trajkit.errors import InputError
     from trajkit.traces.questions import Question
 
@@ -57,7 +57,7 @@ class Questions:
     def item(self, question: Question) -> Item:
         """The item of a question, its image opened. Raises InputError when the image cannot be used or is not within
         the images' root."""
-        from trajkit.attribution.collect import Item
+        from trajkit.attribution.item import Item
         from trajkit.traces.images import confined, open_image
 
         within = question.image if self._images_root is None else confined(question.image, self._images_root)

@@ -123,7 +123,7 @@ def _stream_json(
         typer.echo(json.dumps(_start(vlm, running)))
         for step in running:
             steps.append(step)
-            typer.echo(json.dumps(_record(step)))
+            typer.echo(json.dumps({"event": "step"} | step.to_dict()))
     finally:
         running.close()
     last = {
@@ -155,21 +155,4 @@ def _start(vlm: VLM, running: Stream) -> dict[str, Any]:
         "width": labels.shape[1],
         "region_method": running.regions.method,
         "regions": boxes,
-    }
-
-
-def _record(step: LiveStep) -> dict[str, Any]:
-    return {
-        "event": "step",
-        "index": step.index,
-        "kind": step.kind,
-        "text": step.text,
-        "token_start": step.token_start,
-        "token_end": step.token_end,
-        "logprob": step.logprob,
-        "entropy": step.entropy,
-        "seconds": step.seconds,
-        "effects": step.effects.tolist(),
-        "half_width": None if step.half_width is None else step.half_width.tolist(),
-        "verdict": None if step.verdict is None else step.verdict.to_dict(),
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from trajkit.attribution.collect import Item, Judgement, batched, generate_runs
+from trajkit.attribution.collect import batched, generate_runs
+from trajkit.attribution.item import Item, Judgement
 from trajkit.demo.runs import judge_by_scene
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from trajkit.attribution.collect import Item, Judgement
+from trajkit.attribution.item import Item, Judgement
 from trajkit.demo.digits import SPLITS, Split
 from trajkit.demo.labeller import label_run
 from trajkit.demo.scene import Cell, Scene, draw_scene

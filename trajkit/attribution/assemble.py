@@ -1,0 +1,98 @@
+"""From the parts of a run to its Trace."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.item import Item, Judge, judge_by_target
+from trajkit.attribution.regions import Regions
+from trajkit.traces.images import to_png
+from trajkit.traces.trace import Step, Trace
+from trajkit.vlm.generation import Sampling
+from trajkit.vlm.model import VLM, Prompt
+
+if TYPE_CHECKING:
+    from trajkit.attribution.stream import LiveStep
+
+
+def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidden: bool = False) -> dict[str, Any]:
+    """What a run was made with, for its `meta`: runs that differ in any of it do not belong to one collection."""
+    return {
+        "fingerprint": vlm.fingerprint,
+        "revision": vlm.revision,
+        "system": vlm.system,
+        "estimator": estimator.digest,
+        "temperature": sampling.temperature,
+        "max_new_tokens": sampling.max_new_tokens,
+        "seed": sampling.seed,
+        "keep_hidden": keep_hidden,
+    }
+
+
+def of_stream(
+    vlm: VLM, prompt: Prompt, regions: Regions, estimator: EffectEstimator, sampling: Sampling,
+    live: Sequence[LiveStep], *, closed: bool, stopped: bool, target: str | None, group_id: str | None,
+    task_set: str, form: str,
+) -> Trace:  # fmt: skip
+    """The Trace of a stream, judged by its target. stopped: before the model had ended; it has no answer then."""
+    names = ("text", "kind", "token_start", "token_end", "logprob", "entropy", "seconds", "risk", "alarm")
+    steps = [Step(*(getattr(step, name) for name in names)) for step in live]
+    effects = np.stack([step.effects for step in live]) if live else np.zeros((0, regions.k), np.float32)
+    widths = [step.half_width for step in live if step.half_width is not None]
+    picture = prompt.canvas.picture
+    png = to_png(picture)
+    image_id = hashlib.sha256(png).hexdigest()
+    drawn = f"{sampling.seed} {sampling.temperature} {sampling.max_new_tokens}"
+    draw = uuid.uuid4().hex if sampling.seed is None else f"{drawn} stopped {len(live)}" if stopped else drawn
+    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {prompt.question} {draw}".encode()).hexdigest()[:16]
+    meta = ({"kind": form} if form else {}) | ({"stopped": True} if stopped else {})
+    item = Item(name, picture, prompt.question, group_id or image_id[:16], target, task_set, meta)
+    return assemble(
+        vlm, item, 0, steps, effects, regions, png, settings(vlm, estimator, sampling), closed, judge_by_target,
+        np.stack(widths) if widths and len(widths) == len(live) else None,
+    )  # fmt: skip
+
+
+def assemble(
+    vlm: VLM, item: Item, repeat: int, steps: list[Step], effects: Any, regions: Regions, png: bytes,
+    settings: dict[str, Any], closed: bool, judge: Judge, half_widths: Any = None,
+) -> Trace:  # fmt: skip
+    """The Trace of a run of an item, judged."""
+    answer = next((s.text for s in steps if s.kind == "answer"), None) if closed else None
+    verdict = judge(item, [s.text for s in steps if s.kind == "thinking"], answer)
+    meta = item.meta | verdict.facts
+    meta |= settings | {
+        "thinking_closed": closed,
+        "region_method": regions.method,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    return Trace(
+        transcript_id=f"{item.id}-{repeat}",
+        model=vlm.name,
+        question=item.question,
+        steps=tuple(steps),
+        effects=np.asarray(effects, np.float32),
+        effects_kind="estimated",
+        regions=regions.labels.astype(np.uint8 if regions.k <= 256 else np.uint16),
+        group_id=item.group_id,
+        task_set=item.task_set,
+        task_id=item.id,
+        task_repeat=repeat,
+        score=None if verdict.success is None else float(verdict.success),
+        success=verdict.success,
+        answer=answer or "",
+        target=item.target or "",
+        outcome=verdict.outcome,
+        image=png,
+        meta=meta,
+        half_widths=half_widths,
+    )
