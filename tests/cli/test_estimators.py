@@ -66,6 +66,12 @@ def test_an_estimator_is_evaluated_beside_raw_attention_leave_one_out_and_chance
 ):
     table = tmp_path / "table.csv"
     result = cli("evaluate", grouped(2), *model_and_estimator, *QUICK, "--out", table)
+    questions = grouped(2)
+    before = questions.read_bytes()
+    taken = cli("evaluate", questions, *model_and_estimator, *QUICK, "--out", questions)
+    assert taken.code == 1
+    assert "is no table of an evaluation" in taken.err
+    assert questions.read_bytes() == before
     assert result.code == 0, result.err
     for word in ("raw attention", "leave-one-out", "floor", "LDS", "Only 2 images", "× estimated size"):
         assert word in result.out

@@ -43,6 +43,13 @@ def test_a_question_without_an_answer_is_fine(folder: Path) -> None:
     assert [question.target for question in read_questions(path)] == [None, None]
 
 
+@pytest.mark.parametrize("blank", ['""', '"  "', "null"])
+def test_an_empty_target_is_no_right_answer(folder: Path, blank: str) -> None:
+    (folder / "q.jsonl").write_text(f'{{"image": "a.png", "question": "what?", "target": {blank}}}\n')
+    (question,) = read_questions(folder / "q.jsonl")
+    assert question.target is None
+
+
 def test_targets_and_ids_may_be_numbers(folder: Path) -> None:
     [question] = read_questions(write(folder, FULL | {"target": 7, "id": 12}))
     assert (question.target, question.id) == ("7", "12")
@@ -97,7 +104,7 @@ def test_a_byte_order_mark_windows_line_ends_and_empty_lines_are_fine(folder: Pa
         ({"image": "a.png", "question": "  "}, "'question' must be a text that is not empty, got '  '"),
         ({"image": 3, "question": "how many?"}, "'image' must be a text that is not empty, got 3"),
         (FULL, "id 'q1' is already that of line 1; give each question its own id"),
-        (FULL | {"id": 2, "target": ["2"]}, "'target' must be a text or a number, got ['2']"),
+        (FULL | {"id": 2, "target": ["2"]}, "'target' must be a text, number or truth value, got ['2']"),
         ('{"id": "a", "id": "b", "image": "a.png", "question": "?"}', "(it gives 'id' twice)"),
         ('{"image": "a.png", "question": "?", "note": {"a": 1, "a": 2}}', "(it gives 'a' twice)"),
         ('{"image": "a.png" "question"}', "(Expecting ',' delimiter at character 19)"),

@@ -64,20 +64,19 @@ def evaluate(
     from trajkit.attribution.reliability import metric_reliability
     from trajkit.attribution.replay import replay
     from trajkit.attribution.seen import Seen, warnings
-    from trajkit.cli.evaluated import ESTIMATOR, FLOOR, RAW, REFERENCE, show_evaluation, write_tables
+    from trajkit.cli.evaluated import ESTIMATOR, FLOOR, RAW, REFERENCE, check_table, show_evaluation, write_tables
     from trajkit.cli.loading import load_estimator, load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import note
     from trajkit.cli.questions import Questions
     from trajkit.errors import InputError
-    from trajkit.files import check_file
     from trajkit.progress import progress
     from trajkit.vlm.generation import Sampling
 
     one_of("--methods", methods, ("quick", "all"))
     asked = Questions(questions, images, images_root)
     if out is not None:
-        check_file(out)
+        check_table(out)
     vlm = load_model(model, system)
     ours = load_estimator(estimator, vlm)
     bound = ours.binding

@@ -45,7 +45,7 @@ def show_evaluation(
     if grounded:
         own = [(GROUNDED_STEPS, figure) for figure in ("top-1", "LDS", "r²", "drop@1", "drop@5")]
         show_frame(stdout(), wide(table, own), f"On {about} (an effect of at least {GROUNDED:g} nats)")
-    of_each = ", ".join(f"{counts[band][0]} {band}" for band in sizes)
+    of_each = ", ".join(f"{counts[band][0]} of {band}" for band in sizes)
     show_frame(
         stdout(),
         wide(table, [(band, figure) for figure in ("top-1", "r²") for band in sizes], with_band=True),
@@ -96,6 +96,21 @@ def wide(table: pd.DataFrame, columns: Sequence[tuple[str, str]], with_band: boo
     )
 
 
+def check_table(path: Path) -> None:
+    """Raise InputError, before any work, where a table cannot be written to `path`, or where another file is: only the
+    table of an earlier evaluation is replaced."""
+    from trajkit.errors import InputError
+    from trajkit.files import check_file
+
+    check_file(path)
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with open(path, "rb") as file:
+        ours = file.read(len(_FIRST)) == _FIRST
+    if not ours:
+        raise InputError(f"{path} is there and is no table of an evaluation; --out would replace it: name a new file.")
+
+
 def write_tables(
     table: pd.DataFrame, by_family: Mapping[str, pd.DataFrame], reliability: pd.DataFrame, path: Path
 ) -> None:
@@ -115,6 +130,10 @@ def write_tables(
     parts += [own.assign(task_set=family) for family, own in by_family.items()]
     with replacing(path) as file:
         file.write(for_spreadsheet(pd.concat(parts)).encode())
+
+
+_FIRST = b"method,figure,value,"
+"""How the CSV file begins."""
 
 
 def _cell(row: Any) -> str:

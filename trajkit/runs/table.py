@@ -193,7 +193,7 @@ class RunTable:
         succeeded, wrong = int((failed == 0).sum()), int((failed == 1).sum())
         if not succeeded or not wrong:
             raise InputError(
-                f"this needs runs that succeeded and runs that failed; of {len(failed)} runs {succeeded} are known to "
+                f"This needs runs that succeeded and runs that failed; of {len(failed)} runs {succeeded} are known to "
                 f"have succeeded and {wrong} to have failed."
             )
         return self.only(~np.isnan(failed))

@@ -39,7 +39,7 @@ def metric_distributions(runs: RunTable, n_boot: int, advance: Advance) -> Study
 
     known = compared_outcomes(runs.table)
     if known["outcome"].nunique() < 2:
-        raise InputError("this compares outcomes, and fewer than two known ones are there.")
+        raise InputError("This compares outcomes, and fewer than two known ones are there.")
     defined = {metric: known[np.isfinite(known[metric].to_numpy(float))] for metric in METRICS}
     metrics = [name for name, some in defined.items() if some["outcome"].nunique() > 1 and some[name].nunique() > 1]
     if not metrics:

@@ -38,7 +38,7 @@ def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     present = set(table["outcome"]) & {"success", *KINDS}
     if len(present) < 2:
         raise InputError(
-            "this tells success, hallucination and reasoning failure apart, and fewer than two of them are there: runs "
+            "This tells success, hallucination and reasoning failure apart, and fewer than two of them are there: runs "
             "judged by a target alone are right or wrong and of no kind."
         )
     level, spread_ = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)

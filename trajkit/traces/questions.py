@@ -26,10 +26,10 @@ _EXAMPLE = '{"image": "dog.jpg", "question": "How many dogs are there?", "target
 class Question:
     """One question about one image.
 
-    id: unique in the file. target: the right answer, or None when it is not known. group_id: questions of one group
-    (by default, on one image) are never split across train, calibration and test. task_set: the task family. form: the
-    question's template within its family, such as "how many": runs are compared within it. line: where it stands in its
-    file, from 1.
+    id: unique in the file. target: the right answer, None when it is not known: missing, null or empty. group_id:
+    questions of one group (by default, on one image) are never split across train, calibration and test. task_set: the
+    task family. form: the question's template within its family, such as "how many": runs are compared within it. line:
+    where it stands in its file, from 1.
     """
 
     id: str
@@ -118,7 +118,7 @@ def _question(data: bytes, folder: Path, number: int) -> Question:
         id=_optional(record, "id") or name,
         image=folder / image,
         question=text,
-        target=_optional(record, "target"),
+        target=_optional(record, "target") or None,
         group_id=_optional(record, "group_id") or _spelled_alike(image, folder),
         task_set=_optional(record, "task_set") or "",
         form=_optional(record, "form") or "",
@@ -149,13 +149,13 @@ def _optional(record: dict[str, Any], key: str) -> str | None:
     """A text, or a number or truth value as text; None when it is missing or null."""
     value = record.get(key)
     if isinstance(value, str):
-        return _text(value, key)
+        return _text(value, key).strip() and value
     if value is None:
         return None
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     raise InputError(
-        f"{key!r} must be a text or a number, got {reprlib.repr(value)}; leave it out when it is not known."
+        f"{key!r} must be a text, number or truth value, got {reprlib.repr(value)}; leave it out when it is not known."
     )
 
 
