@@ -152,7 +152,7 @@ def test_an_os_error_is_one_line(cli, traces, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/runs")
 
-    monkeypatch.setattr("trajkit.traces.store.read_traces", full)
+    monkeypatch.setattr("trajkit.runs.table.run_table", full)
     cli("analyze", traces).assert_one_line_error("No space left on device", "/somewhere/runs")
 
 
@@ -160,7 +160,7 @@ def test_a_bug_is_one_line_and_says_how_to_see_more(cli, traces, monkeypatch):
     def broken(*_: object) -> None:
         raise KeyError("a\x1b[31m\nb")
 
-    monkeypatch.setattr("trajkit.traces.store.read_traces", broken)
+    monkeypatch.setattr("trajkit.runs.table.run_table", broken)
     result = cli("analyze", traces)
     assert result.code == 70
     assert result.err.count("\n") == 1
@@ -179,7 +179,7 @@ def test_ctrl_c_is_one_line(cli, traces, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trajkit.traces.store.read_traces", stop)
+    monkeypatch.setattr("trajkit.runs.table.run_table", stop)
     result = cli("analyze", traces)
     result.assert_one_line_error("stopped")
     assert result.code == 130
@@ -187,7 +187,7 @@ def test_ctrl_c_is_one_line(cli, traces, monkeypatch):
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_signal_stops_every_command_in_one_line(cli, traces, monkeypatch, name, code):
-    monkeypatch.setattr("trajkit.traces.store.read_traces", lambda *_: signal.raise_signal(getattr(signal, name)))
+    monkeypatch.setattr("trajkit.runs.table.run_table", lambda *_: signal.raise_signal(getattr(signal, name)))
     before = signal.getsignal(getattr(signal, name))
     result = cli("analyze", traces)
     result.assert_one_line_error("stopped")
@@ -220,5 +220,5 @@ def test_no_memory_left_is_one_line(cli, traces, monkeypatch):
     def full(*_: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr("trajkit.traces.store.read_traces", full)
+    monkeypatch.setattr("trajkit.runs.table.run_table", full)
     cli("analyze", traces).assert_one_line_error("not enough memory")
