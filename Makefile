@@ -3,10 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test install clean
+.PHONY: demo check test install clean
+
+QUICK := tests/trajectory tests/traces tests/runs tests/tables tests/plots tests/test_files.py tests/test_import.py \
+  tests/test_text.py
 
 demo: $(INSTALLED)
 	$(BIN)/trajkit demo
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m 'not slow' $(QUICK)
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ def test_a_pool_gives_what_this_process_gives(folder):
     assert written(run_table(folder, ALL, engine="pool", workers=2).rows) == written(run_table(folder, ALL).rows)
 
 
+@pytest.mark.slow
 def test_ray_gives_what_this_process_gives_also_when_a_worker_is_killed(folder, tmp_path):
     pytest.importorskip("ray", reason="needs trajkit[ray]")
     done = work_through(partial(dies_once, marks=tmp_path), parts_of_files(folder, 1), "ray", 2)

@@ -126,6 +126,7 @@ def test_an_id_that_comes_twice_is_refused_before_any_work(tmp_path: Path) -> No
             features(tmp_path, **({} if out is None else {"out": out}))
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_part_and_not_of_all_runs(tmp_path: Path) -> None:
     """A hundred times as many runs, within a fifth of the same peak."""
     code = (
