@@ -52,7 +52,8 @@ def compare(
     delta_tested compare runs that agree in them all, weighed by their pairs, and labels are shuffled among groups with
     as many runs of each stratum; where no stratum has runs of both outcomes the deltas are NaN, and p is NaN wherever
     no label could be exchanged: nothing was tested then, and p_corrected does not count it. By default family and form,
-    as `regress` holds them: a frame without either column knows none of them, and () compares all runs with all. The other columns are over all runs. Several metrics at once cost little more than one where they are
+    as `regress` holds them: a frame without either column knows none of them, and () compares all runs with all.
+    The other columns are over all runs. Several metrics at once cost little more than one where they are
     finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value of
     a metric, or the correction is unknown.
     """
