@@ -46,7 +46,7 @@ def compare(
     of equal size and then within each group, `n_resamples` times; p_corrected corrects it over all rows of the table.
     cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
     `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups; where delta is −1 or 1, an exact bound from the
-    numbers of groups (`resampling.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
+    numbers of groups (`pairs.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
     that does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling
     keeps that); read a direction only where both have its sign. strata: columns; p_permutation, cliffs_delta and
     delta_tested compare runs that agree in them all, weighed by their pairs, and labels are shuffled among groups with
