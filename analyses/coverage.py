@@ -98,6 +98,7 @@ def all_cases() -> Iterator[Case]:
     )
     yield "tk.stats.auc, group bootstrap", "12 groups fail, in half of their runs", TRUE_AUC, rare
     yield "detection, AUC within strata", "grouped rows, five folds", TRUE_AUC, within
+    yield "detection, AUC within strata", "few pairs, groups of several strata, no difference", 0.5, few_pairs
     yield "tk.stats.regress, cluster", "coefficient", SHIFT, lambda rng, n: coefficient(rng, n, "cluster")
     yield "tk.stats.regress, cluster", "coefficient of a level in 10 groups, no difference", 0.0, rare_level
     yield "tk.stats.regress, mixed", "coefficient", SHIFT, lambda rng, n: coefficient(rng, n, "mixed")
@@ -195,6 +196,13 @@ def macro(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
 def within(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
     y, score, group = grouped(rng, n_groups)
     return interval(auc_within(y, score, group % 5, group_draws(group, N_BOOT, 0)))[1:]
+
+
+def few_pairs(rng: np.random.Generator, n_groups: int) -> tuple[float, float]:
+    """Runs matched on one of so many lengths that a handful of pairs is left, often all in order by chance."""
+    group, y = labels_of(rng, n_groups)
+    length = rng.integers(0, 5 * n_groups**2, len(y))
+    return interval(auc_within(y, rng.normal(size=len(y)), length, group_draws(group, N_BOOT, 0)))[1:]
 
 
 def coefficient(rng: np.random.Generator, n_groups: int, kind: str) -> tuple[float, float]:

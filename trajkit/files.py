@@ -47,8 +47,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         remove_left_over(path.parent, path.name)
         new = temporary(path)
         try:
-            with open(new, "xb") as stream:
-                try_lock(stream.fileno())  # so that nobody takes it for a left-over
+            with _locked_file(new) as stream:
                 with contextlib.suppress(FileNotFoundError):
                     new.chmod(path.stat().st_mode & 0o777)
                 yield stream
@@ -59,6 +58,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             with contextlib.suppress(OSError):
                 new.unlink()
         sync_folder(path.parent)
+
+
+def _locked_file(path: Path) -> IO[bytes]:
+    """A new file `path`, locked so that nobody takes it for a left-over: made again where that happened in between."""
+    while True:
+        stream = open(path, "xb")  # noqa: SIM115  the caller closes it
+        try_lock(stream.fileno())
+        if path.exists():
+            return stream
+        stream.close()
 
 
 def write_text(path: Path, text: str) -> None:

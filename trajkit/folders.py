@@ -52,8 +52,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         remove_left_over(folder if stays else folder.parent, folder.name)
         new = temporary(folder / folder.name if stays else folder)
         try:
-            new.mkdir()
-            with locked_folder(new):
+            with contextlib.ExitStack() as held:
+                while not new.exists():  # again where it was taken for a left-over before it was locked
+                    new.mkdir()
+                    with contextlib.suppress(FileNotFoundError):
+                        held.enter_context(locked_folder(new))
                 _copy(folder, new)
                 yield new
                 sync_folder(new)

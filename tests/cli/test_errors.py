@@ -167,12 +167,16 @@ def test_a_bug_is_one_line_and_says_how_to_see_more(cli, traces, monkeypatch):
     assert "--debug" in result.err
 
 
-def test_debug_shows_the_traceback(traces, monkeypatch):
+def test_debug_shows_the_traceback_cleaned_of_what_a_terminal_would_obey(tmp_path, capfd):
     from trajkit.cli.main import main
-    from trajkit.errors import InputError
 
-    with pytest.raises(InputError):
-        main(["--debug", "analyze", str(traces.parent / "none")])
+    (tmp_path / "\x1b]0;TITLE\x07\x1b[2Jx.parquet").write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match="1"):
+        main(["--debug", "analyze", str(tmp_path)])
+    said = capfd.readouterr().err
+    assert "Traceback (most recent call last)" in said
+    assert "TraceFormatError" in said
+    assert "\x1b" not in said
 
 
 def test_ctrl_c_is_one_line(cli, traces, monkeypatch):

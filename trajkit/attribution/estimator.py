@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 _CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
+_TRIES = 3
+"""Times that an estimator is read again which was replaced meanwhile."""
 _ENTRIES = frozenset({"format", "kind", "binding", "sha256", "bound_sha256", "card"})
 _KINDS = {
     "linear": "trajkit.attribution.linear:LinearEstimator",
@@ -164,10 +166,21 @@ class EffectEstimator(ABC):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read an estimator of any kind saved by `save`.
+        """Read an estimator of any kind saved by `save`, also while another one takes its place.
 
         Raises InputError when files are missing, damaged or do not belong together.
         """
+        for _ in range(_TRIES):
+            before = _stamp(Path(folder))
+            try:
+                return cls._load(folder)
+            except InputError:
+                if _stamp(Path(folder)) == before:  # nobody replaced it while it was read
+                    raise
+        return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: str | Path) -> Self:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -245,6 +258,15 @@ def check_loss(loss: float) -> float:
             "overflows (load the model with dtype=torch.bfloat16 or torch.float32), or the learning rate is too high."
         )
     return loss
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """What changes when another folder takes the name, or a file in it is replaced."""
+    try:
+        about = folder.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
 
 
 def _bound(kind: str, binding: Mapping[str, Any], card: Mapping[str, Any], digest: str) -> str:

@@ -219,10 +219,14 @@ class MeasuredStore:
         if self._lock is not None:
             return
         self._lock = hold(self._folder)
-        self._check_settings()  # again: they may have come since
-        remove_left_over(self._folder)
-        with replacing(self._folder / "settings.json") as file:
-            file.write((json.dumps(self._settings, indent=2) + "\n").encode())
+        try:
+            self._check_settings()  # again: they may have come since
+            remove_left_over(self._folder)
+            with replacing(self._folder / "settings.json") as file:
+                file.write((json.dumps(self._settings, indent=2) + "\n").encode())
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let another process write."""

@@ -56,6 +56,10 @@ def metric_reliability(
         low, high = (
             np.nanquantile(found[1:], (0.025, 0.975), axis=0) if len(found) > 1 else np.full((2, x.shape[1]), np.nan)
         )
+    member = np.asarray(groups, dtype=str)
+    of_groups = np.array([len(np.unique(member[~column])) for column in unknown.T])
+    few = (of_groups < MIN_GROUPS) | ~(low < high)  # where all draws agree, they say nothing
+    low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
     table = {"metric": OF_EFFECTS, "value": found[0], "low": low, "high": high, "runs": (~unknown).sum(0)}
     return pd.DataFrame(table)
 

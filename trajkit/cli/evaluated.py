@@ -120,7 +120,7 @@ def write_tables(
     """
     import pandas as pd
 
-    from trajkit.files import replacing
+    from trajkit.files import write_text
     from trajkit.text import for_spreadsheet
 
     metrics = reliability.rename(columns={"runs": "steps"}).assign(
@@ -128,8 +128,7 @@ def write_tables(
     )
     parts = [table.assign(task_set=""), metrics.drop(columns="metric").assign(task_set="")]
     parts += [own.assign(task_set=family) for family, own in by_family.items()]
-    with replacing(path) as file:
-        file.write(for_spreadsheet(pd.concat(parts)).encode())
+    write_text(path, for_spreadsheet(pd.concat(parts)))
 
 
 _FIRST = b"method,figure,value,"

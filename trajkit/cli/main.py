@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from types import FrameType
@@ -147,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
             code = EXIT_ERROR
         except Exception as error:
             if "--debug" in arguments:
-                raise
+                traceback.print_exc()  # here, where what it says is cleaned
             code = _explain(error)
         if received:  # whatever else went wrong on the way out, such as a terminal that is gone
             code = 128 + received[0]

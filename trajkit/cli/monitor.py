@@ -57,7 +57,9 @@ def monitor(
     watch = found.monitor
     console = stdout()
     console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
-    replayed = monitor_runs(watch, regrouped(runs.frame, one_group(keyed(runs))))
+    taken = one_group(keyed(runs))
+    seen = frozenset(as_one for group, as_one in taken.items() if group in known.all)
+    replayed = monitor_runs(watch, regrouped(runs.frame, taken))
     alarms = replayed[replayed["alarmed"]]
     if len(alarms) and most:
         questions = runs.table.set_index("transcript_id")["question"]
@@ -79,7 +81,7 @@ def monitor(
         "power": power(replayed),
         "tokens_saved": tokens_saved(replayed),
     }
-    show_monitor(console, tables, check_promise(replayed, watch, known.all))
+    show_monitor(console, tables, check_promise(replayed, watch, seen))
 
 
 def held_out(known: Known, runs: RunTable) -> tuple[RunTable, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.runs.keys import ENOUGH
 from trajkit.runs.keys import key as key_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _of_frame(frame: pd.DataFrame) -> Keyed:
     values = frame[[name for name in FEATURE_NAMES if name in frame]].to_numpy(float)
     moved = frame["path_length"].to_numpy(float) > 0 if "path_length" in frame else np.zeros(len(frame), bool)
     groups = frame["group_id"].astype(str).to_numpy()
-    return [
-        (str(groups[rows[0]]), frozenset({key_of("features", "", values[rows].tobytes())} if moved[rows].any() else ()))
-        for rows in frame.groupby("transcript_id", sort=True).indices.values()
-    ]
+    found: Keyed = []
+    for rows in frame.groupby("transcript_id", sort=True).indices.values():
+        own = values[rows]
+        tells = moved[rows].any() and len(np.unique(own[np.isfinite(own)])) >= 2 * ENOUGH
+        found.append((str(groups[rows[0]]), frozenset({key_of("features", "", own.tobytes())} if tells else ())))
+    return found

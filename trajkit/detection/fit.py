@@ -82,7 +82,13 @@ def fit_detectors(
         sets: EarlyFailurePredictor(sets).fit(fit, failures(fit)) for sets in dict.fromkeys((*compared, features))
     }
     monitor = Monitor.calibrate(  # on all runs, of unknown outcome too: one of each group is drawn before one looks
-        predictors[features], split.rows(frame, "calibration"), alpha=alpha, seed=seed, model=name, fingerprint=weights
+        predictors[features],
+        split.rows(frame, "calibration"),
+        alpha=alpha,
+        seed=seed,
+        model=name,
+        fingerprint=weights,
+        merge_copies=False,
     )
     scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
     runs = monitor_runs(monitor, split.rows(frame, "test"))

@@ -151,6 +151,7 @@ class Monitor:
         delta: float | None = None,
         model: str | None = None,
         fingerprint: str | None = None,
+        merge_copies: bool = True,
     ) -> Monitor:
         """Calibrate on `traces` (or their feature frame): one run of each group is drawn by `seed`, and its maximum
         counts if it succeeded (see `drawn_successes`).
@@ -158,12 +159,13 @@ class Monitor:
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
         when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
-        other's runs are taken as one, with a warning (`copies.one_group`).
+        other's runs are taken as one, with a warning (`copies.one_group`); merge_copies False where that is done.
         """
         read = sourced(traces, "Monitor.calibrate")
         name = model if model is not None else read.model
         weights = fingerprint if fingerprint is not None else read.fingerprint
-        runs = run_maxima(predictor, regrouped(read.frame, one_group(read.keys)))
+        frame = regrouped(read.frame, one_group(read.keys)) if merge_copies else read.frame
+        runs = run_maxima(predictor, frame)
         maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)

@@ -195,8 +195,11 @@ def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
 
 
 def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
+    """With its interval: of draws of groups; exact, as of so many trials as there are groups, where fewer than
+    MIN_GROUPS of them were alarmed, or not, so that what groups have in common is not known."""
     value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed, min_groups=1)))
-    if not low < high:
+    sides = [len(np.unique(groups[side])) for side in (values > 0, values == 0)]
+    if min(sides) < MIN_GROUPS or not low < high:
         n = len(np.unique(groups))
         low, high = clopper_pearson(value * n, n)
     return {"rate": value, "low": low, "high": high}

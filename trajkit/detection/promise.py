@@ -91,7 +91,7 @@ def check_promise(runs: pd.DataFrame, monitor: Monitor, seen: Collection[str] = 
     kept: Literal["kept", "not told", "broken"] = "not told"
     if not monitor.can_alarm or found.high <= monitor.alpha:
         kept = "kept"
-    elif chance < BROKEN:
+    elif chance < BROKEN and found.rate > monitor.alpha:
         kept = "broken"
     return PromiseCheck(
         kept, found.rate, found.low, found.high, monitor.alpha, chance, found.n, monitor.n, len(runs) - len(new),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajkit.errors import InputError
-from trajkit.files import replacing
+from trajkit.files import write_text
 from trajkit.folders import check_own, replacing_folder
 from trajkit.report.collection import collect
 from trajkit.report.detectors import alarm_panels, early_panels, predictor_note, tables_for
@@ -74,8 +74,7 @@ def write_report(
     )
     with replacing_folder(out) as new:
         for name, text in ((MARK, ""), ("index.html", page)):
-            with replacing(new / name) as stream:
-                stream.write(text.encode("utf-8", errors="replace"))
+            write_text(new / name, text)
     return out / "index.html"
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trajkit.detection.copies import keyed
+from trajkit.detection.copies import keyed, one_group, regrouped
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.runs.kernel import Wanted
@@ -57,9 +57,14 @@ def collect(traces: Source, detectors: Detectors | None = None) -> Collection:
         raise InputError("a report needs at least one run; there is none in these traces.")
     if detectors is None:
         return Collection(table, table.frame)
-    known = detectors.known(keyed(table))
-    frame = table.frame.assign(risk=detectors.predictor.risks(table.frame)) if len(table.frame) else table.frame
-    return Collection(table, frame, frozenset(table.table["group_id"]) - known.all, known.copies)
+    keys = keyed(table)
+    known, taken = detectors.known(keys), one_group(keys)
+    seen = {taken[group] for group in known.all}
+    frame = regrouped(table.frame, taken)  # copies of each other are one group
+    frame = frame.assign(risk=detectors.predictor.risks(frame)) if len(frame) else frame
+    return Collection(
+        table, frame, frozenset(group for group, as_one in taken.items() if as_one not in seen), known.copies
+    )
 
 
 def choose(collection: Collection, most: int) -> list[int]:

@@ -12,6 +12,7 @@ from trajkit.plots import outcome_distributions
 from trajkit.plots.style import METRIC_NAMES, outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel, Table, probability, spread
+from trajkit.stats.resampling import MIN_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,9 +73,15 @@ def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[
         )
         for row in table.to_dict("records")
     )
-    few = "Fewer than 10 groups on a side: no interval, and a p to be read with care." if _few(table) else ""
-    return Table(("pair (runs)", "Cliff's δ within task [95 %]", "p"), rows), few
+    return Table(("pair (runs)", "Cliff's δ within task [95 %]", "p"), rows), _caveat(known, table)
 
 
-def _few(table: pd.DataFrame) -> bool:
-    return bool(table["delta_low"].isna().any())
+def _caveat(known: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What limits the comparisons, in words; empty where nothing does."""
+    groups = known.groupby("outcome")["group_id"].nunique()
+    said = []
+    if (groups < MIN_GROUPS).any():
+        said.append(f"Fewer than {MIN_GROUPS} groups on a side: no interval, and a p to be read with care.")
+    if table["cliffs_delta"].isna().any():
+        said.append("–: no task has runs of both outcomes, so they cannot be compared.")
+    return " ".join(said)

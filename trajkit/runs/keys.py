@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEY_BYTES = 8
-_ENOUGH = 8
+ENOUGH = 8
 """Effects other than 0 that make a key: fewer may be alike by chance, and effects of 0 are those of any run."""
 
 
@@ -16,7 +16,7 @@ def keys_of(image_sha256: str, question: str, effects: NDArray[np.float32]) -> l
     """Of the image's hash with the question, where there is one, and of the effects (T, K) of the thinking steps, where
     at least 8 are not 0; KEY_BYTES each."""
     keys = [key("question", image_sha256, question)] if image_sha256 else []
-    if np.count_nonzero(effects) >= _ENOUGH:
+    if np.count_nonzero(effects) >= ENOUGH:
         keys.append(key("effects", str(effects.shape), np.ascontiguousarray(effects, "<f4").tobytes()))
     return keys
 

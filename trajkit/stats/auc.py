@@ -31,7 +31,7 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
     of Sun & Xu 2014), clipped to [0, 1]. With `groups`, whole groups are resampled (percentile bootstrap, `n_boot`
     draws, `seed`); there is no interval with fewer than MIN_GROUPS groups of a class. An AUC of 0 or 1 has an exact
     bound instead, however few there are: 0.025^(1/k) from 1, k the pairs that have no row, or no group, in common
-    (`resampling.disjoint_pairs`). Rows with a NaN score are dropped. Raises InputError when a class is missing.
+    (`pairs.disjoint_pairs`). Rows with a NaN score are dropped. Raises InputError when a class is missing.
     """
     labels, scores = np.asarray(y, dtype=float), np.asarray(score, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:

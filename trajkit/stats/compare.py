@@ -46,13 +46,14 @@ def compare(
     of equal size and then within each group, `n_resamples` times; p_corrected corrects it over all rows of the table.
     cliffs_delta: P(a > b) − P(a < b), in [−1, 1]; delta_low, delta_high: its 95 % interval from resampling groups
     `n_boot` times, NaN where a side has fewer than MIN_GROUPS groups; where delta is −1 or 1, an exact bound from the
-    numbers of groups (`resampling.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
+    numbers of groups (`pairs.disjoint_pairs`). delta_tested: what p_permutation tests, the part of cliffs_delta
     that does not follow from the sizes of groups (where large groups hold more of a, and more of the metric, shuffling
     keeps that); read a direction only where both have its sign. strata: columns; p_permutation, cliffs_delta and
     delta_tested compare runs that agree in them all, weighed by their pairs, and labels are shuffled among groups with
-    as many runs of each stratum; where no stratum has runs of both outcomes, p is 1 and the deltas are NaN. By default
-    family and form, as `regress` holds them: a frame without either column knows none of them, and () compares all runs
-    with all. The other columns are over all runs. Several metrics at once cost little more than one where they are
+    as many runs of each stratum; where no stratum has runs of both outcomes the deltas are NaN, and p is NaN wherever
+    no label could be exchanged: nothing was tested then, and p_corrected does not count it. By default family and form,
+    as `regress` holds them: a frame without either column knows none of them, and () compares all runs with all.
+    The other columns are over all runs. Several metrics at once cost little more than one where they are
     finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value of
     a metric, or the correction is unknown.
     """
@@ -102,7 +103,11 @@ def compare(
                     "left_out": given - int(finite[:, j].sum()),
                 }  # fmt: skip
     table = pd.DataFrame([rows[name, a, b] for name in metrics for a, b in combinations(present[name], 2)])
-    corrected = multipletests(table["p_permutation"], method=correction)[1]
+    raw = table["p_permutation"].to_numpy(float)
+    able = np.isfinite(raw)
+    corrected = np.full(len(raw), np.nan)
+    if able.any():
+        corrected[able] = multipletests(raw[able], method=correction)[1]
     table.insert(list(table).index("p_permutation") + 1, "p_corrected", corrected)
     return table
 
@@ -177,4 +182,6 @@ def _permutation_p(
                 scores[start : start + n] += chosen.reshape(n, -1).astype(float) @ rank[at[:, low:high].ravel()]
     far = np.abs(scores - expected) >= np.abs(observed - expected) - 1e-9
     tested = 2 * (observed - expected) / pairs if pairs else np.full(len(observed), np.nan)
-    return ((1 + far.sum(axis=0)) / (1 + n_resamples)).tolist(), tested.tolist()
+    p = (1 + far.sum(axis=0)) / (1 + n_resamples)
+    p[(np.ptp(scores, axis=0) < 1e-9) & rank.any(axis=0)] = np.nan  # nothing could be exchanged: nothing was tested
+    return p.tolist(), tested.tolist()

@@ -109,27 +109,29 @@ def _clustered(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Fit:
 
     Residuals e of group g are scaled by (I − H_gg)^(−1/2), H the hat matrix, so that the variance
     Σ_g (a_g · e_g)², a_g = (I − H_gg)^(−1/2) X_g (X'X)⁻¹ c, is right on average where runs are independent; its degrees
-    of freedom are those of the χ² with its mean and variance there.
+    of freedom are those of the χ² with its mean and variance there. With X = QR, H_gg = Q_g Q_g', and the singular
+    values of Q_g are all that its inverse root asks for: a group of n rows costs n P².
     """
+    from scipy.linalg import solve_triangular
     from scipy.stats import t
 
-    inverse = np.linalg.inv(design.T @ design)  # (P, P)
-    params = inverse @ (design.T @ y)
+    q, r = np.linalg.qr(design)  # (n, P), (P, P)
+    back = solve_triangular(r, np.eye(len(r))).T  # R⁻ᵀ
+    params = solve_triangular(r, q.T @ y)
     residual = y - design @ params
     order = np.argsort(member, kind="stable")
     score, size, shared = [], [], []
     for rows in np.split(order, np.cumsum(np.bincount(member))[:-1]):
-        x = design[rows]  # (n_g, P)
-        values, vectors = np.linalg.eigh(np.eye(len(rows)) - x @ inverse @ x.T)
-        kept = values > 1e-9  # a group that alone tells of a column leaves no residual
-        scaled = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T
-        a = scaled @ x @ inverse  # (n_g, P), a column a coefficient
+        left, values, right = np.linalg.svd(q[rows], full_matrices=False)
+        rest = 1 - values**2  # eigenvalues of I − H_gg
+        kept = rest > 1e-9  # a group that alone tells of a column leaves no residual
+        scale = np.where(kept, values / np.sqrt(np.where(kept, rest, 1)), 0)
+        a = (left * scale) @ right @ back  # (n_g, P), a column a coefficient
         score.append(a.T @ residual[rows])
         size.append((a**2).sum(0))
-        shared.append(x.T @ a)  # (P, P)
+        shared.append((right.T * (scale * values)) @ right @ back)  # (P, P): R⁻ᵀ X_g' a_g
     error = np.sqrt((np.stack(score) ** 2).sum(0))
-    weight, x_a = np.stack(size), np.stack(shared)  # (G, P), (G, P, P)
-    root = np.linalg.cholesky(inverse).T @ x_a  # covariance of a_g·e_g and a_h·e_h: [g = h] weight_g − root_g · root_h
+    weight, root = np.stack(size), np.stack(shared)  # cov(a_g·e_g, a_h·e_h) = [g = h] weight_g − root_g · root_h
     own = (root**2).sum(1)  # (G, P)
     gram = np.einsum("gip,gjp->pij", root, root)
     df = (weight - own).sum(0) ** 2 / ((weight**2 - 2 * weight * own).sum(0) + (gram**2).sum((1, 2)))

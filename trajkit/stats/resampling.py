@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trajkit.stats.pairs import disjoint_pairs, with_partner
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
 MIN_GROUPS = 10
@@ -89,7 +91,7 @@ def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN
 
 def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
     """(B,) area under the ROC curve; ties count half; NaN where a class is not drawn, and in all draws but the sample
-    where a class has fewer than MIN_GROUPS groups. An area of 0 or 1 has `edge_draws` of `disjoint_pairs` instead.
+    where a class has fewer than MIN_GROUPS groups. An area of 0 or 1 has `edge_draws` of `pairs.disjoint_pairs` instead.
 
     y: (n,) 0/1. score: (n,), no NaN, infinities allowed. O(B·n) after one sort.
     """
@@ -97,47 +99,28 @@ def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
 
 
 def auc_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> Floats:
-    """(B,) AUC over pairs of the same stratum; NaN where there is no pair, and as `weighted_auc`."""
+    """(B,) AUC over pairs of the same stratum; NaN where there is no pair, and as `weighted_auc`, whose groups are those
+    of rows with a partner in their stratum."""
     wins, pairs = pairs_within(y, score, stratum, draws)
     areas = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
     positive = np.asarray(y, dtype=float) == 1
     if areas[0] in (0, 1):
-        return edge_draws(areas[0], disjoint_pairs(positive, stratum, draws.member), len(areas))
-    return draws.sample_if_few(areas, MIN_GROUPS, positive, ~positive)
+        trials, share = disjoint_pairs(positive, stratum, draws.member)
+        return edge_draws(areas[0], trials, len(areas), share)
+    has = with_partner(positive, stratum)
+    return draws.sample_if_few(areas, MIN_GROUPS, positive & has, ~positive & has)
 
 
-def disjoint_pairs(positive: NDArray[np.bool_], stratum: Integers, member: Integers) -> float:
-    """How many independent pairs of a positive and a negative row stand behind an AUC of 0 or 1.
-
-    In one stratum k = min(groups with a positive, groups with a negative, half of all groups): so many pairs of
-    distinct groups have no group in common. With A the true AUC, all k are in order with probability A^k at most, and
-    so are all pairs. Over strata of k_s such pairs and a share w_s of all pairs it is Π A_s^k_s ≤ (Σ w_s A_s)^κ for
-    κ = min k_s / w_s, by the inequality of the means; where groups are of several strata these are not independent, and
-    k is that of all groups together. Groups weigh alike here, however many rows they have.
-    """
-    if len(np.unique(np.stack([stratum, member]), axis=1).T) > _n_groups(member):  # a group of several strata is one
-        stratum = np.zeros_like(stratum)
-    ratio = []
-    for s in np.unique(stratum):
-        here = stratum == s
-        pairs = int((here & positive).sum()) * int((here & ~positive).sum())
-        if pairs:
-            of_class = min(_n_groups(member[here & side]) for side in (positive, ~positive))
-            ratio.append((max(1, min(of_class, _n_groups(member[here]) // 2)), pairs))
-    total = sum(pairs for _, pairs in ratio)
-    return min(k * total / pairs for k, pairs in ratio)
-
-
-def edge_draws(value: float, trials: float, size: int) -> Floats:
+def edge_draws(value: float, trials: float, size: int, share: float = 1.0) -> Floats:
     """(size,) draws of a figure in [0, 1] that is `value`, 0 or 1, in every resample: there it says nothing.
 
     Had each of `trials` independent trials the chance p to go the other way, all would have gone this way with
     probability (1 − p)^trials; p = 1 − 0.025^(1/trials) is the exact bound (Clopper & Pearson 1934, doi
     10.1093/biomet/26.4.404), and `interval` finds it at the percentile where it looks. Half of the draws stay at the
-    edge.
+    edge. share: of the figure that the trials are of; of the rest anything may be true.
     """
     level = np.random.default_rng(0).permutation(np.linspace(0, 1, max(size - 1, 0)))
-    away = np.where(level < 0.5, 1 - level ** (1 / trials), 0.0)
+    away = np.where(level < 0.5, 1 - share * level ** (1 / trials), 0.0)
     return np.concatenate([[value], np.abs(value - away)])
 
 

@@ -139,6 +139,10 @@ def _reading(pairs: pd.DataFrame, held: pd.DataFrame, not_fitted: list[str], n: 
             f"{outcome_name(a).capitalize()} against {outcome_name(b)}: "
             + (f"{listed(larger)} differ." if larger else "nothing differs after correction.")
         )
+        of_pair = pairs[(pairs["a"] == a) & (pairs["b"] == b)]
+        untested = of_pair["metric"][of_pair["p_corrected"].isna()].tolist()
+        if untested:
+            said[-1] += f" Could not be tested: {listed(untested)}; no labels could be exchanged within task."
     if len(held):
         left = held[held["p_corrected"] < LEVEL]
         names = [f"{row.metric} of {outcome_name(row.level)} ({row.effect:+.2f} sd)" for row in records(left)]

@@ -39,6 +39,7 @@ ANGLES = ((20, -60), (20, 30), (20, 120), (85, -90), (5, -90))
 SEEN = ("from the front", "from the right", "from behind", "from above", "from the side")
 UNSEEN = {3: "PC 3", 4: "PC 2"}
 """The axis that a view looks along."""
+SIGNS = {"above": 1, "below": -1, "not told from": 0, "no interval": None}
 DRAWN = 8
 """Runs of each outcome in the picture."""
 GRID_SHAPE = (8, 8)
@@ -60,7 +61,7 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
         metrics[name], explained[name] = metrics_of(paths), share
         advance(name)
     rows, same_length = [], {}
-    signs: dict[str, set[int]] = {metric: set() for metric in METRICS}  # of each space: 1, −1, or 0 for not told
+    signs: dict[str, set[int | None]] = {metric: set() for metric in METRICS}  # of each space
     for metric in METRICS:
         own = metrics[OWN][metric]
         for name, found in metrics.items():
@@ -69,7 +70,7 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
             both = has & np.isfinite(value) & np.isfinite(own)
             like = spearmanr(value[both], own[both])[0] if both.sum() > 2 and np.ptp(value[both]) > 0 else np.nan
             area = interval(auc_within(failed[has], value[has], of_task[has], draws.of(has)))
-            signs[metric].add(1 if area[1] > 0.5 else -1 if area[2] < 0.5 else 0)
+            signs[metric].add(SIGNS[above(*area[1:], 0.5)])
             matched = interval(auc_within(failed[has], value[has], of_length[has], draws.of(has)))
             if name == OWN:
                 same_length[metric] = above(*matched[1:], 0.5)
@@ -154,11 +155,12 @@ def _median(value: NDArray[np.float64], mine: NDArray[np.bool_]) -> str:
     return f"{np.median(value[has]):.3g}" if has.any() else "–"
 
 
-def _reading(signs: dict[str, set[int]], same_length: dict[str, str]) -> tuple[str, ...]:
+def _reading(signs: dict[str, set[int | None]], same_length: dict[str, str]) -> tuple[str, ...]:
     turned = [name for name, found in signs.items() if {1, -1} <= found]
     lost = [name for name, found in signs.items() if 0 in found and len(found) > 1]
     firm = [name for name, found in signs.items() if len(found) == 1 and 0 not in found]
     silent = [name for name, found in signs.items() if found == {0}]
+    few = [name for name, found in signs.items() if found <= {0, None} and None in found]
     said = [
         "Failing are all runs that did not succeed, of whatever kind. An AUC of 0.5 says that a metric does not tell "
         "them from successful ones; above it, failing runs have more of it. AUCs compare runs of one task family and "
@@ -169,7 +171,8 @@ def _reading(signs: dict[str, set[int]], same_length: dict[str, str]) -> tuple[s
         "Over runs of any length, the same sign with an interval clear of 0.5 in every space: "
         f"{listed(firm) or 'none'}; "
         f"in some spaces and not in others: {listed(lost) or 'none'}; opposite signs: {listed(turned) or 'none'}; told "
-        f"apart in no space: {listed(silent) or 'none'}.",
+        f"apart in no space: {listed(silent) or 'none'}."
+        + (f" Of too few groups to say, in some space: {listed(few)}." if few else ""),
         f"Among runs of equal length, by the effects themselves: {_sides(same_length)}.",
         "A basis fitted on a run sees its end, so nothing in the paper's space can be had while the run goes on; the "
         "effects themselves, the grid, and axes fitted on other groups can.",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trajkit.files import replacing
+from trajkit.files import write_text
 from trajkit.folders import check_own, replacing_folder
 from trajkit.studies.make import STUDIES
 from trajkit.studies.study import Study
@@ -45,7 +45,7 @@ def write_studies(
         if (new / MARK).is_file() and (new / MARK).read_text(encoding="utf-8") != ours:
             for stale in filter(_OURS.fullmatch, os.listdir(new)):
                 (new / stale).unlink()
-        _write(new / MARK, ours)
+        write_text(new / MARK, ours)
         first = _fill(new, studies, form, made_by, summary, left_out, data)
     return out / first.relative_to(new)
 
@@ -58,20 +58,20 @@ def _fill(
     if form == "md":
         for study in studies:
             write_markdown(study, out / f"{study.name}.md", made_by)
-        _write(out / "how_to_read.md", HOW_TO_READ.read_text(encoding="utf-8"))
-        _write(out / "README.md", _index(studies, made_by, summary, left_out))
+        write_text(out / "how_to_read.md", HOW_TO_READ.read_text(encoding="utf-8"))
+        write_text(out / "README.md", _index(studies, made_by, summary, left_out))
         return out / "README.md"
     if form == "html":
-        _write(out / "index.html", _page(studies, made_by, summary, left_out))
+        write_text(out / "index.html", _page(studies, made_by, summary, left_out))
         return out / "index.html"
     for name, frame in data.items():
-        _write(out / f"{name}.csv", for_spreadsheet(frame))
+        write_text(out / f"{name}.csv", for_spreadsheet(frame))
     titles = []
     for study in studies:
         for i, (title, table) in enumerate(study.tables.items(), 1):
             titles.append(f"{study.name}_{i}.csv: {title}\n")
-            _write(out / f"{study.name}_{i}.csv", for_spreadsheet(_in_numbers(table)))
-    _write(out / "README.txt", f"{summary}\nWritten by: {made_by}\n\n{''.join(titles)}")
+            write_text(out / f"{study.name}_{i}.csv", for_spreadsheet(_in_numbers(table)))
+    write_text(out / "README.txt", f"{summary}\nWritten by: {made_by}\n\n{''.join(titles)}")
     return out
 
 
@@ -81,11 +81,11 @@ def write_markdown(study: Study, path: Path, made_by: str) -> Path:
     text += f"Regenerate: {code(made_by)}. Intervals are of 95 % and resample groups.\n\n"
     for i, (said, picture) in enumerate(study.pictures.items()):
         name = f"{path.stem}{'' if i == 0 else f'_{i + 1}'}.svg"
-        _write(path.with_name(name), picture)
+        write_text(path.with_name(name), picture)
         text += f"![{escaped(clean(said))}]({name})\n\n{escaped(clean(said))}.\n\n"
     text += "## Reading\n\n" + "".join(f"{escaped(clean(paragraph))}\n\n" for paragraph in study.reading)
     text += "".join(f"## {escaped(clean(title))}\n\n{markdown(table)}\n" for title, table in study.tables.items())
-    _write(path, text)
+    write_text(path, text)
     return path
 
 
@@ -153,8 +153,3 @@ def _in_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 _SPREAD = re.compile(r"^([+-]?[\d.]+)(?: \(([+-]?[\d.]+)(?:–| to )([+-]?[\d.]+)\))?(?:, n = \d+)?$")
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as stream:
-        stream.write(text.encode("utf-8", errors="replace"))

@@ -47,11 +47,15 @@ class TraceWriter:
         self._changed = Condition()
         self._closed = False
         self._lock = hold(self._folder)
-        remove_left_over(self._folder)
-        parts = parts_of(self._folder)
-        files = [TraceFile(part) for part in parts]
-        self._asked = {name: asked for file in files for name, asked in file.read_asked().items()}
-        self._ids = {name for file in files for name in file.read_ids()}
+        try:
+            remove_left_over(self._folder)
+            parts = parts_of(self._folder)
+            files = [TraceFile(part) for part in parts]
+            self._asked = {name: asked for file in files for name, asked in file.read_asked().items()}
+            self._ids = {name for file in files for name in file.read_ids()}
+        except BaseException:
+            self._lock.close()
+            raise
         self._next = max((int(match[1]) + 1 for part in parts if (match := _PART.fullmatch(part.name))), default=0)
         if flush_seconds is not None:
             Thread(target=self._flush_in_time, args=(flush_seconds,), daemon=True).start()
@@ -146,7 +150,7 @@ class TraceWriter:
                     return
                 try:
                     self.flush()
-                except (InputError, MemoryError):  # the next `add`, or the end, meets it too and tells
+                except Exception:  # whatever it was, the next `add`, or the end, meets it too and tells
                     self._failed = True
 
     def __enter__(self) -> Self:
