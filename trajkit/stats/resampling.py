@@ -91,7 +91,8 @@ def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN
 
 def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
     """(B,) area under the ROC curve; ties count half; NaN where a class is not drawn, and in all draws but the sample
-    where a class has fewer than MIN_GROUPS groups. An area of 0 or 1 has `edge_draws` of `pairs.disjoint_pairs` instead.
+    where a class has fewer than MIN_GROUPS groups. An area of 0 or 1 has `edge_draws` of `pairs.disjoint_pairs`
+    instead.
 
     y: (n,) 0/1. score: (n,), no NaN, infinities allowed. O(B·n) after one sort.
     """
@@ -99,8 +100,8 @@ def weighted_auc(y: ArrayLike, score: ArrayLike, draws: Draws) -> Floats:
 
 
 def auc_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> Floats:
-    """(B,) AUC over pairs of the same stratum; NaN where there is no pair, and as `weighted_auc`, whose groups are those
-    of rows with a partner in their stratum."""
+    """(B,) AUC over pairs of the same stratum; NaN where there is no pair, and as `weighted_auc`, whose groups are
+    those of rows with a partner in their stratum."""
     wins, pairs = pairs_within(y, score, stratum, draws)
     areas = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
     positive = np.asarray(y, dtype=float) == 1
