@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
 
 if TYPE_CHECKING:
     from trajkit.detection.fit import FitResult
-    from trajkit.traces.store import Traces
+    from trajkit.runs.source import Source
 
 MIX = (0.45, 1.0)
 """Difficulty range of the shipped evaluation mix; a scene's difficulty is drawn uniformly from it."""
@@ -60,10 +59,12 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
     return Judgement(label.outcome, label.outcome == "success", facts)
 
 
-def fit_demo_detectors(traces: Traces, alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
+def fit_demo_detectors(traces: Source, alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
     """Fit and calibrate detectors on the scenes of validation digits, evaluate them on those of test digits."""
     from trajkit.detection.fit import fit_detectors
+    from trajkit.runs.kernel import Wanted
+    from trajkit.runs.table import run_table
 
-    said = zip(traces.column("group_id"), traces.column("meta"), strict=True)
-    held_out = {group for group, meta in said if json.loads(meta)["digits"] == "test"}
-    return fit_detectors(traces, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)
+    runs = run_table(traces, Wanted(metrics=False, keys=True))
+    held_out = {group for group in runs.values("group_id") if group.startswith("test-")}  # as `demo_items` names them
+    return fit_detectors(runs, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)
