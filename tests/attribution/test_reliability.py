@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from trajkit.attribution.reliability import OF_EFFECTS, metric_reliability
+from trajkit.attribution.verdict import reliable_metrics
 from trajkit.errors import InputError
 from trajkit.trajectory.geometry import path_length
 
@@ -34,6 +35,20 @@ def test_intervals_hold_the_value_and_need_ten_groups(table):
     assert ((known["low"] <= known["value"]) & (known["value"] <= known["high"])).all()
     few = metric_reliability(ESTIMATED[:18], MEASURED[:18], GROUPS[:18], n_boot=50)
     assert few["low"].isna().all()
+
+
+def test_a_metric_of_few_groups_or_whose_resamples_agree_has_no_interval():
+    """Of twelve groups three have a path of more than one step; and ranks that are the same in all runs stay so."""
+    few = [run[: len(run) if i < 6 else 1] for i, run in enumerate(MEASURED[:24])]
+    noisy = [run + RNG.normal(size=run.shape) for run in few]
+    table = metric_reliability(noisy, few, GROUPS[:24], n_boot=100).set_index("metric")
+    assert table.loc["tortuosity", "runs"] == 6
+    assert np.isnan(table.loc["tortuosity", ["low", "high"]].to_numpy(float)).all()
+    assert np.isfinite(table.loc["hhi_level", ["low", "high"]].to_numpy(float)).all()
+    same = metric_reliability(MEASURED, MEASURED, GROUPS, n_boot=50).set_index("metric")
+    assert same.loc["path_length", "value"] == pytest.approx(1)
+    assert np.isnan(same.loc["path_length", ["low", "high"]].to_numpy(float)).all()
+    assert "tortuosity" not in reliable_metrics(table.reset_index(), ["tortuosity", "hhi_level"])
 
 
 def test_a_run_whose_metric_is_not_defined_by_both_is_left_out():

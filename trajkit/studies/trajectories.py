@@ -158,7 +158,7 @@ def _median(value: NDArray[np.float64], mine: NDArray[np.bool_]) -> str:
 def _reading(signs: dict[str, set[int | None]], same_length: dict[str, str]) -> tuple[str, ...]:
     turned = [name for name, found in signs.items() if {1, -1} <= found]
     lost = [name for name, found in signs.items() if 0 in found and len(found) > 1]
-    firm = [name for name, found in signs.items() if len(found) == 1 and 0 not in found]
+    firm = [name for name, found in signs.items() if found in ({1}, {-1})]
     silent = [name for name, found in signs.items() if found == {0}]
     few = [name for name, found in signs.items() if found <= {0, None} and None in found]
     said = [
