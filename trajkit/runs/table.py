@@ -206,7 +206,8 @@ class RunTable:
         if "failure" in counts and counts.index.isin(FAILURES[1:]).any():
             said += "A failure by that name is wrong and of no known kind. "
         said += f"Effects: {', '.join(self.values('effects_kind'))}."
-        left_out = f"{count(self.left_out, 'run')} without effects or thinking {_are(self.left_out)} left out."
+        are = "is" if self.left_out == 1 else "are"
+        left_out = f"{count(self.left_out, 'run')} without effects or thinking {are} left out."
         return f"{said} {left_out}" if self.left_out else said
 
     @cached_property
@@ -228,10 +229,6 @@ class RunTable:
             return {}
         states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
         return {f"hidden_{i}": pa.array(np.ascontiguousarray(column)) for i, column in enumerate(states.T)}
-
-
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -65,7 +65,7 @@ class Table:
 
 def written(value: Any, form: Format | None = None) -> str:
     """A cell: by `form`, or by what kind of value it is."""
-    if value is None or value is getattr(np, "NaT", None) or type(value).__name__ in ("NAType", "NaTType"):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas', which is not imported for this
         return NONE
     if form is not None and isinstance(value, float | int | Estimate | np.number):
         return form(value)
