@@ -22,14 +22,14 @@ from analyses.simulated import PER_GROUP, labels_of, share_held
 from trajkit.attribution.evaluation import score_measured
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.verdict import conclude
-from trajkit.detection.evaluation import outcome_auc, select_steps
-from trajkit.detection.probabilities import (
+from trajkit.errors import InputError
+from trajkit.judging.ranking import outcome_auc, select_steps
+from trajkit.judging.risks import (
     average_precision,
     calibration,
     gains,
     probability_scores,
 )
-from trajkit.errors import InputError
 from trajkit.progress import progress
 from trajkit.stats import auc, regress
 from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median

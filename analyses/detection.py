@@ -17,8 +17,8 @@ import trajkit as tk
 from trajkit.cli.fit import stated, wide
 from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
-from trajkit.detection.promise import check_promise
 from trajkit.files import write_text
+from trajkit.judging.promise import check_promise
 from trajkit.text import markdown
 
 

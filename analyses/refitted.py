@@ -9,9 +9,9 @@ import pandas as pd
 
 from analyses.simulated import labels_of, share_held
 from trajkit.detection.design import FEATURE_SETS
-from trajkit.detection.evaluation import select_steps
-from trajkit.detection.held_out import cross_validated
-from trajkit.detection.probabilities import calibration_slope, gains, matched_auc, probability_scores
+from trajkit.judging.cross_validation import cross_validated
+from trajkit.judging.ranking import select_steps
+from trajkit.judging.risks import calibration_slope, gains, matched_auc, probability_scores
 
 WORLDS = {"features tell nothing": 0.0, "features tell": 0.6}
 FIGURES = ("AUC", "gain in AUC of six features that tell nothing", "average precision", "Brier score", "slope")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trajkit import detection as detection
+    from trajkit import judging as judging
     from trajkit import stats as stats
     from trajkit import trajectory as trajectory
     from trajkit.attribution.collect import trace as trace
@@ -55,7 +56,7 @@ _HOME = {
     "trace": "trajkit.attribution.collect",
     "write_traces": "trajkit.traces.store",
 }
-_SUBMODULES = ("detection", "stats", "trajectory")
+_SUBMODULES = ("detection", "judging", "stats", "trajectory")
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 

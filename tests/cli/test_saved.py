@@ -14,8 +14,8 @@ from trajkit.traces.store import read_traces, write_traces
 
 @pytest.fixture(scope="session")
 def detectors(traces, tmp_path_factory):
-    from trajkit.detection.fit import fit_detectors
     from trajkit.detection.store import save_detectors
+    from trajkit.judging.fit import fit_detectors
 
     folder = tmp_path_factory.mktemp("detectors")
     save_detectors(folder, fit_detectors(read_traces(traces), compared=("length",), n_boot=20).detectors)
@@ -109,7 +109,7 @@ def test_analyze_of_runs_without_outcomes_says_that_there_is_nothing_to_compare(
 
 
 def test_fit_shows_held_out_results_beside_baselines_and_saves_detectors(cli, traces, tmp_path, monkeypatch):
-    from trajkit.detection import fit as fitting
+    from trajkit.judging import fit as fitting
 
     whole = fitting.fit_detectors
     monkeypatch.setattr(

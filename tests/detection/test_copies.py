@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajkit.detection import EarlyFailurePredictor, FitResult, Monitor, copies, fit_detectors
+from trajkit.detection import EarlyFailurePredictor, Monitor, copies
 from trajkit.detection.copies import Keyed, groups_with, one_group
+from trajkit.judging import FitResult, fit_detectors
 from trajkit.runs.kernel import Wanted
 from trajkit.runs.table import run_table
 from trajkit.traces.trace import Trace

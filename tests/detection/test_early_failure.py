@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.utils import estimator_checks as checks
 
-from trajkit.detection import EarlyFailurePredictor, OutcomeClassifier, auc_by_step
+from trajkit.detection import EarlyFailurePredictor, OutcomeClassifier
 from trajkit.detection.design import DEFAULT_FEATURES, FeatureMap, Rows
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.judging import auc_by_step
 from trajkit.trajectory.features import FEATURE_NAMES
 
 from .world import make_frame, make_runs, random_walks

@@ -3,7 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import trajkit.detection
+import trajkit.judging
 
 
 def test_importing_the_package_and_the_rank_rule_loads_no_scikit_learn_and_no_torch() -> None:
@@ -15,6 +18,7 @@ def test_importing_the_package_and_the_rank_rule_loads_no_scikit_learn_and_no_to
     assert done.stdout.strip() == "[]"
 
 
-def test_every_public_name_resolves() -> None:
-    for name in dir(trajkit.detection):
-        assert getattr(trajkit.detection, name) is not None
+@pytest.mark.parametrize("room", [trajkit.detection, trajkit.judging])
+def test_every_public_name_resolves(room) -> None:
+    for name in dir(room):
+        assert getattr(room, name) is not None

@@ -13,8 +13,8 @@ import pytest
 
 from trajkit.detection import EarlyFailurePredictor, Monitor, Verdict, max_score_threshold
 from trajkit.detection.monitor import run_maxima
-from trajkit.detection.monitoring import monitor_runs
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.judging.alarms import monitor_runs
 
 from .world import Run, live_steps, make_frame, make_runs, make_trace
 

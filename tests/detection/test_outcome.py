@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from trajkit.detection import OutcomeClassifier, outcome_auc
+from trajkit.detection import OutcomeClassifier
 from trajkit.detection.outcome import last_steps
 from trajkit.errors import InputError
+from trajkit.judging import outcome_auc
 
 from .world import make_frame, make_runs
 

@@ -18,7 +18,7 @@ def runs():
 @pytest.fixture(scope="session")
 def fitted(runs):
     """Detectors of those runs, and their tables."""
-    from trajkit.detection.fit import fit_detectors
+    from trajkit.judging.fit import fit_detectors
 
     return fit_detectors(runs, n_boot=20, compared=("length", "uncertainty", "trajectory+concentration"))
 

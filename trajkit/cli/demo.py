@@ -116,7 +116,7 @@ def _analyse(console: Console, out: Path) -> None:
     from trajkit.cli.fit import show_monitor
     from trajkit.demo import paths
     from trajkit.demo.runs import fit_demo_detectors
-    from trajkit.detection.promise import check_promise
+    from trajkit.judging.promise import check_promise
     from trajkit.report import write_report
     from trajkit.traces.store import read_traces
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from trajkit.detection.fit import FitResult
-    from trajkit.detection.promise import PromiseCheck
+    from trajkit.judging.fit import FitResult
+    from trajkit.judging.promise import PromiseCheck
 
 _INTERVAL = {"auc": "AUC", "low": "95 % from", "high": "to"}
 
@@ -46,10 +46,10 @@ def fit(
       trajkit fit traces --out detectors --alpha 0.05
     """
     from trajkit.cli.output import stdout
-    from trajkit.detection.fit import fit_detectors
     from trajkit.detection.store import FILE, save_detectors
     from trajkit.errors import InputError
     from trajkit.files import check_file
+    from trajkit.judging.fit import fit_detectors
     from trajkit.runs.kernel import Wanted
     from trajkit.runs.table import run_table
 
@@ -72,7 +72,7 @@ def fit(
 def show_evaluation(console: Console, result: FitResult) -> None:
     """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
     from trajkit.cli.output import feature_sets, score, show_frame
-    from trajkit.detection.promise import check_promise
+    from trajkit.judging.promise import check_promise
 
     tables = result.tables
     show_frame(console, tables["split"], "Runs, split by group")

@@ -40,9 +40,9 @@ def monitor(
     from trajkit.cli.fit import show_monitor
     from trajkit.cli.output import one_line, score, share, show_frame, stdout
     from trajkit.detection.copies import keyed, one_group, regrouped
-    from trajkit.detection.monitoring import false_alarms, monitor_runs, power, tokens_saved
-    from trajkit.detection.promise import check_promise
     from trajkit.detection.store import load_detectors
+    from trajkit.judging.alarms import false_alarms, monitor_runs, power, tokens_saved
+    from trajkit.judging.promise import check_promise
     from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
     from trajkit.runs.table import run_table

@@ -15,7 +15,7 @@ from trajkit.demo.scene import Cell, Scene, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
 
 if TYPE_CHECKING:
-    from trajkit.detection.fit import FitResult
+    from trajkit.judging.fit import FitResult
     from trajkit.runs.source import Source
 
 MIX = (0.45, 1.0)
@@ -61,7 +61,7 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
 
 def fit_demo_detectors(traces: Source, alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
     """Fit and calibrate detectors on the scenes of validation digits, evaluate them on those of test digits."""
-    from trajkit.detection.fit import fit_detectors
+    from trajkit.judging.fit import fit_detectors
     from trajkit.runs.kernel import Wanted
     from trajkit.runs.table import run_table
 

@@ -34,7 +34,7 @@ def auc_by_step(
 ) -> go.Figure:
     """AUC of failure with its 95 % band, a line per method, over the number of runs it was computed on.
 
-    table: of `detection.evaluation.auc_by_step`, or of `auc_by_fraction` with at="fraction" (an oracle). main: the
+    table: of `judging.ranking.auc_by_step`, or of `auc_by_fraction` with at="fraction" (an oracle). main: the
     method drawn boldly. shown: methods drawn at first, by default `main` and the baselines; others are in the legend.
     """
     from plotly.subplots import make_subplots
@@ -105,7 +105,7 @@ def _add_method(
 def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> go.Figure:
     """Realised false-alarm rate of the monitor on successful runs, 95 % intervals, beside the promised alpha.
 
-    table: of `detection.monitoring.false_alarms`. by_length: of `false_alarms_by_length`, further rows below.
+    table: of `judging.alarms.false_alarms`. by_length: of `false_alarms_by_length`, further rows below.
     """
     import plotly.graph_objects as go
 

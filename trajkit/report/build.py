@@ -37,7 +37,7 @@ def write_report(
 ) -> Path:
     """Write `out_dir`/index.html about `traces` and return its path. It opens from the file, offline.
 
-    detectors: add risk, alarms and how well they do. tables: those of `detection.fit.fit_detectors`; without them the
+    detectors: add risk, alarms and how well they do. tables: those of `judging.fit.fit_detectors`; without them the
     page says of `detectors` what can be said on the runs that they have not seen. max_runs: runs shown one by one,
     balanced over outcomes; everything else counts all runs. The page is written whole or not at all.
     Raises InputError when there is no run, max_runs is below 1, `out_dir` is neither new nor empty nor of a report, or

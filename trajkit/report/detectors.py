@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trajkit.detection.promise import check_promise
+from trajkit.judging.promise import check_promise
 from trajkit.plots import auc_by_step, false_alarms
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
@@ -36,11 +36,11 @@ _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to t
 def tables_for(collection: Collection, detectors: Detectors, seed: int = 0) -> Tables:
     """What can be said of given detectors on the runs that they have not seen, without fitting anything.
 
-    Tables as of `detection.fit.fit_detectors`, but the AUCs are those of the predictor and of single features that
+    Tables as of `judging.fit.fit_detectors`, but the AUCs are those of the predictor and of single features that
     need no fit: tokens so far, entropy so far, tortuosity, chance. Empty where nothing is known.
     """
-    from trajkit.detection import evaluation, monitoring
     from trajkit.detection.splits import failures
+    from trajkit.judging import alarms, ranking
 
     frame = collection.test
     if frame.empty or np.isnan(failures(frame)).all():
@@ -49,16 +49,16 @@ def tables_for(collection: Collection, detectors: Detectors, seed: int = 0) -> T
         detectors.predictor.features: frame["risk"].to_numpy(float),
         "tokens so far": frame["n_tokens"].to_numpy(float),
         "entropy so far": frame["entropy_mean"].to_numpy(float),
-    } | evaluation.plain_scores(frame, seed)
-    runs = monitoring.monitor_runs(detectors.monitor, frame)
+    } | ranking.plain_scores(frame, seed)
+    runs = alarms.monitor_runs(detectors.monitor, frame)
     return {
         "runs": runs,
-        "auc_by_step": evaluation.auc_by_step(frame, scores, n_boot=300, seed=seed),
-        "auc_by_fraction": evaluation.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
-        "false_alarms": monitoring.false_alarms(runs, detectors.monitor.alpha, seed=seed),
-        "false_alarms_by_length": monitoring.false_alarms_by_length(runs, seed=seed),
-        "power": monitoring.power(runs, seed=seed),
-        "tokens_saved": monitoring.tokens_saved(runs, seed=seed),
+        "auc_by_step": ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
+        "auc_by_fraction": ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
+        "false_alarms": alarms.false_alarms(runs, detectors.monitor.alpha, seed=seed),
+        "false_alarms_by_length": alarms.false_alarms_by_length(runs, seed=seed),
+        "power": alarms.power(runs, seed=seed),
+        "tokens_saved": alarms.tokens_saved(runs, seed=seed),
     }
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trajkit.detection.evaluation import select_fractions, select_steps
-from trajkit.detection.held_out import DEALS, HIDDEN, cross_validated, hidden_columns
-from trajkit.detection.probabilities import (
+from trajkit.errors import InputError
+from trajkit.judging.cross_validation import DEALS, HIDDEN, cross_validated, hidden_columns
+from trajkit.judging.ranking import select_fractions, select_steps
+from trajkit.judging.risks import (
     BASE_RATE,
     calibration,
     calibration_slope,
@@ -17,7 +18,6 @@ from trajkit.detection.probabilities import (
     matched_auc,
     probability_scores,
 )
-from trajkit.errors import InputError
 from trajkit.plots.detection import auc_range
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.runs.table import RunTable

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.judging.held_out_outcomes import HeldOutcomes
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
 from trajkit.stats.resampling import (
     MIN_GROUPS,
@@ -18,7 +19,6 @@ from trajkit.stats.resampling import (
     numbered,
     weighted_mean,
 )
-from trajkit.studies.held_out_outcomes import HeldOutcomes
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.words import above, listed, spread
 

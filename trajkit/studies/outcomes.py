@@ -12,13 +12,13 @@ from trajkit.detection.explanation import contributions
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
+from trajkit.judging.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.stats.cross_validation import refitted
 from trajkit.stats.resampling import Draws, group_draws, interval, weighted_mean
 from trajkit.studies import fixation
 from trajkit.studies.fixation import KINDS
-from trajkit.studies.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import listed, spread
 

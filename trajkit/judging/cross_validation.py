@@ -60,7 +60,7 @@ def folds_of(frame: pd.DataFrame, n_splits: int = 5, seed: int = 0) -> NDArray[n
     """(n,) the fold, from 0, that each row's group is held out in. Raises InputError as `held_out_risks`.
 
     Risks of different folds come from different models, whose base rates move against that of the fold: what a fold
-    holds out it lacks for training. Compare risks within a fold (`probabilities.matched_auc`), or chance looks like
+    holds out it lacks for training. Compare risks within a fold (`risks.matched_auc`), or chance looks like
     less than chance.
     """
     failed = failures(frame)

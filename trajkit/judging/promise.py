@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trajkit.detection.guarantee import chance_of_alarms, threshold_rank
-from trajkit.detection.monitoring import effective_groups, of_new_groups
+from trajkit.judging.alarms import effective_groups, of_new_groups
 from trajkit.text import count
 
 if TYPE_CHECKING:

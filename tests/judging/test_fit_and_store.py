@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajkit.detection import FitResult, Monitor, fit_detectors, load_detectors, save_detectors, split_by_group, store
+from tests.detection.world import make_frame, make_runs
+from trajkit.detection import Monitor, load_detectors, save_detectors, split_by_group, store
 from trajkit.detection.outcome import last_steps
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.judging import FitResult, fit_detectors
 from trajkit.runs.keys import KEY_BYTES
 from trajkit.trajectory.features import FEATURE_NAMES
-
-from .world import make_frame, make_runs
 
 
 @pytest.fixture(scope="module")

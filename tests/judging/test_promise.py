@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trajkit.detection import EarlyFailurePredictor, Monitor, confident_threshold, false_alarms, max_score_threshold
+from trajkit.detection import EarlyFailurePredictor, Monitor, confident_threshold, max_score_threshold
 from trajkit.detection.monitor import drawn_successes
-from trajkit.detection.monitoring import effective_groups, of_new_groups
-from trajkit.detection.promise import check_promise
+from trajkit.judging import false_alarms
+from trajkit.judging.alarms import effective_groups, of_new_groups
+from trajkit.judging.promise import check_promise
 
 GROUPS, PER_GROUP, REPEATS = 120, 6, 200
 Rule = Callable[[pd.DataFrame, int], pd.DataFrame]

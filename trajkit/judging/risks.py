@@ -1,11 +1,12 @@
 """How good probabilities of failure are, beside how well they rank: precision, calibration, gain, matched comparison.
 
-All on held-out rows, one a run in each selection (`evaluation.select_steps`, `select_fractions`), with 95 % intervals
+All on held-out rows, one a run in each selection (`ranking.select_steps`, `select_fractions`), with 95 % intervals
 that resample groups.
 
 Risks are (n,), one a row, of models that are taken as given; or (R, n), cross-validated in R deals to `n_folds` folds
-(`held_out.cross_validated`), with strata (R, n) that hold the fold: figures are then means over deals, and intervals
-those of `stats.cross_validation`. Among strata of several deals, scores of (n,) are compared within the first.
+(`cross_validation.cross_validated`), with strata (R, n) that hold the fold: figures are then means over deals, and
+intervals those of `stats.cross_validation`. Among strata of several deals, scores of (n,) are compared within the
+first.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trajkit.detection.evaluation import Selected
 from trajkit.detection.splits import failures
+from trajkit.judging.ranking import Selected
 from trajkit.stats.correction import holm
 from trajkit.stats.cross_validation import refitted, refitted_variance
 from trajkit.stats.resampling import (

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.evaluation import outcome_auc
 from trajkit.detection.explanation import Reason, explain
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import group_folds
+from trajkit.judging.ranking import outcome_auc
 from trajkit.stats.resampling import Floats
 from trajkit.studies.runs import within
 from trajkit.studies.study import Advance

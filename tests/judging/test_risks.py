@@ -11,9 +11,11 @@ from statsmodels.stats.multitest import multipletests
 
 from tests.detection.world import make_frame, make_runs, random_walks
 from trajkit.detection.early_failure import EarlyFailurePredictor
-from trajkit.detection.evaluation import auc_by_fraction, select_fractions, select_steps
-from trajkit.detection.held_out import HIDDEN, cross_validated, folds_of, held_out_risks
-from trajkit.detection.probabilities import (
+from trajkit.detection.splits import failures
+from trajkit.errors import InputError
+from trajkit.judging.cross_validation import HIDDEN, cross_validated, folds_of, held_out_risks
+from trajkit.judging.ranking import auc_by_fraction, select_fractions, select_steps
+from trajkit.judging.risks import (
     BASE_RATE,
     average_precision,
     calibration,
@@ -22,8 +24,6 @@ from trajkit.detection.probabilities import (
     matched_auc,
     probability_scores,
 )
-from trajkit.detection.splits import failures
-from trajkit.errors import InputError
 from trajkit.stats.resampling import group_draws
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
-from trajkit.detection.evaluation import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
 from trajkit.detection.monitor import Monitor
-from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
 from trajkit.detection.outcome import OutcomeClassifier, last_steps
 from trajkit.detection.sources import sourced
 from trajkit.detection.splits import Split, failures, split_by_group
 from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
+from trajkit.judging.alarms import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
+from trajkit.judging.ranking import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
 
 if TYPE_CHECKING:
     import pandas as pd

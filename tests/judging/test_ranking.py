@@ -6,12 +6,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from trajkit.detection import auc_by_fraction, auc_by_step, outcome_auc
-from trajkit.detection.evaluation import abstention, plain_scores
-from trajkit.detection.monitoring import false_alarms, false_alarms_by_length, power, tokens_saved
+from tests.detection.world import make_frame, random_walks
 from trajkit.errors import InputError
-
-from .world import make_frame, random_walks
+from trajkit.judging import auc_by_fraction, auc_by_step, outcome_auc
+from trajkit.judging.alarms import false_alarms, false_alarms_by_length, power, tokens_saved
+from trajkit.judging.ranking import abstention, plain_scores
 
 
 def test_path_length_tells_walks_of_other_length_at_a_fraction_and_not_at_a_fixed_step() -> None:

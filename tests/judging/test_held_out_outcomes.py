@@ -7,8 +7,8 @@ import pytest
 
 from tests.detection.world import make_runs, make_trace
 from trajkit.detection.outcome import OutcomeClassifier, last_steps
+from trajkit.judging.held_out_outcomes import ALL, TARGET_ERROR, held_out_outcomes
 from trajkit.stats.resampling import group_draws, interval, weighted_mean
-from trajkit.studies.held_out_outcomes import ALL, TARGET_ERROR, held_out_outcomes
 from trajkit.studies.make import make
 from trajkit.studies.runs import read_runs
 

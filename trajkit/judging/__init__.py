@@ -1,0 +1,56 @@
+"""What judges detectors, and every comparison of runs: ranking, risks, cross-validation, alarms, and `fit_detectors`.
+
+Names load on first use: `import trajkit.judging` loads no scikit-learn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trajkit.judging.alarms import false_alarms as false_alarms
+    from trajkit.judging.alarms import false_alarms_by_length as false_alarms_by_length
+    from trajkit.judging.alarms import monitor_runs as monitor_runs
+    from trajkit.judging.alarms import power as power
+    from trajkit.judging.alarms import tokens_saved as tokens_saved
+    from trajkit.judging.cross_validation import folds_of as folds_of
+    from trajkit.judging.cross_validation import held_out_risks as held_out_risks
+    from trajkit.judging.fit import FitResult as FitResult
+    from trajkit.judging.fit import fit_detectors as fit_detectors
+    from trajkit.judging.ranking import auc_by_fraction as auc_by_fraction
+    from trajkit.judging.ranking import auc_by_step as auc_by_step
+    from trajkit.judging.ranking import outcome_auc as outcome_auc
+    from trajkit.judging.risks import calibration as calibration
+    from trajkit.judging.risks import gains as gains
+    from trajkit.judging.risks import matched_auc as matched_auc
+    from trajkit.judging.risks import probability_scores as probability_scores
+
+_HOME = {
+    "auc_by_step": "ranking",
+    "auc_by_fraction": "ranking",
+    "outcome_auc": "ranking",
+    "held_out_risks": "cross_validation",
+    "folds_of": "cross_validation",
+    "probability_scores": "risks",
+    "gains": "risks",
+    "matched_auc": "risks",
+    "calibration": "risks",
+    "monitor_runs": "alarms",
+    "false_alarms": "alarms",
+    "false_alarms_by_length": "alarms",
+    "power": "alarms",
+    "tokens_saved": "alarms",
+    "fit_detectors": "fit",
+    "FitResult": "fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)
