@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajkit.tables import Estimate, Table, words
+from trajkit.tables import Across, Estimate, Table, joined, words
 from trajkit.tables.render import csv, markdown
 
 NAN = math.nan
@@ -91,14 +91,30 @@ def test_a_file_has_machine_names_and_all_digits():
 
 def test_people_read_headings_and_formats_and_only_the_columns_that_are_meant_for_them():
     table = Table(FRAME, {"metric": "metric", "auc": "AUC (95 %)", "p": "p", "runs": "runs"}, {"p": words.p_value})
-    assert table.shown() == (
+    assert table.shown == (
         ["metric", "AUC (95 %)", "p", "runs"],
         [["path_length", "0.61 (0.55–0.67)", "< 0.001", "1,200"], ["=1+1|x", "–", "–", "3"]],
+        [False, True, True, True],
     )
     assert "| =1+1\\|x | – | – | 3 |" in markdown(table)
-    assert [name for name in table.columns if table.numeric(name)] == ["auc", "p", "runs"]
 
 
 def test_cells_that_are_no_numbers_are_written_by_their_kind():
     frame = pd.DataFrame({"a": [None, pd.NA, "x\x1b[2Jy", True, np.int64(1234), np.float32(0.5)]}, dtype=object)
-    assert [row[0] for row in Table(frame).shown()[1]] == ["–", "–", "xy", "yes", "1,234", "0.5"]
+    assert [row[0] for row in Table(frame).shown.rows] == ["–", "–", "xy", "yes", "1,234", "0.5"]
+
+
+def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():
+    frame = pd.DataFrame({
+        "method": ["length", "length", "path"], "step": [1, 4, 4], "auc": [0.5, 0.61234, 0.7],
+        "low": [0.4, 0.55, NAN], "high": [0.6, 0.67, NAN], "n_runs": [30, 20, 20],
+    })  # fmt: skip
+    across = Across("step", "auc", "step {}".format, ("runs", lambda rows: words.metric(rows["n_runs"].max())))
+    table = Table(joined(frame, "auc"), {"method": "method"}, {"auc": words.auc}, across=across)
+    assert table.shown == (
+        ["method", "step 1", "step 4"],
+        [["length", "0.50 (0.40–0.60)", "0.61 (0.55–0.67)"], ["path", "–", "0.70"], ["runs", "30", "20"]],
+        [False, True, True],
+    )
+    assert list(table.plain()) == ["method", "step", "auc", "auc_low", "auc_high", "n_runs"]
+    assert table.plain()["auc"].tolist() == [0.5, 0.61234, 0.7]

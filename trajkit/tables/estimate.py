@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Side = str
 """above, below, not told from, no interval."""
@@ -34,3 +37,11 @@ class Estimate(NamedTuple):
 
     def __neg__(self) -> Estimate:
         return Estimate(-self.value, -self.high, -self.low)
+
+
+def joined(frame: pd.DataFrame, name: str, low: str = "low", high: str = "high") -> pd.DataFrame:
+    """`frame` with the columns `name`, `low` and `high` as one of estimates, in the place of the first."""
+    ends = frame[[name, low, high]].to_numpy(float)
+    made = frame.assign(**{name: None}).drop(columns=[low, high]).astype({name: object})
+    made[name] = [Estimate.of(row) for row in ends]
+    return made

@@ -16,7 +16,7 @@ _NARROW = 22
 
 def markdown(table: Table) -> str:
     """As Markdown; nothing in it is markup."""
-    headings, rows = table.shown()
+    headings, rows, _ = table.shown
     lines = [headings, ["---"] * len(headings), *rows]
     cells = [[escaped(cell) if number != 1 else cell for cell in line] for number, line in enumerate(lines)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
@@ -33,10 +33,10 @@ def show(screen: Console, table: Table, title: str) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    headings, rows = table.shown()
+    headings, rows, numbers = table.shown
     grid = Grid(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, (name, heading) in enumerate(zip(table.columns, headings, strict=True)):
-        cells, numeric = [row[i] for row in rows], table.numeric(name)
+    for i, (heading, numeric) in enumerate(zip(headings, numbers, strict=True)):
+        cells = [row[i] for row in rows]
         longest = max(map(len, cells), default=0)
         word = longest if numeric else max((len(word) for cell in cells for word in cell.split()), default=0)
         grid.add_column(

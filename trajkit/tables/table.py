@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,31 +18,75 @@ if TYPE_CHECKING:
 Format = Callable[[Any], str]
 
 
+class Shown(NamedTuple):
+    """What people read of a table, as text, cleaned of what a terminal would obey. numeric: of each column, whether it
+    holds numbers, which are set flush right."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    numeric: list[bool]
+
+
+@dataclass(frozen=True)
+class Across:
+    """One row a place in the frame, laid out for people with places side by side.
+
+    column: whose values go across, in the order that they come. value: the column that their cells hold. heading: a
+    place in words. last: a row's name, and what it says of the rows of one place, under their column (how many runs).
+    """
+
+    column: str
+    value: str
+    heading: Callable[[Any], str] = str
+    last: tuple[str, Callable[[pd.DataFrame], str]] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """frame: cells are numbers, text, truths, None or `Estimate`; columns have machine names. headings: column → what
     people read; the columns that are shown, in this order, where it is not empty. formats: column → how its cells are
-    written; by their kind where none is given. note: a sentence below it."""
+    written; by their kind where none is given. note: a sentence below it. across: where places stand side by side; a
+    row of the page is then each different combination of the columns in `headings`, and a file keeps one row a place.
+    """
 
     frame: pd.DataFrame
     headings: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
     note: str = ""
-
-    def shown(self) -> tuple[list[str], list[list[str]]]:
-        """Headings, and the cells of each row as text, cleaned of what a terminal would obey."""
-        names = self.columns
-        columns = [[written(value, self.formats.get(name)) for value in self.frame[name]] for name in names]
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        return [clean(self.headings.get(name, name.replace("_", " "))) for name in names], rows
+    across: Across | None = None
 
     @property
-    def columns(self) -> list[str]:
-        """The columns that are shown."""
-        return [name for name in self.headings or self.frame.columns if name in self.frame]
+    def shown(self) -> Shown:
+        """Headings, the cells of each row, and which columns are numbers."""
+        headings = [clean(self.headings.get(name, name.replace("_", " "))) for name in self._names]
+        columns = {name: self._written(name) for name in self._names}
+        numeric = [self._numeric(name) for name in self._names]
+        if self.across is None:
+            return Shown(headings, [list(row) for row in zip(*columns.values(), strict=True)], numeric)
+        places = list(dict.fromkeys(self.frame[self.across.column]))
+        at = [places.index(place) for place in self.frame[self.across.column]]
+        rows: dict[tuple[str, ...], list[str]] = {}
+        cells = self._written(self.across.value)
+        for name, place, cell in zip(zip(*columns.values(), strict=True), at, cells, strict=True):
+            rows.setdefault(name, [NONE] * len(places))[place] = cell
+        body = [[*name, *row] for name, row in rows.items()]
+        if self.across.last is not None:
+            label, said = self.across.last
+            each = [said(self.frame[np.array(at) == place]) for place in range(len(places))]
+            body.append([label, *[""] * (len(headings) - 1), *map(clean, each)])
+        headings += [clean(self.across.heading(place)) for place in places]
+        return Shown(headings, body, numeric + [self._numeric(self.across.value)] * len(places))
 
-    def numeric(self, name: str) -> bool:
-        """Whether a column holds numbers, which are set flush right."""
+    @property
+    def _names(self) -> list[str]:
+        """The columns that are shown as they are."""
+        names = [name for name in self.headings or self.frame.columns if name in self.frame]
+        return [name for name in names if self.across is None or name not in (self.across.column, self.across.value)]
+
+    def _written(self, name: str) -> list[str]:
+        return [written(value, self.formats.get(name)) for value in self.frame[name]]
+
+    def _numeric(self, name: str) -> bool:
         values = self.frame[name]
         return values.dtype.kind in "fiu" or any(isinstance(value, Estimate) for value in values)
 
