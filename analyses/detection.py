@@ -19,6 +19,7 @@ from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
 from trajkit.files import write_text
 from trajkit.judging.promise import check_promise
+from trajkit.judging.ranking import MACRO
 from trajkit.text import markdown
 
 
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     result = fit_demo_detectors(traces, n_boot=args.boot)
     straight = np.mean(np.ceil(0.3 * tk.run_table(traces).table["n_steps"]) <= 2)
     found = result.evaluation
-    macro = stated(found.outcome_auc.query("outcome == @MACRO").drop(columns="outcome"))
+    areas = found.outcome_auc
+    macro = stated(areas[areas["outcome"] == MACRO].drop(columns="outcome"))
     sections = {
         "Runs, split by scene": found.split,
         "AUC of failure at absolute steps": wide(found.auc_by_step, "step", 6),
