@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.alarm import exceeds
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
@@ -60,7 +61,7 @@ class Verdict:
     @property
     def alarmed(self) -> bool:
         """Whether the alarm has been raised, on this step or before."""
-        return self.max_risk > self.threshold
+        return exceeds(self.max_risk, self.threshold)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: an infinite threshold is null."""
@@ -111,7 +112,7 @@ class MonitorRun:
             risk=risk,
             max_risk=max_risk,
             threshold=self._monitor.threshold,
-            alarm=max_risk > self._monitor.threshold and not self._last.alarmed,
+            alarm=exceeds(max_risk, self._monitor.threshold) and not self._last.alarmed,
         )
         return self._last
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from trajkit.detection.alarm import alarm_rows
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
@@ -94,10 +95,11 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
         n_tokens=("n_tokens", "max"),
         max_risk=("risk", "max"),
     )
-    first = data[data["risk"] > monitor.threshold].drop_duplicates("transcript_id").set_index("transcript_id")
-    runs["alarmed"] = runs["max_risk"] > monitor.threshold
-    runs["alarm_step"] = first["step"].reindex(runs.index).fillna(0).astype(int)
-    used = first["n_tokens"].reindex(runs.index).fillna(runs["n_tokens"])
+    starts = np.flatnonzero(~data["transcript_id"].duplicated())
+    at = alarm_rows(data["risk"], monitor.threshold, starts)
+    runs["alarmed"] = at >= 0
+    runs["alarm_step"] = np.where(at >= 0, data["step"].to_numpy()[at], 0)
+    used = np.where(at >= 0, data["n_tokens"].to_numpy()[at], runs["n_tokens"])
     runs["saved"] = (1 - used / runs["n_tokens"].where(runs["n_tokens"] > 0)).fillna(0.0)
     return runs.reset_index()
 
