@@ -17,7 +17,7 @@ from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import require_runs, sourced
 from trajkit.errors import EstimatorMismatchError, InputError
-from trajkit.fingerprints import difference
+from trajkit.fingerprints import ModelId
 from trajkit.text import count
 from trajkit.traces.forms import task_label
 
@@ -194,17 +194,21 @@ class Monitor:
             f"{self.n} that succeeded. Many runs of few groups, pooled, are another matter: more may be alarmed there."
         )
 
+    @property
+    def made_for(self) -> ModelId:
+        """The model whose runs it was calibrated on."""
+        return ModelId(self.model, self.fingerprint)
+
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model.
 
-        Weights' hashes are compared where both are known, names otherwise.
+        As `ModelId.is_same` tells it.
         """
-        known = self.fingerprint and fingerprint
-        if self.fingerprint != fingerprint if known else self.model != model:
-            why = difference(self.fingerprint, fingerprint, self.model == model) if known else ""
+        ours = ModelId(model, fingerprint)
+        if not self.made_for.is_same(ours):
             raise EstimatorMismatchError(
                 f"this monitor was calibrated on runs of {self.model!r} and is used on {model!r}; its promise does not "
-                f"hold there.{why} Fit detectors on runs of that model (`trajkit fit`)."
+                f"hold there.{self.made_for.difference(ours)} Fit detectors on runs of that model (`trajkit fit`)."
             )
 
     def start(self, task_set: str = "", form: str = "") -> MonitorRun:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
+from trajkit.fingerprints import ModelId
 from trajkit.runs.columns import METRICS, PREFIX, SAID
 from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
@@ -171,6 +172,12 @@ class RunTable:
     def values(self, name: str) -> list[str]:
         """The distinct values of a column of text, sorted, without the empty one."""
         return sorted(value for value in self.rows[name].unique().to_pylist() if value)
+
+    @property
+    def models(self) -> list[ModelId]:
+        """The different models that made the runs, sorted; "" stands for a name or fingerprint that a run lacks."""
+        found = self.rows.select(["model", "fingerprint"]).group_by(["model", "fingerprint"]).aggregate([])
+        return sorted(ModelId(row["model"] or "", row["fingerprint"] or "") for row in found.to_pylist())
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
