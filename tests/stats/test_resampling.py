@@ -13,6 +13,7 @@ from trajkit.stats.resampling import (
     clopper_pearson,
     group_draws,
     interval,
+    numbered,
     pairs_within,
     weighted_auc,
     weighted_mean,
@@ -178,3 +179,16 @@ def _seconds(work) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def test_combinations_are_numbered_alike_where_all_columns_agree_and_only_there():
+    rng = np.random.default_rng(0)
+    form, steps, fold = rng.choice(["a", "b", "a1"], 300), rng.integers(1, 2000, 300), rng.integers(0, 12, 300)
+    number = numbered(form, steps, fold)
+    assert set(number) == set(range(number.max() + 1))
+    assert len({*zip(form, steps, fold, number, strict=True)}) == len({*zip(form, steps, fold, strict=True)})
+    assert number.max() + 1 == len({*zip(form, steps, fold, strict=True)})
+    assert numbered(["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert numbered([], []).tolist() == []
+    # 1000 · steps + fold confuses (1, 1001) with (2, 1)
+    assert len(set(numbered([1, 2], [1001, 1]))) == 2

@@ -66,9 +66,14 @@ class Draws:
         return np.where(np.arange(len(statistic)) > 0, np.nan, statistic) if few else statistic
 
 
-def numbered(values: ArrayLike) -> Integers:
-    """(n,) 0, 1, … for distinct values, in the order of their text."""
-    return np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
+def numbered(values: ArrayLike, *others: ArrayLike) -> Integers:
+    """(n,) 0, 1, … for distinct values, or combinations of the values of several columns, in the order of their text:
+    groups, and strata."""
+    number = np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
+    for column in others:
+        of_column = numbered(column)
+        number = np.unique(number * (of_column.max(initial=0) + 1) + of_column, return_inverse=True)[1]
+    return number
 
 
 def _n_groups(member: Integers) -> int:

@@ -21,6 +21,7 @@ from trajkit.judging.risks import (
 from trajkit.plots.detection import auc_range
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.runs.table import RunTable
+from trajkit.stats.resampling import numbered
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import cell, listed, records
@@ -59,7 +60,8 @@ def early_failure(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     steps = [point for point in at_risk if point[0]["step"] in STEPS and len(point[1]) >= MIN_RUNS] or at_risk
     if not steps:
         raise InputError("no step is reached by 20 runs of known outcome; collect more runs.")
-    final = 1000 * frame.groupby("transcript_id")["step"].transform("max").to_numpy() + fold
+    length = frame.groupby("transcript_id")["step"].transform("max")
+    final = np.stack([numbered(length, deal) for deal in fold])
     advance("intervals")
     fraction = select_fractions(frame, FRACTIONS)
     asked: dict[str, Any] = {"n_boot": n_boot, "n_folds": held_out.n_folds}
