@@ -12,6 +12,7 @@ import pytest
 
 from trajkit.detection import EarlyFailurePredictor, Monitor, copies
 from trajkit.detection.copies import Keyed, groups_with, one_group
+from trajkit.detection.sources import sourced
 from trajkit.judging import FitResult, fit_detectors
 from trajkit.runs.kernel import Wanted
 from trajkit.runs.table import run_table
@@ -84,6 +85,18 @@ def test_a_copied_group_calibrates_as_one() -> None:
     ]
     with pytest.warns(UserWarning, match="13 groups are taken as 1"):
         assert _calibrate([*good, *copies]).n == 40
+
+
+def test_runs_whose_copies_are_merged_already_calibrate_as_they_are() -> None:
+    traces = [*_traces(), *_copies(_traces()[:2])]
+    read = sourced(traces, "test")
+    with pytest.warns(UserWarning, match="2 groups are taken as 1"):
+        asked = _calibrate(read)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merged = _calibrate(replace(read, keys=[]))  # type: ignore[arg-type]
+    assert (asked.model, asked.fingerprint) == (merged.model, merged.fingerprint) == (read.model, read.fingerprint)
+    assert merged.n >= asked.n
 
 
 def test_copies_are_of_one_part_of_the_split_and_the_card_names_them_all() -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from tests.detection.world import make_frame, make_runs
 from trajkit.detection import Monitor, load_detectors, save_detectors, split_by_group, store
-from trajkit.detection.outcome import last_steps
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.judging import FitResult, fit_detectors
 from trajkit.judging.alarms import ALARMED_FAILING, ALARMED_SUCCESSFUL, ALL_FAILING, ALL_RUNS, NEW_GROUP
 from trajkit.judging.ranking import ALL
 from trajkit.runs.keys import KEY_BYTES
+from trajkit.runs.table import last_steps
 from trajkit.traces.trace import OUTCOMES
 from trajkit.trajectory.features import FEATURE_NAMES
 

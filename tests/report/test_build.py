@@ -75,7 +75,7 @@ def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs
 def test_each_run_is_read_by_the_outcome_classifier_with_its_reasons(full_report, runs, fitted):
     import trajkit as tk
     from trajkit.detection.explanation import explain
-    from trajkit.detection.outcome import last_steps
+    from trajkit.runs.table import last_steps
 
     classifier = fitted.detectors.outcome
     for shown in payload_of(full_report.read_text())["runs"]:

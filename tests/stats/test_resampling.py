@@ -15,6 +15,7 @@ from trajkit.stats.resampling import (
     interval,
     numbered,
     pairs_within,
+    some_groups,
     weighted_auc,
     weighted_mean,
     weighted_median,
@@ -192,3 +193,12 @@ def test_combinations_are_numbered_alike_where_all_columns_agree_and_only_there(
     assert numbered([], []).tolist() == []
     # 1000 · steps + fold confuses (1, 1001) with (2, 1)
     assert len(set(numbered([1, 2], [1001, 1]))) == 2
+
+
+def test_groups_to_hold_out_are_whole_groups_by_the_seed_whatever_their_order_or_size():
+    runs = [f"g{i % 20}" for i in range(200)]
+    held_out = some_groups(runs, 0.25, 3)
+    assert len(held_out) == 5
+    assert held_out < set(runs)
+    assert some_groups(reversed([*runs, *["g0"] * 50]), 0.25, 3) == held_out != some_groups(runs, 0.25, 4)
+    assert len(some_groups(["a", "b"], 0.01, 0)) == 1

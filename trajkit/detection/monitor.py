@@ -15,7 +15,7 @@ from trajkit.detection.alarm import exceeds
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
-from trajkit.detection.sources import require_runs, sourced
+from trajkit.detection.sources import Sourced, require_runs, sourced
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import ModelId
 from trajkit.text import count
@@ -146,27 +146,25 @@ class Monitor:
     def calibrate(
         cls,
         predictor: EarlyFailurePredictor,
-        traces: Source | RunTable | pd.DataFrame,
+        traces: Source | RunTable | pd.DataFrame | Sourced,
         alpha: float = 0.1,
         seed: int = 0,
         delta: float | None = None,
         model: str | None = None,
         fingerprint: str | None = None,
-        merge_copies: bool = True,
     ) -> Monitor:
-        """Calibrate on `traces` (or their feature frame): one run of each group is drawn by `seed`, and its maximum
-        counts if it succeeded (see `drawn_successes`).
+        """Calibrate on `traces` (their feature frame, or what `sourced` took): one run of each group is drawn by
+        `seed`, and its maximum counts if it succeeded (see `drawn_successes`).
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
         when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
-        other's runs are taken as one, with a warning (`copies.one_group`); merge_copies False where that is done.
+        other's runs are taken as one, with a warning (`copies.one_group`).
         """
         read = sourced(traces, "Monitor.calibrate")
         name = model if model is not None else read.model
         weights = fingerprint if fingerprint is not None else read.fingerprint
-        frame = regrouped(read.frame, one_group(read.keys)) if merge_copies else read.frame
-        runs = run_maxima(predictor, frame)
+        runs = run_maxima(predictor, regrouped(read.frame, one_group(read.keys)))
         maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)

@@ -11,14 +11,15 @@ from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.monitor import Monitor
-from trajkit.detection.outcome import OutcomeClassifier, last_steps
-from trajkit.detection.sources import sourced
+from trajkit.detection.outcome import OutcomeClassifier
+from trajkit.detection.sources import Sourced, sourced
 from trajkit.detection.splits import Split, failures, split_by_group
 from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
 from trajkit.judging.alarms import replay
 from trajkit.judging.evaluation import Evaluation
 from trajkit.judging.ranking import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
+from trajkit.runs.table import last_steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,15 +79,9 @@ def fit_detectors(
     predictors = {
         sets: EarlyFailurePredictor(sets).fit(fit, failures(fit)) for sets in dict.fromkeys((*compared, features))
     }
-    monitor = Monitor.calibrate(  # on all runs, of unknown outcome too: one of each group is drawn before one looks
-        predictors[features],
-        split.rows(frame, "calibration"),
-        alpha=alpha,
-        seed=seed,
-        model=name,
-        fingerprint=weights,
-        merge_copies=False,
-    )
+    # on all runs, of unknown outcome too: one of each group is drawn before one looks
+    calibration = Sourced(split.rows(frame, "calibration"), name, weights, keys=[])
+    monitor = Monitor.calibrate(predictors[features], calibration, alpha, seed)
     scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
     outcome = _fit_outcome(fit, test, features, compared, n_boot, seed)
     evaluation = Evaluation(

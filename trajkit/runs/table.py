@@ -145,8 +145,8 @@ class RunTable:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """The rows of `frame` at each used run's last thinking step."""
-        return self.frame.iloc[self._ends[1:] - 1].reset_index(drop=True)
+        """The rows of `frame` at each used run's last thinking step (`last_steps`)."""
+        return last_steps(self.frame).reset_index(drop=True)
 
     @cached_property
     def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -236,6 +236,12 @@ class RunTable:
             return {}
         states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
         return {f"hidden_{i}": pa.array(np.ascontiguousarray(column)) for i, column in enumerate(states.T)}
+
+
+def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The row of each run's last thinking step, of a frame as `RunTable.frame` or of some of its rows, in any order."""
+    last = frame["step"] == frame.groupby("transcript_id", sort=False)["step"].transform("max")
+    return frame[last]
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

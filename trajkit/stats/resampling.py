@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,13 @@ def numbered(values: ArrayLike, *others: ArrayLike) -> Integers:
 
 def _n_groups(member: Integers) -> int:
     return int(np.count_nonzero(np.bincount(member))) if len(member) else 0
+
+
+def some_groups(groups: Iterable[str], share: float, seed: int | Sequence[int]) -> frozenset[str]:
+    """About that share of the different groups, at least one, drawn without replacement: those to hold out."""
+    names = sorted(set(groups))
+    chosen = np.random.default_rng(seed).permutation(len(names))[: max(1, round(share * len(names)))]
+    return frozenset(names[i] for i in chosen)
 
 
 def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Draws:
