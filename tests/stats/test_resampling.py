@@ -202,3 +202,14 @@ def test_groups_to_hold_out_are_whole_groups_by_the_seed_whatever_their_order_or
     assert held_out < set(runs)
     assert some_groups(reversed([*runs, *["g0"] * 50]), 0.25, 3) == held_out != some_groups(runs, 0.25, 4)
     assert len(some_groups(["a", "b"], 0.01, 0)) == 1
+
+
+def test_sums_of_arrays_are_those_of_their_columns_over_the_rows_of_every_draw():
+    rng = np.random.default_rng(2)
+    values, draws = rng.normal(size=(40, 3, 2)), group_draws(np.arange(40) // 3, 25, 0)
+    by_hand = [values[rows].sum(axis=0) for rows in each(draws)]
+    np.testing.assert_allclose(draws.sums(values), by_hand)
+    np.testing.assert_allclose(draws.by_group(values).sum(axis=0), values.sum(axis=0))
+    some = draws.of(np.array([5, 7, 30]))
+    np.testing.assert_allclose(some.sums(values[[5, 7, 30], 0, 0])[0], values[[5, 7, 30], 0, 0].sum())
+    assert draws.of(np.zeros(0, int)).sums(np.zeros((0, 2))).tolist() == [[0, 0]] * 26

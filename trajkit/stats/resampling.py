@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,12 +53,23 @@ class Draws:
         """(b, r) how often each of `rows` counts in each draw of a block."""
         return np.take(self.counts[block], self.member[rows], axis=1)
 
-    def sums(self, values: ArrayLike) -> Floats:
-        """(B,) sum of (n,) finite values."""
+    def by_group(self, values: ArrayLike) -> Floats:
+        """(G, …) sum of (n, …) finite values over the rows of each group."""
+        x = np.asarray(values, dtype=float)
         n_groups = self.counts.shape[1]
-        by_group = np.bincount(self.member, np.asarray(values, dtype=float), n_groups)
-        size = max(1, _BLOCK // max(n_groups, 1))
-        return np.concatenate([self.counts[i : i + size] @ by_group for i in range(0, len(self.counts), size)])
+        flat = x.reshape(len(self.member), math.prod(x.shape[1:]))
+        summed: Floats = np.zeros((n_groups, flat.shape[1]))
+        for j, column in enumerate(flat.T):
+            summed[:, j] = np.bincount(self.member, column, n_groups)
+        return summed.reshape(n_groups, *x.shape[1:])
+
+    def sums(self, values: ArrayLike) -> Floats:
+        """(B, …) sum of (n, …) finite values."""
+        by_group = self.by_group(values)
+        flat = by_group.reshape(len(by_group), math.prod(by_group.shape[1:]))
+        size = max(1, _BLOCK // max(len(by_group), 1))
+        summed = np.concatenate([self.counts[i : i + size] @ flat for i in range(0, len(self.counts), size)])
+        return summed.reshape(len(self.counts), *by_group.shape[1:])
 
     def sample_if_few(self, statistic: Floats, min_groups: int, *parts: NDArray[np.bool_]) -> Floats:
         """The statistic of the sample alone where a part of the rows (all of them, if none is given) is of fewer than
