@@ -65,7 +65,7 @@ COLUMNS = {
     "split": "part groups runs",  # and the outcomes
     "auc_by_step": f"method step {RANKED}",
     "auc_by_fraction": f"method fraction oracle {RANKED}",
-    "tortuosity_by_task": f"method task_set fraction oracle {RANKED}",
+    "tortuosity_by_task": "method task_set fraction oracle n_runs n_failures n_scored pairs auc low high",
     "outcome_auc": "method outcome n_runs auc low high",
     "abstention": "outcome n_runs answered error",
     "runs": "transcript_id group_id task_set outcome failure n_steps n_tokens max_risk alarmed alarm_step saved",
@@ -84,6 +84,25 @@ def test_every_table_of_an_evaluation_has_the_columns_that_pages_read(fitted: Fi
     assert fitted.evaluation.power["outcome"].iloc[0] == ALL
     assert fitted.evaluation.abstention is not None
     assert fitted.evaluation.abstention["outcome"].iloc[0] == ALL
+
+
+def test_tortuosity_of_a_family_is_compared_among_runs_of_one_question_form(world: pd.DataFrame) -> None:
+    """A form that fails more and winds more would else look like a tortuosity that tells failure."""
+    forms = world.assign(form=world["group_id"].str[-2].where(world["task_set"] == "math", ""))
+    result = fit_detectors(forms, model="demo", features="length", compared=(), n_boot=5)
+    found = result.evaluation.tortuosity_by_task
+    assert found is not None
+    test = forms[forms["group_id"].isin(result.detectors.card["test_groups"])]
+    final = test.groupby("transcript_id")["step"].transform("max")
+    read = test[(test["step"] == np.maximum(1, np.ceil(0.3 * final - 1e-9))) & test["tortuosity"].notna()]
+    for row in found.itertuples():
+        wins, pairs = 0.0, 0
+        for _, runs in read[read["task_set"] == row.task_set].groupby("form"):
+            failed, good = (runs.loc[runs["success"] == known, "tortuosity"].to_numpy() for known in (False, True))
+            wins += float((failed[:, None] > good).sum() + (failed[:, None] == good).sum() / 2)
+            pairs += len(failed) * len(good)
+        assert row.pairs == pairs
+        assert row.auc == pytest.approx(wins / pairs)
 
 
 def test_runs_of_unknown_outcome_change_nothing(fitted: FitResult, world: pd.DataFrame) -> None:

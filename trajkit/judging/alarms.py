@@ -121,7 +121,7 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
     n, rate, low, high = of_new_groups(runs)
     promised = {"unit": NEW_GROUP, "n": n, "k": rate * n if n else 0.0, "rate": rate, "low": low, "high": high}
     pooled = {"unit": ALL_RUNS, "n": len(values), "k": float(values.sum())}
-    pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)
+    pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)._asdict()
     return pd.DataFrame([promised, pooled]).assign(alpha=alpha)
 
 
@@ -188,7 +188,7 @@ def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 50
         values = here["alarmed"].to_numpy(float)
         span = {"from_step": int(here["n_steps"].min()), "to_step": int(here["n_steps"].max())}
         rate = _share(values, here["group_id"].to_numpy(str), n_boot, seed)
-        table.append(span | {"n": len(here), "k": int(values.sum())} | rate)
+        table.append(span | {"n": len(here), "k": int(values.sum())} | rate._asdict())
     return pd.DataFrame(table)
 
 
@@ -202,7 +202,9 @@ def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
         rate = _share(values, bad["group_id"].to_numpy(str), n_boot, seed)
         when = bad.loc[bad["alarmed"], "alarm_step"]
         median = float(when.median()) if len(when) else float("nan")
-        table.append({"outcome": name, "n": len(bad), "k": int(values.sum())} | rate | {"median_alarm_step": median})
+        table.append(
+            {"outcome": name, "n": len(bad), "k": int(values.sum())} | rate._asdict() | {"median_alarm_step": median}
+        )
     return pd.DataFrame(table)
 
 
@@ -235,7 +237,13 @@ def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
     return [(ALL, bad), *((str(name), part) for name, part in bad.groupby("outcome"))]
 
 
-def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
+class _Share(NamedTuple):
+    rate: float
+    low: float
+    high: float
+
+
+def _share(values: Any, groups: Any, n_boot: int, seed: int) -> _Share:
     """With its interval: of draws of groups; exact, as of so many trials as there are groups, where fewer than
     MIN_GROUPS of them were alarmed, or not, so that what groups have in common is not known."""
     value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed, min_groups=1)))
@@ -243,4 +251,4 @@ def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]
     if min(sides) < MIN_GROUPS or not low < high:
         n = len(np.unique(groups))
         low, high = clopper_pearson(value * n, n)
-    return {"rate": value, "low": low, "high": high}
+    return _Share(value, low, high)

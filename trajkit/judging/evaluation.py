@@ -19,7 +19,9 @@ class Evaluation(Replay):
         high.
     auc_by_fraction: an ORACLE, at fractions of the final length: the same, with fraction and oracle for step.
     split: the parts of the runs: part groups runs, and the runs of each outcome.
-    tortuosity_by_task: an ORACLE, tortuosity alone at 0.3 of the final length: as auc_by_fraction, with task_set.
+    tortuosity_by_task: an ORACLE, tortuosity alone at 0.3 of the final length, of each family, over pairs of runs of
+        one question form (`risks.matched_auc`): method task_set fraction oracle n_runs n_failures n_scored pairs auc
+        low high.
     outcome_auc: outcome against the rest, and `ranking.MACRO`: method outcome n_runs auc low high.
     abstention: what the classifier answered, by outcome and for `ranking.ALL`: outcome n_runs answered error.
     """

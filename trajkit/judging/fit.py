@@ -18,8 +18,19 @@ from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
 from trajkit.judging.alarms import replay
 from trajkit.judging.evaluation import Evaluation
-from trajkit.judging.ranking import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
+from trajkit.judging.ranking import (
+    BASELINES,
+    TORTUOSITY,
+    abstention,
+    auc_by_fraction,
+    auc_by_step,
+    outcome_auc,
+    plain_scores,
+    select_fractions,
+)
+from trajkit.judging.risks import matched_auc
 from trajkit.runs.table import last_steps
+from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +100,13 @@ def fit_detectors(
         split=_split_table(known, split),
         auc_by_step=auc_by_step(test, scores, n_boot=n_boot, seed=seed),
         auc_by_fraction=auc_by_fraction(test, scores, n_boot=n_boot, seed=seed),
-        tortuosity_by_task=auc_by_fraction(
-            test, {"tortuosity alone": scores["tortuosity alone"]}, (0.3,), within="task_set", n_boot=n_boot, seed=seed
+        tortuosity_by_task=matched_auc(
+            test,
+            {TORTUOSITY: scores[TORTUOSITY]},
+            select_fractions(test, (0.3,), "task_set"),
+            task_labels(test),
+            n_boot,
+            seed,
         ),
         outcome_auc=outcome.auc,
         abstention=outcome.abstention,
