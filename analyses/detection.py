@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         "AUC at fractions of the final length (oracle: the final length is not known online)": wide(
             found.auc_by_fraction, "fraction", 6
         ),
-        "Tortuosity alone at 30 % elapsed, by task family (oracle)": stated(found.tortuosity_by_task),
+        "Tortuosity alone at 30 % elapsed, by task family, within question forms (oracle)": stated(
+            found.tortuosity_by_task
+        ),
         "Outcome at the end of thinking: macro AUC": macro,
         "Outcome with abstention": found.abstention,
         "False alarms on successful runs, promised at most 10 %": found.false_alarms,
