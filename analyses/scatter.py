@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analyses.common import HELD_OUT, arguments, cells, lead, measured, score, subjects, write
 from analyses.pictures import COUNTS, panels, save
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
+from trajkit.stats.resampling import group_draws, interval, weighted_mean
 from trajkit.text import markdown
 
 SIZES = (0, 0.05, 0.2, 0.5, 1, 2)
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int) -> dict[str, str]:
     """Share of measured effects within the half width: of all, by size of the estimate, of each step's largest."""
-    inside: dict[str, list[tuple[int, int]]] = {}  # for each run: (how many lie within, of how many)
+    inside: dict[str, list[NDArray[np.bool_]]] = {}  # for each run: of each effect, whether it lies within
     for run in runs:
         estimate, width = network.predict_interval(run.features)
         within, size = np.abs(run.single.T - estimate) <= width, np.abs(estimate)
@@ -65,17 +67,14 @@ def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int
         chosen |= {f"{low} to {high}": (size >= low) & (size < high) for low, high in pairwise(SIZES)}
         chosen |= {f"over {SIZES[-1]}": size >= SIZES[-1], "the step's largest": top}
         for name, which in chosen.items():
-            inside.setdefault(name, []).append((int(within[which].sum()), int(which.sum())))
-    drawn = np.random.default_rng(0).multinomial(len(runs), np.full(len(runs), 1 / len(runs)), n_boot)
+            inside.setdefault(name, []).append(within[which])
+    draws = group_draws([run.group_id for run in runs], n_boot, 0)
     shares = {}
-    for name, counts in inside.items():
-        hit, of = np.array(counts).T
-        if not of.sum():
-            shares[name] = ""
-            continue
-        with np.errstate(invalid="ignore"):
-            low, high = np.nanquantile((drawn @ hit) / (drawn @ of), (0.025, 0.975))
-        shares[name] = f"{hit.sum() / of.sum():.0%} ({low:.0%} to {high:.0%})"
+    for name, each in inside.items():
+        of_run = np.repeat(np.arange(len(runs)), [len(within) for within in each])
+        share, low, high = interval(weighted_mean(np.concatenate(each), draws.of(of_run)))
+        between = f" ({low:.0%} to {high:.0%})" if np.isfinite(low) else ""
+        shares[name] = f"{share:.0%}{between}" if len(of_run) else ""
     return shares
 
 

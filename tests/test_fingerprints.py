@@ -15,7 +15,8 @@ from trajkit.attribution.measure import MeasuredStore
 from trajkit.demo import paths
 from trajkit.detection.store import load_detectors
 from trajkit.errors import EstimatorMismatchError, InputError
-from trajkit.fingerprints import difference, stamped
+from trajkit.fingerprints import ModelId, difference, stamped
+from trajkit.runs.table import run_table
 from trajkit.traces.store import read_traces
 from trajkit.traces.writer import TraceWriter
 
@@ -35,6 +36,41 @@ def test_what_is_said_depends_on_the_ways_and_the_names():
     assert "with a newer trajkit" in difference(LATER, FIRST, True)
     assert "weights or settings were changed since, or an older trajkit" in difference(FIRST, "f" * 16, True)
     assert difference(FIRST, "f" * 16, False) == ""
+
+
+ONE_MODEL = [
+    (("a", "f1"), ("b", "f1"), True),  # a copy under another name
+    (("a", "f1"), ("a", "f2"), False),  # the same name, trained further
+    (("a", "f1"), ("a", ""), True),
+    (("a", "f1"), ("b", ""), False),
+    (("a", ""), ("a", ""), True),
+    (("", ""), ("a", "f1"), False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), ONE_MODEL)
+def test_fingerprints_tell_models_apart_where_both_are_known_and_names_otherwise_wherever_it_is_asked(one, other, same):
+    assert ModelId(*one).is_same(ModelId(*other)) is same
+    assert ModelId(*other).is_same(ModelId(*one)) is same
+    monitor = replace(load_detectors(paths.DETECTORS).monitor, model=one[0], fingerprint=one[1])
+    estimator = LinearEstimator(
+        {"weights": np.ones(4, np.float32)}, Binding(one[1], one[0], None, "vision", "sum", "mean")
+    )
+    for check in (lambda: monitor.check(*other), lambda: estimator.check(other[1], other[0])):
+        if same:
+            check()
+            continue
+        with pytest.raises(EstimatorMismatchError):
+            check()
+
+
+def test_a_table_of_runs_names_its_models():
+    made = [("b", "f2"), ("a", "f1"), ("a", None), ("a", "f1")]
+    traces = [
+        replace(make_trace(i), model=name, meta={} if weights is None else {"fingerprint": weights})
+        for i, (name, weights) in enumerate(made)
+    ]
+    assert run_table(traces).models == [ModelId("a", ""), ModelId("a", "f1"), ModelId("b", "f2")]
 
 
 def test_estimators_detectors_traces_and_measured_runs_of_another_way_are_refused_with_the_reason(tmp_path):

@@ -1,12 +1,33 @@
-"""Fingerprints of models as files keep them: which way of making they are of, and what to say where two differ."""
+"""Models as files name them: whether two are the same one, and what to say where their fingerprints differ."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 WAY = 1
 """The way in which `vlm.fingerprint` makes them; one more whenever the same model would get another fingerprint."""
 _NUMBERED = re.compile(r"w(\d+)-")
+
+
+class ModelId(NamedTuple):
+    """name: of a folder or hub, "" where it is not known. fingerprint: of its weights, "" where it is not known."""
+
+    name: str
+    fingerprint: str = ""
+
+    def is_same(self, other: ModelId) -> bool:
+        """Whether both are one model: by fingerprints where both are known, whatever the names; by names otherwise."""
+        if self.fingerprint and other.fingerprint:
+            return self.fingerprint == other.fingerprint
+        return self.name == other.name
+
+    def difference(self, ours: ModelId) -> str:
+        """A sentence, after a space, on why this model, which was read, is not ours, where more can be said (see
+        `difference`)."""
+        if not (self.fingerprint and ours.fingerprint):
+            return ""
+        return difference(self.fingerprint, ours.fingerprint, self.name == ours.name)
 
 
 def stamped(digest: str, way: int = WAY) -> str:

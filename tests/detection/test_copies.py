@@ -12,6 +12,7 @@ import pytest
 
 from trajkit.detection import EarlyFailurePredictor, Monitor, copies
 from trajkit.detection.copies import Keyed, groups_with, one_group
+from trajkit.detection.sources import sourced
 from trajkit.judging import FitResult, fit_detectors
 from trajkit.runs.kernel import Wanted
 from trajkit.runs.table import run_table
@@ -86,6 +87,18 @@ def test_a_copied_group_calibrates_as_one() -> None:
         assert _calibrate([*good, *copies]).n == 40
 
 
+def test_runs_whose_copies_are_merged_already_calibrate_as_they_are() -> None:
+    traces = [*_traces(), *_copies(_traces()[:2])]
+    read = sourced(traces, "test")
+    with pytest.warns(UserWarning, match="2 groups are taken as 1"):
+        asked = _calibrate(read)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merged = _calibrate(replace(read, keys=[]))  # type: ignore[arg-type]
+    assert (asked.model, asked.fingerprint) == (merged.model, merged.fingerprint) == (read.model, read.fingerprint)
+    assert merged.n >= asked.n
+
+
 def test_copies_are_of_one_part_of_the_split_and_the_card_names_them_all() -> None:
     traces = _traces()
     both = [*traces, *(t for n in range(20) for t in _copies(traces[2 * n : 2 * n + 2], f"again-{n:03d}"))]
@@ -96,8 +109,9 @@ def test_copies_are_of_one_part_of_the_split_and_the_card_names_them_all() -> No
     assert sum(map(len, parts)) == len(set.union(*parts)) == 60
     for n in range(20):
         assert sum({f"scene-{n:03d}", f"again-{n:03d}"} <= part for part in parts) == 1
-    assert set(result.tables["runs"]["group_id"]) == {name for name in parts[2] if name.startswith("scene")}
-    assert result.tables["split"]["groups"].sum() == 40
+    assert set(result.evaluation.runs["group_id"]) == {name for name in parts[2] if name.startswith("scene")}
+    assert result.evaluation.split is not None
+    assert result.evaluation.split["groups"].sum() == 40
 
 
 def test_a_copy_of_a_held_out_group_is_held_out_too() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.detection.world import make_frame, make_runs
 from trajkit.detection.explanation import contributions, explain, words
-from trajkit.detection.outcome import OutcomeClassifier, last_steps
+from trajkit.detection.outcome import OutcomeClassifier
+from trajkit.runs.table import last_steps
 
 
 @pytest.fixture(scope="module")

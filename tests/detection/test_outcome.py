@@ -8,9 +8,9 @@ import pytest
 from sklearn.base import clone
 
 from trajkit.detection import OutcomeClassifier
-from trajkit.detection.outcome import last_steps
 from trajkit.errors import InputError
 from trajkit.judging import outcome_auc
+from trajkit.runs.table import last_steps
 
 from .world import make_frame, make_runs
 

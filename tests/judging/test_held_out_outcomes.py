@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.detection.world import make_runs, make_trace
-from trajkit.detection.outcome import OutcomeClassifier, last_steps
+from trajkit.detection.outcome import OutcomeClassifier
 from trajkit.judging.held_out_outcomes import ALL, TARGET_ERROR, held_out_outcomes
+from trajkit.runs.table import last_steps
 from trajkit.stats.resampling import group_draws, interval, weighted_mean
 from trajkit.studies.make import make
 from trajkit.studies.runs import read_runs

@@ -10,7 +10,7 @@ from tests.detection.world import make_frame, random_walks
 from trajkit.errors import InputError
 from trajkit.judging import auc_by_fraction, auc_by_step, outcome_auc
 from trajkit.judging.alarms import false_alarms, false_alarms_by_length, power, tokens_saved
-from trajkit.judging.ranking import abstention, plain_scores
+from trajkit.judging.ranking import abstention, plain_scores, select_fractions, select_steps
 
 
 def test_path_length_tells_walks_of_other_length_at_a_fraction_and_not_at_a_fixed_step() -> None:
@@ -47,9 +47,12 @@ def test_a_fraction_reads_the_step_that_had_been_reached(frame: pd.DataFrame) ->
     """⌈f·T⌉, at least 1: every run is read exactly once at every fraction, whatever its length."""
     table = auc_by_fraction(frame, {"step": frame["step"]}, fractions=[0.01, 0.3, 1.0], n_boot=5)
     assert (table["n_runs"] == frame["transcript_id"].nunique()).all()
-    by_task = auc_by_fraction(frame, {"step": frame["step"]}, fractions=[0.3], within="task_set", n_boot=5)
-    assert by_task["n_runs"].sum() == frame["transcript_id"].nunique()
-    assert list(by_task["task_set"]) == ["document", "math"]
+    of_tasks = select_fractions(frame, [0.3], within="task_set")
+    assert sum(len(selection.rows) for selection in of_tasks) == frame["transcript_id"].nunique()
+    assert [selection.columns for selection in of_tasks] == [
+        {"task_set": task, "fraction": 0.3, "oracle": True} for task in ("document", "math")
+    ]
+    assert select_steps(frame, [2])[0].columns == {"step": 2}
 
 
 def test_a_raw_attention_baseline_stands_beside_the_others_where_there_is_one(frame: pd.DataFrame) -> None:

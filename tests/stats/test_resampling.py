@@ -13,7 +13,9 @@ from trajkit.stats.resampling import (
     clopper_pearson,
     group_draws,
     interval,
+    numbered,
     pairs_within,
+    some_groups,
     weighted_auc,
     weighted_mean,
     weighted_median,
@@ -178,3 +180,36 @@ def _seconds(work) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def test_combinations_are_numbered_alike_where_all_columns_agree_and_only_there():
+    rng = np.random.default_rng(0)
+    form, steps, fold = rng.choice(["a", "b", "a1"], 300), rng.integers(1, 2000, 300), rng.integers(0, 12, 300)
+    number = numbered(form, steps, fold)
+    assert set(number) == set(range(number.max() + 1))
+    assert len({*zip(form, steps, fold, number, strict=True)}) == len({*zip(form, steps, fold, strict=True)})
+    assert number.max() + 1 == len({*zip(form, steps, fold, strict=True)})
+    assert numbered(["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert numbered([], []).tolist() == []
+    # 1000 · steps + fold confuses (1, 1001) with (2, 1)
+    assert len(set(numbered([1, 2], [1001, 1]))) == 2
+
+
+def test_groups_to_hold_out_are_whole_groups_by_the_seed_whatever_their_order_or_size():
+    runs = [f"g{i % 20}" for i in range(200)]
+    held_out = some_groups(runs, 0.25, 3)
+    assert len(held_out) == 5
+    assert held_out < set(runs)
+    assert some_groups(reversed([*runs, *["g0"] * 50]), 0.25, 3) == held_out != some_groups(runs, 0.25, 4)
+    assert len(some_groups(["a", "b"], 0.01, 0)) == 1
+
+
+def test_sums_of_arrays_are_those_of_their_columns_over_the_rows_of_every_draw():
+    rng = np.random.default_rng(2)
+    values, draws = rng.normal(size=(40, 3, 2)), group_draws(np.arange(40) // 3, 25, 0)
+    by_hand = [values[rows].sum(axis=0) for rows in each(draws)]
+    np.testing.assert_allclose(draws.sums(values), by_hand)
+    np.testing.assert_allclose(draws.by_group(values).sum(axis=0), values.sum(axis=0))
+    some = draws.of(np.array([5, 7, 30]))
+    np.testing.assert_allclose(some.sums(values[[5, 7, 30], 0, 0])[0], values[[5, 7, 30], 0, 0].sum())
+    assert draws.of(np.zeros(0, int)).sums(np.zeros((0, 2))).tolist() == [[0, 0]] * 26

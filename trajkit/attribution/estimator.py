@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
-from trajkit.fingerprints import difference
+from trajkit.fingerprints import ModelId
 from trajkit.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ class EffectEstimator(ABC):
             raise ValueError(f"an effect could be {largest:.0e} nats; expected weights that keep it below {LARGEST:g}")
 
     def check(self, fingerprint: str, name: str) -> None:
-        """Raise EstimatorMismatchError unless the model with this fingerprint is the one it was made for."""
-        if fingerprint != self.binding.fingerprint:
-            why = difference(self.binding.fingerprint, fingerprint, name == self.binding.model)
+        """Raise EstimatorMismatchError unless this model is the one it was made for (`ModelId.is_same`)."""
+        made_for, ours = ModelId(self.binding.model, self.binding.fingerprint), ModelId(name, fingerprint)
+        if not made_for.is_same(ours):
             raise EstimatorMismatchError(
                 f"this estimator was trained on {self.binding.model} ({self.binding.fingerprint}) and does not fit "
-                f"{name} ({fingerprint}).{why} Train one for it: trajkit train-estimator --help"
+                f"{name} ({fingerprint}).{made_for.difference(ours)} Train one for it: trajkit train-estimator --help"
             )
 
     def check_regions(self, region_method: str) -> None:

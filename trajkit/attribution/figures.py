@@ -136,17 +136,16 @@ def exchanged(
 
 
 class _Draws:
-    """Bootstrap draws of groups, the same for every method: the first row counts every group once."""
+    """Bootstrap draws of groups, the same for every method: the first counts every group once."""
 
     def __init__(self, runs: Sequence[Scored], n_boot: int, seed: int) -> None:
         self._runs = runs
-        draws = group_draws([s.group_id for s in runs], n_boot, seed)
-        self._counts, self._member = draws.counts, draws.member
-        self._groups = {band: groups for band, (_, groups) in step_counts(runs).items()}
+        self._draws = group_draws([s.group_id for s in runs], n_boot, seed)
+        self._steps = np.stack([s.sums[:, SUMS.index("steps")] * (s.method == runs[0].method) for s in runs])
 
     def enough(self, values: NDArray[np.float64], band: str) -> NDArray[np.float64]:
         """A figure of each draw; of the sample alone where fewer than MIN_GROUPS groups have such steps."""
-        return values if self._groups[band] >= MIN_GROUPS else values[:1]
+        return self._draws.sample_if_few(values, MIN_GROUPS, self._has(band))
 
     def at_edge(self, values: NDArray[np.float64], band: str, method: str = "") -> NDArray[np.float64]:
         """The same of a share, whose bound is exact where it is 0 or 1, with a group for a trial; by definition, and so
@@ -154,26 +153,30 @@ class _Draws:
         if method and not self.sums(method)[0, :, SUMS.index("residual")].any():
             return values[:1]
         if values[0] in (0, 1):
-            return edge_draws(values[0], self._groups[band], len(values))
+            return edge_draws(values[0], len(np.unique(self._draws.member[self._has(band)])), len(values))
         return self.enough(values, band)
 
     def sums(self, method: str) -> NDArray[np.float64]:
         """(1 + n_boot, bands, SUMS) of a method over the groups of each draw."""
-        return np.einsum("bg,gcs->bcs", self._counts, self.by_group(method))
+        own = self._of(method)
+        return self._draws.of(own).sums([self._runs[i].sums for i in own])
 
     def by_group(self, method: str) -> NDArray[np.float64]:
         """(G, bands, SUMS) of a method over the runs of each group."""
-        own = [i for i, s in enumerate(self._runs) if s.method == method]
-        found = np.zeros((self._counts.shape[1], len(EDGES) + 1, len(SUMS)))
-        np.add.at(found, self._member[own], [self._runs[i].sums for i in own])
-        return found
+        own = self._of(method)
+        return self._draws.of(own).by_group([self._runs[i].sums for i in own])
 
     def took(self, method: str) -> NDArray[np.float64]:
         """(1 + n_boot, 2) seconds and tokens of a method."""
-        own = [i for i, s in enumerate(self._runs) if s.method == method]
-        by_group = np.zeros((self._counts.shape[1], 2))
-        np.add.at(by_group, self._member[own], [(self._runs[i].seconds, self._runs[i].tokens) for i in own])
-        return self._counts @ by_group
+        own = self._of(method)
+        return self._draws.of(own).sums([(self._runs[i].seconds, self._runs[i].tokens) for i in own])
+
+    def _of(self, method: str) -> NDArray[np.intp]:
+        return np.flatnonzero([s.method == method for s in self._runs])
+
+    def _has(self, band: str) -> NDArray[np.bool_]:
+        """Which runs, of one method, have steps of the band."""
+        return self._steps[:, list(BANDS[band])].sum(axis=1) > 0
 
 
 def _figures(

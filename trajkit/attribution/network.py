@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, check_loss, usable_examples
 from trajkit.attribution.linear import pearson
 from trajkit.errors import InputError
+from trajkit.stats.resampling import some_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -246,11 +247,10 @@ def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:
 
 def _set_aside(examples: list[StepExample], share: float, seed: int) -> tuple[list[StepExample], list[StepExample]]:
     """(to train on, to calibrate with), split by group."""
-    groups = sorted({e.group_id for e in examples})
+    groups = {e.group_id for e in examples}
     if len(groups) < 2:
         raise InputError(f"a network needs runs of at least 2 groups (images or questions); got {len(groups)}.")
-    chosen = np.random.default_rng(seed).permutation(len(groups))[: max(1, round(share * len(groups)))]
-    aside = {groups[i] for i in chosen}
+    aside = some_groups(groups, share, seed)
     return [e for e in examples if e.group_id not in aside], [e for e in examples if e.group_id in aside]
 
 

@@ -6,7 +6,6 @@ how much concentration varies by the many small ones.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
-from trajkit.stats.resampling import MIN_GROUPS, group_draws
+from trajkit.stats.resampling import MIN_GROUPS, group_draws, interval
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
 
 if TYPE_CHECKING:
@@ -51,17 +50,10 @@ def metric_reliability(
     draws = group_draws(groups, n_boot, seed)
     draws = draws if draws.counts.shape[1] >= MIN_GROUPS else draws.sample
     found = np.stack([_spearman(x, y, np.repeat(np.arange(len(x)), counts[draws.member])) for counts in draws.counts])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # metrics that no draw knows
-        low, high = (
-            np.nanquantile(found[1:], (0.025, 0.975), axis=0) if len(found) > 1 else np.full((2, x.shape[1]), np.nan)
-        )
-    member = np.asarray(groups, dtype=str)
-    of_groups = np.array([len(np.unique(member[~column])) for column in unknown.T])
-    few = (of_groups < MIN_GROUPS) | ~(low < high)  # where all draws agree, they say nothing
-    low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
-    table = {"metric": OF_EFFECTS, "value": found[0], "low": low, "high": high, "runs": (~unknown).sum(0)}
-    return pd.DataFrame(table)
+    known = [draws.sample_if_few(column, MIN_GROUPS, ~none) for column, none in zip(found.T, unknown.T, strict=True)]
+    table = pd.DataFrame([interval(column) for column in known], columns=["value", "low", "high"])
+    table.insert(0, "metric", OF_EFFECTS)
+    return table.assign(runs=(~unknown).sum(0))
 
 
 def _metrics(runs: Effects) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, m
 from trajkit.attribution.network import NetworkEstimator
 from trajkit.attribution.seen import IMAGES_HELD_OUT, IMAGES_TRAINED_ON, Seen
 from trajkit.errors import InputError
+from trajkit.stats.resampling import some_groups
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 
@@ -151,14 +152,13 @@ def held_out_faithfulness(estimator: EffectEstimator, examples: Sequence[StepExa
 
 def _hold_out(runs: Sequence[MeasuredRun], seed: int) -> tuple[list[MeasuredRun], list[MeasuredRun]]:
     """(to train on, to test on), split by group."""
-    groups = sorted({run.group_id for run in runs})
+    groups = {run.group_id for run in runs}
     if len(groups) < 3:
         raise InputError(
             f"training needs runs about at least 3 images (groups); {len(groups)} of them had runs with steps. "
             "Give it more questions: some hundreds make a good estimator."
         )
-    chosen = np.random.default_rng([seed, 1]).permutation(len(groups))[: max(1, round(HELD_OUT * len(groups)))]
-    test = {groups[i] for i in chosen}
+    test = some_groups(groups, HELD_OUT, [seed, 1])
     return [run for run in runs if run.group_id not in test], [run for run in runs if run.group_id in test]
 
 

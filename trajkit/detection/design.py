@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import EstimatorMismatchError, InputError
-from trajkit.traces.forms import task_label, task_labels
+from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,21 +78,12 @@ class Rows:
         return cls(frame[list(columns)].to_numpy(float).reshape(len(frame), len(columns)), steps, tasks)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Of n steps: (n,) their bins, (n, 3) 1, s and s², and (n, 2 + B) the columns of the set `length`."""
 
     bins: NDArray[np.int64]
     curve: Floats
     levels: Floats
-
-
-class _Here(NamedTuple):
-    """Of one step: (F,) mean and sd of its bin, (3,) 1, s and s², and (P,) the design but for its features."""
-
-    mean: Floats
-    sd: Floats
-    curve: Floats
-    design: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +163,10 @@ class FeatureMap:
         }
 
     def matrix(self, rows: Rows) -> Floats:
-        """(n, P) design matrix, always finite."""
+        """(n, P) design matrix, always finite. Of one prefix: `StepDesign.vector`."""
         x = _finite_scale(rows.values, columns_of(self.sets))
         known = np.isfinite(x)
-        bins, curve, levels = self._at(rows.steps)
+        bins, curve, levels = self.at(rows.steps)
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
         z = np.where(known, np.minimum(np.maximum(scaled, -Z_CAP), Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
@@ -189,50 +179,13 @@ class FeatureMap:
             parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
-    def _at(self, steps: Floats) -> _Place:
+    def at(self, steps: Floats) -> Place:
         """What the steps alone say."""
         bins = _bin_of(self.first_steps, steps)
         s = (np.log(np.minimum(steps, self.first_steps[-1])) - self.step_mean) / self.step_sd
         curve = np.stack([np.ones(len(s)), s, s**2], axis=1)
         hot = bins[:, None] == np.arange(len(self.first_steps))
-        return _Place(bins, curve, np.concatenate([_LEVEL * curve[:, 1:], _LEVEL * hot], axis=1))
-
-    def vector(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> Floats:
-        """(P,) the row of `matrix` for one prefix, to the last bit, with less ado: a running generation asks for each
-        by itself. row: its features by name."""
-        columns = columns_of(self.sets)
-        x = np.array([row[name] for name in columns])
-        if "task" in self.sets:
-            return self.matrix(Rows(x[None], np.array([row["step"]], float), (task_label(task_set, form),)))[0]
-        here = self._here(row["step"])
-        least, most, logarithmic = _limits(columns)
-        x = np.minimum(np.maximum(x, least), most)
-        np.log1p(x, out=x, where=logarithmic)
-        known = None if all(map(math.isfinite, x.tolist())) else np.isfinite(x)
-        x = np.minimum(np.maximum(x, -HUGE), HUGE)
-        z = np.minimum(np.maximum((x - here.mean) / here.sd, -Z_CAP), Z_CAP)
-        design = here.design.copy()
-        if known is not None:
-            z = np.where(known, z, 0.0)
-            flags = ~known[self.flagged]
-            design[3 * len(z) : 3 * len(z) + len(flags)] += flags
-        np.multiply(z[:, None], here.curve, out=design[: 3 * len(z)].reshape(len(z), 3))
-        return design
-
-    def _here(self, step: float) -> _Here:
-        """What one step alone says, worked out once."""
-        capped = min(step, float(self.first_steps[-1]))
-        if capped not in self._places:
-            bins, curve, levels = self._at(np.array([capped], float))
-            absent = -self.missing[bins[0], self.flagged]
-            length = levels[0] if "length" in self.sets else ()
-            design = np.concatenate([np.zeros(3 * len(self.flagged)), absent, length])
-            self._places[capped] = _Here(self.mean[bins[0]], self.sd[bins[0]], curve[0], design)
-        return self._places[capped]
-
-    @cached_property
-    def _places(self) -> dict[float, _Here]:
-        return {}
+        return Place(bins, curve, np.concatenate([_LEVEL * curve[:, 1:], _LEVEL * hot], axis=1))
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -341,23 +294,14 @@ def _products(a: Floats, b: Floats) -> Floats:
 def _finite_scale(values: Floats, columns: tuple[str, ...]) -> Floats:
     """(n, F) tamed: only a missing value (NaN, or an infinity that means nothing) is left not finite."""
     x = values.copy()
-    capped, logarithmic = _tamed(columns)
+    capped, logarithmic = tamed(columns)
     x[:, capped] = np.minimum(x[:, capped], TORTUOSITY_CAP)
     x[:, logarithmic] = np.log1p(np.maximum(x[:, logarithmic], 0.0))  # NaN stays NaN, a stray +inf stays +inf
     return np.where(np.isfinite(x), np.minimum(np.maximum(x, -HUGE), HUGE), x)
 
 
 @cache
-def _limits(columns: tuple[str, ...]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """(F,) each: the least and the most that a value counts as, and whether it is read by its logarithm."""
-    capped, logarithmic = _tamed(columns)
-    least, most, logs = np.full(len(columns), -np.inf), np.full(len(columns), np.inf), np.zeros(len(columns), bool)
-    least[logarithmic], most[capped], logs[logarithmic] = 0.0, TORTUOSITY_CAP, True
-    return least, most, logs
-
-
-@cache
-def _tamed(columns: tuple[str, ...]) -> tuple[list[int], list[int]]:
+def tamed(columns: tuple[str, ...]) -> tuple[list[int], list[int]]:
     """Which columns are capped, and which are read by their logarithm."""
     numbered = list(enumerate(columns))
     return [j for j, name in numbered if name == "tortuosity"], [j for j, name in numbered if name in _LOGARITHMIC]

@@ -50,7 +50,8 @@ def contributions(model: PrefixModel, frame: pd.DataFrame) -> dict[str, np.ndarr
 def explain(classifier: OutcomeClassifier, frame: pd.DataFrame, most: int = 3) -> list[list[Reason]]:
     """The `most` features that spoke most for the likeliest class of each row of `frame`, the strongest first.
 
-    frame: a run a row, as by `last_steps`. Only features that speak for the class are named; there may be none.
+    frame: a run a row, as by `runs.table.last_steps`. Only features that speak for the class are named; there may be
+    none.
     """
     parts = contributions(classifier, frame)
     best = classifier.predict_proba(frame).argmax(1)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.alarm import exceeds
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
-from trajkit.detection.sources import require_runs, sourced
+from trajkit.detection.sources import Sourced, require_runs, sourced
 from trajkit.errors import EstimatorMismatchError, InputError
-from trajkit.fingerprints import difference
+from trajkit.fingerprints import ModelId
 from trajkit.text import count
 from trajkit.traces.forms import task_label
 
@@ -60,7 +61,7 @@ class Verdict:
     @property
     def alarmed(self) -> bool:
         """Whether the alarm has been raised, on this step or before."""
-        return self.max_risk > self.threshold
+        return exceeds(self.max_risk, self.threshold)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: an infinite threshold is null."""
@@ -111,7 +112,7 @@ class MonitorRun:
             risk=risk,
             max_risk=max_risk,
             threshold=self._monitor.threshold,
-            alarm=max_risk > self._monitor.threshold and not self._last.alarmed,
+            alarm=exceeds(max_risk, self._monitor.threshold) and not self._last.alarmed,
         )
         return self._last
 
@@ -145,27 +146,25 @@ class Monitor:
     def calibrate(
         cls,
         predictor: EarlyFailurePredictor,
-        traces: Source | RunTable | pd.DataFrame,
+        traces: Source | RunTable | pd.DataFrame | Sourced,
         alpha: float = 0.1,
         seed: int = 0,
         delta: float | None = None,
         model: str | None = None,
         fingerprint: str | None = None,
-        merge_copies: bool = True,
     ) -> Monitor:
-        """Calibrate on `traces` (or their feature frame): one run of each group is drawn by `seed`, and its maximum
-        counts if it succeeded (see `drawn_successes`).
+        """Calibrate on `traces` (their feature frame, or what `sourced` took): one run of each group is drawn by
+        `seed`, and its maximum counts if it succeeded (see `drawn_successes`).
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
         when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
-        other's runs are taken as one, with a warning (`copies.one_group`); merge_copies False where that is done.
+        other's runs are taken as one, with a warning (`copies.one_group`).
         """
         read = sourced(traces, "Monitor.calibrate")
         name = model if model is not None else read.model
         weights = fingerprint if fingerprint is not None else read.fingerprint
-        frame = regrouped(read.frame, one_group(read.keys)) if merge_copies else read.frame
-        runs = run_maxima(predictor, frame)
+        runs = run_maxima(predictor, regrouped(read.frame, one_group(read.keys)))
         maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
         threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
@@ -193,17 +192,21 @@ class Monitor:
             f"{self.n} that succeeded. Many runs of few groups, pooled, are another matter: more may be alarmed there."
         )
 
+    @property
+    def made_for(self) -> ModelId:
+        """The model whose runs it was calibrated on."""
+        return ModelId(self.model, self.fingerprint)
+
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model.
 
-        Weights' hashes are compared where both are known, names otherwise.
+        As `ModelId.is_same` tells it.
         """
-        known = self.fingerprint and fingerprint
-        if self.fingerprint != fingerprint if known else self.model != model:
-            why = difference(self.fingerprint, fingerprint, self.model == model) if known else ""
+        ours = ModelId(model, fingerprint)
+        if not self.made_for.is_same(ours):
             raise EstimatorMismatchError(
                 f"this monitor was calibrated on runs of {self.model!r} and is used on {model!r}; its promise does not "
-                f"hold there.{why} Fit detectors on runs of that model (`trajkit fit`)."
+                f"hold there.{self.made_for.difference(ours)} Fit detectors on runs of that model (`trajkit fit`)."
             )
 
     def start(self, task_set: str = "", form: str = "") -> MonitorRun:

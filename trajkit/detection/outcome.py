@@ -23,7 +23,7 @@ _LEAST_ANSWERED = 10  # an error rate over fewer runs says nothing
 
 
 class OutcomeClassifier(PrefixModel):
-    """Multinomial logistic regression on the last thinking step's prefix features (`last_steps`).
+    """Multinomial logistic regression on the last thinking step's prefix features (`runs.table.last_steps`).
 
     features, C, min_runs: as in EarlyFailurePredictor. target_error: the error rate allowed among the runs it does
     answer, None to answer always. n_splits, random_state: the grouped folds on whose held-out probabilities the
@@ -111,11 +111,6 @@ class OutcomeClassifier(PrefixModel):
         model.coverage_ = read_number(state, "coverage", 0, 1)
         model.error_ = read_number(state, "error", 0, 1, null=math.nan)
         return model
-
-
-def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """The row of each run's last thinking step: the run-level features."""
-    return frame.sort_values("step", kind="stable").groupby("transcript_id", sort=False).tail(1).sort_index()
 
 
 def _abstention(confidence: Floats, wrong: NDArray[np.bool_], target_error: float) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ from trajkit.detection.design import (
     read_array,
     read_number,
 )
+from trajkit.detection.step_design import StepDesign
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
             raise InputError(f"{name}.fit needs runs of at least two classes; found {found} in {len(y)} rows.")
         rows = Rows.of_frame(X, sets)
         self.map_ = FeatureMap.learn(sets, rows, self.min_runs)
+        self.step_design_ = StepDesign(self.map_)
         weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         design = self.map_.matrix(rows)
         small = design.shape[1] * len(labels) <= _NEWTON  # a few exact steps; else many cheap ones
@@ -78,7 +80,7 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
     def predict_step(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> Floats:
         """(C,) probabilities of one prefix, without a DataFrame; equal to the row of `predict_proba`. task_set, form:
         family and form of the question, read only with the feature set `task`."""
-        design = self.map_.vector(row, task_set, form)
+        design = self.step_design_.vector(row, task_set, form)
         logits = [0.0] if len(self.coef_) == 1 else []
         logits += [np.add.reduce(design * coef) + self.intercept_[c] for c, coef in enumerate(self.coef_)]
         odds = np.exp(np.array(logits) - max(logits))
@@ -123,6 +125,7 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         read_number(params, "C", 0, math.inf, open_ends=True)
         read_number(params, "min_runs", 1, HUGE)
         model.map_ = FeatureMap.from_state(read(state, "map", dict))
+        model.step_design_ = StepDesign(model.map_)
         if parse_features(model.features, f"a saved {cls.__name__}") != model.map_.sets:
             raise InputError(f"a saved {cls.__name__} must read one list of features; found two in its parts.")
         classes = read(state, "classes", list)

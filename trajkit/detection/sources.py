@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class Sourced:
     """frame: prefix features. model, fingerprint: the one model that made the runs, "" where they do not say. keys: of
-    each run (`copies.keyed`)."""
+    each run (`copies.keyed`); none where copies are of one group already."""
 
     frame: pd.DataFrame
     model: str
@@ -26,13 +26,16 @@ class Sourced:
     keys: Keyed
 
 
-def sourced(runs: Source | RunTable | pd.DataFrame, owner: str) -> Sourced:
-    """What detectors take from traces (read once), a table of them, or a feature frame, which knows no model.
+def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sourced:
+    """What detectors take from traces (read once), a table of them, or a feature frame, which knows no model; what was
+    taken already stays as it is.
 
     Raises InputError on runs of several models, without effects, or of no group; it names `owner`.
     """
     import pandas as pd
 
+    if isinstance(runs, Sourced):
+        return runs
     if isinstance(runs, pd.DataFrame):
         require_runs(runs, owner)
         return Sourced(runs, "", "", keyed(runs))

@@ -18,6 +18,7 @@ from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
 from trajkit.errors import InputError
 from trajkit.files import replacing
+from trajkit.fingerprints import ModelId
 from trajkit.runs.keys import KEY_BYTES
 from trajkit.strict_json import parse_json
 
@@ -72,6 +73,11 @@ class Detectors:
         """Which groups of these runs (`copies.keyed`) they were fitted or calibrated on, under whatever id."""
         named = frozenset(group for group, _ in runs) & self.seen
         return Known(named, groups_with(runs, self.keys or ()) - named)
+
+    @property
+    def made_for(self) -> ModelId:
+        """The model whose runs the detectors were fitted on."""
+        return ModelId(self.model, str(self.card.get("fingerprint", "")))
 
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""

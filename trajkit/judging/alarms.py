@@ -8,13 +8,16 @@ Pearson's), of as many trials as there are groups, so that several runs of a gro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from trajkit.detection.alarm import alarm_rows
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
+from trajkit.judging.ranking import ALL
 from trajkit.stats.resampling import MIN_GROUPS, clopper_pearson, group_draws, interval, weighted_mean, weighted_median
 
 if TYPE_CHECKING:
@@ -22,6 +25,43 @@ if TYPE_CHECKING:
 
 MIN_MEDIAN_GROUPS = 6
 """Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
+
+NEW_GROUP, ALL_RUNS = "new group", "all runs"
+"""The rows of `false_alarms`, in its column `unit`."""
+ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL = "all failing", "alarmed failing", "alarmed successful"
+"""The rows of `tokens_saved`, in its column `runs`."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Replay:
+    """What a monitor did on held-out runs, with 95 % intervals by group.
+
+    runs: of `monitor_runs`: transcript_id group_id task_set outcome failure n_steps n_tokens max_risk alarmed
+        alarm_step saved.
+    false_alarms: a row for NEW_GROUP and one for ALL_RUNS: unit n k rate low high alpha.
+    false_alarms_by_length: from_step to_step n k rate low high.
+    power: failing runs that were alarmed, for `ranking.ALL` and by outcome: outcome n k rate low high
+        median_alarm_step.
+    tokens_saved: ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL: runs n median low high mean.
+    """
+
+    runs: pd.DataFrame
+    false_alarms: pd.DataFrame
+    false_alarms_by_length: pd.DataFrame
+    power: pd.DataFrame
+    tokens_saved: pd.DataFrame
+
+
+def replay(monitor: Monitor, frame: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> Replay:
+    """The monitor over every run of a feature frame, and what is to be said of it. Raises as `monitor_runs`."""
+    runs = monitor_runs(monitor, frame)
+    return Replay(
+        runs=runs,
+        false_alarms=false_alarms(runs, monitor.alpha, n_boot, seed),
+        false_alarms_by_length=false_alarms_by_length(runs, n_boot=n_boot, seed=seed),
+        power=power(runs, n_boot, seed),
+        tokens_saved=tokens_saved(runs, n_boot, seed),
+    )
 
 
 def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
@@ -55,10 +95,11 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
         n_tokens=("n_tokens", "max"),
         max_risk=("risk", "max"),
     )
-    first = data[data["risk"] > monitor.threshold].drop_duplicates("transcript_id").set_index("transcript_id")
-    runs["alarmed"] = runs["max_risk"] > monitor.threshold
-    runs["alarm_step"] = first["step"].reindex(runs.index).fillna(0).astype(int)
-    used = first["n_tokens"].reindex(runs.index).fillna(runs["n_tokens"])
+    starts = np.flatnonzero(~data["transcript_id"].duplicated())
+    at = alarm_rows(data["risk"], monitor.threshold, starts)
+    runs["alarmed"] = at >= 0
+    runs["alarm_step"] = np.where(at >= 0, data["step"].to_numpy()[at], 0)
+    used = np.where(at >= 0, data["n_tokens"].to_numpy()[at], runs["n_tokens"])
     runs["saved"] = (1 - used / runs["n_tokens"].where(runs["n_tokens"] > 0)).fillna(0.0)
     return runs.reset_index()
 
@@ -66,8 +107,8 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
 def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
     """Realised false-alarm rate on successful runs, in two rows.
 
-    `new group`, what alpha is promised of: P(alarm | success) of a run drawn at random from a group drawn at random, so
-    that each group counts by the share of its runs that succeed (`of_new_groups`). `all runs`: the share of all
+    NEW_GROUP, what alpha is promised of: P(alarm | success) of a run drawn at random from a group drawn at random, so
+    that each group counts by the share of its runs that succeed (`of_new_groups`). ALL_RUNS: the share of all
     successful runs, whatever groups they come from; it is another quantity where some groups have more runs than
     others, and of few groups either row tells little. Columns: unit n (groups, runs) k rate low high alpha.
 
@@ -78,9 +119,9 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
     good = runs[runs["failure"] == 0]
     values = good["alarmed"].to_numpy(float)
     n, rate, low, high = of_new_groups(runs)
-    promised = {"unit": "new group", "n": n, "k": rate * n if n else 0.0, "rate": rate, "low": low, "high": high}
-    pooled = {"unit": "all runs", "n": len(values), "k": float(values.sum())}
-    pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)
+    promised = {"unit": NEW_GROUP, "n": n, "k": rate * n if n else 0.0, "rate": rate, "low": low, "high": high}
+    pooled = {"unit": ALL_RUNS, "n": len(values), "k": float(values.sum())}
+    pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)._asdict()
     return pd.DataFrame([promised, pooled]).assign(alpha=alpha)
 
 
@@ -147,12 +188,12 @@ def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 50
         values = here["alarmed"].to_numpy(float)
         span = {"from_step": int(here["n_steps"].min()), "to_step": int(here["n_steps"].max())}
         rate = _share(values, here["group_id"].to_numpy(str), n_boot, seed)
-        table.append(span | {"n": len(here), "k": int(values.sum())} | rate)
+        table.append(span | {"n": len(here), "k": int(values.sum())} | rate._asdict())
     return pd.DataFrame(table)
 
 
 def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Share of failing runs alarmed, for `all` and by outcome: columns outcome n k rate low high median_alarm_step."""
+    """Share of failing runs alarmed, for ALL and by outcome: columns outcome n k rate low high median_alarm_step."""
     import pandas as pd
 
     table = []
@@ -161,14 +202,16 @@ def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
         rate = _share(values, bad["group_id"].to_numpy(str), n_boot, seed)
         when = bad.loc[bad["alarmed"], "alarm_step"]
         median = float(when.median()) if len(when) else float("nan")
-        table.append({"outcome": name, "n": len(bad), "k": int(values.sum())} | rate | {"median_alarm_step": median})
+        table.append(
+            {"outcome": name, "n": len(bad), "k": int(values.sum())} | rate._asdict() | {"median_alarm_step": median}
+        )
     return pd.DataFrame(table)
 
 
 def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
     """Share of thinking tokens saved by stopping at the alarm: columns runs n median low high mean.
 
-    Rows: `all failing` (no alarm saves 0), `alarmed failing`, and `alarmed successful`, whose share is the work lost.
+    Rows: ALL_FAILING (no alarm saves 0), ALARMED_FAILING, and ALARMED_SUCCESSFUL, whose share is the work lost.
     low and high are NaN with fewer than MIN_MEDIAN_GROUPS groups.
     """
     import pandas as pd
@@ -176,9 +219,9 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
     bad, good = runs[runs["failure"] == 1], runs[runs["failure"] == 0]
     table = []
     for name, part in [
-        ("all failing", bad),
-        ("alarmed failing", bad[bad["alarmed"]]),
-        ("alarmed successful", good[good["alarmed"]]),
+        (ALL_FAILING, bad),
+        (ALARMED_FAILING, bad[bad["alarmed"]]),
+        (ALARMED_SUCCESSFUL, good[good["alarmed"]]),
     ]:
         saved, groups = part["saved"].to_numpy(float), part["group_id"].to_numpy(str)
         median, low, high = interval(weighted_median(saved, group_draws(groups, n_boot, seed, min_groups=1)))
@@ -191,10 +234,16 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
 
 def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
     bad = runs[runs["failure"] == 1]
-    return [("all", bad), *((str(name), part) for name, part in bad.groupby("outcome"))]
+    return [(ALL, bad), *((str(name), part) for name, part in bad.groupby("outcome"))]
 
 
-def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:
+class _Share(NamedTuple):
+    rate: float
+    low: float
+    high: float
+
+
+def _share(values: Any, groups: Any, n_boot: int, seed: int) -> _Share:
     """With its interval: of draws of groups; exact, as of so many trials as there are groups, where fewer than
     MIN_GROUPS of them were alarmed, or not, so that what groups have in common is not known."""
     value, low, high = interval(weighted_mean(values, group_draws(groups, n_boot, seed, min_groups=1)))
@@ -202,4 +251,4 @@ def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]
     if min(sides) < MIN_GROUPS or not low < high:
         n = len(np.unique(groups))
         low, high = clopper_pearson(value * n, n)
-    return {"rate": value, "low": low, "high": high}
+    return _Share(value, low, high)

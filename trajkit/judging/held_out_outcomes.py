@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,7 @@ from trajkit.detection.explanation import Reason, explain
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import group_folds
 from trajkit.judging.ranking import outcome_auc
-from trajkit.stats.resampling import Floats
-from trajkit.studies.runs import within
-from trajkit.studies.study import Advance
+from trajkit.stats.resampling import Floats, numbered
 from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ class HeldOutcomes:
         of: (n,) some of the runs. Intervals are those of cross-validated figures.
         """
         mine = np.ones(len(self.labels), bool) if of is None else of
-        strata = within(self.task, self.fold) if within_task else self.fold
+        strata = numbered(self.task, self.fold) if within_task else self.fold
         chosen = {name: self.probabilities[name][mine] for name in names or self.probabilities}
         groups = self.ends["group_id"].to_numpy(str)[mine]
         return outcome_auc(
@@ -71,7 +69,7 @@ class HeldOutcomes:
         )  # fmt: skip
 
 
-def held_out_outcomes(ends: pd.DataFrame, advance: Advance) -> HeldOutcomes:
+def held_out_outcomes(ends: pd.DataFrame, advance: Callable[[str], None]) -> HeldOutcomes:
     """ends: a run a row, of known outcome (`last_steps`). Raises InputError where there are too few groups to fold."""
     labels, groups = ends["outcome"].to_numpy(str), ends["group_id"].to_numpy(str)
     classes, shape = sorted(set(labels)), (len(ends), len(set(labels)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 BASELINES = ("length", "task", "uncertainty", "length+task", "uncertainty+length+task")
 ATTENTION = "attention_concentration"
+TORTUOSITY = "tortuosity alone"
+ALL, MACRO = "all", "macro"
+"""In a column `outcome`: runs of whatever outcome, and the unweighted mean over outcomes."""
 
 
 def plain_scores(frame: pd.DataFrame, seed: int = 0) -> dict[str, Floats]:
@@ -26,7 +29,7 @@ def plain_scores(frame: pd.DataFrame, seed: int = 0) -> dict[str, Floats]:
     `raw attention`, where the frame has a column attention_concentration."""
     scores = {
         "random": np.random.default_rng(seed).random(len(frame)),
-        "tortuosity alone": frame["tortuosity"].to_numpy(float),
+        TORTUOSITY: frame["tortuosity"].to_numpy(float),
     }
     if ATTENTION in frame:
         scores["raw attention"] = frame[ATTENTION].to_numpy(float)
@@ -55,44 +58,55 @@ def auc_by_fraction(
     frame: pd.DataFrame,
     scores: Mapping[str, ArrayLike],
     fractions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
-    within: str | None = None,
     n_boot: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
     """AUC of failure at fractions of each run's final length: an ORACLE, since that length is not known online.
 
     On random walks that differ in nothing but length, path length has AUC 0.80 at a fraction and 0.5 at a fixed step.
-    A run of T steps is read at step max(1, ⌈f·T⌉). within: a column (task_set) whose values get a table row each.
-    Returns the columns of `auc_by_step` with `fraction` for `step`, and `oracle` = True (and `within`'s column).
+    A run of T steps is read at step max(1, ⌈f·T⌉).
+    Returns the columns of `auc_by_step` with `fraction` for `step`, and `oracle` = True.
     """
-    return _auc_table(frame, scores, select_fractions(frame, fractions, within), n_boot, seed)
+    return _auc_table(frame, scores, select_fractions(frame, fractions), n_boot, seed)
 
 
-Selected = list[tuple[dict[str, Any], NDArray[np.int64]]]
-"""(what was selected, row numbers, one a run) for each line of a table."""
+class Selection(NamedTuple):
+    """The rows, one a run, that a line of a table is of: those at an absolute step, or at a fraction of each run's
+    final length, an oracle. within: a column and the value of it that the runs have; all runs where it is None."""
+
+    rows: NDArray[np.int64]
+    step: int | None = None
+    fraction: float | None = None
+    within: tuple[str, str] | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that name it in a table: within's, and step, or fraction and oracle."""
+        place = {"step": self.step} if self.fraction is None else {"fraction": self.fraction, "oracle": True}
+        return dict([self.within] if self.within else []) | place
 
 
-def select_steps(frame: pd.DataFrame, steps: Sequence[int] | None = None, min_runs: int = 20) -> Selected:
+def select_steps(frame: pd.DataFrame, steps: Sequence[int] | None = None, min_runs: int = 20) -> list[Selection]:
     """The rows at each step; by default all steps with at least `min_runs` runs of known outcome."""
     at = frame["step"].to_numpy(int)
     if steps is None:
         values, counts = np.unique(at[~np.isnan(failures(frame))], return_counts=True)
         steps = values[counts >= min_runs].tolist()
-    return [({"step": int(step)}, np.flatnonzero(at == step)) for step in steps]
+    return [Selection(np.flatnonzero(at == step), step=int(step)) for step in steps]
 
 
-def select_fractions(frame: pd.DataFrame, fractions: Sequence[float], within: str | None = None) -> Selected:
+def select_fractions(frame: pd.DataFrame, fractions: Sequence[float], within: str | None = None) -> list[Selection]:
     """The rows at fractions of each run's final length, an oracle, for each value of the column `within` apart."""
     at = frame["step"].to_numpy(float)
     final = frame.groupby("transcript_id")["step"].transform("max").to_numpy(float)
-    kinds = [None] if within is None else sorted(frame[within].astype(str).unique())
-    selected: Selected = []
-    for kind in kinds:
-        mine = np.ones(len(frame), bool) if kind is None else (frame[within].astype(str) == kind).to_numpy()
-        label = {} if kind is None else {str(within): kind}
+    kinds = None if within is None else frame[within].astype(str)
+    selected = []
+    for kind in [None] if kinds is None else sorted(kinds.unique()):
+        mine = np.ones(len(frame), bool) if kind is None else (kinds == kind).to_numpy()
         for fraction in fractions:
             here = np.maximum(1, np.ceil(fraction * final - 1e-9)) == at
-            selected.append(({**label, "fraction": fraction, "oracle": True}, np.flatnonzero(mine & here)))
+            apart = None if kind is None else (str(within), kind)
+            selected.append(Selection(np.flatnonzero(mine & here), fraction=fraction, within=apart))
     return selected
 
 
@@ -106,7 +120,7 @@ def outcome_auc(
     strata: ArrayLike | None = None,
     n_folds: int | None = None,
 ) -> pd.DataFrame:
-    """One-vs-rest AUC of each outcome, and `macro`, their unweighted mean, with group-bootstrap 95 % intervals.
+    """One-vs-rest AUC of each outcome, and MACRO, their unweighted mean, with group-bootstrap 95 % intervals.
 
     strata: (n,) over pairs of the same stratum alone, such as the fold that a run was held out in. n_folds: give it
     where probabilities are cross-validated in so many folds; intervals are then those of `stats.cross_validation`.
@@ -136,15 +150,15 @@ def outcome_auc(
             [auc_within(mine, p, stratum, draws) for mine, p in zip(is_it, deal.T, strict=True)]
             for deal, stratum in zip(deals, strata_of, strict=True)
         ])  # (R, C, B)  # fmt: skip
-        for name, area in [("macro", areas.mean(axis=1)), *zip(classes, areas.swapaxes(0, 1), strict=True)]:
+        for name, area in [(MACRO, areas.mean(axis=1)), *zip(classes, areas.swapaxes(0, 1), strict=True)]:
             value, low, high = interval(refitted(area, n_folds, (0, 1)) if n_folds else area.mean(axis=0))
-            n = len(labels) if name == "macro" else int((labels == name).sum())
+            n = len(labels) if name == MACRO else int((labels == name).sum())
             table.append({"method": method, "outcome": name, "n_runs": n, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table)
 
 
 def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
-    """What the classifier answered on held-out runs, for `all` and by outcome: columns outcome n_runs answered error.
+    """What the classifier answered on held-out runs, for ALL and by outcome: columns outcome n_runs answered error.
 
     answered: share not abstained on. error: share wrong among the answered; NaN where none was.
     """
@@ -153,8 +167,8 @@ def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
     labels, said = np.asarray(outcomes, dtype=str), np.asarray(decisions, dtype=str)
     table = []
     compared = told_apart(labels)
-    for name in ["all", *sorted(set(labels[compared]))]:
-        mine = compared if name == "all" else labels == name
+    for name in [ALL, *sorted(set(labels[compared]))]:
+        mine = compared if name == ALL else labels == name
         answered = mine & (said != "abstain")
         table.append(
             {
@@ -170,7 +184,7 @@ def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
 def _auc_table(
     frame: pd.DataFrame,
     scores: Mapping[str, ArrayLike],
-    selected: Selected,
+    selected: Sequence[Selection],
     n_boot: int,
     seed: int,
 ) -> pd.DataFrame:
@@ -183,14 +197,14 @@ def _auc_table(
         if score.shape != (len(frame),):
             raise InputError(f"the scores of {method!r} must be one per row, {len(frame)}; got shape {score.shape}.")
     table = []
-    for label, rows in selected:
-        rows = rows[~np.isnan(failed[rows])]
+    for selection in selected:
+        rows = selection.rows[~np.isnan(failed[selection.rows])]
         draws = group_draws(groups[rows], n_boot, seed)
         for method, score in columns.items():
             known = ~np.isnan(score[rows])
             y = failed[rows][known]
             value, low, high = interval(weighted_auc(y, score[rows][known], draws.of(known)))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
-            table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
+            table.append({"method": method, **selection.columns, **counts, "auc": value, "low": low, "high": high})
     empty = ["method", "n_runs", "n_failures", "n_scored", "auc", "low", "high"]
     return pd.DataFrame(table, columns=None if table else empty).sort_values("method", kind="stable", ignore_index=True)

@@ -11,14 +11,14 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.splits import failures
-from trajkit.judging.ranking import Selected
+from trajkit.judging.ranking import Selection
 from trajkit.stats.correction import holm
 from trajkit.stats.cross_validation import refitted, refitted_variance
 from trajkit.stats.resampling import (
@@ -44,9 +44,14 @@ Z = 1.959963984540054
 
 
 def probability_scores(
-    frame: pd.DataFrame, risks: Mapping[str, Floats], selected: Selected, strata: ArrayLike, n_boot: int = 500,
-    seed: int = 0, n_folds: int = 5,
-) -> pd.DataFrame:  # fmt: skip
+    frame: pd.DataFrame,
+    risks: Mapping[str, Floats],
+    selected: Sequence[Selection],
+    strata: ArrayLike,
+    n_boot: int = 500,
+    seed: int = 0,
+    n_folds: int = 5,
+) -> pd.DataFrame:
     """Average precision and Brier score of each method on each selection, and those of the base rate.
 
     strata: (n,) or (R, n) such as the fold of a row; average precision is the mean over strata, by how many
@@ -61,7 +66,8 @@ def probability_scores(
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     stratum = _numbered(strata)
     table = []
-    for label, rows in selected:
+    for selection in selected:
+        rows = selection.rows
         y = failed[rows]
         draws = group_draws(groups[rows], n_boot, seed)
         rate = weighted_mean(y, draws)
@@ -74,7 +80,7 @@ def probability_scores(
             for method, risk in risks.items()
         }
         for method, (precision, brier) in figures.items():
-            row: dict[str, Any] = {"method": method, **label, **counts}
+            row: dict[str, Any] = {"method": method, **selection.columns, **counts}
             for name, drawn in (("average_precision", precision), ("brier", brier)):
                 row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(drawn)
             table.append(row)
@@ -82,9 +88,15 @@ def probability_scores(
 
 
 def gains(
-    frame: pd.DataFrame, better: Floats, than: Floats, selected: Selected, strata: ArrayLike, n_boot: int = 500,
-    seed: int = 0, n_folds: int = 5,
-) -> pd.DataFrame:  # fmt: skip
+    frame: pd.DataFrame,
+    better: Floats,
+    than: Floats,
+    selected: Sequence[Selection],
+    strata: ArrayLike,
+    n_boot: int = 500,
+    seed: int = 0,
+    n_folds: int = 5,
+) -> pd.DataFrame:
     """AUC of one score less that of another on each selection, the same draws of groups for both, within `strata`.
 
     Columns: the labels of the selection, n_runs, n_failures, auc (of `better`), auc_than, gain, low, high; p, twice the
@@ -95,7 +107,8 @@ def gains(
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     stratum = _numbered(strata)
     table = []
-    for label, rows in selected:
+    for selection in selected:
+        rows = selection.rows
         y, draws = failed[rows], group_draws(groups[rows], n_boot, seed)
         first, second = (_each(auc_within, y, score, stratum, rows, draws) for score in (better, than))
         gained = _drawn(first - second, n_folds, better, (-1, 1))
@@ -103,7 +116,7 @@ def gains(
         p = _p_of(gained[1:]) if np.isfinite(low) else np.nan
         areas = {"auc": float(np.mean(first[:, 0])), "auc_than": float(np.mean(second[:, 0]))}
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())} | areas
-        table.append({**label, **counts, "gain": gain, "low": low, "high": high, "p": p})
+        table.append({**selection.columns, **counts, "gain": gain, "low": low, "high": high, "p": p})
     found = pd.DataFrame(table)
     return found.assign(p_corrected=holm(found["p"]))
 
@@ -116,7 +129,7 @@ def _p_of(draws: Floats) -> float:
 def matched_auc(
     frame: pd.DataFrame,
     scores: Mapping[str, Floats],
-    selected: Selected,
+    selected: Sequence[Selection],
     strata: ArrayLike,
     n_boot: int = 500,
     seed: int = 0,
@@ -133,7 +146,8 @@ def matched_auc(
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     stratum = _numbered(strata)
     table = []
-    for label, rows in selected:
+    for selection in selected:
+        rows = selection.rows
         draws = group_draws(groups[rows], n_boot, seed)
         for method, score in scores.items():
             known = ~np.isnan(np.atleast_2d(score)[0, rows])
@@ -143,12 +157,12 @@ def matched_auc(
             value, low, high = interval(_drawn(areas, n_folds, score))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
             counts["pairs"] = int(pairs_within(y, np.zeros(len(y)), stratum[0, here], some.sample)[1][0])
-            table.append({"method": method, **label, **counts, "auc": value, "low": low, "high": high})
+            table.append({"method": method, **selection.columns, **counts, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table).sort_values("method", kind="stable", ignore_index=True)
 
 
 def calibration(
-    frame: pd.DataFrame, risk: Floats, selected: Selected, bins: int = 8, n_boot: int = 500, seed: int = 0
+    frame: pd.DataFrame, risk: Floats, selected: Sequence[Selection], bins: int = 8, n_boot: int = 500, seed: int = 0
 ) -> pd.DataFrame:
     """Calibration curve of each selection: runs in `bins` of as equal size as ties allow, by their risk.
 
@@ -159,13 +173,14 @@ def calibration(
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     table = []
-    for label, rows in selected:
+    for selection in selected:
+        rows = selection.rows
         edges = np.unique(np.quantile(risk[rows], np.arange(1, bins) / bins)) if len(rows) else np.zeros(0)
         bin_of = np.searchsorted(edges, risk[rows], "right")
         for b in np.unique(bin_of):
             inside = rows[bin_of == b]
             draws = group_draws(groups[inside], n_boot, seed)
-            row: dict[str, Any] = {**label, "n_runs": len(inside), "risk": float(risk[inside].mean())}
+            row: dict[str, Any] = {**selection.columns, "n_runs": len(inside), "risk": float(risk[inside].mean())}
             row["failed"], row["low"], row["high"] = interval(weighted_mean(failed[inside], draws))
             off = weighted_mean(risk[inside] - failed[inside], draws)
             row["off"], row["off_low"], row["off_high"] = interval(off)
@@ -176,7 +191,7 @@ def calibration(
 
 
 def calibration_slope(
-    frame: pd.DataFrame, risk: Floats, selected: Selected, n_boot: int = 500, seed: int = 0, n_folds: int = 5
+    frame: pd.DataFrame, risk: Floats, selected: Sequence[Selection], n_boot: int = 500, seed: int = 0, n_folds: int = 5
 ) -> pd.DataFrame:
     """How far risks spread beside what happens, of each selection (Cox 1958, doi 10.1093/biomet/45.3-4.562).
 
@@ -189,10 +204,11 @@ def calibration_slope(
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
     table = []
-    for label, rows in selected:
+    for selection in selected:
+        rows = selection.rows
         y, p = failed[rows], np.clip(risk[..., rows], 1e-6, 1 - 1e-6)
         draws = group_draws(groups[rows], n_boot, seed)
-        row: dict[str, Any] = {**label, "n_runs": len(rows), "n_failures": int(y.sum())}
+        row: dict[str, Any] = {**selection.columns, "n_runs": len(rows), "n_failures": int(y.sum())}
         slope, error = _slope(y, np.atleast_2d(p), draws, n_folds, cross_validated=p.ndim == 2)
         row |= {"slope": slope, "low": slope - Z * error, "high": slope + Z * error}
         off = _each(_off, y, risk, np.zeros((1, len(risk.T)), int), rows, draws)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.detection.alarm import alarm_rows
 from trajkit.plots.style import ACCENT, ALARM, METRIC_NAMES, MUTED, axis, quiet
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def metrics_by_step(run: pd.DataFrame, threshold: float | None = None) -> go.Fig
     """Path length, tortuosity, concentration and risk of one run against the step, one below the other.
 
     run: its rows of `trajkit.features`, with a column `risk` where a predictor was there; a metric whose column is
-    missing is left out. threshold: the monitor's, drawn over the risk when it is finite; the first step above it is
-    marked. Gaps are steps where a metric is not defined, such as tortuosity at step 1.
+    missing is left out. threshold: the monitor's, drawn over the risk when it is finite; the step that raises the
+    alarm is marked. Gaps are steps where a metric is not defined, such as tortuosity at step 1.
     """
     from plotly.subplots import make_subplots
 
@@ -51,10 +52,10 @@ def _add_threshold(figure: go.Figure, steps: np.ndarray, risk: np.ndarray, thres
         col=1, line={"color": ALARM, "width": 1.5, "dash": "dash"}, showlegend=False,
         hovertemplate=f"alarm above {threshold:.3f}<extra></extra>",
     )  # fmt: skip
-    above = np.flatnonzero(risk > threshold)
-    if len(above):
+    at = alarm_rows(risk, threshold)
+    if at[0] >= 0:
         figure.add_scatter(
-            x=steps[above[:1]], y=risk[above[:1]].round(5), mode="markers", name="alarm", showlegend=False, row=row,
+            x=steps[at], y=risk[at].round(5), mode="markers", name="alarm", showlegend=False, row=row,
             col=1, marker={"size": 12, "symbol": "circle-open", "color": ALARM, "line": {"width": 2.5}},
-            hovertemplate="alarm at step %{x}<extra></extra>", customdata=steps[above[:1]] - 1,
+            hovertemplate="alarm at step %{x}<extra></extra>", customdata=steps[at] - 1,
         )  # fmt: skip

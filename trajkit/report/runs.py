@@ -109,20 +109,20 @@ def _reading(rows: pd.DataFrame, detectors: Detectors) -> str:
 
 
 def _steps(trace: Trace, rows: Any, threshold: float) -> list[dict[str, Any]]:
-    """A record per sentence; alarm is true on the first whose risk is above the threshold."""
+    """A record per sentence; alarm is true on the one that raises it."""
+    from trajkit.detection.alarm import alarm_rows
     from trajkit.trajectory import concentration
 
     level = (
         concentration(trace.effects) if trace.effects.size and trace.effects_kind else np.full(trace.n_steps, np.nan)
     )
-    risks = iter(rows["risk"].to_numpy(float) if "risk" in rows else ())
-    wrong, number, alarmed = trace.meta.get("first_wrong"), 0, False
+    known = rows["risk"].to_numpy(float) if "risk" in rows else np.zeros(0)
+    risks, alarm_at = iter(known), int(alarm_rows(known, threshold)[0])
+    wrong, number = trace.meta.get("first_wrong"), 0
     records = []
     for step, concentrated in zip(trace.steps, level, strict=True):
         thinks = step.kind == "thinking"
         risk = next(risks, None) if thinks else None
-        alarm = risk is not None and bool(risk > threshold) and not alarmed
-        alarmed = alarmed or alarm
         records.append(
             {
                 "text": step.text,
@@ -130,7 +130,7 @@ def _steps(trace: Trace, rows: Any, threshold: float) -> list[dict[str, Any]]:
                 "tokens": step.n_tokens,
                 "conc": _rounded(concentrated),
                 "risk": _rounded(risk),
-                "alarm": alarm,
+                "alarm": thinks and number == alarm_at,
                 "wrong": thinks and wrong == number and not isinstance(wrong, bool),
             }
         )

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
+from trajkit.fingerprints import ModelId
 from trajkit.runs.columns import METRICS, PREFIX, SAID
 from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
@@ -144,8 +145,8 @@ class RunTable:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """The rows of `frame` at each used run's last thinking step."""
-        return self.frame.iloc[self._ends[1:] - 1].reset_index(drop=True)
+        """The rows of `frame` at each used run's last thinking step (`last_steps`)."""
+        return last_steps(self.frame).reset_index(drop=True)
 
     @cached_property
     def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -171,6 +172,12 @@ class RunTable:
     def values(self, name: str) -> list[str]:
         """The distinct values of a column of text, sorted, without the empty one."""
         return sorted(value for value in self.rows[name].unique().to_pylist() if value)
+
+    @property
+    def models(self) -> list[ModelId]:
+        """The different models that made the runs, sorted; "" stands for a name or fingerprint that a run lacks."""
+        found = self.rows.select(["model", "fingerprint"]).group_by(["model", "fingerprint"]).aggregate([])
+        return sorted(ModelId(row["model"] or "", row["fingerprint"] or "") for row in found.to_pylist())
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
@@ -229,6 +236,12 @@ class RunTable:
             return {}
         states = lists.flatten().to_numpy().reshape(-1, int(widths[0]))
         return {f"hidden_{i}": pa.array(np.ascontiguousarray(column)) for i, column in enumerate(states.T)}
+
+
+def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The row of each run's last thinking step, of a frame as `RunTable.frame` or of some of its rows, in any order."""
+    last = frame["step"] == frame.groupby("transcript_id", sort=False)["step"].transform("max")
+    return frame[last]
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

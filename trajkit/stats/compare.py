@@ -75,7 +75,7 @@ def compare(
     given, df = len(df), df[df[by].notna()]
     every = df[metrics].to_numpy(dtype=float, na_value=np.nan)
     finite = np.isfinite(every)
-    label, stratum = df[by].to_numpy(), _strata(df, strata)
+    label, stratum = df[by].to_numpy(), numbered(np.zeros(len(df)), *(df[name] for name in strata))
     present = {name: sorted(set(label[finite[:, j]])) for j, name in enumerate(metrics)}
     for name, found in present.items():
         if len(found) < 2:
@@ -118,15 +118,6 @@ def _by_rows(kept: NDArray[np.bool_], columns: list[int]) -> Iterator[tuple[NDAr
     for j in columns:
         alike.setdefault(kept[:, j].tobytes(), []).append(j)
     return ((kept[:, found[0]], found) for found in alike.values())
-
-
-def _strata(df: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.integer[Any]]:
-    """(n,) a number for each combination of values."""
-    stratum = np.zeros(len(df), np.int64)
-    for column in columns:
-        of_column = numbered(df[column])
-        stratum = np.unique(stratum * (of_column.max(initial=0) + 1) + of_column, return_inverse=True)[1]
-    return stratum
 
 
 def _group_means(values: NDArray[Any], member: NDArray[Any]) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +53,23 @@ class Draws:
         """(b, r) how often each of `rows` counts in each draw of a block."""
         return np.take(self.counts[block], self.member[rows], axis=1)
 
-    def sums(self, values: ArrayLike) -> Floats:
-        """(B,) sum of (n,) finite values."""
+    def by_group(self, values: ArrayLike) -> Floats:
+        """(G, …) sum of (n, …) finite values over the rows of each group."""
+        x = np.asarray(values, dtype=float)
         n_groups = self.counts.shape[1]
-        by_group = np.bincount(self.member, np.asarray(values, dtype=float), n_groups)
-        size = max(1, _BLOCK // max(n_groups, 1))
-        return np.concatenate([self.counts[i : i + size] @ by_group for i in range(0, len(self.counts), size)])
+        flat = x.reshape(len(self.member), math.prod(x.shape[1:]))
+        summed: Floats = np.zeros((n_groups, flat.shape[1]))
+        for j, column in enumerate(flat.T):
+            summed[:, j] = np.bincount(self.member, column, n_groups)
+        return summed.reshape(n_groups, *x.shape[1:])
+
+    def sums(self, values: ArrayLike) -> Floats:
+        """(B, …) sum of (n, …) finite values."""
+        by_group = self.by_group(values)
+        flat = by_group.reshape(len(by_group), math.prod(by_group.shape[1:]))
+        size = max(1, _BLOCK // max(len(by_group), 1))
+        summed = np.concatenate([self.counts[i : i + size] @ flat for i in range(0, len(self.counts), size)])
+        return summed.reshape(len(self.counts), *by_group.shape[1:])
 
     def sample_if_few(self, statistic: Floats, min_groups: int, *parts: NDArray[np.bool_]) -> Floats:
         """The statistic of the sample alone where a part of the rows (all of them, if none is given) is of fewer than
@@ -66,13 +78,25 @@ class Draws:
         return np.where(np.arange(len(statistic)) > 0, np.nan, statistic) if few else statistic
 
 
-def numbered(values: ArrayLike) -> Integers:
-    """(n,) 0, 1, … for distinct values, in the order of their text."""
-    return np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
+def numbered(values: ArrayLike, *others: ArrayLike) -> Integers:
+    """(n,) 0, 1, … for distinct values, or combinations of the values of several columns, in the order of their text:
+    groups, and strata."""
+    number = np.unique(np.asarray(values).astype(str), return_inverse=True)[1]
+    for column in others:
+        of_column = numbered(column)
+        number = np.unique(number * (of_column.max(initial=0) + 1) + of_column, return_inverse=True)[1]
+    return number
 
 
 def _n_groups(member: Integers) -> int:
     return int(np.count_nonzero(np.bincount(member))) if len(member) else 0
+
+
+def some_groups(groups: Iterable[str], share: float, seed: int | Sequence[int]) -> frozenset[str]:
+    """About that share of the different groups, at least one, drawn without replacement: those to hold out."""
+    names = sorted(set(groups))
+    chosen = np.random.default_rng(seed).permutation(len(names))[: max(1, round(share * len(names)))]
+    return frozenset(names[i] for i in chosen)
 
 
 def group_draws(groups: ArrayLike, n_boot: int, seed: int, min_groups: int = MIN_GROUPS) -> Draws:

@@ -11,7 +11,6 @@ from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
-from trajkit.studies.runs import within
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
 from trajkit.traces.forms import task_labels
@@ -118,7 +117,7 @@ def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
                     task_labels(pair),
                 )
                 value, low, high = interval(auc_within(y, metric, numbered(task), draws))
-                same = interval(auc_within(y, metric, within(task, pair["n_steps"]), draws))
+                same = interval(auc_within(y, metric, numbered(task, pair["n_steps"]), draws))
                 rows.append({
                     "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
                     "high": high, "same": spread(*same),

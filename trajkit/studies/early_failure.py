@@ -21,6 +21,7 @@ from trajkit.judging.risks import (
 from trajkit.plots.detection import auc_range
 from trajkit.plots.style import ACCENT, MUTED
 from trajkit.runs.table import RunTable
+from trajkit.stats.resampling import numbered
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import cell, listed, records
@@ -56,10 +57,11 @@ def early_failure(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
     scores = risks | single
     at_risk = select_steps(frame)
-    steps = [point for point in at_risk if point[0]["step"] in STEPS and len(point[1]) >= MIN_RUNS] or at_risk
+    steps = [point for point in at_risk if point.step in STEPS and len(point.rows) >= MIN_RUNS] or at_risk
     if not steps:
         raise InputError("no step is reached by 20 runs of known outcome; collect more runs.")
-    final = 1000 * frame.groupby("transcript_id")["step"].transform("max").to_numpy() + fold
+    length = frame.groupby("transcript_id")["step"].transform("max")
+    final = np.stack([numbered(length, deal) for deal in fold])
     advance("intervals")
     fraction = select_fractions(frame, FRACTIONS)
     asked: dict[str, Any] = {"n_boot": n_boot, "n_folds": held_out.n_folds}
@@ -80,7 +82,7 @@ def early_failure(runs: RunTable, n_boot: int, advance: Advance) -> Study:
             probed[name] = gains(frame, risks[better], risks[than], steps, fold, **asked)
     matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, **asked)
     matched_steps = matched_auc(frame, {name: risks[name] for name in (PATH, WITHOUT, WITH)}, steps, final, **asked)
-    shown = [point for point in steps if point[0]["step"] in CALIBRATED] or steps[:1]
+    shown = [point for point in steps if point.step in CALIBRATED] or steps[:1]
     curve = calibration(frame, risks[WITH][0], shown, n_boot=n_boot)
     slopes = calibration_slope(frame, risks[WITH], steps, **asked)
     tables = {

@@ -22,7 +22,7 @@ from trajkit.stats.resampling import (
     weighted_median,
 )
 from trajkit.studies.pictures import quiet_style, svg
-from trajkit.studies.runs import metrics_of, within
+from trajkit.studies.runs import metrics_of
 from trajkit.studies.study import Advance, Study
 from trajkit.studies.words import above, listed, spread
 from trajkit.traces.forms import task_labels
@@ -55,7 +55,7 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     table = known.table
     failed, groups = table["failed"].to_numpy(float), table["group_id"].to_numpy(str)
     draws, task = group_draws(groups, n_boot, 0), task_labels(table)
-    of_task, of_length = numbered(task), within(task, table["n_steps"])
+    of_task, of_length = numbered(task), numbered(task, table["n_steps"])
     metrics, explained = {}, {}
     for name, paths, share in spaces_of(known):
         metrics[name], explained[name] = metrics_of(paths), share
