@@ -14,7 +14,7 @@ import typer
 
 NEEDED = (
     "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas", "plotly", "statsmodels", "pyarrow", "pillow",
-    "safetensors", "typer", "rich", "pydantic", "jinja2",
+    "safetensors", "typer", "rich", "jinja2", "matplotlib",
 )  # fmt: skip
 
 _LISTED = 20
