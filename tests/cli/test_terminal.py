@@ -154,7 +154,7 @@ def strongest_red(text: str) -> int:
 
 def test_the_strongest_effect_is_the_largest_in_size_also_where_it_opposes_the_step():
     opposed = replace(STEP, effects=np.array([2, -3, 0, 0], np.float32))
-    assert "strongest -3.00 nats" in visible(show(opposed, on=console(terminal=False)))
+    assert "strongest −3.00 nats" in visible(show(opposed, on=console(terminal=False)))
 
 
 def test_the_strongest_effect_stands_with_its_interval_where_there_is_one():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.studies.study import Study
+    from trajkit.tables.table import Format
 
 METRICS = (
     "step", "n_tokens", "path_length", "tortuosity", "straightness", "mean_step", "switch_rate", "concentration_mean",
@@ -22,8 +23,7 @@ METRICS = (
 
 NAMES = {"step": "steps"}
 DIFFERENCES = {
-    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ", "delta_low": "95 % from",
-    "delta_high": "to", "p_corrected": "p",
+    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ (95 %)", "p_corrected": "p",
 }  # fmt: skip
 """What fits a terminal of `stats.compare`; the Markdown file has all of its columns."""
 
@@ -64,13 +64,15 @@ def analyze(
 
       trajkit analyze traces --report analysis --only early_failure
     """
-    from trajkit.cli.output import metric, note, p_value, score, share, show_frame, stdout
+    from trajkit.cli.output import note, stdout
     from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
     from trajkit.runs.kernel import Wanted
     from trajkit.runs.table import run_table
     from trajkit.stats.resampling import MIN_GROUPS
-    from trajkit.text import count
+    from trajkit.tables import Table, joined
+    from trajkit.tables.render import show
+    from trajkit.tables.words import count, difference, metric, p_value, share
 
     if report is not None:
         return _studies(traces, report, form, only, n_boot)
@@ -89,20 +91,20 @@ def analyze(
             "permutation, Holm over the table"
         ] = differences(known)
     console = stdout()
-    formats = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
-    formats |= dict.fromkeys(("cliffs_delta", "delta_low", "delta_high"), score)
+    formats: dict[str, Format] = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
+    formats["cliffs_delta"] = difference
     for title, table in sections.items():
         if "cliffs_delta" not in table:
-            show_frame(console, table, title, None, formats)
+            show(console, Table(table, formats=formats), title)
             continue
         numbers = [f"{a} – {b}" for a, b in zip(table["n_a"], table["n_b"], strict=True)]
         pairs = table.assign(pair=table["a"] + " – " + table["b"], runs=numbers)
-        show_frame(console, pairs, title, DIFFERENCES, formats)
-        if table["delta_low"].isna().any():
-            console.print(
-                f"–: no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact bound all "
-                "the same), all runs are tied, or no task has runs of both outcomes.\n"
-            )
+        why = (
+            f"A δ without interval: a side has runs of under {MIN_GROUPS} groups (one of 1 or −1 has an exact bound "
+            "all the same), all runs are tied, or no task has runs of both outcomes."
+        )
+        told = joined(pairs, "cliffs_delta", "delta_low", "delta_high")
+        show(console, Table(told, DIFFERENCES, formats, why if table["delta_low"].isna().any() else ""), title)
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
 

@@ -10,7 +10,7 @@ import typer
 
 from trajkit.cli.options import TracesArgument
 from trajkit.errors import InputError
-from trajkit.text import count
+from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors, Known

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from trajkit.console import console
 from trajkit.text import clean, number
-from trajkit.text import count as count
 
 if TYPE_CHECKING:
     import pandas as pd
