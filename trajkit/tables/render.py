@@ -35,11 +35,9 @@ def show(screen: Console, table: Table, title: str) -> None:
 
     headings, rows, numbers = table.shown
     columns = list(zip(*rows, strict=True)) or [()] * len(headings)
-    if sum(2 + max(map(len, cells), default=0) for cells in columns) > screen.width:
-        columns = [
-            tuple(cell.replace(" (", "\n(") for cell in cells) if numeric else cells
-            for cells, numeric in zip(columns, numbers, strict=True)
-        ]
+    widths = [max(map(len, cells), default=0) for cells in columns]
+    if sum(2 + (w if numeric else min(w, _NARROW)) for w, numeric in zip(widths, numbers, strict=True)) > screen.width:
+        columns = [_narrower(cells) if numeric else cells for cells, numeric in zip(columns, numbers, strict=True)]
     grid = Grid(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading, cells, numeric in zip(headings, columns, numbers, strict=True):
         longest = max((len(line) for cell in cells for line in cell.splitlines()), default=0)
@@ -54,3 +52,10 @@ def show(screen: Console, table: Table, title: str) -> None:
     if table.note:
         screen.print(Text(clean(table.note), "dim"))
     screen.print()
+
+
+def _narrower(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Numbers with what stands behind them in brackets below, in those cells that are too wide for it."""
+    broken = [cell.replace(" (", "\n(", 1) for cell in cells]
+    width = max((len(line) for cell in broken for line in cell.splitlines()), default=0)
+    return tuple(cell if len(cell) <= width else below for cell, below in zip(cells, broken, strict=True))
