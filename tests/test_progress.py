@@ -105,7 +105,7 @@ def test_a_log_has_one_line_for_what_is_slow_and_none_for_what_is_quick(capsys, 
 
 
 def test_a_log_says_how_far_it_is_and_how_long_it_takes(capsys, monkeypatch):
-    monkeypatch.setattr(module, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(module, "LOG_EVERY", 5.0)
     clock = iter(range(0, 1000, 5))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     with progress("measuring", 20) as bar:
@@ -114,6 +114,13 @@ def test_a_log_says_how_far_it_is_and_how_long_it_takes(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "measuring 1/20 · q0"
     assert lines[-1] == "measuring 6/20 · 5.0 s each · 70 s left · q5"
+
+
+def test_a_log_says_what_is_going_on_where_the_first_step_takes_long(capsys, monkeypatch):
+    monkeypatch.setattr(module, "LOG_EVERY", 0.05)
+    with progress("measuring", 2):
+        time.sleep(0.3)
+    assert capsys.readouterr().err == "measuring 0/2\n"
 
 
 def test_a_terminal_shows_a_spinner_and_is_left_clean(screen):

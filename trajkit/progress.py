@@ -95,7 +95,7 @@ class _Terminal:
 
 
 class _Log:
-    """Prints at most every ten seconds, with the time left; a job that takes less prints nothing."""
+    """Prints every ten seconds or more, with the time left; a job that takes less prints nothing."""
 
     def __init__(self, title: str, total: int, completed: int) -> None:
         self._title, self._total, self._done = title, total, completed
@@ -107,9 +107,17 @@ class _Log:
         now = time.monotonic()
         if steps:
             self._pace.mark(steps, now)
-        last = self._done >= self._total and self._printed > self._began
+        last = steps > 0 and self._done >= self._total and self._printed > self._began
         if now - self._printed < LOG_EVERY and not last:
             return
+        self._print(now, note)
+
+    def begin(self) -> None:
+        """Say what is going on where nothing has been done yet."""
+        if self._printed == self._began:
+            self._print(time.monotonic(), "")
+
+    def _print(self, now: float, note: str) -> None:
         self._printed = now
         line = " · ".join(filter(None, (f"{self._title} {self._done}/{self._total}", self._pace.said(now), note)))
         console(stderr=True, soft_wrap=True, highlight=False).print(clean(line), markup=False)
@@ -125,7 +133,9 @@ def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
     """A progress bar on stderr with count, time taken, rate and time left; plain lines where stderr is no terminal."""
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield _Log(title, total, completed)
+        log = _Log(title, total, completed)
+        with _later(log.begin, lambda: None, LOG_EVERY):
+            yield log
         return
     pace = Pace(total, completed)
     with _bar(screen, pace) as bar:
@@ -142,7 +152,7 @@ def progress_if_slow(title: str, total: int) -> Iterator[Bar]:
         return
     pace = Pace(total)
     bar = _bar(screen, pace, transient=True)
-    with _later(bar.start, bar.stop):
+    with _later(bar.start, bar.stop, SLOW):
         yield _Terminal(bar, bar.add_task(title, total=total, note=""), pace)
 
 
@@ -164,13 +174,13 @@ def status(doing: str) -> Iterator[Callable[[str], None]]:
         nonlocal doing
         doing = words
 
-    with _later(lambda: screen.print(f"{clean(doing)} …", markup=False), lambda: None):
+    with _later(lambda: screen.print(f"{clean(doing)} …", markup=False), lambda: None, SLOW):
         yield say
 
 
 @contextmanager
-def _later(begin: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
-    """Call `begin` when the block has taken SLOW seconds, and then `end` at its end; neither where it took less."""
+def _later(begin: Callable[[], None], end: Callable[[], None], after: float) -> Iterator[None]:
+    """Call `begin` when the block has taken `after` seconds, and then `end` at its end; neither where it took less."""
     lock, over, begun = Lock(), False, False
 
     def late() -> None:
@@ -180,7 +190,7 @@ def _later(begin: Callable[[], None], end: Callable[[], None]) -> Iterator[None]
                 begun = True
                 begin()
 
-    timer = Timer(SLOW, late)
+    timer = Timer(after, late)
     timer.daemon = True
     timer.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trajkit.console import console
@@ -15,6 +16,12 @@ _PIPED_WIDTH = 120
 
 class Interrupted(Exception):
     """Ctrl-C, with a sentence about what is kept."""
+
+    @classmethod
+    def keeping(cls, kept: int, folder: Path) -> Interrupted:
+        """`kept` runs are in `folder`, and the command goes on from them."""
+        are = "run is" if kept == 1 else "runs are"
+        return cls(f"stopped; {kept:,} {are} safe in {folder}. The same command goes on from there.")
 
 
 def one_line(text: str) -> str:
