@@ -10,7 +10,6 @@ import typer
 
 from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
 from trajkit.errors import InputError
-from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +106,8 @@ def held_out(known: Known, runs: RunTable) -> tuple[RunTable, str]:
 
     Raises InputError where there is none.
     """
+    from trajkit.tables.words import count
+
     keep = ~runs.table["group_id"].isin(known.all).to_numpy(bool)
     if not keep.any() and len(runs):
         raise InputError(
@@ -120,6 +121,8 @@ def held_out(known: Known, runs: RunTable) -> tuple[RunTable, str]:
 
 def said_of_copies(detectors: Detectors, known: Known, runs: RunTable) -> str:
     """A line on runs that pass for new by their group ids alone; empty where there is none."""
+    from trajkit.tables.words import count
+
     if detectors.keys is None:
         return (
             "These detectors do not say which images they were made from, so runs of the same images under other group "
