@@ -216,6 +216,20 @@ def test_intervals_stand_below_their_numbers_where_a_table_would_be_too_wide():
     assert ["(0.55–0.67)"] * 4 in said[1]
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_column_is_lost_where_a_table_is_wider_than_the_terminal(width):
+    cells = {f"x{i}": [Estimate(i / 10, 0, 1), Estimate(-i / 10, -1, 1)] for i in range(8)}
+    frame = pd.DataFrame({"method": ["one method", "another"]} | cells)
+    on = console(width, terminal=False)
+    show_table(on, Table(frame), "AUC")
+    lines = on.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    words = " ".join(lines).split()
+    assert max(map(len, lines)) <= width
+    assert [words.count(f"x{i}") for i in range(8)] == [1] * 8
+    assert [words.count(f"0.{i}0") for i in range(1, 8)] == [1] * 7
+    assert words.count("another") == sum("x" in line for line in lines)
+
+
 def test_clean_keeps_letters_of_all_scripts_and_joins_lines():
     assert clean("Größe\n漢字 é\t✓") == "Größe 漢字 é ✓"
     assert one_line("  a \n\n b ") == "a b"

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -62,18 +60,22 @@ def show_evaluation(
     show(screen, of_metrics, "Run metrics of estimated effects, beside those of measured")
     every = [(ALL, figure) for figure in ("LDS", MILLISECONDS, "R²", "r²")]
     show(screen, side_by_side(table, every), f"On all {count(steps, 'step')}")
-    typer.echo("top-1: share of steps whose top region is the measured one. LDS: rank correlation over random masks.")
-    typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
-    typer.echo("r², R²: with the measured effect of hiding each region.")
-    typer.echo(_CAVEAT)
+
+    def say(text: str) -> None:
+        screen.print(text, soft_wrap=not screen.is_terminal)
+
+    say("top-1: share of steps whose top region is the measured one. LDS: rank correlation over random masks.")
+    say("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
+    say("r², R²: with the measured effect of hiding each region.")
+    say(_CAVEAT)
     if groups < 20:
-        typer.echo(f"Only {count(groups, 'image')}: take the intervals with care.")
-    typer.echo()
+        say(f"Only {count(groups, 'image')}: take the intervals with care.")
+    screen.print()
     for warning in warned:
-        typer.echo(f"{warning[0].upper()}{warning[1:]}")
-    typer.echo(conclude(scored, ESTIMATOR, RAW, seed=seed).text)
+        say(f"{warning[0].upper()}{warning[1:]}")
+    say(conclude(scored, ESTIMATOR, RAW, seed=seed).text)
     if metrics := reliable_metrics(reliability, METRICS):
-        typer.echo(metrics)
+        say(metrics)
 
 
 def side_by_side(table: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> Table:
