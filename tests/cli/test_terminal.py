@@ -218,7 +218,7 @@ def test_intervals_stand_below_their_numbers_where_a_table_would_be_too_wide():
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_column_is_lost_where_a_table_is_wider_than_the_terminal(width):
-    cells = {f"x{i}": [Estimate(i / 10, 0, 1), Estimate(-i / 10, -1, 1)] for i in range(8)}
+    cells = {f"x{i} that has a long heading": [Estimate(i / 10, 0, 1), Estimate(-i / 10, -1, 1)] for i in range(8)}
     frame = pd.DataFrame({"method": ["one method", "another"]} | cells)
     on = console(width, terminal=False)
     show_table(on, Table(frame), "AUC")

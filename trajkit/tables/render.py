@@ -42,7 +42,12 @@ def show(screen: Console, table: Table, title: str) -> None:
     rooms = list(map(_room, headings, columns, numbers))
     screen.print(Text(title, "bold"))
     for part in _parts(rooms, numbers, screen.width):
-        screen.print(_grid([headings[i] for i in part], [columns[i] for i in part], [numbers[i] for i in part]))
+        room = [rooms[i] if numbers[i] else None for i in part]
+        grid = _grid([headings[i] for i in part], [columns[i] for i in part], [numbers[i] for i in part])
+        if sum(2 + max(map(len, (headings[i], *columns[i]))) for i in part) > screen.width:
+            for column, width in zip(grid.columns, room, strict=True):
+                column.width = width
+        screen.print(grid)
     if table.note:
         screen.print(Text(clean(table.note), "dim"))
     screen.print()
