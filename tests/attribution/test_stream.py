@@ -169,8 +169,9 @@ def test_a_stream_that_has_ended_is_a_trace_with_what_was_said_of_each_step(
     (back,) = tk.read_traces(tk.write_traces([trace], tmp_path / "runs.parquet"))
     assert back.steps == trace.steps
     np.testing.assert_array_equal(back.half_widths, trace.half_widths)
-    again = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)
+    again = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, monitor=watching(demo_vlm), seed=3)
     assert again.transcript_id == trace.transcript_id
+    assert [(s.risk, s.alarm) for s in again.steps] == [(s.verdict.risk, s.verdict.alarm) for s in live]
 
 
 def test_a_stream_that_is_stopped_is_a_trace_of_what_there_is(demo_vlm, demo_estimator, scene_image):

@@ -41,8 +41,9 @@ def _one_thread():
 
 @pytest.fixture
 def cli(capsys, monkeypatch) -> Callable[..., Result]:
-    """Run `trajkit ARGUMENTS` in this process."""
+    """Run `trajkit ARGUMENTS` in this process. However slow it is, nothing is said of what is being loaded."""
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("trajkit.progress.SLOW", 3600.0)
 
     def run(*arguments: object) -> Result:
         from trajkit.cli.main import main

@@ -293,6 +293,30 @@ def test_ctrl_c_keeps_what_was_collected_and_says_how_to_go_on(collect, question
     assert "(2 new)" in collect(questions(4), "--out", tmp_path / "traces", "--samples", "1").out
 
 
+@pytest.mark.parametrize("where", ["file", "under a file", "held"])
+def test_where_runs_go_is_checked_before_a_model_is_loaded(collect, questions, tmp_path, monkeypatch, where):
+    from trajkit.cli import loading
+    from trajkit.files import hold
+
+    def never(*arguments):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(loading, "load_model", never)
+    (tmp_path / "file").write_text("")
+    out = {"file": tmp_path / "file", "under a file": tmp_path / "file" / "runs", "held": tmp_path / "runs"}[where]
+    lock = hold(out) if where == "held" else None
+    collect(questions(1), "--out", out).assert_one_line_error(str(tmp_path))
+    if lock:
+        lock.close()
+
+
+def test_a_folder_for_runs_is_not_made_by_a_command_that_fails(cli, questions, demo_vlm, tmp_path):
+    options = ("--model", demo_vlm.name, "--estimator", tmp_path / "none")
+    result = cli("collect", questions(1), "--out", tmp_path / "new", *options)
+    result.assert_one_line_error("no estimator in")
+    assert not (tmp_path / "new").exists()
+
+
 SLOW = """
 import sys, time
 from trajkit.cli import collect

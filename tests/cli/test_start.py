@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 COMMANDS = ("demo", "collect", "stream", "analyze", "fit", "monitor", "report", "doctor")
-HEAVY = ("torch", "sklearn", "statsmodels", "plotly", "matplotlib", "pandas", "transformers", "scipy", "pyarrow")
+HEAVY = (
+    "torch",
+    "sklearn",
+    "statsmodels",
+    "plotly",
+    "matplotlib",
+    "pandas",
+    "transformers",
+    "scipy",
+    "pyarrow",
+    "numpy",
+)
 
 
 def test_help_loads_no_heavy_library():
@@ -102,3 +118,19 @@ def test_the_help_of_collect_names_every_field_of_a_line_on_a_line_of_its_own(cl
     lines = [line.strip() for line in cli("collect", "--help").out.splitlines()]
     for name, meaning in FIELDS.items():
         assert f"{name:<9} {meaning}" in lines
+
+
+def test_doctor_looks_for_every_package_that_trajkit_needs():
+    from trajkit.cli.doctor import NEEDED
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {re.split(r"[><=\[]", line)[0] for line in project["dependencies"]} == set(NEEDED)
+
+
+def test_every_package_that_trajkit_needs_is_imported_somewhere():
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "trajkit").rglob("*.py"))
+    for line in project["dependencies"]:
+        name = re.split(r"[><=\[]", line)[0]
+        assert re.search(rf"^\s*(import|from) {modules.get(name, name)}\b", source, re.M), name

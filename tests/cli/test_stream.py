@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +109,31 @@ def test_ctrl_c_stops_the_generation_and_is_one_line(cli, picture, model_and_est
     assert result.code == 130
     assert result.err.splitlines() == ["trajkit: stopped."]
     assert threading.active_count() == before
+
+
+def test_what_is_loaded_and_waited_for_is_said_in_order(cli, picture, model_and_estimator, demo_vlm, monkeypatch):
+    said = []
+
+    @contextmanager
+    def status(doing):
+        said.append(doing)
+        yield said.append
+
+    monkeypatch.setattr("trajkit.progress.status", status)
+    monkeypatch.setattr("trajkit.cli.loading.status", status)
+    result = cli("stream", picture, "is there a red 7?", *model_and_estimator, "--detectors", "none")
+    assert result.code == 0, result.err
+    size = sum(file.stat().st_size for file in Path(demo_vlm.name).glob("*.safetensors")) / 1e6
+    assert said[:3] == [
+        f"loading {demo_vlm.name} ({size:.1f} MB)", f"reading the estimator {model_and_estimator[-1]}",
+        "reading the image",
+    ]  # fmt: skip
+    assert re.fullmatch(r"reading \d+ tokens of image and question, then the first step", said[3])
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no such name", "a/b/c", ""])
+def test_a_model_that_is_not_on_this_machine_has_no_size(name, monkeypatch, tmp_path):
+    from trajkit.cli.loading import _size
+
+    monkeypatch.chdir(tmp_path)
+    assert _size(name) == ""

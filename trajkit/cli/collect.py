@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +49,8 @@ def collect(
     system: SystemOption = None,
     estimator: EstimatorOption = None,
     samples: Annotated[
-        int, typer.Option("--samples", metavar="N", min=1, max=10_000, help="Runs of each question.")
+        int, typer.Option("--samples", metavar="N", min=1, max=10_000,
+                          help="Runs of each question, made together: fewer need less memory.")
     ] = 4,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
@@ -74,15 +75,18 @@ def collect(
     Stop it at any moment and run it again: it goes on where it was, and no run is made twice.
     A line, image or run that cannot be used is reported and left out, and the exit code is then 1.
     """
-    from trajkit.attribution.assemble import settings
-    from trajkit.cli.loading import load_estimator, load_model
+    from trajkit.cli.loading import load_estimator, load_libraries, load_model
     from trajkit.cli.output import Interrupted
     from trajkit.cli.questions import Questions
     from trajkit.traces.store import read_traces
-    from trajkit.traces.writer import TraceWriter
-    from trajkit.vlm.generation import Sampling
+    from trajkit.traces.writer import TraceWriter, check_writer
 
     asked = Questions(questions, images, images_root)
+    check_writer(out)
+    load_libraries()
+    from trajkit.attribution.assemble import settings
+    from trajkit.vlm.generation import Sampling
+
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     sampling = Sampling(temperature, max_new_tokens, seed)
@@ -94,7 +98,7 @@ def collect(
             _collect(vlm, estimate, asked, samples, sampling, keep_hidden, writer)
     except KeyboardInterrupt:
         kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
-        raise Interrupted(f"stopped; {kept} runs are safe in {out}. The same command goes on from there.") from None
+        raise Interrupted.keeping(kept, out) from None
     _summarise(out, {question.id for question in asked.asked}, before)
     asked.exit_if_left_out()
 
@@ -107,14 +111,15 @@ def _collect(
     from trajkit.aside import aside
     from trajkit.progress import progress
 
-    with progress("collecting", total=len(asked)) as bar:
+    there = {question.id for question in asked.asked if _is_there(question, samples, writer.ids)}
+    with progress("collecting", total=len(asked), completed=len(there)) as bar:
         for question in asked.asked:
             done = frozenset(writer.ids)
             with aside(question, asked.set_aside):
                 writer.require_same_question(question.id, question.question, question.target or "")
                 for trace in _runs(vlm, estimator, question, asked, samples, sampling, keep_hidden, done, writer):
                     writer.add(trace)
-            bar.advance(question.image.name)
+            bar.advance(question.image.name, int(question.id not in there))
 
 
 def _runs(
@@ -127,7 +132,7 @@ def _runs(
     """
     from trajkit.attribution.collect import collect
 
-    if all(f"{question.id}-{i}" in done for i in range(samples)):
+    if _is_there(question, samples, done):
         return
     item = asked.item(question)
     writer.require_same_image(question.id, item.image)  # type: ignore[arg-type]  # a question is about one image
@@ -137,8 +142,12 @@ def _runs(
     )  # fmt: skip
 
 
+def _is_there(question: Question, samples: int, ids: Set[str]) -> bool:
+    return all(f"{question.id}-{i}" in ids for i in range(samples))
+
+
 def _summarise(out: Path, asked: set[str], before: int) -> None:
-    from trajkit.cli.output import count
+    from trajkit.tables.words import count
     from trajkit.traces.store import read_traces
 
     if not any(out.glob("*.parquet")):
@@ -147,9 +156,9 @@ def _summarise(out: Path, asked: set[str], before: int) -> None:
     traces = read_traces(out)
     known = [bool(s) for s in traces.column("success") if s is not None]
     line = f"{count(len(traces), 'run')} of {count(len(set(traces.column('task_id')) & asked), 'question')} in {out}"
-    line += f" ({len(traces) - before} new)"
+    line += f" ({len(traces) - before:,} new)"
     line += (
-        f", {sum(known)} of {len(known)} with a target succeeded."
+        f", {sum(known):,} of {len(known):,} with a target succeeded."
         if known
         else "; no targets, so no successes to count."
     )

@@ -54,9 +54,23 @@ def evaluate(
 
       trajkit evaluate held-out.jsonl --model Qwen/Qwen3-VL-8B-Thinking --estimator estimator
     """
+    from trajkit.aside import aside
+    from trajkit.cli.evaluated import ESTIMATOR, FLOOR, RAW, REFERENCE, check_table, show_evaluation, write_tables
+    from trajkit.cli.loading import load_estimator, load_libraries, load_model
+    from trajkit.cli.options import one_of
+    from trajkit.cli.output import note
+    from trajkit.cli.questions import Questions
+    from trajkit.errors import InputError
+    from trajkit.progress import progress
+    from trajkit.tables.words import count
+
+    one_of("--methods", methods, ("quick", "all"))
+    asked = Questions(questions, images, images_root)
+    if out is not None:
+        check_table(out)
+    load_libraries()
     import numpy as np
 
-    from trajkit.aside import aside
     from trajkit.attribution.evaluation import Method, baseline_method, score_run, step_gates
     from trajkit.attribution.features import raw_attention
     from trajkit.attribution.figures import band_table
@@ -64,19 +78,8 @@ def evaluate(
     from trajkit.attribution.reliability import metric_reliability
     from trajkit.attribution.replay import replay
     from trajkit.attribution.seen import Seen, warnings
-    from trajkit.cli.evaluated import ESTIMATOR, FLOOR, RAW, REFERENCE, check_table, show_evaluation, write_tables
-    from trajkit.cli.loading import load_estimator, load_model
-    from trajkit.cli.options import one_of
-    from trajkit.cli.output import note
-    from trajkit.cli.questions import Questions
-    from trajkit.errors import InputError
-    from trajkit.progress import progress
     from trajkit.vlm.generation import Sampling
 
-    one_of("--methods", methods, ("quick", "all"))
-    asked = Questions(questions, images, images_root)
-    if out is not None:
-        check_table(out)
     vlm = load_model(model, system)
     ours = load_estimator(estimator, vlm)
     bound = ours.binding
@@ -114,7 +117,7 @@ def evaluate(
                     groups.append(run.item.group_id)
             bar.advance(item.id)
     if not scored:
-        raise InputError(f"none of the {len(asked)} runs had a step; is this a thinking model?")
+        raise InputError(f"none of {count(len(asked), 'run')} had a step; is this a thinking model?")
     warned = warnings(seen, ours.card)
     for warning in warned:
         note(f"trajkit: warning: {warning}")

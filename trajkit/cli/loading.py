@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trajkit.cli.output import note
 from trajkit.demo import paths
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.progress import status
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -19,19 +20,31 @@ NO_DETECTORS = "none"
 
 def load_model(model: str | None, system: str | None = None) -> VLM:
     """The model of `--model`, or the demo's. transformers keeps its advice to itself: it is not for this screen."""
-    from transformers.utils import logging
+    name = model if model is not None else _shown(_demo(paths.MODEL, "--model"))
+    with status(f"loading {name}{_size(name)}"):
+        from transformers.utils import logging
 
-    from trajkit.vlm.load import load_vlm
+        from trajkit.vlm.load import load_vlm
 
-    logging.set_verbosity_error()
-    return load_vlm(model if model is not None else _shown(_demo(paths.MODEL, "--model")), system=system)
+        logging.set_verbosity_error()
+        return load_vlm(name, system=system)
+
+
+def load_libraries() -> None:
+    """Import what every command with a model needs, which takes seconds, and say so."""
+    from importlib import import_module
+
+    with status("loading torch and transformers"):
+        import_module("trajkit.attribution.collect")
 
 
 def load_estimator(folder: Path | None, vlm: VLM) -> EffectEstimator:
     """The estimator of `--estimator`, or the demo's. Raises EstimatorMismatchError when it is not for this model."""
-    from trajkit.attribution.estimator import EffectEstimator
+    place = folder if folder is not None else _demo(paths.ESTIMATOR, "--estimator")
+    with status(f"reading the estimator {_shown(place)}"):
+        from trajkit.attribution.estimator import EffectEstimator
 
-    estimator = EffectEstimator.load(folder if folder is not None else _demo(paths.ESTIMATOR, "--estimator"))
+        estimator = EffectEstimator.load(place)
     if folder is None and estimator.binding.fingerprint != vlm.fingerprint:
         raise EstimatorMismatchError(
             f"no --estimator was given, and the demo's own does not fit {vlm.name}. Train one for this model: "
@@ -46,8 +59,6 @@ def load_detectors_for(folder: str | None, vlm: VLM) -> Detectors | None:
 
     Raises EstimatorMismatchError when they were fitted on runs of another model.
     """
-    from trajkit.detection.store import load_detectors
-
     if folder == NO_DETECTORS:
         return None
     if folder is None:
@@ -58,9 +69,30 @@ def load_detectors_for(folder: str | None, vlm: VLM) -> Detectors | None:
             note(f"no monitor: {_shown(paths.DETECTORS)} is not there; run `python -m pipelines.fit_detectors`.")
             return None
         folder = str(paths.DETECTORS)
-    detectors = load_detectors(folder)
+    with status(f"reading the detectors {_shown(Path(folder))}"):
+        from trajkit.detection.store import load_detectors
+
+        detectors = load_detectors(folder)
     detectors.check(vlm.name, vlm.fingerprint)
     return detectors
+
+
+def _size(name: str) -> str:
+    """How large the weights of a checkpoint are, in brackets; "" where they are not on this machine."""
+    folder = Path(name)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            config = try_to_load_from_cache(name, "config.json")
+        except HFValidationError:
+            return ""
+        if not isinstance(config, str):
+            return ""
+        folder = Path(config).parent
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return f" ({size / 1e9:.1f} GB)" if size >= 1e8 else f" ({size / 1e6:.1f} MB)" if size else ""
 
 
 def _demo(path: Path, option: str) -> Path:

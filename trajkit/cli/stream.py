@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,22 +90,42 @@ def watch(
     `attribution.stream.stream`."""
     from contextlib import nullcontext
 
-    from trajkit.attribution.stream import stream as start
-
     began = time.perf_counter()
-    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
+    running = _begin(vlm, image, question, estimator, monitor, options)
     steps: list[LiveStep] = []
     try:
         view.start(running.prompt.canvas.picture, running.regions, question, about, intervals=estimator.has_intervals)
+        waiting = first_step(running)
         spinning = view.rich and not view.console.record
         with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
-            for step in running:
+            for step in waiting:
                 steps.append(step)
                 view.step(step)
     finally:
         running.close()
     view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps))
     return steps
+
+
+def _begin(
+    vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None,
+    options: dict[str, Any],
+) -> Stream:  # fmt: skip
+    """Start the run, and say that the image is being read while it is."""
+    from trajkit.attribution.stream import stream as start
+    from trajkit.progress import status
+
+    with status("reading the image"):
+        return start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
+
+
+def first_step(running: Stream) -> Iterator[LiveStep]:
+    """The steps of a run; the first is waited for here, and said to be, since the prompt is read before it."""
+    from trajkit.progress import status
+
+    with status(f"reading {running.prompt.length:,} tokens of image and question, then the first step"):
+        first = list(islice(running, 1))
+    return chain(first, running)
 
 
 def answered(running: Stream, steps: list[LiveStep]) -> bool:
@@ -115,13 +137,11 @@ def _stream_json(
     vlm: VLM, image: Image.Image, question: str, estimator: EffectEstimator, monitor: Monitor | None,
     options: dict[str, Any],
 ) -> None:  # fmt: skip
-    from trajkit.attribution.stream import stream as start
-
-    running = start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
+    running = _begin(vlm, image, question, estimator, monitor, options)
     steps: list[LiveStep] = []
     try:
         typer.echo(json.dumps(_start(vlm, running)))
-        for step in running:
+        for step in first_step(running):
             steps.append(step)
             typer.echo(json.dumps({"event": "step"} | step.to_dict()))
     finally:

@@ -71,27 +71,26 @@ def train_estimator(
     Stop it at any moment and run it again: runs already measured are read from OUT.measured (or --work), which may be
     removed when you are done. Lines, images and runs that cannot be used are left out, and the command ends with 1.
     """
-    from trajkit.attribution.measure import MeasuredStore, Measuring
-    from trajkit.attribution.regions import check_method
-    from trajkit.attribution.training import train_estimator as train
-    from trajkit.cli.loading import load_model
+    from trajkit.cli.loading import load_libraries, load_model
     from trajkit.cli.options import one_of
     from trajkit.cli.output import Interrupted
     from trajkit.cli.questions import Questions
     from trajkit.folders import check_folder
     from trajkit.progress import progress
-    from trajkit.vlm.generation import Sampling
+    from trajkit.tables.words import score
 
-    how = Measuring(
-        "sum",
-        one_of("--ablation", ablation, ("mean", "blur", "gray", "tokens")),  # type: ignore[arg-type]
-        regions,
-        masks,
-    )
-    check_method(regions)
+    one_of("--ablation", ablation, ("mean", "blur", "gray", "tokens"))
     one_of("--kind", kind, ("network", "linear"))
     asked = Questions(questions, images, images_root)
     check_folder(out)
+    load_libraries()
+    from trajkit.attribution.measure import MeasuredStore, Measuring
+    from trajkit.attribution.regions import check_method
+    from trajkit.attribution.training import train_estimator as train
+    from trajkit.vlm.generation import Sampling
+
+    check_method(regions)
+    how = Measuring("sum", ablation, regions, masks)  # type: ignore[arg-type]
     vlm = load_model(model, system)
     sampling = Sampling(temperature, max_new_tokens, seed)
     about = asdict(how) | asdict(sampling) | {"fingerprint": vlm.fingerprint, "system": system}
@@ -102,10 +101,11 @@ def train_estimator(
             estimator, report = train(
                 vlm, asked.items(bar.advance), kind=kind, how=how, sampling=sampling, store=store,  # type: ignore[arg-type]
                 batch_size=batch_size, measured=bar.advance, set_aside=asked.set_aside_item, seed=seed,
+                advance=lambda loss: bar.advance(f"fitting, loss {score(loss)}", 0),
             )  # fmt: skip
     except KeyboardInterrupt:
         kept = len(list(folder.glob("*.npz")))
-        raise Interrupted(f"stopped; {kept} runs are safe in {folder}. The same command goes on from there.") from None
+        raise Interrupted.keeping(kept, folder) from None
     estimator.save(out)
     typer.echo(summary(report))
     typer.echo(
@@ -116,15 +116,15 @@ def train_estimator(
 
 def summary(report: TrainingReport) -> str:
     """What a training took and what came of it, in a few lines."""
+    from trajkit.tables.words import count, duration, score
+
     seconds = max(report.measuring_seconds, 1e-9)
     return (
-        f"Measured {report.runs} runs with {report.steps} steps in {_minutes(report.measuring_seconds)} "
-        f"({report.steps / seconds:.1f} steps/s, {report.passes / seconds:.0f} passes/s), fitted in "
-        f"{_minutes(report.fitting_seconds)}; peak memory {report.peak_gb:.1f} GB.\n"
-        f"On {report.held_out} of them, held out: r² {report.r2:.2f} with measured effects, LDS {report.lds:.2f}"
+        f"Measured {count(report.runs, 'run')} with {count(report.steps, 'step')} in "
+        f"{duration(report.measuring_seconds)} ({report.steps / seconds:.1f} steps/s, "
+        f"{report.passes / seconds:.0f} passes/s), fitted in {duration(report.fitting_seconds)}; peak memory "
+        f"{report.peak_gb:.1f} GB.\n"
+        f"On {report.held_out:,} of them, held out: r² {score(report.r2)} with measured effects, LDS "
+        f"{score(report.lds)}"
         f"{'' if report.held_out >= FEW else '; too few to tell much'}."
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trajkit.tables.table import Table
@@ -9,6 +10,7 @@ from trajkit.text import clean, escaped, for_spreadsheet
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as Grid
 
 _NARROW = 22
 """A column of text is not folded below so many characters."""
@@ -29,23 +31,65 @@ def csv(table: Table) -> str:
 
 
 def show(screen: Console, table: Table, title: str) -> None:
-    """Print it on a console, numbers flush right."""
-    from rich.table import Table as Grid
+    """Print it on a console, numbers flush right. Where it is too wide, intervals stand below their numbers, and
+    columns that still have no room below the others, each time with the names of the rows."""
     from rich.text import Text
 
     headings, rows, numbers = table.shown
-    grid = Grid(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, (heading, numeric) in enumerate(zip(headings, numbers, strict=True)):
-        cells = [row[i] for row in rows]
-        longest = max(map(len, cells), default=0)
+    columns = list(zip(*rows, strict=True)) or [()] * len(headings)
+    if sum(2 + room for room in map(_room, headings, columns, numbers)) > screen.width:
+        columns = [_narrower(cells) if numeric else cells for cells, numeric in zip(columns, numbers, strict=True)]
+    rooms = list(map(_room, headings, columns, numbers))
+    screen.print(Text(title, "bold"))
+    for part in _parts(rooms, numbers, screen.width):
+        room = [rooms[i] if numbers[i] else None for i in part]
+        grid = _grid([headings[i] for i in part], [columns[i] for i in part], [numbers[i] for i in part])
+        if sum(2 + max(map(len, (headings[i], *columns[i]))) for i in part) > screen.width:
+            for column, width in zip(grid.columns, room, strict=True):
+                column.width = width
+        screen.print(grid)
+    if table.note:
+        screen.print(Text(clean(table.note), "dim"))
+    screen.print()
+
+
+def _room(heading: str, cells: Sequence[str], numeric: bool) -> int:
+    """Characters that a column takes."""
+    lines = [line for cell in cells for line in cell.splitlines()]
+    longest = max(map(len, lines), default=0)
+    return max(longest if numeric else min(longest, _NARROW), max(map(len, heading.split()), default=0))
+
+
+def _parts(rooms: Sequence[int], numbers: Sequence[bool], width: int) -> list[list[int]]:
+    """Columns that have room beside each other, those before the first of numbers in every part."""
+    first = next((i for i, numeric in enumerate(numbers) if numeric), len(rooms))
+    names, parts = list(range(first)), [list(range(first))]
+    for i in range(first, len(rooms)):
+        if sum(2 + rooms[j] for j in (*parts[-1], i)) - 2 > width and parts[-1] != names:
+            parts.append([*names])
+        parts[-1].append(i)
+    return parts if first else [list(range(len(rooms)))]
+
+
+def _grid(headings: Sequence[str], columns: Sequence[Sequence[str]], numbers: Sequence[bool]) -> Grid:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading, cells, numeric in zip(headings, columns, numbers, strict=True):
+        longest = max((len(line) for cell in cells for line in cell.splitlines()), default=0)
         word = longest if numeric else max((len(word) for cell in cells for word in cell.split()), default=0)
         grid.add_column(
             heading, justify="right" if numeric else "left", header_style="dim", overflow="fold",
             min_width=min(_NARROW, word), no_wrap=not numeric and word == longest <= _NARROW,
         )  # fmt: skip
-    for row in rows:
+    for row in zip(*columns, strict=True):
         grid.add_row(*map(Text, row))
-    screen.print(grid)
-    if table.note:
-        screen.print(Text(clean(table.note), "dim"))
-    screen.print()
+    return grid
+
+
+def _narrower(cells: Sequence[str]) -> tuple[str, ...]:
+    """Numbers with what stands behind them in brackets below, in those cells that are too wide for it."""
+    broken = [cell.replace(" (", "\n(", 1) for cell in cells]
+    width = max((len(line) for cell in broken for line in cell.splitlines()), default=0)
+    return tuple(cell if len(cell) <= width else below for cell, below in zip(cells, broken, strict=True))

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from trajkit.errors import InputError
-from trajkit.files import hold, remove_left_over
+from trajkit.files import hold, remove_left_over, told, try_out
 from trajkit.fingerprints import difference
 from trajkit.traces.atomic import to_table, write_file
 from trajkit.traces.file import TraceFile
@@ -27,6 +27,17 @@ PART_SIZE = 64
 """Runs of a part; a new part is begun when it has so many."""
 
 _PART = re.compile(r"part-(\d+)\.parquet")
+
+
+def check_writer(folder: str | Path) -> None:
+    """Raise InputError or WriteError where a TraceWriter could not begin in `folder` now: ask before the work, not
+    after it. A folder that is not there is not made."""
+    folder = Path(folder)
+    if folder.exists():
+        with TraceWriter(folder):
+            return
+    with told(folder):
+        try_out(folder)
 
 
 class TraceWriter:
