@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,19 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.studies.study import Study
+    from trajkit.tables import Table
 
-METRICS = (
-    "step", "n_tokens", "path_length", "tortuosity", "straightness", "mean_step", "switch_rate", "concentration_mean",
-    "concentration_slope", "logprob_mean", "entropy_mean",
-)  # fmt: skip
-"""Compared at the last thinking step of each run."""
-
-NAMES = {"step": "steps"}
-DIFFERENCES = {
-    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ", "delta_low": "95 % from",
-    "delta_high": "to", "p_corrected": "p",
-}  # fmt: skip
-"""What fits a terminal of `stats.compare`; the Markdown file has all of its columns."""
+_SHOWN = ("metric", "n_a", "n_b", "delta", "delta_tested", "p_corrected", "verdict")
 
 
 def analyze(
@@ -51,7 +42,7 @@ def analyze(
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
 
-    Metrics are read after the last thinking step. Many grow with the number of steps: read them beside `steps`.
+    Metrics are read after the last thinking step. Many grow with the number of steps: read them beside those.
 
     With --report, five studies are written, each with tables, a picture and what they say in plain words: trajectories,
     metric_distributions, concentration, early_failure and outcomes, beside a page on how to read them.
@@ -64,74 +55,44 @@ def analyze(
 
       trajkit analyze traces --report analysis --only early_failure
     """
-    from trajkit.cli.output import metric, note, p_value, score, share, show_frame, stdout
-    from trajkit.detection.splits import compared_outcomes
+    from trajkit.cli.output import note, stdout
     from trajkit.errors import InputError
-    from trajkit.runs.kernel import Wanted
+    from trajkit.judging.comparison import compare_runs, medians
+    from trajkit.plots.style import outcome_name
     from trajkit.runs.table import run_table
-    from trajkit.stats.resampling import MIN_GROUPS
+    from trajkit.tables.render import show
     from trajkit.text import count
 
     if report is not None:
         return _studies(traces, report, form, only, n_boot)
     if only or form or n_boot:
         raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
-    runs = run_table(traces, Wanted(metrics=False)).usable()
-    last = runs.last
+    runs = run_table(traces).usable()
     if runs.left_out:
         note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
-    sections = {"Runs by outcome": counts(last), "Metrics by outcome: median": medians(last)}
-    known = compared_outcomes(last)
-    outcomes = known["outcome"].nunique()
-    if outcomes >= 2:
-        sections[
-            "Differences between outcomes, within task family and question form: Cliff's δ > 0 where a is larger; p by "
-            "permutation, Holm over the table"
-        ] = differences(known)
     console = stdout()
-    formats = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
-    formats |= dict.fromkeys(("cliffs_delta", "delta_low", "delta_high"), score)
-    for title, table in sections.items():
-        if "cliffs_delta" not in table:
-            show_frame(console, table, title, None, formats)
-            continue
-        numbers = [f"{a} – {b}" for a, b in zip(table["n_a"], table["n_b"], strict=True)]
-        pairs = table.assign(pair=table["a"] + " – " + table["b"], runs=numbers)
-        show_frame(console, pairs, title, DIFFERENCES, formats)
-        if table["delta_low"].isna().any():
-            console.print(
-                f"–: no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact bound all "
-                "the same), all runs are tied, or no task has runs of both outcomes.\n"
-            )
-    if outcomes < 2:
-        console.print("Fewer than two known outcomes, so there is nothing to compare.")
+    show(console, counts(runs.table), "Runs by outcome")
+    show(console, medians(runs.table), "Metrics by outcome: median")
+    try:
+        found = compare_runs(runs)
+    except InputError as why:
+        console.print(f"There is nothing to compare. {why}", markup=False)
+        return
+    for a, b in found.pairs:
+        table = replace(found.table(pair=(a, b), shown=_SHOWN), note="")
+        show(console, table, f"Differences: {outcome_name(a)} (a) against {outcome_name(b)} (b)")
+    console.print(found.note(found.differences), markup=False, style="dim")
 
 
-def counts(last: pd.DataFrame) -> pd.DataFrame:
+def counts(runs: pd.DataFrame) -> Table:
     """Runs and groups of each outcome, the most frequent first."""
-    table = last.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
-    table["share"] = table["runs"] / len(last)
-    return table.sort_values("runs", ascending=False).reset_index()
+    from trajkit.plots.style import outcome_name
+    from trajkit.tables import Table, words
 
-
-def medians(last: pd.DataFrame) -> pd.DataFrame:
-    """A row per metric, a column per outcome; infinite values (a path back to its start) count, NaN do not."""
-    metrics = [name for name in METRICS if name in last]
-    table = last.groupby("outcome")[metrics].median().T
-    table.index = [NAMES.get(str(name), str(name)) for name in table.index]
-    return table.rename_axis("metric").reset_index()
-
-
-def differences(last: pd.DataFrame) -> pd.DataFrame:
-    """`stats.compare` of the metrics within family and form, each over the runs where it is finite; p-values are
-    corrected over all."""
-    import numpy as np
-
-    from trajkit.stats import compare
-    from trajkit.stats.compare import PERMUTATIONS
-
-    metrics = [name for name in METRICS if name in last and last["outcome"][np.isfinite(last[name])].nunique() > 1]
-    return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
+    table = runs.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
+    table["share"] = table["runs"] / len(runs)
+    frame = table.sort_values("runs", ascending=False).reset_index()
+    return Table(frame, formats={"share": words.share}, names={"outcome": outcome_name})
 
 
 def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.runs.table import RunTable
+    from trajkit.tables import Table
 
 Advance = Callable[[str], None]
 
@@ -22,7 +23,7 @@ class Study:
     name: str
     title: str
     asked: str
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame | Table]
     pictures: Mapping[str, str] = field(default_factory=dict)
     reading: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ from trajkit.files import write_text
 from trajkit.folders import check_own, replacing_folder
 from trajkit.studies.make import STUDIES
 from trajkit.studies.study import Study
+from trajkit.tables import Table, render
 from trajkit.text import clean, code, escaped, for_spreadsheet, markdown, number
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def _fill(
     for study in studies:
         for i, (title, table) in enumerate(study.tables.items(), 1):
             titles.append(f"{study.name}_{i}.csv: {title}\n")
-            write_text(out / f"{study.name}_{i}.csv", for_spreadsheet(_in_numbers(table)))
+            write_text(
+                out / f"{study.name}_{i}.csv",
+                render.csv(table) if isinstance(table, Table) else for_spreadsheet(_in_numbers(table)),
+            )
     write_text(out / "README.txt", f"{summary}\nWritten by: {made_by}\n\n{''.join(titles)}")
     return out
 
@@ -84,9 +88,13 @@ def write_markdown(study: Study, path: Path, made_by: str) -> Path:
         write_text(path.with_name(name), picture)
         text += f"![{escaped(clean(said))}]({name})\n\n{escaped(clean(said))}.\n\n"
     text += "## Reading\n\n" + "".join(f"{escaped(clean(paragraph))}\n\n" for paragraph in study.reading)
-    text += "".join(f"## {escaped(clean(title))}\n\n{markdown(table)}\n" for title, table in study.tables.items())
+    text += "".join(f"## {escaped(clean(title))}\n\n{_markdown(table)}\n" for title, table in study.tables.items())
     write_text(path, text)
     return path
+
+
+def _markdown(table: pd.DataFrame | Table) -> str:
+    return render.markdown(table) if isinstance(table, Table) else markdown(table)
 
 
 def _index(studies: Sequence[Study], made_by: str, summary: str, left_out: Mapping[str, str]) -> str:
@@ -111,7 +119,8 @@ def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappin
             "name": study.name, "title": study.title, "asked": study.asked, "reading": study.reading,
             "pictures": [(said, Markup(picture)) for said, picture in study.pictures.items()],
             "tables": [
-                (title, list(table.columns), [[number(v) for v in row] for row in table.itertuples(index=False)])
+                (title, table.shown.headings, table.shown.rows) if isinstance(table, Table)
+                else (title, list(table.columns), [[number(v) for v in row] for row in table.itertuples(index=False)])
                 for title, table in study.tables.items()
             ],
         }
