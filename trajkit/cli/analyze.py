@@ -76,7 +76,7 @@ def analyze(
     try:
         found = compare_runs(runs)
     except InputError as why:
-        console.print(f"There is nothing to compare. {why}", markup=False)
+        console.print(str(why), markup=False)
         return
     for a, b in found.pairs:
         table = replace(found.table(pair=(a, b), shown=_SHOWN), note="")

@@ -32,14 +32,14 @@ def report(
     from trajkit.folders import check_own
     from trajkit.report import write_report
     from trajkit.report.build import MARK
-    from trajkit.runs.kernel import Wanted
-    from trajkit.runs.table import run_table
+    from trajkit.report.collection import read
     from trajkit.traces.store import read_traces
 
     check_own(out, MARK)
     saved = read_traces(traces)
     found = None if detectors is None else load_detectors(detectors)
+    table = read(saved, found)
     if found is not None:
-        check_runs(found, run_table(saved, Wanted(prefixes=False, metrics=False)))
-    path = write_report(saved, out, detectors=found)
+        check_runs(found, table)
+    path = write_report(saved, out, detectors=found, table=table)
     typer.echo(f"Wrote {path}. Open it in a browser.")

@@ -159,7 +159,7 @@ class Comparison:
         if any(not one.delta.has_interval for one in some):
             said.append(
                 f"No interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact bound all the "
-                "same), all runs are tied, or no task has runs of both outcomes."
+                "same), all runs are tied, or no task has runs of both outcomes; read p with care there."
             )
         return " ".join(said)
 
@@ -209,7 +209,7 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
         raise InputError("comparing needs runs that were read with metrics and prefix features: run_table(traces).")
     known = compared_outcomes(table)
     if known["outcome"].nunique() < 2:
-        raise InputError("This compares outcomes, and fewer than two known ones are there.")
+        raise InputError("Fewer than two known outcomes have runs here, so there is nothing to compare.")
     metrics = []
     for name in METRICS:
         values = known[name].to_numpy(float)
@@ -217,7 +217,7 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
         if known["outcome"][finite].nunique() > 1 and len(np.unique(values[finite])) > 1:
             metrics.append(name)
     if not metrics:
-        raise InputError("no metric is defined and varies in runs of two outcomes.")
+        raise InputError("No metric is defined and varies in runs of two outcomes, so there is nothing to compare.")
     found = compare(known, metrics, strata=TASK, n_resamples=PERMUTATIONS, n_boot=draws)
     fields = [name for name in Difference.__dataclass_fields__ if name != "delta"]
     return Comparison(

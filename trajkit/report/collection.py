@@ -50,11 +50,17 @@ class Collection:
         return self.frame[self.frame["group_id"].isin(self.held_out)].reset_index(drop=True)
 
 
-def collect(traces: Source, detectors: Detectors | None = None) -> Collection:
-    """Read all runs once. Raises InputError when there is none."""
-    table = run_table(traces, Wanted(metrics=False, keys=detectors is not None))
+def read(traces: Source, detectors: Detectors | None = None) -> RunTable:
+    """What a report reads of runs, in one pass. Raises InputError when there is none."""
+    table = run_table(traces, Wanted(keys=detectors is not None))
     if not len(table):
         raise InputError("a report needs at least one run; there is none in these traces.")
+    return table
+
+
+def collect(runs: Source | RunTable, detectors: Detectors | None = None) -> Collection:
+    """Runs, or what `read` read of them, and what detectors make of them. Raises InputError when there is none."""
+    table = runs if isinstance(runs, RunTable) else read(runs, detectors)
     if detectors is None:
         return Collection(table, table.frame)
     keys = keyed(table)
