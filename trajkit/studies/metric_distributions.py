@@ -12,8 +12,10 @@ from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.studies.pictures import quiet_style, svg
+from trajkit.studies.runs import records
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import listed, records, spread
+from trajkit.tables import Estimate, Table
+from trajkit.tables.words import difference, listed
 from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def metric_distributions(runs: RunTable, n_boot: int, advance: Advance) -> Study
         "metric_distributions",
         "Metrics by outcome",
         "Which metrics differ between outcomes, by how much, and is it more than that longer runs fail more?",
-        tables,
+        {title: Table(frame) for title, frame in tables.items()},
         {
             "Cliff's δ against success among runs of one family and form, and what is left with length and task held "
             "fixed (* of the two lengths, the task alone); intervals are not corrected for being many": _picture(
@@ -100,7 +102,7 @@ def _shown(pairs: pd.DataFrame) -> pd.DataFrame:
         "median a": [f"{v:.3g}" for v in pairs["median_a"]],
         "median b": [f"{v:.3g}" for v in pairs["median_b"]],
         "Cliff's δ (95 %)": [
-            spread(row.cliffs_delta, row.delta_low, row.delta_high, "+.2f") for row in records(pairs)
+            difference(Estimate(row.cliffs_delta, row.delta_low, row.delta_high)) for row in records(pairs)
         ],
         "δ tested": ["–" if np.isnan(v) else f"{v:+.2f}" for v in pairs["delta_tested"]],
         "p, Mann-Whitney": [_p(v) for v in pairs["p_mannwhitney"]],
@@ -119,7 +121,7 @@ def _held(held: pd.DataFrame) -> pd.DataFrame:
         ],
         "runs": held["n"], "groups": held["groups"],
         "difference (sd)": [
-            spread(row.effect, row.effect_low, row.effect_high, "+.2f") for row in records(held)
+            difference(Estimate(row.effect, row.effect_low, row.effect_high)) for row in records(held)
         ],
         "p": [_p(v) for v in held["p"]], "p, corrected": [_p(v) for v in held["p_corrected"]],
     })  # fmt: skip
