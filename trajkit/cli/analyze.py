@@ -13,7 +13,6 @@ from trajkit.cli.options import TracesArgument
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trajkit.studies.study import Study
     from trajkit.tables import Table
 
 _SHOWN = ("metric", "n_a", "n_b", "delta", "delta_tested", "p_corrected", "verdict")
@@ -101,35 +100,30 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
     from trajkit.cli.output import note, stdout
     from trajkit.errors import InputError
     from trajkit.progress import progress
-    from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
+    from trajkit.studies.make import N_BOOT, STUDIES, check_names, make_all
     from trajkit.studies.runs import read_runs
-    from trajkit.studies.write import FORMATS, check_folder, write_studies
+    from trajkit.studies.write import FORMATS, StudyFolder, check_folder
+    from trajkit.tables.words import sentence
 
     if form is not None and form not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
-    names = list(dict.fromkeys(only or STUDIES))
-    for name in names:
-        make(name)
+    names = check_names(only or STUDIES)
     check_folder(out)
     runs = read_runs(traces)
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
     command += [part for name in only or () for part in ("--only", name)]
     command += ["--format", form] if form else []
     command += ["--boot", str(n_boot)] if n_boot else []
-    data = {"runs": runs.table, "steps": runs.frame}
-    made: list[Study] = []
-    left_out: dict[str, str] = {}
+    data = {"runs": runs.table, "steps": runs.frame} if form == "csv" else {}
+    folder = StudyFolder(out, form or "md", shlex.join(command), runs.summary(), data)
     with progress("studies", total=len(names)) as bar:
         for name in names:
             bar.advance(STUDIES[name], 0)
             done, refused = make_all(runs, [name], n_boot or N_BOOT, lambda note: bar.advance(note, 0))
-            made, left_out = made + done, left_out | refused
-            if made:  # each is kept as soon as it is made
-                where = write_studies(made, out, form or "md", shlex.join(command), runs.summary(), left_out, data)
-                data = {}
+            folder.add(done, refused)  # each is kept as soon as it is made
             bar.advance(STUDIES[name])
-    for title, why in left_out.items():
-        note(f"{title}: not made. {why}")
-    if not made:
+    for title, why in folder.left_out.items():
+        note(f"{title}: not made. {sentence(why)}")
+    if not folder.studies:
         raise InputError("none of the studies could be made of these runs, so nothing was written.")
-    stdout().print(f"Wrote {where}", markup=False)
+    stdout().print(f"Wrote {folder.first}", markup=False)

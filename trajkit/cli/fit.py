@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -144,15 +144,15 @@ def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
     import numpy as np
 
     from trajkit.cli.output import feature_sets
-    from trajkit.studies.words import records, spread
+    from trajkit.tables import Estimate, words
 
     places = sorted(table[at].unique())
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
     part = stated(table[table[at].isin(kept)])
     part["cell"] = [
-        spread(row.auc, row.low, row.high).replace("0.", ".")
+        words.auc(Estimate(row.auc, row.low, row.high)).replace("0.", ".")
         + (f" of {row.n_scored}" if 0 < row.n_scored < row.n_runs and np.isfinite(row.auc) else "")
-        for row in records(part)
+        for row in list[Any](part.itertuples())
     ]
     shown = part.pivot(index="method", columns=at, values="cell").fillna("–")
     counts = part.groupby(at)[["n_runs", "n_failures"]].max()

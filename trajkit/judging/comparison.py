@@ -14,6 +14,7 @@ from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.stats.compare import PERMUTATIONS, TASK, compare
 from trajkit.stats.resampling import MIN_GROUPS
 from trajkit.tables import Across, Estimate, Table, words
+from trajkit.tables.table import Format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ SHOWN = {
     "delta_tested": "δ tested", "p_corrected": "p", "verdict": "verdict",
 }  # fmt: skip
 """Columns that people read, and their headings."""
-_FORMATS = {
+_FORMATS: dict[str, Format] = {
     "delta": words.difference, "delta_tested": words.signed, "p_corrected": words.p_value,
     "p_permutation": words.p_value, "p_mannwhitney": words.p_value, "p_group_means": words.p_value,
 }  # fmt: skip
@@ -187,9 +188,11 @@ def medians(runs: pd.DataFrame) -> Table:
     by = runs.groupby("outcome")
     columns = {"runs": by.size(), "groups": by["group_id"].nunique()} | {name: by[name].median() for name in METRICS}
     order = [name for name in OUTCOME_COLOURS if name in by.groups]
-    frame = pd.DataFrame(columns, index=pd.Index(order, name="outcome")).rename_axis(columns="metric").T.stack()
+    frame = pd.DataFrame(
+        [{"metric": name, "outcome": one, "value": values[one]} for name, values in columns.items() for one in order]
+    )
     return Table(
-        frame.rename("value").reset_index(),
+        frame,
         {"metric": "runs, groups, and median of"},
         {"value": words.metric},
         across=Across("outcome", "value", outcome_name),

@@ -140,7 +140,7 @@ def _method(name: str) -> str:
 
 
 def _counted(rows: pd.DataFrame) -> str:
-    return f"{rows['n_runs'].max():,} ({rows['n_failures'].max():,})"
+    return words.failing(int(rows["n_runs"].max()), int(rows["n_failures"].max()))
 
 
 def _outcome_panel(areas: pd.DataFrame, abstention: pd.DataFrame | None) -> Panel:

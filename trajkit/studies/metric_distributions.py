@@ -12,6 +12,7 @@ from trajkit.judging.comparison import LEVEL, Comparison, Difference, compare_ru
 from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.studies.pictures import quiet_style, svg
+from trajkit.studies.runs import records
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Estimate, Table, joined, words
 from trajkit.traces.forms import task_labels
@@ -104,7 +105,7 @@ def _reading(found: Comparison, held: pd.DataFrame, not_fitted: list[str]) -> tu
     if len(held):
         left = [
             f"{metric_name(row.metric)} of {outcome_name(row.level)} ({words.signed(row.effect)} sd)"
-            for row in held[held["p_corrected"] < LEVEL].itertuples()
+            for row in records(held[held["p_corrected"] < LEVEL])
         ]
         said.append(
             "With length and task held fixed (for the lengths themselves, task alone): "
@@ -142,7 +143,7 @@ def _picture(found: Comparison, held: pd.DataFrame) -> str:
             for one in found.differences:
                 if {one.a, one.b} == {name, "success"}:
                     _bar(left, one.delta if one.a == name else -one.delta, place[one.metric] - shift, colour)
-            for row in held[held["level"] == name].itertuples() if len(held) else ():
+            for row in records(held[held["level"] == name]) if len(held) else ():
                 effect = Estimate(row.effect, row.effect_low, row.effect_high)
                 _bar(right, effect, place[row.metric] - shift, colour)
             left.plot([], [], "o", color=colour, label=f"{outcome_name(name)} against success")

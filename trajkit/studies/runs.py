@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from trajkit.runs.source import Source
 from trajkit.runs.table import RunTable, run_table
 from trajkit.stats.resampling import numbered
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_runs(traces: Source) -> RunTable:
@@ -38,3 +41,8 @@ def metrics_of(paths: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[
         for name, column in found.items():
             out[name][mine] = column
     return out
+
+
+def records(frame: pd.DataFrame) -> list[Any]:
+    """The rows of a frame, each with its columns as attributes."""
+    return list(frame.itertuples(index=False))
