@@ -18,7 +18,7 @@ from tests.report.runs import HOSTILE, make_runs
 from trajkit.errors import InputError
 from trajkit.report import write_report
 from trajkit.report.collection import choose, collect
-from trajkit.report.detectors import _length, early_panels, evaluation_of, predictor_note
+from trajkit.report.detectors import _facing, early_panels, evaluation_of, predictor_note
 from trajkit.report.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
@@ -281,17 +281,22 @@ def test_runs_that_a_target_alone_judged_are_right_or_wrong_and_the_others_are_c
 
 
 def test_length_has_one_name_and_one_direction_also_where_failing_runs_are_the_shorter_ones(runs, fitted):
-    from trajkit.judging.ranking import auc_by_step
+    from trajkit.judging.ranking import auc_by_fraction, auc_by_step
 
-    collection = collect([replace(run, group_id=f"new-{run.group_id}") for run in make_runs(40, 3, seed=5)])
-    for sign in (1, -1):
-        failed = (collection.frame["outcome"] != "success").to_numpy()
-        tokens = collection.frame["step"] * 10 + sign * 3 * failed
-        length = _length(collection.frame.assign(n_tokens=tokens))
-        assert auc_by_step(collection.frame, {"length": length}, n_boot=0)["auc"].min() == 1
-    methods = set(evaluation_of(collect(runs, fitted.detectors), fitted.detectors).auc_by_step["method"])
-    assert "length" in methods
-    assert "tokens so far" not in methods
+    frame = collect(make_runs(40, 3, seed=5)).frame
+    failed, step = (frame["outcome"] != "success").to_numpy(), frame["step"].to_numpy(float)
+    for table_of in (auc_by_step, auc_by_fraction):
+        for tokens in (step + 99 * failed, step - 99 * failed):
+            found = _facing(table_of(frame, {"length": tokens, "other": tokens}, n_boot=50)).set_index("method")
+            assert found.loc["length", "auc"].min() == 1
+            assert (found.loc["length", "low"].dropna() <= found.loc["length", "high"].dropna()).all()
+            assert found.loc["other", "auc"].max() == (1 if tokens[failed].min() > 50 else 0)
+    found = evaluation_of(collect(runs, fitted.detectors), fitted.detectors)
+    for table in (found.auc_by_step, found.auc_by_fraction):
+        assert "length" in set(table["method"])
+        assert "tokens so far" not in set(table["method"])
+        mine = table[(table["method"] == "length") & table["auc"].notna()]
+        assert np.average(mine["auc"], weights=mine["n_scored"]) >= 0.5
 
 
 def test_a_method_that_says_the_same_of_all_runs_has_no_row(fitted):

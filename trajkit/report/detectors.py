@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trajkit.judging.promise import check_promise
 from trajkit.judging.ranking import ALL
@@ -13,7 +12,6 @@ from trajkit.plots import auc_by_step, false_alarms
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel
-from trajkit.stats.resampling import group_draws, pairs_within
 from trajkit.tables import Across, Estimate, Table, joined, words
 from trajkit.text import count
 
@@ -39,8 +37,8 @@ _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to t
 def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -> Evaluation | None:
     """What can be said of given detectors on the runs that they have not seen, without fitting anything.
 
-    The AUCs are those of the predictor and of single features that need no fit: length (`_length`), entropy so far,
-    tortuosity, chance. None where no outcome is known.
+    The AUCs are those of the predictor and of single features that need no fit: length (tokens so far, `_facing`),
+    entropy so far, tortuosity, chance. None where no outcome is known.
     """
     from trajkit.detection.splits import failures
     from trajkit.judging import alarms, ranking
@@ -51,26 +49,26 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
         return None
     scores = {
         detectors.predictor.features: frame["risk"].to_numpy(float),
-        "length": _length(frame),
+        "length": frame["n_tokens"].to_numpy(float),
         "entropy so far": frame["entropy_mean"].to_numpy(float),
     } | ranking.plain_scores(frame, seed)
     return Evaluation(
         **vars(alarms.replay(detectors.monitor, frame, seed=seed)),
-        auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
-        auc_by_fraction=ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
+        auc_by_step=_facing(ranking.auc_by_step(frame, scores, n_boot=300, seed=seed)),
+        auc_by_fraction=_facing(ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed)),
     )
 
 
-def _length(frame: pd.DataFrame) -> NDArray[np.float64]:
-    """(n,) tokens so far as a score of failure at a step. Whether failing runs have more or fewer of them no fit says
-    here: the sign is the one that tells these very runs best, which flatters it."""
-    from trajkit.detection.splits import failures
-
-    tokens, failed = frame["n_tokens"].to_numpy(float), failures(frame)
-    known = ~np.isnan(failed)
-    sample = group_draws(frame["group_id"][known], 0, 0)
-    wins, pairs = pairs_within(failed[known], tokens[known], frame["step"].to_numpy(int)[known], sample)
-    return tokens if 2 * wins[0] >= pairs[0] else -tokens
+def _facing(table: pd.DataFrame, method: str = "length") -> pd.DataFrame:
+    """AUCs where `method`, of which no fit says whether failing runs have more or less of it, is read in the direction
+    that tells these very runs better on the whole: an AUC of one direction is 1 less that of the other."""
+    mine = (table["method"] == method) & table["auc"].notna()
+    if not mine.any() or np.average(table["auc"][mine], weights=table["n_scored"][mine]) >= 0.5:
+        return table
+    turned = 1 - table.loc[mine, ["auc", "high", "low"]].to_numpy(float)
+    table = table.copy()
+    table.loc[mine, ["auc", "low", "high"]] = turned
+    return table
 
 
 def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> list[Panel]:
