@@ -37,6 +37,7 @@ from trajkit.files import replacing
 from trajkit.report.build import write_report
 from trajkit.studies.study import Study
 from trajkit.studies.write import write_studies
+from trajkit.tables import Table
 from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import Trace
 from trajkit.traces.writer import TraceWriter
@@ -73,7 +74,7 @@ def read_estimator(folder: Path) -> object:
 
 
 def studies(value: str) -> Callable[[Path], object]:
-    table = pd.DataFrame({"a": [value]})
+    table = Table(pd.DataFrame({"a": [value]}))
     made = [
         Study(name, name.title(), f"What of {value}?", {"table": table}, {value: f"<svg>{value}</svg>"}, (value,))
         for name in ("first", "second")

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -17,7 +18,7 @@ from tests.report.runs import HOSTILE, make_runs
 from trajkit.errors import InputError
 from trajkit.report import write_report
 from trajkit.report.collection import choose, collect
-from trajkit.report.detectors import evaluation_of, predictor_note
+from trajkit.report.detectors import _facing, early_panels, evaluation_of, predictor_note
 from trajkit.report.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
@@ -246,7 +247,81 @@ def test_runs_that_the_detectors_were_made_from_do_not_count_as_held_out_under_o
     assert "do not say which images they were made from" in predictor_note(collect(renamed, older), older)
 
 
-def test_pairs_say_how_many_runs_they_compare_and_few_groups_have_no_interval(runs, tmp_path):
+def test_a_few_groups_have_no_interval_and_the_page_says_so(runs, tmp_path):
     page = write_report([r for r in runs if r.group_id in {run.group_id for run in runs[:12]}], tmp_path).read_text()
-    assert re.search(r"\(\d+\) vs [a-z ]+\(\d+\)", page)
-    assert "no interval, and a p to be read with care" in page
+    assert "No interval: a side has runs of under 10 groups" in page
+    row = re.search(r'<th scope="row">mean step</th>(.*?)</tr>', page)[1]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+    assert all(int(cell) > 0 for cell in cells[2:4])
+    assert "(" not in cells[4]
+
+
+def test_numbers_are_set_flush_right_and_names_are_not(full_report):
+    page = full_report.read_text()
+    assert '<th scope="col">metric</th>' in page
+    assert re.search(r'<th scope="col" class="number">runs a</th>', page)
+    assert re.search(r'<th scope="row">mean step</th><td>[a-z ]+</td><td>success</td><td class="number">\d+</td>', page)
+
+
+def test_runs_that_a_target_alone_judged_are_right_or_wrong_and_the_others_are_counted_apart(tmp_path):
+    def judged(i, run):
+        success = None if i < 4 else i % 2 == 0
+        target = "" if i < 3 else "7"
+        return replace(run, outcome="success" if success else "unknown", success=success, target=target)
+
+    page = write_report([judged(i, run) for i, run in enumerate(make_runs(10, 3))], tmp_path, max_runs=30).read_text()
+    shown = payload_of(page)["runs"]
+    counts = {name: sum(run["outcome"] == name for run in shown) for name in ("success", "failure", "unknown")}
+    assert counts == {"success": 13, "failure": 13, "unknown": 4}
+    assert {run["colour"] for run in shown if run["outcome"] == "failure"}.isdisjoint(
+        run["colour"] for run in shown if run["outcome"] == "unknown"
+    )
+    assert "4 runs are not judged, 3 of them for want of a target." in page
+    assert re.search(r'<th scope="row">mean step</th><td>failure</td><td>success</td>', page)
+
+
+def test_length_has_one_name_and_one_direction_also_where_failing_runs_are_the_shorter_ones(runs, fitted):
+    from trajkit.judging.ranking import auc_by_fraction, auc_by_step
+
+    frame = collect(make_runs(40, 3, seed=5)).frame
+    failed, step = (frame["outcome"] != "success").to_numpy(), frame["step"].to_numpy(float)
+    for table_of in (auc_by_step, auc_by_fraction):
+        for tokens in (step + 99 * failed, step - 99 * failed):
+            found = _facing(table_of(frame, {"length": tokens, "other": tokens}, n_boot=50)).set_index("method")
+            assert found.loc["length", "auc"].min() == 1
+            assert (found.loc["length", "low"].dropna() <= found.loc["length", "high"].dropna()).all()
+            assert found.loc["other", "auc"].max() == (1 if tokens[failed].min() > 50 else 0)
+    found = evaluation_of(collect(runs, fitted.detectors), fitted.detectors)
+    for table in (found.auc_by_step, found.auc_by_fraction):
+        assert "length" in set(table["method"])
+        assert "tokens so far" not in set(table["method"])
+        mine = table[(table["method"] == "length") & table["auc"].notna()]
+        assert np.average(mine["auc"], weights=mine["n_scored"]) >= 0.5
+
+
+def test_a_method_that_says_the_same_of_all_runs_has_no_row(fitted):
+    table = fitted.evaluation.auc_by_step
+    same = table[table["method"] == "length"].assign(method="task", auc=0.5, low=np.nan, high=np.nan)
+    panel = early_panels(replace(fitted.evaluation, auc_by_step=pd.concat([table, same])), fitted.detectors)[0]
+    [details] = panel.details.values()
+    assert "length" in [row[0] for row in details.shown.rows]
+    assert "task" not in [row[0] for row in details.shown.rows]
+    assert details.shown.rows[-1][0] == "runs (failing)"
+
+
+def test_an_auc_without_an_interval_is_not_shown_and_a_file_has_it(fitted):
+    table = fitted.evaluation.auc_by_step.assign(auc=1.0, low=np.nan, high=np.nan)
+    panel = early_panels(replace(fitted.evaluation, auc_by_step=table), fitted.detectors)[0]
+    [details] = panel.details.values()
+    assert {cell for row in details.shown.rows[:-1] for cell in row[1:]} == {"–"}
+    assert (details.plain()["auc"] == 1).all()
+
+
+def test_a_shown_run_has_its_space_fitted_once(runs, tmp_path, monkeypatch):
+    from trajkit.trajectory import Space
+
+    fits, fit = [], Space.fit.__func__
+    monkeypatch.setattr(Space, "fit", classmethod(lambda cls, *a, **k: fits.append(1) or fit(cls, *a, **k)))
+    page = write_report(runs, tmp_path, max_runs=5).read_text()
+    assert len(fits) == len(payload_of(page)["runs"]) == 5
+    assert "These three axes hold" in payload_of(page)["runs"][0]["pathNote"]

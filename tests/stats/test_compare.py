@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import mannwhitneyu
+from scipy.stats import chisquare, mannwhitneyu
 from statsmodels.stats.multitest import multipletests
 
 import trajkit as tk
 from trajkit.errors import InputError
+from trajkit.stats.compare import _labelled
 
 
 def frame(seed=0, shift=0.0, n=60, clustered=0.0):
@@ -189,6 +192,35 @@ def test_nullable_columns_of_pandas_are_compared_like_others():
     assert (row.cliffs_delta, row.p_permutation) == (alone.cliffs_delta, alone.p_permutation)
     with pytest.raises(InputError, match="runs of no 'group_id'"):
         tk.stats.compare(df.assign(group_id=df.group_id.mask(df.x > 1)), "x")
+
+
+@pytest.mark.parametrize("size", [1, 2, 6, 12])
+def test_shuffled_labels_are_any_arrangement_of_as_many_alike_likely(size):
+    """Listed arrangements up to ten runs, a shuffle beyond."""
+    rng = np.random.default_rng(0)
+    n_a = rng.integers(0, size + 1, (4000, 2))
+    rows = _labelled(n_a, size, rng)
+    assert rows.shape == (4000, 2, size)
+    np.testing.assert_array_equal(rows.sum(axis=2), n_a)
+    some = rows[n_a == max(size // 3, 1)]
+    arrangements, counts = np.unique(some, axis=0, return_counts=True)
+    if size < 12:
+        assert len(arrangements) == comb(size, max(size // 3, 1))
+        assert chisquare(counts).pvalue > 0.001 if len(counts) > 1 else True
+    np.testing.assert_allclose(some.mean(axis=0), max(size // 3, 1) / size, atol=0.08)
+
+
+@pytest.mark.parametrize("kind", ["boolean", object])
+def test_success_with_missing_values_is_compared_over_the_runs_that_were_judged(kind):
+    df = frame(shift=0.5)
+    won = (df.outcome == "success").astype(kind)
+    won[df.index[:7]] = pd.NA if kind == "boolean" else None
+    row = tk.stats.compare(df.assign(success=won), "x", by="success", n_resamples=50, n_boot=50).iloc[0]
+    assert (row.a, row.b, row.left_out) == (False, True, 7)
+    assert row.n_a + row.n_b == len(df) - 7
+    alone = tk.stats.compare(df[7:].assign(success=df.outcome == "success"), "x", by="success", n_resamples=50,
+                             n_boot=50).iloc[0]  # fmt: skip
+    assert (row.cliffs_delta, row.p_permutation) == (alone.cliffs_delta, alone.p_permutation)
 
 
 def forms_that_fail(seed, per_group=1, effect=0.0):

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.detection.world import make_runs, make_trace
+from tests.detection.world import make_frame, make_runs, make_trace
 from trajkit.plots import auc_by_step
 from trajkit.plots.detection import auc_range
-from trajkit.studies.early_failure import _missed, early_failure
+from trajkit.studies.early_failure import TORTUOSITY, _missed, _sets, _told, _wide, early_failure
 from trajkit.studies.runs import read_runs
+from trajkit.tables import words
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,10 @@ def told_apart():
 
 
 def test_runs_that_are_told_apart_wholly_are_said_to_be(told_apart):
-    by_step = next(iter(told_apart.tables.values())).set_index("method")
-    assert by_step.loc["trajectory", "step 2"].startswith("1.00 (0.")
-    assert by_step.loc["trajectory", "step 2"].endswith("–1.00)")
+    by_step = next(iter(told_apart.tables.values())).frame.set_index(["method", "step"])
+    area = by_step.loc[("trajectory", 2), "auc"]
+    assert (area.value, area.high) == (1, 1)
+    assert 0 < area.low < 1
     assert "Trajectory and concentration add to uncertainty, length and task at step" in told_apart.reading[0]
 
 
@@ -48,3 +50,30 @@ def test_axes_hold_every_curve_and_band():
     assert high > 1
     assert auc_range(table[2:]) == auc_range(table[:0]) == pytest.approx((0.37, 1.02))
     assert auc_by_step(table, main="m").layout.yaxis.range == pytest.approx((low, high))
+
+
+def some_steps(failures):
+    """AUCs and scores of one method at a step that 30 runs have reached, of which so many failed."""
+    row = {"method": "m", "step": 1, "n_runs": 30, "n_failures": failures, "n_scored": 30, "auc": np.nan, "low": np.nan}
+    scores = {f"{name}{end}": 1.0 for name in ("average_precision", "brier") for end in ("", "_low", "_high")}
+    return pd.DataFrame([row | {"high": np.nan} | scores])
+
+
+@pytest.mark.parametrize(("failures", "counts"), [(30, "30 (all)"), (0, "30 (none)"), (9, "30 (9)")])
+def test_a_step_that_all_runs_end_alike_after_has_a_dash_and_a_word_and_no_perfect_score(failures, counts):
+    for name in ("average_precision", "brier"):
+        shown = _wide(_told(some_steps(failures)), "step", name, words.estimate)
+        assert [row[1] for row in shown.shown.rows] == ["1.00 (1.00–1.00)" if failures == 9 else "–", counts]
+        assert ("nothing to tell apart" in shown.note) == (failures != 9)
+
+
+def test_a_method_that_has_no_score_of_some_runs_says_of_how_many_it_has():
+    table = some_steps(9).assign(method=TORTUOSITY, n_scored=12, auc=0.5)
+    assert _wide(table, "step").note == "Tortuosity alone has a value of 12 runs at step 1 only."
+    assert _wide(some_steps(9), "step").note == ""
+
+
+def test_the_task_alone_is_no_method_where_there_is_one_task():
+    frame = make_frame(make_runs(2))
+    assert {"task", "length+task"} <= set(_sets(frame))
+    assert not {"task", "length+task"} & set(_sets(frame.assign(task_set="math")))

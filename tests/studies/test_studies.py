@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
 from tests.detection.world import make_runs, make_trace, random_walks
 from trajkit.errors import InputError
+from trajkit.plots.style import OUTCOME_COLOURS, metric_name
 from trajkit.runs.table import RunTable
-from trajkit.studies.make import STUDIES, make, make_all
+from trajkit.studies.early_failure import PROBED_PATH
+from trajkit.studies.make import STUDIES, check_names, make, make_all
 from trajkit.studies.runs import read_runs
+from trajkit.tables import words
+from trajkit.tables.render import markdown
 from trajkit.trajectory import RUN_METRICS, run_metrics
+from trajkit.trajectory.features import FEATURE_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,13 @@ def studies(runs):
 
 
 def table(study, start):
-    return next(table for title, table in study.tables.items() if title.startswith(start))
+    """The frame of the table whose title starts so."""
+    return next(table.frame for title, table in study.tables.items() if title.startswith(start))
+
+
+def pages(study):
+    """All that people read of a study."""
+    return " ".join([*study.reading, *study.tables, *map(markdown, study.tables.values())])
 
 
 def test_every_study_has_tables_a_picture_and_a_reading_without_a_stray_number(studies):
@@ -38,9 +49,20 @@ def test_every_study_has_tables_a_picture_and_a_reading_without_a_stray_number(s
     for study in studies.values():
         assert study.pictures
         assert study.reading
-        assert all(len(frame) for frame in study.tables.values())
-        shown = " ".join([*study.reading, *(frame.to_csv() for frame in study.tables.values())])
-        assert "nan" not in shown.lower().replace("finance", "")
+        assert all(len(table.frame) for table in study.tables.values())
+        assert not re.search(r"\bnan\b", pages(study).lower())
+
+
+def test_what_people_read_has_no_machine_name(studies):
+    machine = {*RUN_METRICS, *FEATURE_NAMES, *OUTCOME_COLOURS}
+    named = re.compile(rf"\b({'|'.join(name for name in machine if '_' in name)})\b")
+    for name, study in studies.items():
+        assert not named.findall(pages(study).replace("\\", "")), name
+
+
+def test_one_metric_has_one_name_wherever_it_comes_from():
+    for of_prefix, of_run in (("mean", "level"), ("slope", "slope"), ("sd", "spread")):
+        assert metric_name(f"concentration_{of_prefix}") == metric_name(f"hhi_{of_run}")
 
 
 def test_runs_are_read_once_with_the_answer_left_out():
@@ -80,11 +102,10 @@ def test_walks_that_differ_only_in_length_are_told_apart_by_the_oracle_alone():
     runs = read_runs([make_trace(walk) for walk in random_walks(300, 1)])
     study = make("early_failure")(runs, 200, lambda note: None)
     by_step = table(study, "AUC at absolute steps").set_index("method")
-    cells = [cell for name in ("trajectory", "trajectory + concentration") for cell in by_step.loc[name] if "(" in cell]
-    holds = [float(low) <= 0.5 <= float(high) for low, high in (c[:-1].split(" (")[1].split("–") for c in cells)]
-    assert np.mean(holds) >= 0.8
-    oracle = table(study, "ORACLE: AUC").set_index("method").loc["length"]
-    assert float(oracle["50%"].split(" ")[0]) > 0.9
+    areas = by_step.loc[["trajectory", "trajectory+concentration"], "auc"]
+    assert np.mean([area.beside(0.5) == "not told from" for area in areas if area.has_interval]) >= 0.8
+    oracle = table(study, "ORACLE: AUC").set_index(["method", "fraction"])
+    assert oracle.loc[("length", 0.5), "auc"].value > 0.9
 
 
 def test_hidden_states_have_a_row_where_they_were_kept():
@@ -93,8 +114,12 @@ def test_hidden_states_have_a_row_where_they_were_kept():
     kept = [replace(t, hidden=rng.normal(size=(t.n_steps, 8)).astype("f4") + (not t.success)) for t in traces]
     study = make("early_failure")(read_runs(kept), 100, lambda note: None)
     by_step = table(study, "AUC at absolute steps").set_index("method")
-    assert {"probe on hidden states", "probe + all features"} <= set(by_step.index)
-    assert table(study, "Gain in AUC of trajectory and concentration over the probe")["gain (95 %)"].str.len().all()
+    assert {"hidden", PROBED_PATH} <= set(by_step.index)
+    assert {"probe on hidden states", "probe + all features"} <= {
+        row[0] for row in study.tables["AUC at absolute steps, by what was known then"].shown.rows
+    }
+    gained = table(study, "Gain in AUC of trajectory and concentration over the probe")["gain"]
+    assert all(np.isfinite(gain.value) for gain in gained)
     assert any("A linear probe on hidden states beats trajectory and concentration at step" in s for s in study.reading)
 
 
@@ -110,8 +135,7 @@ def test_the_paper_s_reading_is_measured_and_not_assumed(studies):
     assert list(agreement.index) == ["fixation", "wandering", "neither"]
     direct = table(studies["outcomes"], "Level and spread").set_index("family")
     assert list(direct.index) == ["all, within families", "document", "math"]
-    shares = [float(agreement.loc[place, "share of success"].split(" ")[0]) for place in agreement.index]
-    assert sum(shares) == pytest.approx(1, abs=0.02)
+    assert sum(share.value for share in agreement["share_success"]) == pytest.approx(1)
 
 
 def test_a_world_made_as_the_paper_reads_it_agrees_with_it_and_one_turned_round_does_not():
@@ -126,22 +150,21 @@ def test_a_world_made_as_the_paper_reads_it_agrees_with_it_and_one_turned_round_
             columns = {n: np.resize(getattr(run, n), steps) for n in ("tokens", "logprob", "entropy")}
             world.append(make_trace(replace(run, effects=one if narrow else wide, **columns)))
         direct = table(make("outcomes")(read_runs(world), 100, lambda note: None), "Level and spread").iloc[0]
-        assert (direct["level agrees"], direct["spread agrees"]) == (expected, expected)
+        assert (direct["level_agrees"], direct["spread_agrees"]) == (expected, expected)
 
 
 def test_confusion_counts_every_run_once(studies, runs):
     confusion = table(studies["outcomes"], "Confusion")
-    counts = [sum(int(cell.split(" ")[0]) for cell in row[2:]) for row in confusion.itertuples(index=False)]
-    assert counts == confusion["runs"].tolist()
-    assert sum(counts) == len(runs.table)
+    for _, row in confusion.groupby("outcome"):
+        assert sum(cell.n for cell in row["n"]) == row["runs"].iloc[0]
+        assert {cell.of for cell in row["n"]} == set(row["runs"])
+    assert sum(cell.n for cell in confusion["n"]) == len(runs.table)
 
 
 def test_p_values_are_corrected_over_the_whole_table(studies):
     shown = table(studies["metric_distributions"], "Differences")
-    raw = pd.to_numeric(shown["p, permutation"].str.replace("< ", ""))
-    corrected = pd.to_numeric(shown["p, corrected"].str.replace("< ", ""))
-    assert (corrected >= raw).all()
-    assert corrected.max() == 1
+    assert (shown["p_corrected"] >= shown["p_permutation"]).all()
+    assert shown["p_corrected"].max() == 1
 
 
 def test_every_metric_is_measured_in_every_space(studies):
@@ -149,7 +172,7 @@ def test_every_metric_is_measured_in_every_space(studies):
     counts = spaces.groupby("metric")["space"].nunique()
     assert (counts == 5).all()
     own = spaces[spaces["space"] == "effects"]
-    assert (own["Spearman with effects"] == "1.00").all()
+    assert own["spearman"].to_numpy() == pytest.approx(1)
 
 
 def test_a_study_that_runs_do_not_allow_is_left_out_with_its_reason():
@@ -162,6 +185,9 @@ def test_a_study_that_runs_do_not_allow_is_left_out_with_its_reason():
 def test_another_name_is_refused():
     with pytest.raises(InputError, match="no study 'taste'; there are: trajectories, "):
         make("taste")
+    with pytest.raises(InputError, match="no study 'taste'; there are: trajectories, "):
+        check_names(["outcomes", "taste"])
+    assert check_names(["outcomes", "concentration", "outcomes"]) == ["outcomes", "concentration"]
 
 
 @pytest.mark.parametrize("case", ["few", "short", "unsupported", "all", "targets", "one group"])
@@ -188,11 +214,7 @@ def test_unusual_folders_end_in_a_study_or_a_reason(case):
         assert "failure" in set(table(made[0], "The paper's figures")["outcome"])
     if case == "one group":
         path = next(study for study in made if study.name == "trajectories")
-        assert (
-            not path.tables["What each metric depends on"]["AUC of failure, within family and form"]
-            .str.contains("(", regex=False)
-            .any()
-        )
+        assert not any(area.has_interval for area in table(path, "What each metric depends on")["auc"])
         assert "clear of 0.5 in every space: none" in " ".join(path.reading)
 
 
@@ -243,18 +265,21 @@ def test_a_rule_that_is_one_about_the_form_is_gone_within_form():
     runs = world_of(outcome, lambda rng, form, _: (narrow if form == "largest" else wide)(rng, 4), 240)
     study = make("outcomes")(runs, 150, lambda note: None)
     row = table(study, "Level and spread").iloc[0]
-    assert float(row["level, forms mixed"].split(" ")[0]) > 0.7
-    assert float(row["spread, forms mixed"].split(" ")[0]) < 0.3
-    assert row["forms with both"] == "2 of 2"
-    assert (row["level agrees"], row["spread agrees"]) == ("not told", "not told")
+    assert row["level_mixed"].value > 0.7
+    assert row["spread_mixed"].value < 0.3
+    assert (row["forms_with_both"], row["forms"]) == (2, 2)
+    assert (row["level_agrees"], row["spread_agrees"]) == ("not told", "not told")
     assert any("not told apart over all" in said and "with forms mixed" in said for said in study.reading)
     place = table(study, "The paper's reading").set_index("region").loc["fixation"]
-    low, high = (float(end) for end in place["share more than expected"][:-1].split(" (")[1].split(" to "))
-    assert low <= 0 <= high
-    within = table(study, "The same, among runs of one family").set_index("method")
-    assert float(within.loc["task", "macro"].split(" ")[0]) == 0.5
-    by_form = table(study, "Outcomes by task family").set_index("form")
-    assert by_form.loc["largest", "hallucination"] == "48 (40%)"
+    assert place["more"].beside(0) == "not told from"
+    by_form = table(study, "Outcomes by task family").set_index(["form", "outcome"])
+    assert by_form.loc[("largest", "hallucination"), "n"] == (48, 120)
+    everywhere, within = (
+        {row[0] for row in found.shown.rows}
+        for title, found in study.tables.items()
+        if title.startswith(("AUC of each outcome", "The same, among"))
+    )
+    assert everywhere - within == {"task"}, "what is one and the same among the runs compared has no row"
 
 
 def test_differences_between_outcomes_that_follow_from_the_form_are_none_within_form():
@@ -267,13 +292,12 @@ def test_differences_between_outcomes_that_follow_from_the_form_are_none_within_
         at, no_form = runs.rows.schema.get_field_index("form"), pa.array([""] * len(runs))
         seen = RunTable(runs.rows.set_column(at, "form", no_form)) if forms == "mixed" else runs
         shown = table(make("metric_distributions")(seen, 150, lambda note: None), "Differences").set_index("metric")
-        assert (float(shown.loc["hhi_level", "p, corrected"].removeprefix("< ")) < 0.05) == found
+        assert (shown.loc["hhi_level", "p_corrected"] < 0.05) == found
         study = make("concentration")(seen, 150, lambda note: None)
         assert ("level higher" in study.reading[0]) == found
         path = table(make("trajectories")(seen, 150, lambda note: None), "What each metric depends on")
-        area = path.set_index(["metric", "space"]).loc[("path_length", "effects")].filter(like="AUC").iloc[0]
-        low, high = (float(end) for end in area[:-1].split(" (")[1].split("–"))
-        assert (not low <= 0.5 <= high) == found
+        area = path.set_index(["metric", "space"]).loc[("path_length", "effects"), "auc"]
+        assert (area.beside(0.5) != "not told from") == found
 
 
 def test_outcomes_that_are_told_apart_wholly_are_said_to_be():
@@ -293,8 +317,9 @@ def test_outcomes_that_are_told_apart_wholly_are_said_to_be():
     runs = world_of(outcome, effects)
     study = make("outcomes")(runs, 150, lambda note: None)
     row = table(study, "Level and spread").iloc[0]
-    assert row["level within form (the paper: above 0.5)"].startswith("1.00 (0.")
-    assert row["level agrees"] == "yes"
+    assert row["level"].value == 1
+    assert 0 < row["level"].low < 1
+    assert row["level_agrees"] == "yes"
     assert not any("not told apart" in said or "too few groups" in said for said in study.reading)
     study = make("concentration")(runs, 150, lambda note: None)
     for kind, side in (("Hallucination", "higher"), ("Reasoning failure", "lower")):
@@ -309,12 +334,14 @@ def test_causes_that_a_judge_gave_are_counted_and_said():
     caused = [replace(t, meta=(omitted if t is failing[0] else wrong) if t in failing else {}) for t in traces]
     study = make("outcomes")(read_runs(caused), 100, lambda note: None)
     causes = table(study, "What went wrong").set_index("cause")
-    assert causes["runs"].to_dict() == {"wrong step": len(failing) - 1, "omission": 1}
+    n = len(failing)
+    assert causes["runs"].to_dict() == {"wrong step": (n - 1, n), "omission": (1, n)}
     unread = "never read some cell that the question is about"
-    assert causes[unread].to_dict() == {"wrong step": "0%", "omission": "100%"}
-    assert f"Whatever went wrong first, {1 / len(failing):.0%} of reasoning failures {unread}." in study.reading
+    assert causes["unread"].to_dict() == {"wrong step": 0, "omission": 1}
+    assert f"Whatever went wrong first, {words.share(1 / n)} of reasoning failures {unread}." in study.reading
     uncounted = [replace(t, meta={"detail": t.meta.get("detail", "")}) for t in caused]
-    assert unread not in table(make("outcomes")(read_runs(uncounted), 100, lambda note: None), "What went wrong")
+    assert unread not in pages(make("outcomes")(read_runs(uncounted), 100, lambda note: None))
+    assert unread in pages(study)
     assert any(said.startswith("Causes of reasoning failure, as its judge says: wrong step") for said in study.reading)
     assert not any(
         "What went wrong" in title for title in make("outcomes")(read_runs(traces), 100, lambda n: None).tables

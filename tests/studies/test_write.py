@@ -9,9 +9,13 @@ import pytest
 
 from tests.detection.world import make_runs, make_trace
 from trajkit.errors import InputError
+from trajkit.plots.style import metric_name
+from trajkit.studies import write
 from trajkit.studies.make import STUDIES, make_all
 from trajkit.studies.runs import read_runs
-from trajkit.studies.write import write_studies
+from trajkit.studies.study import Study
+from trajkit.studies.write import FORMATS, StudyFolder, write_studies
+from trajkit.tables import Estimate, Table
 
 HOSTILE = "<script>document.title = 'broken'</script>"
 
@@ -30,7 +34,7 @@ def studies(runs):
 def test_markdown_has_a_page_a_study_its_picture_and_how_to_read_it(studies, tmp_path):
     first = write_studies(studies, tmp_path / "out", "md", "the command", "40 runs.", {"Taste": "there is none."}, {})
     index = first.read_text(encoding="utf-8")
-    assert "Taste: not made. there is none." in index
+    assert "Taste: not made. There is none." in index
     assert "(how_to_read.md)" in index
     for name in STUDIES:
         page = (tmp_path / "out" / f"{name}.md").read_text(encoding="utf-8")
@@ -86,8 +90,41 @@ def test_csv_holds_a_row_a_run_and_every_table(studies, runs, tmp_path):
     written = len(list(tmp_path.glob("*_[0-9]*.csv")))
     assert written == sum(len(study.tables) for study in studies)
     curve = pd.read_csv(tmp_path / "early_failure_1.csv")
-    assert curve["step 1"].dtype == float
-    assert (curve["step 1 low"] <= curve["step 1"]).iloc[0]
+    assert list(curve) == ["method", "step", "n_runs", "n_failures", "n_scored", "pairs", "auc", "auc_low", "auc_high"]
+    assert (curve["auc_low"] <= curve["auc"]).any()
+
+
+def test_csv_has_all_digits_and_machine_names_and_pages_have_few(tmp_path):
+    rows = {"metric": ["msd_exponent"], "auc": [Estimate(0.61234567, 0.5, 0.7)]}
+    study = Study("taste", "Taste", "Is it?", {"AUC": Table(pd.DataFrame(rows), names={"metric": metric_name})})
+    write_studies([study], tmp_path / "csv", "csv", "c", "s", {}, {})
+    file = (tmp_path / "csv" / "taste_1.csv").read_text(encoding="utf-8")
+    assert file == "metric,auc,auc_low,auc_high\nmsd_exponent,0.61234567,0.5,0.7\n"
+    write_studies([study], tmp_path / "md", "md", "c", "s", {}, {})
+    page = (tmp_path / "md" / "taste.md").read_text(encoding="utf-8")
+    assert "| exponent of the mean squared displacement | 0.61 (0.50–0.70) |" in page
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_study_is_written_once_and_those_before_it_stay(studies, runs, tmp_path, form, monkeypatch):
+    out = tmp_path / "out"
+    folder = StudyFolder(out, form, "c", "s", {"runs": runs.table})
+    folder.add([], {"Taste": "there is none."})
+    assert not out.exists(), "nothing is written before there is a study"
+    folder.add(studies[:1], {})
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    written = []
+    whole = write.write_text
+    monkeypatch.setattr(write, "write_text", lambda path, text: (written.append(path.name), whole(path, text)))
+    folder.add(studies[1:], {})
+    about_all = {"md": {"README.md", "how_to_read.md"}, "html": {"index.html"}, "csv": {"README.txt"}}[form]
+    assert set(written) & set(before) <= about_all | {write.MARK}
+    assert not any(name.startswith(studies[0].name) for name in written)
+    at_once = tmp_path / "at once"
+    write_studies(studies, at_once, form, "c", "s", {"Taste": "there is none."}, {"runs": runs.table})
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in at_once.iterdir()
+    }
 
 
 def test_a_file_in_the_way_is_named(studies, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajkit.tables import Across, Estimate, Table, joined, words
+from trajkit.tables import Across, Estimate, Part, Table, joined, words
 from trajkit.tables.render import csv, markdown
 
 NAN = math.nan
@@ -118,3 +118,26 @@ def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():
     )
     assert list(table.plain()) == ["method", "step", "auc", "auc_low", "auc_high", "n_runs"]
     assert table.plain()["auc"].tolist() == [0.5, 0.61234, 0.7]
+
+
+def test_a_part_is_said_with_its_share_and_a_file_has_both_counts():
+    table = Table(pd.DataFrame({"outcome": ["reasoning_failure", "success"], "n": [Part(84, 470), Part(0, 0)]}),
+                  names={"outcome": lambda name: name.replace("_", " ")})  # fmt: skip
+    assert table.shown.rows == [["reasoning failure", "84 (18 %)"], ["success", "0"]]
+    assert table.shown.numeric == [False, True]
+    assert csv(table) == "outcome,n,n_of\nreasoning_failure,84,470\nsuccess,0,0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "words_of_it"),
+    [
+        (words.judged(Estimate(1.0)), "1.00, no interval"), (words.judged(Estimate(NAN)), "–"),
+        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"), (words.fine_score(0.2184), "0.218"),
+        (words.fine(Estimate(0.218, 0.2071, 0.229)), "0.218 (0.207–0.229)"),
+        (words.fine_difference(Estimate(-0.0004, -0.03, 0.03)), "+0.000 (−0.030 to +0.030)"),
+        (words.failing(3120, 1003), "3,120 (1,003)"), (words.failing(6, 6), "6 (all)"),
+        (words.failing(6, 0), "6 (none)"), (words.sentence("this tells"), "This tells"),
+    ],
+)  # fmt: skip
+def test_what_studies_say_of_numbers(said, words_of_it):
+    assert said == words_of_it

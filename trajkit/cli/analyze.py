@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,20 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.cli.reading import Engine
-    from trajkit.studies.study import Study
-    from trajkit.tables.table import Format
+    from trajkit.tables import Table
 
-METRICS = (
-    "step", "n_tokens", "path_length", "tortuosity", "straightness", "mean_step", "switch_rate", "concentration_mean",
-    "concentration_slope", "logprob_mean", "entropy_mean",
-)  # fmt: skip
-"""Compared at the last thinking step of each run."""
-
-NAMES = {"step": "steps"}
-DIFFERENCES = {
-    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ (95 %)", "p_corrected": "p",
-}  # fmt: skip
-"""What fits a terminal of `stats.compare`; the Markdown file has all of its columns."""
+_SHOWN = ("metric", "n_a", "n_b", "delta", "delta_tested", "p_corrected", "verdict")
 
 
 def analyze(
@@ -55,7 +45,7 @@ def analyze(
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
 
-    Metrics are read after the last thinking step. Many grow with the number of steps: read them beside `steps`.
+    Metrics are read after the last thinking step. Many grow with the number of steps: read them beside those.
 
     With --report, five studies are written, each with tables, a picture and what they say in plain words: trajectories,
     metric_distributions, concentration, early_failure and outcomes, beside a page on how to read them.
@@ -70,78 +60,44 @@ def analyze(
     """
     from trajkit.cli.output import note, stdout
     from trajkit.cli.reading import Engine, read_runs
-    from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
+    from trajkit.judging.comparison import compare_runs, medians
+    from trajkit.plots.style import outcome_name
     from trajkit.runs.kernel import Wanted
-    from trajkit.stats.resampling import MIN_GROUPS
-    from trajkit.tables import Table, joined
     from trajkit.tables.render import show
-    from trajkit.tables.words import count, difference, metric, p_value, share
+    from trajkit.tables.words import count
 
     how = Engine.of(engine, workers, address)
     if report is not None:
         return _studies(traces, report, form, only, n_boot, how)
     if only or form or n_boot:
         raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
-    runs = read_runs(traces, Wanted(metrics=False), how).usable()
-    last = runs.last
+    runs = read_runs(traces, Wanted(), how).usable()
     if runs.left_out:
         note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
-    sections = {"Runs by outcome": counts(last), "Metrics by outcome: median": medians(last)}
-    known = compared_outcomes(last)
-    outcomes = known["outcome"].nunique()
-    if outcomes >= 2:
-        sections[
-            "Differences between outcomes, within task family and question form: Cliff's δ > 0 where a is larger; p by "
-            "permutation, Holm over the table"
-        ] = differences(known)
     console = stdout()
-    formats: dict[str, Format] = dict.fromkeys(last["outcome"].unique(), metric) | {
-        "share": share,
-        "p_corrected": p_value,
-    }
-    formats["cliffs_delta"] = difference
-    for title, table in sections.items():
-        if "cliffs_delta" not in table:
-            show(console, Table(table, formats=formats), title)
-            continue
-        numbers = [f"{a} – {b}" for a, b in zip(table["n_a"], table["n_b"], strict=True)]
-        pairs = table.assign(pair=table["a"] + " – " + table["b"], runs=numbers)
-        why = (
-            f"A δ alone has no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact "
-            "bound all the same), all runs are tied, or no task has runs of both outcomes."
-        )
-        told = joined(pairs, "cliffs_delta", "delta_low", "delta_high")
-        show(console, Table(told, DIFFERENCES, formats, why if table["delta_low"].isna().any() else ""), title)
-    if outcomes < 2:
-        console.print("Fewer than two known outcomes, so there is nothing to compare.")
+    show(console, counts(runs.table), "Runs by outcome")
+    show(console, medians(runs.table), "Metrics by outcome: median")
+    try:
+        found = compare_runs(runs)
+    except InputError as why:
+        console.print(str(why), markup=False)
+        return
+    for a, b in found.pairs:
+        table = replace(found.table(pair=(a, b), shown=_SHOWN), note="")
+        show(console, table, f"Differences: {outcome_name(a)} (a) against {outcome_name(b)} (b)")
+    console.print(found.note(found.differences), markup=False, style="dim")
 
 
-def counts(last: pd.DataFrame) -> pd.DataFrame:
+def counts(runs: pd.DataFrame) -> Table:
     """Runs and groups of each outcome, the most frequent first."""
-    table = last.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
-    table["share"] = table["runs"] / len(last)
-    return table.sort_values("runs", ascending=False).reset_index()
+    from trajkit.plots.style import outcome_name
+    from trajkit.tables import Table, words
 
-
-def medians(last: pd.DataFrame) -> pd.DataFrame:
-    """A row per metric, a column per outcome; infinite values (a path back to its start) count, NaN do not."""
-    metrics = [name for name in METRICS if name in last]
-    table = last.groupby("outcome")[metrics].median().T
-    table.index = [NAMES.get(str(name), str(name)) for name in table.index]
-    return table.rename_axis("metric").reset_index()
-
-
-def differences(last: pd.DataFrame) -> pd.DataFrame:
-    """`stats.compare` of the metrics within family and form, each over the runs where it is finite; p-values are
-    corrected over all."""
-    import numpy as np
-
-    from trajkit.stats import compare
-    from trajkit.stats.compare import PERMUTATIONS
-
-    metrics = [name for name in METRICS if name in last and last["outcome"][np.isfinite(last[name])].nunique() > 1]
-    return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
+    table = runs.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
+    table["share"] = table["runs"] / len(runs)
+    frame = table.sort_values("runs", ascending=False).reset_index()
+    return Table(frame, formats={"share": words.share}, names={"outcome": outcome_name})
 
 
 def _studies(
@@ -153,35 +109,30 @@ def _studies(
     from trajkit.cli.reading import read_runs
     from trajkit.errors import InputError
     from trajkit.progress import progress
-    from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
+    from trajkit.studies.make import N_BOOT, STUDIES, check_names, make_all
     from trajkit.studies.runs import WANTED
-    from trajkit.studies.write import FORMATS, check_folder, write_studies
+    from trajkit.studies.write import FORMATS, StudyFolder, check_folder
+    from trajkit.tables.words import sentence
 
     if form is not None and form not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
-    names = list(dict.fromkeys(only or STUDIES))
-    for name in names:
-        make(name)
+    names = check_names(only or STUDIES)
     check_folder(out)
     runs = read_runs(traces, WANTED, how).usable()
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
     command += [part for name in only or () for part in ("--only", name)]
     command += ["--format", form] if form else []
     command += ["--boot", str(n_boot)] if n_boot else []
-    data = {"runs": runs.table, "steps": runs.frame}
-    made: list[Study] = []
-    left_out: dict[str, str] = {}
+    data = {"runs": runs.table, "steps": runs.frame} if form == "csv" else {}
+    folder = StudyFolder(out, form or "md", shlex.join(command), runs.summary(), data)
     with progress("studies", total=len(names)) as bar:
         for name in names:
             bar.advance(STUDIES[name], 0)
             done, refused = make_all(runs, [name], n_boot or N_BOOT, lambda note: bar.advance(note, 0))
-            made, left_out = made + done, left_out | refused
-            if made:  # each is kept as soon as it is made
-                where = write_studies(made, out, form or "md", shlex.join(command), runs.summary(), left_out, data)
-                data = {}
+            folder.add(done, refused)  # each is kept as soon as it is made
             bar.advance(STUDIES[name])
-    for title, why in left_out.items():
-        note(f"{title}: not made. {why}")
-    if not made:
+    for title, why in folder.left_out.items():
+        note(f"{title}: not made. {sentence(why)}")
+    if not folder.studies:
         raise InputError("none of the studies could be made of these runs, so nothing was written.")
-    stdout().print(f"Wrote {where}", markup=False)
+    stdout().print(f"Wrote {folder.first}", markup=False)

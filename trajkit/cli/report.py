@@ -36,15 +36,15 @@ def report(
     from trajkit.folders import check_own
     from trajkit.report import write_report
     from trajkit.report.build import MARK
-    from trajkit.runs.kernel import Wanted
+    from trajkit.report.collection import wanted
     from trajkit.traces.store import read_traces
 
     how = Engine.of(engine, workers, address)
     check_own(out, MARK)
     saved = read_traces(traces)
     found = None if detectors is None else load_detectors(detectors)
-    runs = read_runs(traces, Wanted(metrics=False, keys=found is not None), how)
+    runs = read_runs(traces, wanted(found), how)
     if found is not None:
         check_runs(found, runs)
-    path = write_report(saved, out, detectors=found, runs=runs)
+    path = write_report(saved, out, detectors=found, table=runs)
     typer.echo(f"Wrote {path}. Open it in a browser.")

@@ -99,7 +99,7 @@ _NAMES = {
     "straightness": "straightness",
     "mean_step": "mean move between steps",
     "concentration": "concentration of the last step",
-    "concentration_mean": "mean concentration",
+    "concentration_mean": "level of concentration",
     "concentration_slope": "trend of concentration",
     "concentration_sd": "spread of concentration",
     "logprob_mean": "mean log-probability of tokens",

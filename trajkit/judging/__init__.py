@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from trajkit.judging.alarms import power as power
     from trajkit.judging.alarms import replay as replay
     from trajkit.judging.alarms import tokens_saved as tokens_saved
+    from trajkit.judging.comparison import Comparison as Comparison
+    from trajkit.judging.comparison import compare_runs as compare_runs
     from trajkit.judging.cross_validation import folds_of as folds_of
     from trajkit.judging.cross_validation import held_out_risks as held_out_risks
     from trajkit.judging.evaluation import Evaluation as Evaluation
@@ -33,6 +35,8 @@ _HOME = {
     "auc_by_step": "ranking",
     "auc_by_fraction": "ranking",
     "outcome_auc": "ranking",
+    "compare_runs": "comparison",
+    "Comparison": "comparison",
     "held_out_risks": "cross_validation",
     "folds_of": "cross_validation",
     "probability_scores": "risks",

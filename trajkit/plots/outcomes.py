@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, outcome_name, quiet
+from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, metric_name, outcome_name, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
     )
     every = np.concatenate(list(shown.values())) if shown else np.zeros(0)
     figure.update_yaxes(axis(nticks=6, **(_log_ticks(every) if metric in _LOG and len(every) else {})))
-    title = {"text": METRIC_NAMES.get(metric, metric), "font": {"size": 12, "color": MUTED}}
+    title = {"text": METRIC_NAMES.get(metric, metric_name(metric)), "font": {"size": 12, "color": MUTED}}
     figure.update_yaxes(title=title)
     return quiet(figure, height=320, margin={"l": 58, "r": 8, "t": 12, "b": 62}, violinmode="overlay")
 

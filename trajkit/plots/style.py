@@ -20,15 +20,49 @@ OUTCOME_COLOURS = {
 }
 """Told apart also by the common colour-vision deficiencies; red and blue are kept for effects."""
 
-METRIC_NAMES = {
+METRIC_WORDS = {
     "step": "thinking steps",
-    "mean_step": "mean step (nats)",
-    "tortuosity": "tortuosity (path / net)",
-    "concentration": "concentration (HHI)",
-    "concentration_mean": "mean concentration (HHI)",
-    "path_length": "path length (nats)",
+    "n_steps": "thinking steps",
+    "n_tokens": "tokens",
+    "net_displacement": "distance from the first step",
+    "mean_cosine": "mean cosine of the turns",
+    "e_max": "E_max",
+    "msd_exponent": "exponent of the mean squared displacement",
+    "concentration_mean": "level of concentration",
+    "concentration_slope": "trend of concentration",
+    "concentration_sd": "spread of concentration",
+    "hhi_level": "level of concentration",
+    "hhi_slope": "trend of concentration",
+    "hhi_spread": "spread of concentration",
+    "logprob_mean": "mean log-probability",
+    "entropy_mean": "mean entropy",
     "risk": "risk of failure",
 }
+"""What people call a metric; those that are not here are called what they are (`metric_name`)."""
+_UNITS = {
+    "mean_step": "nats",
+    "path_length": "nats",
+    "net_displacement": "nats",
+    "tortuosity": "path / net",
+    "concentration": "HHI",
+    "concentration_mean": "HHI",
+    "concentration_slope": "HHI a step",
+    "concentration_sd": "HHI",
+    "logprob_mean": "nats",
+    "entropy_mean": "nats",
+}
+
+
+def metric_name(metric: str) -> str:
+    """A metric as people call it, in prose and in tables."""
+    return METRIC_WORDS.get(metric, metric.replace("_", " "))
+
+
+METRIC_NAMES = {
+    name: f"{metric_name(name)} ({_UNITS[name]})" if name in _UNITS else metric_name(name)
+    for name in dict.fromkeys([*METRIC_WORDS, *_UNITS])
+}
+"""The same with the unit, as axes have it."""
 
 
 def outcome_name(outcome: str) -> str:

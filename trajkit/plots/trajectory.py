@@ -13,22 +13,25 @@ from trajkit.plots.style import ALARM, GRID, INK, MUTED, faded, plain, quiet
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from trajkit.trajectory import Space
+
 ROOM = 1.15
 """Half the side of the cube that is shown over half the longest side of the path: labels and markers need the rest."""
 _EARLY_TO_LATE = [[0.0, "#c3d3e2"], [0.5, "#5f8db5"], [1.0, "#173a5a"]]
 
 
-def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None) -> go.Figure:
+def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None, space: Space | None = None) -> go.Figure:
     """`trajectory.project` of (T, K) effects, nats: a line from start to end, lighter early and darker late.
 
-    texts: (T,) sentences for the hover labels. Axes have one scale, so distances on screen are comparable. The last
-    trace is the single marker `current`, for a page to move. The basis sees the whole run: a picture, not a feature.
+    texts: (T,) sentences for the hover labels. space: the three axes, where they are fitted already. Axes have one
+    scale, so distances on screen are comparable. The last trace is the single marker `current`, for a page to move. The
+    basis sees the whole run: a picture, not a feature.
     """
     import plotly.graph_objects as go
 
     from trajkit.trajectory import project
 
-    points = project(effects)
+    points = project(effects) if space is None else space.transform(effects)
     steps = np.arange(1, len(points) + 1)
     said = ["" for _ in points] if texts is None else [plain(text, 60) for text in texts]
     x, y, z = points.T.round(5)

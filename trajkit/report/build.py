@@ -12,7 +12,7 @@ from trajkit.files import write_text
 from trajkit.folders import check_own, replacing_folder
 from trajkit.report.collection import collect
 from trajkit.report.detectors import alarm_panels, early_panels, evaluation_of, predictor_note
-from trajkit.report.outcomes import outcome_panels
+from trajkit.report.outcomes import differences_panel, outcome_panels
 from trajkit.report.runs import figure_json, run_payload
 from trajkit.report.summary import summarise
 
@@ -34,14 +34,14 @@ def write_report(
     evaluation: Evaluation | None = None,
     title: str = "trajkit report",
     max_runs: int = 24,
-    runs: RunTable | None = None,
+    table: RunTable | None = None,
 ) -> Path:
     """Write `out_dir`/index.html about `traces` and return its path. It opens from the file, offline.
 
     detectors: add risk, alarms and how well they do. evaluation: that of `judging.fit.fit_detectors`; without it
     the page says of `detectors` what can be said on the runs that they have not seen. max_runs: runs shown one by one,
-    balanced over outcomes; everything else counts all runs. runs: the table of `traces` where it was read already, and
-    with keys where there are detectors. The page is written whole or not at all.
+    balanced over outcomes; everything else counts all runs. table: of these traces with what is `collection.wanted`,
+    where it was read already. The page is written whole or not at all.
     Raises InputError when there is no run, max_runs is below 1, `out_dir` is neither new nor empty nor of a report, or
     it cannot be written.
     """
@@ -49,7 +49,7 @@ def write_report(
     check_own(out, MARK)
     if max_runs < 1:
         raise InputError(f"The 'max_runs' parameter of write_report must be at least 1. Got {max_runs!r} instead.")
-    collection = collect(traces if runs is None else runs, detectors)
+    collection = collect(traces if table is None else table, detectors)
     if evaluation is None and detectors is not None:
         evaluation = evaluation_of(collection, detectors)
     payload = run_payload(traces, collection, detectors, max_runs)
@@ -68,6 +68,7 @@ def write_report(
         title=title,
         summary=summarise(collection),
         sections=sections,
+        differences=differences_panel(collection),
         n_shown=len(payload["runs"]),
         n_runs=len(collection.runs),
         risk_note=predictor_note(collection, detectors),

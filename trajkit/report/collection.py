@@ -50,10 +50,17 @@ class Collection:
         return self.frame[self.frame["group_id"].isin(self.held_out)].reset_index(drop=True)
 
 
-def collect(traces: Source | RunTable, detectors: Detectors | None = None) -> Collection:
-    """Read all runs once. Raises InputError when there is none."""
-    wanted = Wanted(metrics=False, keys=detectors is not None)
-    table = traces if isinstance(traces, RunTable) else run_table(traces, wanted)
+def wanted(detectors: Detectors | None) -> Wanted:
+    """What a report reads of runs, beside detectors or without."""
+    return Wanted(keys=detectors is not None)
+
+
+def collect(runs: Source | RunTable, detectors: Detectors | None = None) -> Collection:
+    """Runs, or a table of them with what is `wanted`, and what detectors make of them.
+
+    Raises InputError when there is none.
+    """
+    table = runs if isinstance(runs, RunTable) else run_table(runs, wanted(detectors))
     if not len(table):
         raise InputError("a report needs at least one run; there is none in these traces.")
     if detectors is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +11,8 @@ from trajkit.judging.ranking import ALL
 from trajkit.plots import auc_by_step, false_alarms
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
-from trajkit.report.panels import Panel, Table, percent, spread
+from trajkit.report.panels import Panel
+from trajkit.tables import Across, Estimate, Table, joined, words
 from trajkit.tables.words import count
 
 if TYPE_CHECKING:
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 _NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
 _DRAWN = (
     "trajectory+concentration", "uncertainty+length", "uncertainty+length+task", "length", "task", "uncertainty",
-    "length+task", "tokens so far", "entropy so far", "tortuosity alone", "raw attention",
+    "length+task", "entropy so far", "tortuosity alone", "raw attention",
 )  # fmt: skip
 """Methods drawn beside the detectors' own; the rest are in the table below the figure."""
 
 _ABSTENTION = "Abstention: what is answered only when sure enough, and how often those answers are wrong"
 _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
+NO_INTERVAL = "–: no interval, as too few groups of runs tell; an AUC is not to be read without one."
 _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to tell."
 
 
 def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -> Evaluation | None:
     """What can be said of given detectors on the runs that they have not seen, without fitting anything.
 
-    The AUCs are those of the predictor and of single features that need no fit: tokens so far, entropy so far,
-    tortuosity, chance. None where no outcome is known.
+    The AUCs are those of the predictor and of single features that need no fit: length (tokens so far, `_facing`),
+    entropy so far, tortuosity, chance. None where no outcome is known.
     """
     from trajkit.detection.splits import failures
     from trajkit.judging import alarms, ranking
@@ -48,14 +49,26 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
         return None
     scores = {
         detectors.predictor.features: frame["risk"].to_numpy(float),
-        "tokens so far": frame["n_tokens"].to_numpy(float),
+        "length": frame["n_tokens"].to_numpy(float),
         "entropy so far": frame["entropy_mean"].to_numpy(float),
     } | ranking.plain_scores(frame, seed)
     return Evaluation(
         **vars(alarms.replay(detectors.monitor, frame, seed=seed)),
-        auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
-        auc_by_fraction=ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
+        auc_by_step=_facing(ranking.auc_by_step(frame, scores, n_boot=300, seed=seed)),
+        auc_by_fraction=_facing(ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed)),
     )
+
+
+def _facing(table: pd.DataFrame, method: str = "length") -> pd.DataFrame:
+    """AUCs where `method`, of which no fit says whether failing runs have more or less of it, is read in the direction
+    that tells these very runs better on the whole: an AUC of one direction is 1 less that of the other."""
+    mine = (table["method"] == method) & table["auc"].notna()
+    if not mine.any() or np.average(table["auc"][mine], weights=table["n_scored"][mine]) >= 0.5:
+        return table
+    turned = 1 - table.loc[mine, ["auc", "high", "low"]].to_numpy(float)
+    table = table.copy()
+    table.loc[mine, ["auc", "low", "high"]] = turned
+    return table
 
 
 def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> list[Panel]:
@@ -84,54 +97,75 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
         if not np.isfinite(table["auc"].to_numpy(float)).any():
             panels.append(Panel(key, title, missing=_TOO_FEW))
             continue
+        table = _telling(table)
+        if evaluation.split is None:
+            caveat += " Nothing is fitted beside it: length is tokens so far, more or fewer as suits these very runs."
         drawn = table[table["method"].isin({*_DRAWN, main})]
         figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
-        panels.append(Panel(key, title, read, caveat, figure=figure, details=(_auc_table(table, at),)))
+        panels.append(Panel(key, title, read, caveat, figure=figure, details={"": _auc_table(table, at)}))
     if evaluation.outcome_auc is not None:
         panels.append(_outcome_panel(evaluation.outcome_auc, evaluation.abstention))
     return panels
+
+
+def _telling(table: pd.DataFrame) -> pd.DataFrame:
+    """Without methods that say the same of all runs, such as the task where there is one."""
+    same = (table["auc"] == 0.5) & table["low"].isna()
+    return table[~same.groupby(table["method"]).transform("all")]
 
 
 def _auc_table(table: pd.DataFrame, at: str) -> Table:
     """Methods down, at most six places across; the last row counts the runs."""
     places = sorted(table[at].unique())
     places = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(6, len(places))).round().astype(int))]
-    cells = {(row["method"], row[at]): _auc(row) for row in table.to_dict("records")}
-    counts = table.groupby(at)[["n_runs", "n_failures"]].max()
-    rows = tuple(
-        (str(method).replace("+", " + "), *(cells.get((method, place), "–") for place in places))
-        for method in table["method"].unique()
+    return Table(
+        joined(table[table[at].isin(places)], "auc"),
+        {"method": f"AUC (95 %) at {at}"},
+        {"auc": _auc},
+        NO_INTERVAL,
+        Across(at, "auc", "{:g}".format, ("runs (failing)", _counted)),
+        {"method": _method},
     )
-    rows += (("runs (failing)", *(f"{counts.n_runs[at]:.0f} ({counts.n_failures[at]:.0f})" for at in places)),)
-    return Table((f"AUC [95 %] at {at}", *(f"{place:g}" for place in places)), rows)
 
 
-def _auc(row: Mapping[Any, Any]) -> str:
+def _auc(found: Estimate) -> str:
     """An AUC with its interval; a dash without one: a bare AUC, of four runs say, is not to be read."""
-    return spread(
-        row["auc"] if np.isfinite(row["low"]) and np.isfinite(row["high"]) else np.nan, row["low"], row["high"]
-    )
+    return words.auc(found) if found.has_interval else words.NONE
 
 
-def _outcome_panel(table: pd.DataFrame, abstention: pd.DataFrame | None) -> Panel:
-    outcomes = [str(name) for name in table["outcome"].unique()]
-    rows = []
-    for method, part in table.groupby("method", sort=False):
-        by = {row["outcome"]: _auc(row) for row in part.to_dict("records")}
-        rows.append((str(method).replace("+", " + "), *(by.get(name, "–") for name in outcomes)))
-    counts = table.drop_duplicates("outcome").set_index("outcome")["n_runs"]
-    rows.append(("runs", *(f"{counts[name]:,}" for name in outcomes)))
-    found = [Table(("method", *map(outcome_name, outcomes)), tuple(rows), "AUC, one outcome against the rest [95 %]")]
-    if abstention is not None:
-        cells = tuple(
-            (outcome_name(row["outcome"]), f"{row['n_runs']:,}", percent(row["answered"]), percent(row["error"]))
-            for row in abstention.to_dict("records")
+def _method(name: str) -> str:
+    return name.replace("+", " + ")
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    return words.failing(int(rows["n_runs"].max()), int(rows["n_failures"].max()))
+
+
+def _outcome_panel(areas: pd.DataFrame, abstention: pd.DataFrame | None) -> Panel:
+    def counted(rows: pd.DataFrame) -> str:
+        return f"{rows['n_runs'].max():,}"
+
+    tables = {
+        "AUC, one outcome against the rest (95 %)": Table(
+            joined(areas, "auc"),
+            {"method": "method"},
+            {"auc": _auc},
+            NO_INTERVAL,
+            Across("outcome", "auc", outcome_name, ("runs", counted)),
+            {"method": _method},
         )
-        found.append(Table(("outcome", "runs", "answered", "wrong among answered"), cells, _ABSTENTION))
+    }
+    if abstention is not None:
+        tables[_ABSTENTION] = Table(
+            abstention,
+            {"outcome": "outcome", "n_runs": "runs", "answered": "answered", "error": "wrong among answered"},
+            {"answered": words.share, "error": words.share},
+            names={"outcome": outcome_name},
+        )
     read = (
         "How well the end of thinking tells outcomes apart on held-out runs; macro is the plain mean of the outcomes."
     )
-    return Panel("outcome_auc", "Which outcome it was", read, tables=tuple(found))
+    return Panel("outcome_auc", "Which outcome it was", read, tables=tables)
 
 
 def alarm_panels(
@@ -174,24 +208,20 @@ def alarm_panels(
     ]
 
 
-def _alarm_tables(evaluation: Evaluation) -> tuple[Table, Table]:
-    caught = tuple(
-        (
-            "all failing" if row["outcome"] == ALL else outcome_name(row["outcome"]),
-            f"{row['k']} of {row['n']}",
-            spread(row["rate"], row["low"], row["high"]),
-            "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
-        )
-        for row in evaluation.power.to_dict("records")
+def _alarm_tables(evaluation: Evaluation) -> dict[str, Table]:
+    caught = Table(
+        joined(evaluation.power, "rate"),
+        {"outcome": "failing runs", "k": "alarmed", "n": "of", "rate": "share (95 %)",
+         "median_alarm_step": "median alarm step"},
+        {"rate": words.shares},
+        names={"outcome": lambda name: "all failing" if name == ALL else outcome_name(name)},
+    )  # fmt: skip
+    saved = Table(
+        joined(evaluation.tokens_saved, "median"),
+        {"runs": "thinking tokens after the alarm", "n": "runs", "median": "median share (95 %)", "mean": "mean share"},
+        {"median": words.shares, "mean": words.share},
     )
-    saved = tuple(
-        (row["runs"], str(row["n"]), spread(row["median"], row["low"], row["high"]), spread(row["mean"], np.nan, 0))
-        for row in evaluation.tokens_saved.to_dict("records")
-    )
-    return (
-        Table(("failing runs", "alarmed", "share [95 %]", "median alarm step"), caught),
-        Table(("thinking tokens after the alarm", "runs", "median share [95 %]", "mean share"), saved),
-    )
+    return {"Failing runs that were alarmed": caught, "Thinking that came after the alarm": saved}
 
 
 def predictor_note(collection: Collection, detectors: Detectors | None) -> str:

@@ -51,6 +51,8 @@ def run_payload(
 def _run(
     trace: Trace, outcome: str, collection: Collection, detectors: Detectors | None, shared: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
+    from trajkit.trajectory import Space
+
     rows = collection.rows(trace.transcript_id)
     threshold = detectors.monitor.threshold if detectors is not None else math.inf
     image, no_image = _image(trace, shared["images"])
@@ -83,9 +85,11 @@ def _run(
     }
     if usable and thinking.any():
         said = [step.text for step in trace.steps if step.kind == "thinking"]
-        run["path"] = figure_json(trajectory_3d(trace.effects[thinking], said))
+        space = Space.fit(trace.effects[thinking], top=32)
+        run["path"] = figure_json(trajectory_3d(trace.effects[thinking], said, space))
         run["metrics"] = figure_json(metrics_by_step(rows, threshold))
-        run["pathNote"] = _path_note(trace.effects[thinking])
+        share = 100 * space.explained.sum()
+        run["pathNote"] = f"These three axes hold {share:.0f} % of the variance of this run's effects."
     return run
 
 
@@ -165,13 +169,6 @@ def _labels(trace: Trace, maps: dict[str, Any]) -> tuple[int | None, str]:
 def _scale(effects: np.ndarray) -> float:
     """Nats at full colour: the 99th percentile of the run's |effects|, so that one outlier does not pale the rest."""
     return float(f"{float(np.percentile(np.abs(effects), 99)) or float(np.abs(effects).max()) or 1.0:.3g}")
-
-
-def _path_note(effects: np.ndarray) -> str:
-    from trajkit.trajectory import Space
-
-    share = Space.fit(effects, top=32).explained.sum()
-    return f"These three axes hold {100 * share:.0f} % of the variance of this run's effects."
 
 
 def _rounded(value: float | None) -> float | None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
 from trajkit.report.collection import Collection
-from trajkit.report.panels import Table, percent
 from trajkit.stats.resampling import group_draws, interval, weighted_mean
+from trajkit.tables import Estimate, Table, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +28,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Summary:
-    """facts: (label, value, note) in the order of the page."""
+    """facts: (label, value, note) in the order of the page. not_judged: why some runs are of unknown outcome, or ""."""
 
     facts: tuple[tuple[str, str, str], ...]
     outcomes: tuple[Share, ...]
     families: Table
+    not_judged: str = ""
 
 
 def summarise(collection: Collection) -> Summary:
@@ -47,9 +48,9 @@ def summarise(collection: Collection) -> Summary:
     known = failed[~np.isnan(failed)]
     facts = (
         ("runs", f"{len(runs):,}", ""),
-        ("images", f"{len(images):,}" if images else "–", "" if images else "not saved"),
+        ("images", f"{len(images):,}" if images else words.NONE, "" if images else "not saved"),
         ("groups", f"{runs['group_id'].nunique():,}", ""),
-        ("failing", percent(float(known.mean())) if len(known) else "–", "" if len(known) else "not known"),
+        ("failing", words.share(float(known.mean())) if len(known) else words.NONE, "" if len(known) else "not known"),
         ("thinking steps", f"{middle}", f"median; {low} to {high} in 90 % of runs"),
         ("regions", f"{regions.min()}–{regions.max()}" if regions.min() < regions.max() else f"{regions.max()}", ""),
         ("effects", ", ".join(map(str, kinds.index)), _mixed(kinds)),
@@ -61,26 +62,44 @@ def summarise(collection: Collection) -> Summary:
         for name, colour in OUTCOME_COLOURS.items()
         if name in counts
     )
-    return Summary(facts, outcomes, _families(runs))
+    return Summary(facts, outcomes, _families(runs), _not_judged(runs))
 
 
 def _mixed(kinds: pd.Series[int]) -> str:
     return ", ".join(f"{n:,} {kind}" for kind, n in kinds.items()) if len(kinds) > 1 else ""
 
 
+def _not_judged(runs: pd.DataFrame) -> str:
+    """Runs without a right answer to compare with, counted apart from those that were judged."""
+    unknown = runs["failed"].isna()
+    if not unknown.any():
+        return ""
+    bare = int((unknown & ~runs["target"].astype(bool)).sum())
+    n = int(unknown.sum())
+    said = f"{words.count(n, 'run')} {'is' if n == 1 else 'are'} not judged"
+    return f"{said}, {bare:,} of them for want of a target." if bare else f"{said}, though there is a target."
+
+
 def _families(runs: pd.DataFrame) -> Table:
-    """A row per task family; the interval of the failure rate resamples groups."""
+    """A row per task family, and all of them; the interval of the failure rate resamples groups."""
+    import pandas as pd
+
     present = [name for name in OUTCOME_COLOURS if (runs["outcome"] == name).any()]
-    rows = []
-    for family, part in [*runs.groupby("task_set"), ("all", runs)]:
-        known = part[part["failed"].notna()]
-        rate = "–"
-        if len(known):
-            value, low, high = interval(weighted_mean(known["failed"], group_draws(known["group_id"], 400, 0)))
-            rate = f"{percent(value)} [{100 * low:.0f}, {100 * high:.0f}]" if np.isfinite(low) else percent(value)
-        counts = [f"{int((part['outcome'] == name).sum()):,}" for name in present]
-        rows.append((str(family) or "(none)", f"{len(part):,}", *counts, rate, f"{part['n_steps'].median():.0f}"))
-    if len(rows) == 2:  # one family: the total says the same
-        rows = rows[:1]
-    columns = ("task family", "runs", *map(outcome_name, present), "failing [95 %]", "median steps")
-    return Table(columns, tuple(rows))
+    parts = [*runs.groupby("task_set"), ("all", runs)]
+    rows = [
+        {"task_set": str(family) or "(none)", "n_runs": len(part)}
+        | {name: int((part["outcome"] == name).sum()) for name in present}
+        | {"failing": _rate(part), "median_steps": float(part["n_steps"].median())}
+        for family, part in (parts if len(parts) > 2 else parts[:1])  # of one family the total says the same
+    ]
+    headings = {"task_set": "task family", "n_runs": "runs"} | {name: outcome_name(name) for name in present}
+    headings |= {"failing": "failing (95 %)", "median_steps": "median steps"}
+    return Table(pd.DataFrame(rows), headings, {"failing": words.shares})
+
+
+def _rate(runs: pd.DataFrame) -> Estimate:
+    """The share that failed of those that were judged."""
+    known = runs[runs["failed"].notna()]
+    if known.empty:
+        return Estimate(np.nan)
+    return Estimate(*interval(weighted_mean(known["failed"], group_draws(known["group_id"], 400, 0))))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import combinations
+from math import comb
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
+from trajkit.stats.correction import holm
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ PERMUTATIONS = 10_000
 """For tables of many comparisons: the least p there can be, times their number, is then far below 0.05."""
 _BLOCK = 500_000
 """Numbers that are permuted at a time."""
+_LISTED = 10
+"""Runs of a group, of one stratum, whose arrangements of labels are listed: 1,024 at most."""
 
 
 def compare(
@@ -59,7 +64,6 @@ def compare(
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu
-    from statsmodels.stats.multitest import multipletests
 
     metrics = [metric] if isinstance(metric, str) else list(dict.fromkeys(metric))
     if not metrics:
@@ -103,13 +107,21 @@ def compare(
                     "left_out": given - int(finite[:, j].sum()),
                 }  # fmt: skip
     table = pd.DataFrame([rows[name, a, b] for name in metrics for a, b in combinations(present[name], 2)])
-    raw = table["p_permutation"].to_numpy(float)
-    able = np.isfinite(raw)
-    corrected = np.full(len(raw), np.nan)
-    if able.any():
-        corrected[able] = multipletests(raw[able], method=correction)[1]
+    corrected = _corrected(table["p_permutation"].to_numpy(float), correction)
     table.insert(list(table).index("p_permutation") + 1, "p_corrected", corrected)
     return table
+
+
+def _corrected(p: NDArray[np.float64], correction: Correction) -> NDArray[np.float64]:
+    """Over the p-values that are known; NaN stays NaN."""
+    if correction == "holm":
+        return holm(p)
+    from statsmodels.stats.multitest import multipletests
+
+    made, known = np.full(len(p), np.nan), np.isfinite(p)
+    if known.any():
+        made[known] = multipletests(p[known], method=correction)[1]
+    return made
 
 
 def _by_rows(kept: NDArray[np.bool_], columns: list[int]) -> Iterator[tuple[NDArray[np.bool_], list[int]]]:
@@ -167,12 +179,30 @@ def _permutation_p(
             n = min(block, n_resamples - start)
             taken = rng.permuted(np.broadcast_to(np.arange(len(at)), (n, len(at))), axis=1)  # profiles to other groups
             for piece, (low, high) in enumerate(pieces):
-                chosen = np.arange(high - low) < profiles[taken, piece][:, :, None]
-                if high - low > 1:
-                    chosen = rng.permuted(chosen, axis=2)  # labels within each group
-                scores[start : start + n] += chosen.reshape(n, -1).astype(float) @ rank[at[:, low:high].ravel()]
+                chosen = _labelled(profiles[:, piece].take(taken), high - low, rng)  # labels within each group
+                scores[start : start + n] += chosen.reshape(n, -1) @ rank[at[:, low:high].ravel()]
     far = np.abs(scores - expected) >= np.abs(observed - expected) - 1e-9
     tested = 2 * (observed - expected) / pairs if pairs else np.full(len(observed), np.nan)
     p = (1 + far.sum(axis=0)) / (1 + n_resamples)
     p[(np.ptp(scores, axis=0) < 1e-9) & rank.any(axis=0)] = np.nan  # nothing could be exchanged: nothing was tested
     return p.tolist(), tested.tolist()
+
+
+def _labelled(n_a: NDArray[np.integer[Any]], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(…, size) 0 or 1, in each row `n_a` (…) ones, every such row as likely as any other.
+
+    Rows are drawn from a list of all of them where it is short: shuffling millions of rows of six is most of the work
+    of a comparison otherwise.
+    """
+    if size > _LISTED:
+        return rng.permuted(np.arange(size) < n_a[..., None], axis=-1).astype(float)
+    rows, first, number = _arrangements(size)
+    return rows.take(first.take(n_a) + (rng.random(n_a.shape) * number.take(n_a)).astype(np.int64), axis=0)
+
+
+@cache
+def _arrangements(size: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """All (2^size, size) rows of 0 and 1 by their number of ones; where those with n ones begin, and how many."""
+    rows = (np.arange(2**size)[:, None] >> np.arange(size)) & 1
+    number = np.array([comb(size, n) for n in range(size + 1)])
+    return rows[np.argsort(rows.sum(1), kind="stable")].astype(float), np.cumsum(number) - number, number

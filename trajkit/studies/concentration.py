@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
-from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import above, listed, spread
+from trajkit.tables import Across, Estimate, Table, joined, words
+from trajkit.tables.estimate import Side
+from trajkit.tables.words import listed
 from trajkit.traces.forms import task_labels
 from trajkit.traces.trace import FAILURES
 from trajkit.trajectory.concentration import MEASURES
@@ -23,7 +27,25 @@ if TYPE_CHECKING:
 ALL = "all families"
 MIN_RUNS = 20
 """Runs of an outcome that must have reached a step for it to be drawn."""
+SHOWN = 12
+"""Steps that the table has."""
 SUMMARIES = {"level": "level", "slope": "trend", "spread": "spread"}
+Summary = Literal["level", "spread"]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One failure against success by one summary of concentration. family: None for all. failing, successful: runs.
+    area: AUC within family and form, above 0.5 where failing runs have more; matched: the same among runs of equal
+    length."""
+
+    family: str | None
+    outcome: str
+    summary: Summary
+    failing: int
+    successful: int
+    area: Estimate
+    matched: Estimate
 
 
 def concentration(runs: RunTable, n_boot: int, advance: Advance) -> Study:
@@ -34,25 +56,23 @@ def concentration(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     by_step = _by_step(runs.frame[runs.frame["transcript_id"].isin(set(known["transcript_id"]))], n_boot)
     advance("by step")
     undefined = float(runs.frame["concentration"].isna().mean())
-    tables: dict[str, Any] = {"Level, trend and spread over the run, mean by outcome": _summaries(known, n_boot)}
+    tables = {"Level, trend and spread over the run, mean by outcome": _summaries(known, n_boot)}
     advance("summaries")
-    signs = None
-    if (known["outcome"] == "success").any() and known["outcome"].nunique() > 1:
-        found = _signs(known, n_boot)
-        signs = found if len(found) else None
-    if signs is not None:
+    signs = _signs(known, n_boot)
+    if signs:
         tables[
             "AUC of each failure against success, by task family, within form: above 0.5, failing runs have more of it"
-        ] = _signs_shown(signs)
+        ] = _sign_table(signs)
     tables["Spearman correlation of the measures' levels over runs"] = _agreement(known)
-    tables["Level (HHI) at absolute steps, among the runs that have reached them"] = _by_step_shown(by_step)
+    if len(by_step):
+        tables["Level (HHI) at absolute steps, among the runs that have reached them"] = _step_table(by_step)
     return Study(
         "concentration",
         "Concentration",
         "Do a few regions carry a step, does it change along the run, and does it differ by how the run ends?",
         tables,
         {"Concentration (HHI) by step and outcome, and its level over the run": _picture(by_step, known)},
-        _reading(known, signs, undefined),
+        _reading(signs, undefined),
     )
 
 
@@ -69,112 +89,137 @@ def _by_step(frame: pd.DataFrame, n_boot: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["outcome", "step", "runs", "value", "low", "high"])
 
 
-def _by_step_shown(by_step: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
+def _step_table(by_step: pd.DataFrame) -> Table:
+    steps = sorted(by_step["step"].unique())
+    order = {name: i for i, name in enumerate(OUTCOME_COLOURS)}
+    shown = by_step[by_step["step"].isin(steps[:SHOWN])]
+    shown = shown.sort_values(["step", "outcome"], key=lambda v: v.map(order) if v.name == "outcome" else v)
+    return Table(
+        joined(shown.rename(columns={"value": "concentration"}), "concentration"),
+        {"outcome": "outcome"},
+        note=f"Steps that at least {MIN_RUNS} runs of the outcome have reached"
+        + (f"; those after the first {SHOWN} are in the picture." if len(steps) > SHOWN else "."),
+        across=Across("step", "concentration", "step {:g}".format),
+        names={"outcome": outcome_name},
+    )
 
-    steps = sorted(by_step["step"].unique())[:12]
-    rows = []
-    for outcome in [name for name in OUTCOME_COLOURS if name in set(by_step["outcome"])]:
-        mine = by_step[by_step["outcome"] == outcome].set_index("step")
-        cells = {
-            f"step {s:g}": spread(*mine.loc[s, ["value", "low", "high"]]) if s in mine.index else "–" for s in steps
-        }
-        rows.append({"outcome": outcome_name(outcome)} | cells)
-    return pd.DataFrame(rows)
 
-
-def _summaries(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
+def _summaries(known: pd.DataFrame, n_boot: int) -> Table:
     import pandas as pd
 
     rows = []
     for measure in MEASURES:
-        for summary, word in SUMMARIES.items():
-            row: dict[str, Any] = {"measure": measure, "of the run": word}
+        for summary in SUMMARIES:
             for outcome in [name for name in OUTCOME_COLOURS if (known["outcome"] == name).any()]:
                 mine = known[(known["outcome"] == outcome) & known[f"{measure}_{summary}"].notna()]
                 draws = weighted_mean(mine[f"{measure}_{summary}"], group_draws(mine["group_id"], n_boot, 0))
-                row[outcome_name(outcome)] = spread(*interval(draws), "+.3f" if summary == "slope" else ".3f")
-            rows.append(row)
-    return pd.DataFrame(rows)
+                mean = Estimate(*interval(draws))
+                rows.append(
+                    {"measure": measure, "summary": summary, "outcome": outcome, "runs": len(mine), "mean": mean}
+                )
+    return Table(
+        pd.DataFrame(rows),
+        {"measure": "measure", "summary": "of the run"},
+        {"mean": words.fine},
+        across=Across("outcome", "mean", outcome_name),
+        names={"measure": metric_name, "summary": SUMMARIES.__getitem__},
+    )
 
 
-def _signs(known: pd.DataFrame, n_boot: int) -> pd.DataFrame:
+def _signs(known: pd.DataFrame, n_boot: int) -> list[Sign]:
+    families = sorted(known["task_set"].astype(str).unique())
+    rows = []
+    for family in [*families, None] if len(families) > 1 else [None]:
+        part = known if family is None else known[known["task_set"].astype(str) == family]
+        for outcome in FAILURES:
+            for summary in ("level", "spread"):
+                found = _sign(part, family, outcome, summary, n_boot)
+                if found is not None:
+                    rows.append(found)
+    return rows
+
+
+def _sign(part: pd.DataFrame, family: str | None, outcome: str, summary: Summary, n_boot: int) -> Sign | None:
+    """None where there are no runs of both."""
+    column = f"hhi_{summary}"
+    pair = part[part["outcome"].isin(["success", outcome]) & part[column].notna()]
+    y = (pair["outcome"] == outcome).to_numpy().astype(np.float64)
+    if not 0 < y.sum() < len(y):
+        return None
+    draws, metric, task = group_draws(pair["group_id"], n_boot, 0), pair[column].to_numpy(float), task_labels(pair)
+    area, matched = (
+        Estimate(*interval(auc_within(y, metric, stratum, draws)))
+        for stratum in (numbered(task), numbered(task, pair["n_steps"]))
+    )
+    return Sign(family, outcome, summary, int(y.sum()), int((1 - y).sum()), area, matched)
+
+
+def _sign_table(signs: Sequence[Sign]) -> Table:
     import pandas as pd
 
-    rows = []
-    families = sorted(known["task_set"].astype(str).unique())
-    for family in [*families, ALL] if len(families) > 1 else [ALL]:
-        part = known if family == ALL else known[known["task_set"].astype(str) == family]
-        for outcome in FAILURES:
-            for column, word in (("hhi_level", "level"), ("hhi_spread", "spread")):
-                pair = part[part["outcome"].isin(["success", outcome]) & part[column].notna()]
-                y = (pair["outcome"] == outcome).to_numpy().astype(np.float64)
-                if not 0 < y.sum() < len(y):
-                    continue
-                draws, metric, task = (
-                    group_draws(pair["group_id"], n_boot, 0),
-                    pair[column].to_numpy(float),
-                    task_labels(pair),
-                )
-                value, low, high = interval(auc_within(y, metric, numbered(task), draws))
-                same = interval(auc_within(y, metric, numbered(task, pair["n_steps"]), draws))
-                rows.append({
-                    "family": family, "outcome": outcome, "of": word, "n": int(y.sum()), "auc": value, "low": low,
-                    "high": high, "same": spread(*same),
-                })  # fmt: skip
-    return pd.DataFrame(rows)
+    return Table(
+        pd.DataFrame({
+            "family": [ALL if row.family is None else row.family or "(none)" for row in signs],
+            "outcome": [row.outcome for row in signs], "summary": [row.summary for row in signs],
+            "failing": [row.failing for row in signs], "successful": [row.successful for row in signs],
+            "auc": [row.area for row in signs], "auc_same_length": [row.matched for row in signs],
+        }),
+        {
+            "family": "family", "outcome": "outcome", "summary": "of the run", "failing": "failing runs",
+            "successful": "successful runs", "auc": "AUC", "auc_same_length": "among runs of equal length",
+        },
+        {"auc": words.judged, "auc_same_length": words.judged},
+        names={"outcome": outcome_name},
+    )  # fmt: skip
 
 
-def _signs_shown(signs: pd.DataFrame) -> pd.DataFrame:
-    shown = signs.assign(cell=[spread(*v) for v in signs[["auc", "low", "high"]].to_numpy()])
-    shown["what"] = [f"{outcome_name(o)}, {w}" for o, w in zip(shown["outcome"], shown["of"], strict=True)]
-    order = list(dict.fromkeys(shown["what"]))
-    table = shown.pivot(index="family", columns="what", values="cell")[order].fillna("–")
-    return table.loc[list(dict.fromkeys(shown["family"]))].rename_axis(columns=None).reset_index()
-
-
-def _agreement(known: pd.DataFrame) -> pd.DataFrame:
-    levels = known[[f"{measure}_level" for measure in MEASURES]].rename(
-        columns=lambda name: name.removesuffix("_level")
+def _agreement(known: pd.DataFrame) -> Table:
+    levels = known[[f"{measure}_level" for measure in MEASURES]].set_axis(list(MEASURES), axis=1)
+    pairs = levels.corr("spearman").rename_axis("measure").reset_index()
+    return Table(
+        pairs.melt("measure", var_name="other", value_name="spearman"),
+        {"measure": "measure"},
+        {"spearman": words.fine_score},
+        across=Across("other", "spearman", metric_name),
+        names={"measure": metric_name},
     )
-    return levels.corr("spearman").rename_axis("measure").reset_index()
 
 
-def _reading(known: pd.DataFrame, signs: pd.DataFrame | None, undefined: float) -> tuple[str, ...]:
+def _reading(signs: Sequence[Sign], undefined: float) -> tuple[str, ...]:
     said = []
-    if signs is not None:
-        for outcome in signs["outcome"].unique():
-            row = signs[(signs["family"] == ALL) & (signs["outcome"] == outcome)].set_index("of")
-            parts = [
-                f"{word} {_side(above(row.loc[word, 'low'], row.loc[word, 'high'], 0.5))} (AUC "
-                f"{spread(*row.loc[word, ['auc', 'low', 'high']])}; among runs of equal length {row.loc[word, 'same']})"
-                for word in row.index
-            ]
-            said.append(
-                f"{outcome_name(outcome).capitalize()} beside success, within task family and question form: "
-                f"{listed(parts)}."
-            )
-        mine = signs[signs["family"] != ALL]
-        turned = [
-            f"{outcome_name(str(outcome))}, {word}"
-            for (outcome, word), part in mine.groupby(["outcome", "of"], sort=False)
-            if (part["low"] > 0.5).any() and (part["high"] < 0.5).any()
+    for outcome in dict.fromkeys(row.outcome for row in signs):
+        parts = [
+            f"{row.summary} {_side(row.area.beside(0.5))} (AUC {words.judged(row.area)}; among runs of equal length "
+            f"{words.judged(row.matched)})"
+            for row in signs
+            if row.family is None and row.outcome == outcome
         ]
-        if turned:
-            said.append(
-                f"The sign turns round between task families, each within its forms, for {listed(turned)} (by single "
-                "intervals, not corrected)."
-            )
+        said.append(
+            f"{outcome_name(outcome).capitalize()} beside success, within task family and question form: "
+            f"{listed(parts)}."
+        )
+    sides: dict[tuple[str, str], set[Side]] = {}
+    for row in signs:
+        if row.family is not None:
+            sides.setdefault((row.outcome, row.summary), set()).add(row.area.beside(0.5))
+    turned = [f"{outcome_name(outcome)}, {of}" for (outcome, of), found in sides.items() if {"above", "below"} <= found]
+    if turned:
+        said.append(
+            f"The sign turns round between task families, each within its forms, for {listed(turned)} (by single "
+            "intervals, not corrected)."
+        )
     said.append("Means by step and outcome are of all runs, families and forms mixed; the AUCs are not.")
     said.append(
         "The paper reads hallucination as fixation (level high, spread low) and lost reasoning as wandering (level "
         "low, spread high). Other evidence has the signs the other way round, so they are measured, never assumed."
     )
-    said.append(f"{undefined:.1%} of the steps have no concentration, as no region supports them; they are left out.")
+    said.append(
+        f"{words.share(undefined)} of the steps have no concentration, as no region supports them; they are left out."
+    )
     return tuple(said)
 
 
-def _side(found: str) -> str:
+def _side(found: Side) -> str:
     return {"above": "higher", "below": "lower", "not told from": "not told apart"}.get(
         found, "of too few groups to say"
     )
@@ -193,7 +238,7 @@ def _picture(by_step: pd.DataFrame, known: pd.DataFrame) -> str:
                 counts, edges = np.histogram(level, 25, (0, 1), density=True)
                 right.stairs(counts, edges, color=colour, lw=1.5, label=outcome_name(outcome))
         left.set(title="Mean by step", xlabel="step", ylabel="concentration (HHI)")
-        right.set(title="Level of the run", xlabel="mean concentration over the run", ylabel="density")
+        right.set(title="Level of the run", xlabel="level of concentration (HHI)", ylabel="density")
         if left.has_data():
             left.legend(fontsize=9)
     return svg(figure)

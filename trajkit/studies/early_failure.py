@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from trajkit.detection.splits import failures
 from trajkit.errors import InputError
 from trajkit.judging.cross_validation import DEALS, HIDDEN, cross_validated, hidden_columns
-from trajkit.judging.ranking import select_fractions, select_steps
+from trajkit.judging.ranking import Selection, select_fractions, select_steps
 from trajkit.judging.risks import (
     BASE_RATE,
     calibration,
@@ -23,8 +25,12 @@ from trajkit.plots.style import ACCENT, MUTED
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import numbered
 from trajkit.studies.pictures import panels, quiet_style, svg
+from trajkit.studies.runs import records
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import cell, listed, records
+from trajkit.tables import Across, Estimate, Table, joined, words
+from trajkit.tables.table import Format
+from trajkit.tables.words import listed
+from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,184 +51,234 @@ FOLDS = 5
 MIN_RUNS = 100
 """Runs that must have reached a step for it to be shown, where there is such a step."""
 CALIBRATED = (1, 3, 8)
+At = Literal["step", "fraction"]
+ONE_SIDED = "–: all runs that came so far failed, or none did, so there is nothing to tell apart."
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was measured; frames have the columns of the functions of `judging.risks` that they are named after.
+
+    by_step, by_fraction: AUC of every method, within folds. matched, matched_steps: of some, among runs of equal final
+    length. quality: `probability_scores`. gained: `gains` of trajectory and concentration over WITHOUT; probed: title →
+    the gains that set features beside a probe on hidden states, none where those were not kept, in the order of
+    PROBES. curve, slopes: calibration of the risk of all features. first, second: shares of the runs that are at their
+    first and their second step at 30 % of the final length.
+    """
+
+    by_step: pd.DataFrame
+    by_fraction: pd.DataFrame
+    matched: pd.DataFrame
+    matched_steps: pd.DataFrame
+    quality: pd.DataFrame
+    gained: pd.DataFrame
+    probed: Mapping[str, pd.DataFrame]
+    curve: pd.DataFrame
+    slopes: pd.DataFrame
+    first: float
+    second: float
+
+
+PROBES = {
+    "AUC of all features less that of a linear probe on hidden states (paired)": (WITH, HIDDEN),
+    "AUC of trajectory and concentration less that of the probe (paired)": (PATH, HIDDEN),
+    "Gain in AUC of trajectory and concentration over the probe, uncertainty, length and task (paired)":
+    (PROBED_PATH, PROBED),
+}  # fmt: skip
 
 
 def early_failure(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """AUC, precision, calibration and gain at absolute steps; the same at fractions of the final length, an oracle."""
-    known = runs.known()
-    frame = known.frame
-    has_hidden = bool(hidden_columns(frame))
-    sets = (*SETS, HIDDEN, PROBED, PROBED_PATH) if has_hidden else SETS
-    risks, fold = held_out = cross_validated(frame, sets, FOLDS, advance=advance)
-    single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
-    scores = risks | single
-    at_risk = select_steps(frame)
-    steps = [point for point in at_risk if point.step in STEPS and len(point.rows) >= MIN_RUNS] or at_risk
-    if not steps:
-        raise InputError("no step is reached by 20 runs of known outcome; collect more runs.")
-    length = frame.groupby("transcript_id")["step"].transform("max")
-    final = np.stack([numbered(length, deal) for deal in fold])
-    advance("intervals")
-    fraction = select_fractions(frame, FRACTIONS)
-    asked: dict[str, Any] = {"n_boot": n_boot, "n_folds": held_out.n_folds}
-    by_step = matched_auc(frame, scores, steps, fold, **asked)
-    by_fraction = matched_auc(frame, scores, fraction, fold, **asked)
-    quality = probability_scores(frame, risks, steps, fold, **asked)
-    gained = gains(frame, risks[WITH], risks[WITHOUT], steps, fold, **asked)
-    probed = {}
-    if has_hidden:
-        for name, better, than in (
-            ("AUC of all features less that of a linear probe on hidden states (paired)", WITH, HIDDEN),
-            ("AUC of trajectory and concentration less that of the probe (paired)", PATH, HIDDEN),
-            (
-                "Gain in AUC of trajectory and concentration over the probe, uncertainty, length and task (paired)",
-                PROBED_PATH, PROBED,
-            ),
-        ):  # fmt: skip
-            probed[name] = gains(frame, risks[better], risks[than], steps, fold, **asked)
-    matched = matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, final, **asked)
-    matched_steps = matched_auc(frame, {name: risks[name] for name in (PATH, WITHOUT, WITH)}, steps, final, **asked)
-    shown = [point for point in steps if point.step in CALIBRATED] or steps[:1]
-    curve = calibration(frame, risks[WITH][0], shown, n_boot=n_boot)
-    slopes = calibration_slope(frame, risks[WITH], steps, **asked)
-    tables = {
-        "AUC at absolute steps, by what was known then": _wide(by_step, "step"),
-        "Average precision at absolute steps (the base rate is the share that failed)": _wide(
-            quality, "step", "average_precision"
-        ),
-        "Brier score at absolute steps (lower is better; the base rate knows only the share)": _wide(
-            quality, "step", "brier", ".3f"
-        ),
-        "Gain in AUC of trajectory and concentration over uncertainty, length and task (paired)": _gain(gained),
-    }  # fmt: skip
-    tables |= {name: _gain(table) for name, table in probed.items()}
-    tables |= {
-        "Calibration of the risk of all features: slope, 1 at best, and mean risk less the share that failed": _slopes(
-            slopes
-        ),
-        "Calibration of the risk of all features: runs in bins by their risk": _curve(curve),
-        "Matched on the final number of steps (an oracle): AUC over pairs of runs of equal length": _wide(
-            matched_steps, "step"
-        ),
-        "ORACLE: AUC at fractions of the final length, which is not known while a run goes on": _wide(
-            by_fraction, "fraction"
-        ),
-        "ORACLE, matched on the final number of steps": _wide(matched, "fraction"),
-    }
+    found = _found(runs.known().frame, n_boot, advance)
     return Study(
         "early_failure",
         "Failure, early",
         "After each step, how well can it be told that a run will fail, and does the path of grounding add anything?",
-        tables,
+        _tables(found),
         {
             "AUC at absolute steps (left; the numbers are runs still thinking); at fractions of the final length, an "
-            "oracle (middle); calibration (right). Bands, on two lines, and bars are 95 % intervals":
-            _picture(by_step, by_fraction, matched, curve, has_hidden)
+            "oracle (middle); calibration (right). Bands, on two lines, and bars are 95 % intervals": _picture(found)
         },
-        _reading(frame, by_step, gained, list(probed.values()), by_fraction, matched, quality, curve, slopes),
+        _reading(found),
+    )
+
+
+def _sets(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The feature sets to fit: those of the task alone where there are tasks, those of hidden states where there are
+    some."""
+    one_task = len(set(task_labels(frame))) == 1
+    sets = tuple(name for name in SETS if not (one_task and name in ("task", "length+task")))
+    return (*sets, HIDDEN, PROBED, PROBED_PATH) if hidden_columns(frame) else sets
+
+
+def _found(frame: pd.DataFrame, n_boot: int, advance: Advance) -> Found:
+    """frame: prefix features of runs that are known to have failed or succeeded."""
+    at_risk = select_steps(frame)
+    steps = [point for point in at_risk if point.step in STEPS and len(point.rows) >= MIN_RUNS] or at_risk
+    if not steps:
+        raise InputError("no step is reached by 20 runs of known outcome; collect more runs.")
+    risks, fold = held_out = cross_validated(frame, _sets(frame), FOLDS, advance=advance)
+    single = {TORTUOSITY: frame["tortuosity"].to_numpy(float), "random": np.random.default_rng(0).random(len(frame))}
+    length = frame.groupby("transcript_id")["step"].transform("max").to_numpy()
+    of_length = np.stack([numbered(length, deal) for deal in fold])
+    advance("intervals")
+    fraction = select_fractions(frame, FRACTIONS)
+    asked: dict[str, Any] = {"n_boot": n_boot, "n_folds": held_out.n_folds}
+    some = {name: risks[name] for name in (PATH, WITHOUT, WITH)}
+    judged = _two_sided(frame, steps)
+    calibrated = [point for point in judged if point.step in CALIBRATED] or judged[:1]
+    at_30 = np.maximum(1, np.ceil(0.3 * frame.groupby("transcript_id")["step"].max() - 1e-9))
+    return Found(
+        by_step=matched_auc(frame, risks | single, steps, fold, **asked),
+        by_fraction=matched_auc(frame, risks | single, fraction, fold, **asked),
+        matched=matched_auc(
+            frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, of_length, **asked
+        ),
+        matched_steps=matched_auc(frame, some, steps, of_length, **asked),
+        quality=probability_scores(frame, risks, steps, fold, **asked),
+        gained=gains(frame, risks[WITH], risks[WITHOUT], steps, fold, **asked),
+        probed={
+            title: gains(frame, risks[better], risks[than], steps, fold, **asked)
+            for title, (better, than) in PROBES.items()
+            if better in risks and than in risks
+        },
+        curve=calibration(frame, risks[WITH][0], calibrated, n_boot=n_boot),
+        slopes=calibration_slope(frame, risks[WITH], steps, **asked),
+        first=float((at_30 == 1).mean()),
+        second=float((at_30 == 2).mean()),
     )  # fmt: skip
 
 
-def _curve(curve: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame({
-        "step": curve["step"], "runs": curve["n_runs"], "mean risk given": curve["risk"].round(3),
-        "share that failed": [cell(row, "failed") for _, row in curve.iterrows()],
-        "risk less share": [cell(row, "off", "+.3f") for _, row in curve.iterrows()],
-    })  # fmt: skip
+def _two_sided(frame: pd.DataFrame, steps: list[Selection]) -> list[Selection]:
+    """The steps that some failing and some successful runs have reached."""
+    failed = failures(frame)
+    return [point for point in steps if 0 < failed[point.rows].mean() < 1]
 
 
-def _slopes(slopes: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
+def _tables(found: Found) -> dict[str, Table]:
+    tables = {
+        "AUC at absolute steps, by what was known then": _wide(found.by_step, "step"),
+        "Average precision at absolute steps (the base rate is the share that failed)": _wide(
+            _told(found.quality), "step", "average_precision", words.estimate
+        ),
+        "Brier score at absolute steps (lower is better; the base rate knows only the share)": _wide(
+            _told(found.quality), "step", "brier", words.fine
+        ),
+        "Gain in AUC of trajectory and concentration over uncertainty, length and task (paired)": _gain(found.gained),
+    }
+    tables |= {title: _gain(table) for title, table in found.probed.items()}
+    return tables | {
+        "Calibration of the risk of all features: slope, 1 at best, and mean risk less the share that failed": _slopes(
+            found.slopes
+        ),
+        "Calibration of the risk of all features: runs in bins by their risk": _curve(found.curve),
+        "Matched on the final number of steps (an oracle): AUC over pairs of runs of equal length": _wide(
+            found.matched_steps, "step"
+        ),
+        "ORACLE: AUC at fractions of the final length, which is not known while a run goes on": _wide(
+            found.by_fraction, "fraction"
+        ),
+        "ORACLE, matched on the final number of steps": _wide(found.matched, "fraction"),
+    }
 
-    return pd.DataFrame({
-        "step": slopes["step"], "runs (failing)": _counts(slopes),
-        "slope": [cell(row, "slope") for _, row in slopes.iterrows()],
-        "mean risk less share": [cell(row, "off", "+.3f") for _, row in slopes.iterrows()],
-    })  # fmt: skip
+
+def _curve(curve: pd.DataFrame) -> Table:
+    return Table(
+        joined(joined(curve, "failed"), "off", "off_low", "off_high"),
+        {
+            "step": "step", "n_runs": "runs", "risk": "mean risk given", "failed": "share that failed",
+            "off": "risk less share",
+        },
+        {"risk": words.fine_score, "off": words.fine_difference},
+    )  # fmt: skip
 
 
-def _counts(table: pd.DataFrame) -> list[str]:
-    return [f"{n} ({k})" for n, k in table[["n_runs", "n_failures"]].to_numpy()]
+_COUNTED = {"step": "step", "n_runs": "runs", "n_failures": "failing"}
 
 
-def _wide(table: pd.DataFrame, at: str, name: str = "auc", form: str = ".2f") -> pd.DataFrame:
+def _slopes(slopes: pd.DataFrame) -> Table:
+    return Table(
+        joined(joined(slopes, "slope"), "off", "off_low", "off_high"),
+        _COUNTED | {"slope": "slope", "off": "mean risk less share"},
+        {"off": words.fine_difference},
+    )  # fmt: skip
+
+
+def _gain(table: pd.DataFrame) -> Table:
+    return Table(
+        joined(table, "gain"),
+        _COUNTED | {"auc": "AUC", "auc_than": "AUC without", "gain": "gain (95 %)", "p_corrected": "p, corrected"},
+        {
+            "auc": words.fine_score, "auc_than": words.fine_score, "gain": words.fine_difference,
+            "p_corrected": words.p_value,
+        },
+        "p is corrected by Holm over the steps." + _note_on_sides(table),
+    )  # fmt: skip
+
+
+def _told(quality: pd.DataFrame) -> pd.DataFrame:
+    """Without scores where all runs failed, or none did: there is nothing to rank, and to know the share is to know
+    all."""
+    scores = [f"{name}{end}" for name in ("average_precision", "brier") for end in ("", "_low", "_high")]
+    one_sided = quality["n_failures"].isin([0]) | (quality["n_failures"] == quality["n_runs"])
+    return quality.assign(**{name: quality[name].mask(one_sided) for name in scores})
+
+
+def _note_on_sides(table: pd.DataFrame) -> str:
+    one_sided = (table["n_failures"] == 0) | (table["n_failures"] == table["n_runs"])
+    return f" {ONE_SIDED}" if one_sided.any() else ""
+
+
+def _wide(table: pd.DataFrame, at: At, name: str = "auc", form: Format = words.judged) -> Table:
     """A row a method, a column a point, and the runs behind each below."""
-    import pandas as pd
-
-    points = sorted(table[at].unique())
-    rows = []
-    for method in table["method"].unique():
-        mine = table[table["method"] == method].set_index(at)
-        cells = {_point(at, p): cell(mine.loc[p], name, form) if p in mine.index else "–" for p in points}
-        if "n_scored" in mine:  # a tortuosity at step 1 is not defined
-            cells = {
-                _point(at, p): cells[_point(at, p)] + (f", n = {n}" if 0 < n < mine.loc[p, "n_runs"] else "")
-                for p, n in mine["n_scored"].items()
-            }
-        rows.append({"method": SHORT.get(method, method.replace("+", " + "))} | cells)
-    first = table.drop_duplicates(at).set_index(at)
-    counts = dict(zip([_point(at, p) for p in points], _counts(first.loc[points]), strict=True))
-    rows.append({"method": "runs (failing)"} | counts)
-    return pd.DataFrame(rows)
-
-
-def _point(at: str, value: float) -> str:
-    return f"step {value:g}" if at == "step" else f"{value:.0%}"
-
-
-def _gain(table: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame({
-        "step": table["step"], "runs (failing)": _counts(table),
-        "AUC": table["auc"].round(3), "AUC without": table["auc_than"].round(3),
-        "gain (95 %)": [cell(row, "gain", "+.3f") for _, row in table.iterrows()],
-        "p, corrected": ["–" if np.isnan(p) else f"{p:.3f}" for p in table["p_corrected"]],
-    })  # fmt: skip
-
-
-def _reading(
-    frame: pd.DataFrame, by_step: pd.DataFrame, gained: pd.DataFrame, probed: list[pd.DataFrame],
-    by_fraction: pd.DataFrame, matched: pd.DataFrame, quality: pd.DataFrame, curve: pd.DataFrame, slopes: pd.DataFrame,
-) -> tuple[str, ...]:  # fmt: skip
-    said = [f"Trajectory and concentration {_gained(gained, 'uncertainty, length and task')}."]
-    if probed:
-        all_features, path, path_over = probed
-        said.append(
-            f"A linear probe on hidden states beats trajectory and concentration at {_where(path, -1)}, and is beaten "
-            f"by them at {_where(path, 1)}; it beats all features together, which hold uncertainty and the task, at "
-            f"{_where(all_features, -1)}, and is beaten by them at {_where(all_features, 1)}. To the probe with "
-            "uncertainty, length and task, trajectory and concentration "
-            f"{_gained(path_over, 'it')}."
-        )
-    at = by_fraction[(by_fraction["method"] == TORTUOSITY) & np.isclose(by_fraction["fraction"], 0.3)].iloc[0]
-    same = matched[(matched["method"] == TORTUOSITY) & np.isclose(matched["fraction"], 0.3)].iloc[0]
-    final = frame.groupby("transcript_id")["step"].max()
-    reached = np.maximum(1, np.ceil(0.3 * final - 1e-9))
-    said.append(
-        f"Tortuosity alone at 30 % of the final length, the paper's figure (0.69 there): {cell(at)} here, "
-        f"{cell(same)} among runs of equal length. {float((reached == 1).mean()):.0%} of these runs are at their first "
-        "step by then and have no tortuosity, so they are left out, and "
-        f"{float((reached == 2).mean()):.0%} are at their second, where it is 1 whatever the run does. It is an oracle "
-        "in any case: the fraction asks for a length that is known only at the end."
+    low, high = (f"{name}_{end}" if f"{name}_{end}" in table else end for end in ("low", "high"))
+    others = [other for other in ("average_precision", "brier") if other in table and other != name]
+    frame = table.drop(columns=[f"{other}{end}" for other in others for end in ("", "_low", "_high")])
+    frame = joined(frame, name, low, high).sort_values([at, "method"], kind="stable", ignore_index=True)
+    return Table(
+        frame,
+        {"method": "method"},
+        {name: form},
+        (_note_on_scores(table, at) + _note_on_sides(table)).strip(),
+        Across(at, name, lambda value: _point(at, value), ("runs (failing)", _failing)),
+        {"method": method_name},
     )
-    skill = {(row.method, int(row.step)): row for row in records(quality)}
-    gaps = []
-    for step in sorted(set(curve["step"].astype(int))):
-        mine = curve[curve["step"] == step]
-        slope = slopes[slopes["step"] == step].iloc[0]
-        ours, base = skill[WITH, step], skill[BASE_RATE, step]
-        gaps.append(
-            f"at step {step} the slope is {cell(slope, 'slope')}, the mean risk is off by "
-            f"{cell(slope, 'off', '+.3f')}, {_missed(mine)}, and the Brier score is "
-            f"{ours.brier:.3f} where the share that failed, given to every run, has {base.brier:.3f}"
-        )
-    said.append(f"Calibration of all features (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}.")
-    best = by_step[by_step["method"] == WITH].dropna(subset="auc").sort_values("auc")
+
+
+def _failing(rows: pd.DataFrame) -> str:
+    return words.failing(int(rows["n_runs"].iloc[0]), int(rows["n_failures"].iloc[0]))
+
+
+def _note_on_scores(table: pd.DataFrame, at: At) -> str:
+    """Of how many runs a method has a score where it is not all: a tortuosity at step 1 is not defined."""
+    if "n_scored" not in table:
+        return ""
+    part = table[(table["n_scored"] > 0) & (table["n_scored"] < table["n_runs"])]
+    said = []
+    for method, mine in part.groupby("method"):
+        counts = [f"{words.count(row.n_scored, 'run')} at {_point(at, getattr(row, at))}" for row in records(mine)]
+        said.append(f"{words.sentence(method_name(str(method)))} has a value of {listed(counts)} only.")
+    return " ".join(said)
+
+
+def method_name(method: str) -> str:
+    """Feature sets as people call them."""
+    return SHORT.get(method, method.replace("+", " + "))
+
+
+def _point(at: At, value: float) -> str:
+    return f"step {value:g}" if at == "step" else words.promise(value)
+
+
+def _reading(found: Found) -> tuple[str, ...]:
+    said = [f"Trajectory and concentration {_gained(found.gained, 'uncertainty, length and task')}."]
+    said += [_of_probe(*found.probed.values())] if found.probed else []
+    said += [_of_tortuosity(found), _of_calibration(found)]
+    best = found.by_step[found.by_step["method"] == WITH].dropna(subset="auc").sort_values("auc")
     if len(best):
-        said.append(f"All features together reach at most {cell(best.iloc[-1])}, at step {int(best.iloc[-1]['step'])}.")
+        said.append(
+            f"All features together reach at most {words.judged(_area(best))}, at step {int(best.iloc[-1]['step'])}."
+        )
     said.append(
         "Failing are all runs that did not succeed, of whatever kind. Later steps hold fewer and longer runs, another "
         "population than the early ones. Models are fitted on other groups than they are read on; AUCs compare runs of "
@@ -231,6 +287,50 @@ def _reading(
         "their intervals take its models as given."
     )
     return tuple(said)
+
+
+def _area(rows: pd.DataFrame) -> Estimate:
+    """The AUC of the last of some rows."""
+    return Estimate.of(rows[["auc", "low", "high"]].to_numpy(float)[-1])
+
+
+def _of_probe(all_features: pd.DataFrame, path: pd.DataFrame, path_over: pd.DataFrame) -> str:
+    return (
+        f"A linear probe on hidden states beats trajectory and concentration at {_where(path, -1)}, and is beaten "
+        f"by them at {_where(path, 1)}; it beats all features together, which hold uncertainty and the task, at "
+        f"{_where(all_features, -1)}, and is beaten by them at {_where(all_features, 1)}. To the probe with "
+        f"uncertainty, length and task, trajectory and concentration {_gained(path_over, 'it')}."
+    )
+
+
+def _of_tortuosity(found: Found) -> str:
+    here, same = (
+        words.judged(_area(table[(table["method"] == TORTUOSITY) & np.isclose(table["fraction"], 0.3)]))
+        for table in (found.by_fraction, found.matched)
+    )
+    return (
+        f"Tortuosity alone at 30 % of the final length, the paper's figure (0.69 there): {here} here, {same} among "
+        f"runs of equal length. {words.share(found.first)} of these runs are at their first step by then and have no "
+        f"tortuosity, so they are left out, and {words.share(found.second)} are at their second, where it is 1 "
+        "whatever the run does. It is an oracle in any case: the fraction asks for a length that is known only at the "
+        "end."
+    )
+
+
+def _of_calibration(found: Found) -> str:
+    skill = {(row.method, int(row.step)): float(row.brier) for row in records(found.quality)}
+    slopes = {int(row.step): row for row in records(found.slopes)}
+    gaps = []
+    for step in sorted(set(found.curve["step"].astype(int))):
+        row = slopes[step]
+        slope, off = Estimate(row.slope, row.low, row.high), Estimate(row.off, row.off_low, row.off_high)
+        gaps.append(
+            f"at step {step} the slope is {words.estimate(slope)}, the mean risk is off by "
+            f"{words.fine_difference(off)}, {_missed(found.curve[found.curve['step'] == step])}, and the Brier score "
+            f"is {words.fine_score(skill[WITH, step])} where the share that failed, given to every run, has "
+            f"{words.fine_score(skill[BASE_RATE, step])}"
+        )
+    return f"Calibration of all features (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}."
 
 
 def _missed(bins: pd.DataFrame) -> str:
@@ -264,17 +364,17 @@ def _where(table: pd.DataFrame, side: int) -> str:
 def _gained(table: pd.DataFrame, to: str) -> str:
     """What adding does at which steps, by p-values corrected over them."""
     sides = _sides(table)
-    words: dict[int | None, str] = {
+    does: dict[int | None, str] = {
         1: f"add to {to} at step",
         -1: f"make {'them' if to != 'it' else 'it'} worse at step",
         0: "change nothing that can be told at step",
         None: "cannot be judged, with too few groups, at step",
     }
-    gain = {int(row.step): f" ({row.gain:+.3f})" for row in records(table)}
+    gain = {int(row.step): f" ({words.fine_difference(Estimate(row.gain))})" for row in records(table)}
     parts = []
-    for side in [side for side in words if side in sides]:
+    for side in [side for side in does if side in sides]:
         named = [f"{step}{gain[step]}" if side else str(step) for step in sides[side]]
-        parts.append(f"{words[side]} {listed(named)}")
+        parts.append(f"{does[side]} {listed(named)}")
     return f"{listed(parts)} (at 5 %, corrected for {len(table)} steps)"
 
 
@@ -292,10 +392,10 @@ _DRAWN = {
 }
 
 
-def _picture(
-    by_step: pd.DataFrame, by_fraction: pd.DataFrame, matched: pd.DataFrame, curve: pd.DataFrame, has_hidden: bool
-) -> str:
-    drawn: Mapping[str, tuple[str, str, str]] = {n: v for n, v in _DRAWN.items() if n != HIDDEN or has_hidden}
+def _picture(found: Found) -> str:
+    by_step, by_fraction, curve = found.by_step, found.by_fraction, found.curve
+    methods = set(by_step["method"])
+    drawn: Mapping[str, tuple[str, str, str]] = {name: how for name, how in _DRAWN.items() if name in methods}
     with quiet_style():
         figure, (left, middle, right) = panels(3, 4.3, 4.4)
         counts = by_step.drop_duplicates("step").sort_values("step")
@@ -307,7 +407,7 @@ def _picture(
                 ax.plot(x, mine["auc"], style, color=colour, marker="o", ms=3, label=label)
                 if name in (WITH, PATH):
                     ax.fill_between(x, mine["low"], mine["high"], color=colour, alpha=0.12, lw=0)
-        same = matched[matched["method"] == TORTUOSITY]
+        same = found.matched[found.matched["method"] == TORTUOSITY]
         middle.plot(same["fraction"], same["auc"], ":", color="#3f8f9b", label="tortuosity, matched on length")
         for ax in (left, middle):
             ax.axhline(0.5, color=MUTED, lw=1, ls=":")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.errors import InputError
 from trajkit.judging.held_out_outcomes import HeldOutcomes
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
 from trajkit.stats.resampling import (
@@ -20,14 +23,64 @@ from trajkit.stats.resampling import (
     weighted_mean,
 )
 from trajkit.studies.pictures import panels, quiet_style, svg
-from trajkit.studies.words import above, listed, spread
+from trajkit.tables import Estimate, Part, Table, words
+from trajkit.tables.estimate import Side
+from trajkit.tables.words import listed
 
 KINDS = ("hallucination", "reasoning_failure")
-EXPECTED = {"level": "above", "spread": "below"}
+Summary = Literal["level", "spread"]
+EXPECTED: dict[Summary, Side] = {"level": "above", "spread": "below"}
 """Side of 0.5 that the paper's reading puts the AUC of hallucination against reasoning failure on."""
 MIN_SUCCESSES = 10
 """Successful runs of a task that its own borders need."""
 TOGETHER = "all, within families"
+Agreement = Literal["yes", "no, reversed", "not told", "too few groups"]
+_VERDICTS: dict[Agreement, str] = {
+    "yes": "as the paper reads it",
+    "no, reversed": "the other way round",
+    "not told": "not told apart",
+    "too few groups": "of too few groups in one form to say",
+}
+"""What an agreement says in the middle of a sentence."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region of the plane. kind: what the paper reads its runs as. shares: outcome → the share of its runs that are
+    here. Of the failing runs here: right, the share that is of that kind; expected, what family and form alone make one
+    expect; more, the share less that. None where there is no kind, or no failing run."""
+
+    name: str
+    kind: str | None
+    shares: Mapping[str, Estimate]
+    right: Estimate | None = None
+    expected: float | None = None
+    more: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """AUC of hallucination against reasoning failure by level or by spread. mixed: over pairs of one family, its forms
+    mixed; within: of one form. agrees: whether `within` is on the side that the paper says."""
+
+    mixed: Estimate
+    within: Estimate
+    agrees: Agreement
+
+
+@dataclass(frozen=True)
+class Family:
+    """name: None for all. runs: of each of KINDS. forms: those with both kinds, of all that have one. told: by each
+    summary."""
+
+    name: str | None
+    runs: Mapping[str, int]
+    forms: Part
+    told: Mapping[Summary, Told]
+
+    @property
+    def words(self) -> str:
+        return TOGETHER if self.name is None else self.name or "(none)"
 
 
 def borders(
@@ -63,27 +116,50 @@ def places(level: Floats, spread_: Floats, border: Floats) -> NDArray[Any]:
     return np.select([fixed, wandering], ["fixation", "wandering"], "neither").astype(object)
 
 
-def agreement(labels: NDArray[Any], place: NDArray[Any], task: NDArray[Any], draws: Draws) -> list[dict[str, Any]]:
-    """A row a region of the plane: who is in it, and whether its failing runs are what the paper says, beside what
+def agreement(labels: NDArray[Any], place: NDArray[Any], task: NDArray[Any], draws: Draws) -> list[Region]:
+    """Of each region of the plane: who is in it, and whether its failing runs are what the paper says, beside what
     their family and form alone make one expect."""
-    rows, fails = [], np.isin(labels, KINDS)
+    found, fails = [], np.isin(labels, KINDS)
     for name, kind in (("fixation", "hallucination"), ("wandering", "reasoning_failure"), ("neither", None)):
         here = place == name
-        row: dict[str, Any] = {"region": name, "the paper's reading": outcome_name(kind) if kind else "–"}
-        for outcome in ("success", *KINDS):
-            mine = labels == outcome
-            if mine.any():
-                row[f"share of {outcome_name(outcome)}"] = spread(*interval(weighted_mean(here[mine], draws.of(mine))))
-        if kind and (here & fails).any():
-            right = (labels == kind).astype(float)
-            row["of failing runs here, share that was it"] = spread(
-                *interval(weighted_mean(right[here & fails], draws.of(here & fails)))
-            )
-            expected, more = _over_expected(here[fails], right[fails], numbered(task[fails]), draws.of(fails))
-            row["share expected from family and form alone"] = f"{expected[0]:.2f}"
-            row["share more than expected"] = spread(*interval(more), "+.2f")
-        rows.append(row)
-    return [{column: row.get(column, "–") for column in rows[0]} for row in rows]
+        shares = {
+            outcome: Estimate(*interval(weighted_mean(here[mine], draws.of(mine))))
+            for outcome in ("success", *KINDS)
+            if (mine := labels == outcome).any()
+        }
+        if kind is None or not (here & fails).any():
+            found.append(Region(name, kind, shares))
+            continue
+        is_it = (labels == kind).astype(float)
+        right = interval(weighted_mean(is_it[here & fails], draws.of(here & fails)))
+        expected, more = _over_expected(here[fails], is_it[fails], numbered(task[fails]), draws.of(fails))
+        found.append(
+            Region(name, kind, shares, Estimate(*right), float(expected[0]), Estimate(*interval(more)))
+        )  # fmt: skip
+    return found
+
+
+def agreement_table(regions: Sequence[Region]) -> Table:
+    """A row a region."""
+    import pandas as pd
+
+    present = regions[0].shares
+    return Table(
+        pd.DataFrame(
+            {"region": [row.name for row in regions], "reading": [row.kind for row in regions]}
+            | {f"share_{name}": [row.shares[name] for row in regions] for name in present}
+            | {"right": [row.right for row in regions], "expected": [row.expected for row in regions]}
+            | {"more": [row.more for row in regions]}
+        ),
+        {"region": "region", "reading": "the paper's reading"}
+        | {f"share_{name}": f"share of {outcome_name(name)}" for name in present}
+        | {
+            "right": "of failing runs here, share that was it",
+            "expected": "share expected from family and form alone", "more": "share more than expected",
+        },
+        {"expected": words.score, "more": words.difference},
+        names={"reading": outcome_name},
+    )  # fmt: skip
 
 
 def _over_expected(here: NDArray[np.bool_], right: Floats, stratum: Any, draws: Draws) -> tuple[Floats, Floats]:
@@ -100,67 +176,89 @@ def _over_expected(here: NDArray[np.bool_], right: Floats, stratum: Any, draws: 
     return share[0], draws.sample_if_few(share[1], MIN_GROUPS, here)
 
 
-def direct(held: HeldOutcomes, level: Floats, spread_: Floats, n_boot: int) -> list[dict[str, Any]]:
-    """AUC of hallucination against reasoning failure by level and by spread: a row for all, compared within family and
-    form, and one for each family, within form. Where a family has several forms, the AUC with forms mixed too."""
+def direct(held: HeldOutcomes, level: Floats, spread_: Floats, n_boot: int) -> list[Family]:
+    """AUC of hallucination against reasoning failure by level and by spread: over all, compared within family and form,
+    and of each family, where there are several, within form."""
     families = held.ends["task_set"].astype(str).to_numpy()
     fails = np.isin(held.labels, KINDS)
-    several = any(len(set(held.task[fails & (families == family)])) > 1 for family in set(families))
     names = sorted(set(families))
-    rows = []
-    for family in [None, *names] if len(names) > 1 else [None]:
-        mine = fails & (family is None or families == family)
-        row: dict[str, Any] = {"family": TOGETHER if family is None else family or "(none)"}
-        row["runs"] = " / ".join(str(int((held.labels[mine] == kind).sum())) for kind in KINDS)
-        if several:
-            tasks = [set(held.labels[mine & (held.task == task)]) for task in set(held.task[mine])]
-            row["forms with both"] = f"{sum(len(kinds) == 2 for kinds in tasks)} of {len(tasks)}"
-        for word, value in (("level", level), ("spread", spread_)):
-            has = mine & ~np.isnan(value)
-            draws = group_draws(held.ends["group_id"][has], n_boot, 0)
-            y = (held.labels[has] == KINDS[0]).astype(float)
-            mixed, area = (
-                interval(auc_within(y, value[has], numbered(stratum[has]), draws)) for stratum in (families, held.task)
+    found = []
+    for name in [None, *names] if len(names) > 1 else [None]:
+        mine = fails & (np.ones(len(fails), bool) if name is None else families == name)
+        tasks = [set(held.labels[mine & (held.task == task)]) for task in set(held.task[mine])]
+        found.append(
+            Family(
+                name,
+                {kind: int((held.labels[mine] == kind).sum()) for kind in KINDS},
+                Part(sum(len(kinds) == 2 for kinds in tasks), len(tasks)),
+                {"level": _told(held, "level", level, mine, n_boot),
+                 "spread": _told(held, "spread", spread_, mine, n_boot)},
             )
-            if several:
-                row[f"{word}, forms mixed"] = spread(*mixed)
-            row[_column(word)] = spread(*area)
-            answers = {"above": "no, reversed", "below": "no, reversed", "no interval": "–"} | {EXPECTED[word]: "yes"}
-            row[f"{word} agrees"] = answers.get(above(*area[1:], 0.5), "not told")
-        rows.append(row)
-    return rows
+        )  # fmt: skip
+    return found
 
 
-def _column(word: str) -> str:
-    return f"{word} within form (the paper: {EXPECTED[word]} 0.5)"
+def _told(held: HeldOutcomes, summary: Summary, value: Floats, mine: NDArray[np.bool_], n_boot: int) -> Told:
+    has = mine & ~np.isnan(value)
+    draws = group_draws(held.ends["group_id"][has], n_boot, 0)
+    y = (held.labels[has] == KINDS[0]).astype(float)
+    families = held.ends["task_set"].astype(str).to_numpy()
+    mixed, within = (
+        Estimate(*interval(auc_within(y, value[has], numbered(stratum[has]), draws)))
+        for stratum in (families, held.task)
+    )
+    side = within.beside(0.5)
+    answers: dict[Side, Agreement] = {"not told from": "not told", "no interval": "too few groups"}
+    return Told(mixed, within, answers.get(side, "yes" if side == EXPECTED[summary] else "no, reversed"))
 
 
-def reading(rows: list[dict[str, Any]]) -> list[str]:
-    """A sentence each on level and spread, of the rows of `direct`."""
+def direct_table(families: Sequence[Family]) -> Table:
+    """A row a family. Where a family has several forms, how many have both kinds, and the AUC with forms mixed."""
+    import pandas as pd
+
+    several = any(row.forms.of > 1 for row in (families[1:] or families))
+    columns: dict[str, list[Any]] = {"family": [row.words for row in families]}
+    columns |= {kind: [row.runs[kind] for row in families] for kind in KINDS}
+    columns["forms_with_both"] = [row.forms.n for row in families]
+    columns["forms"] = [row.forms.of for row in families]
+    headings = {"family": "family"} | {kind: f"runs, {outcome_name(kind)}" for kind in KINDS}
+    headings |= {"forms_with_both": "forms with both", "forms": "forms"} if several else {}
+    for summary, side in EXPECTED.items():
+        told = [row.told[summary] for row in families]
+        columns[f"{summary}_mixed"] = [each.mixed for each in told]
+        columns[summary] = [each.within for each in told]
+        columns[f"{summary}_agrees"] = [each.agrees for each in told]
+        headings |= {f"{summary}_mixed": f"{summary}, forms mixed"} if several else {}
+        headings |= {
+            summary: f"{summary} within form (the paper: {side} 0.5)",
+            f"{summary}_agrees": f"{summary} agrees",
+        }
+    areas = [f"{summary}{which}" for summary in EXPECTED for which in ("", "_mixed")]
+    return Table(pd.DataFrame(columns), headings, dict.fromkeys(areas, words.judged))
+
+
+def reading(families: Sequence[Family]) -> list[str]:
+    """A sentence each on level and spread."""
+    if not families:
+        return []
+    first, rest = families[0], families[1:]
+    several = any(row.forms.of > 1 for row in (rest or families))
     said = []
-    for word in EXPECTED if rows else ():
-        by = {answer: [row["family"] for row in rows[1:] if row[f"{word} agrees"] == answer] for answer in (
-            "yes", "no, reversed")}  # fmt: skip
-        first = rows[0]
-        mixed = f"; {first[f'{word}, forms mixed']} with forms mixed" if f"{word}, forms mixed" in first else ""
+    for summary in EXPECTED:
+        agree = [row.words for row in rest if row.told[summary].agrees == "yes"]
+        reverse = [row.words for row in rest if row.told[summary].agrees == "no, reversed"]
+        told = first.told[summary]
+        mixed = f"; {words.judged(told.mixed)} with forms mixed" if several else ""
         parts = [
-            f"the {word} of concentration is {_verdict(first[f'{word} agrees'])} over all "
-            f"({first[_column(word)]}, compared within task family and question form{mixed})"
+            f"the {summary} of concentration is {_VERDICTS[told.agrees]} over all ({words.judged(told.within)}, "
+            f"compared within task family and question form{mixed})"
         ]
-        parts += [f"as the paper reads it in {listed(by['yes'])}"] if by["yes"] else []
-        parts += [f"the other way round in {listed(by['no, reversed'])}"] if by["no, reversed"] else []
-        if by["yes"] and by["no, reversed"]:
+        parts += [f"as the paper reads it in {listed(agree)}"] if agree else []
+        parts += [f"the other way round in {listed(reverse)}"] if reverse else []
+        if agree and reverse:
             parts.append("so families disagree, and what holds over all holds of none")
         said.append(f"Hallucination against reasoning failure: {'; '.join(parts)}. Not corrected for being many.")
     return said
-
-
-def _verdict(agrees: str) -> str:
-    """What a cell of `<word> agrees` says, in the middle of a sentence."""
-    return {
-        "yes": "as the paper reads it", "no, reversed": "the other way round", "not told": "not told apart",
-        "–": "of too few groups in one form to say",
-    }[agrees]  # fmt: skip
 
 
 def plane(labels: NDArray[Any], level: Floats, spread_: Floats, border: Floats) -> str:
@@ -170,6 +268,8 @@ def plane(labels: NDArray[Any], level: Floats, spread_: Floats, border: Floats) 
         names = [name for name in OUTCOME_COLOURS if (labels == name).any()]
         figure, axes = panels(len(names), 3.7, 3.7, sharex=True, sharey=True)
         has = ~np.isnan(x) & ~np.isnan(y)
+        if not has.any():
+            raise InputError("no run has a level and a spread of concentration, so there is no plane to draw.")
         left, right = min(float(x[has].min()), -0.01) * 1.05, max(float(x[has].max()), 0.01) * 1.05
         low, top = min(float(y[has].min()), -0.01) * 1.05, max(float(y[has].max()), 0.01) * 1.05
         for ax, name in zip(axes, names, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from trajkit.errors import InputError
@@ -20,10 +20,18 @@ STUDIES = {
 N_BOOT = 1000
 
 
+def check_names(names: Iterable[str]) -> list[str]:
+    """The names, each once. Raises InputError where one is of no study."""
+    found = list(dict.fromkeys(names))
+    for name in found:
+        if name not in STUDIES:
+            raise InputError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}.")
+    return found
+
+
 def make(name: str) -> Make:
     """The function that makes a study. Raises InputError for another name."""
-    if name not in STUDIES:
-        raise InputError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}.")
+    check_names([name])
     function: Make = getattr(import_module(f"trajkit.studies.{name}"), name)
     return function
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,15 @@ from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.judging.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
-from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.stats.cross_validation import refitted
-from trajkit.stats.resampling import Draws, group_draws, interval, weighted_mean
+from trajkit.stats.resampling import Draws, Floats, group_draws, interval, weighted_mean
 from trajkit.studies import fixation
-from trajkit.studies.fixation import KINDS
+from trajkit.studies.fixation import KINDS, Family, Region
 from trajkit.studies.study import Advance, Study
-from trajkit.studies.words import listed, spread
+from trajkit.tables import Across, Estimate, Part, Table, joined, words
+from trajkit.tables.words import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,152 +30,181 @@ if TYPE_CHECKING:
 EXPLAINED = 3
 """Runs of each outcome whose reasons are shown."""
 UNREAD = "never read some cell that the question is about"
+MACRO = "macro"
+ANSWERED = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the runs that thresholds are set to answer."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What went wrong in some runs of an outcome, as their judge says. runs: so many, of those of the outcome. unread:
+    the share that left unread a cell that the question is about, NaN where no judge counted."""
+
+    outcome: str
+    name: str
+    runs: Part
+    unread: float
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a threshold comes to. aim: in words. share: of the runs, answered. error: the share wrong among those;
+    always: that of always saying the commonest outcome, of the same runs."""
+
+    aim: str
+    share: float
+    error: Estimate
+    always: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """held: outcomes of every run by classifiers that have not seen its group. draws: of its groups. areas, alike: of
+    `HeldOutcomes.areas`, over all pairs, and over those of one family and form. regions, families: of the paper's
+    reading; none where a kind of failure is missing. thresholds: the last is the classifier's own. unread: the share of
+    all reasoning failures, as in `Cause`."""
+
+    held: HeldOutcomes
+    draws: Draws
+    areas: pd.DataFrame
+    alike: pd.DataFrame
+    regions: list[Region]
+    families: list[Family]
+    thresholds: list[Answered]
+    causes: list[Cause]
+    unread: float
 
 
 def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """Held-out probabilities of each outcome, by group; the plane of level and spread; agreement; reasons."""
-    import pandas as pd
-
     table = compared_outcomes(runs.table).reset_index(drop=True)
     present = set(table["outcome"]) & {"success", *KINDS}
     if len(present) < 2:
         raise InputError(
-            "This tells success, hallucination and reasoning failure apart, and fewer than two of them are there: runs "
+            "this tells success, hallucination and reasoning failure apart, and fewer than two of them are there: runs "
             "judged by a target alone are right or wrong and of no kind."
         )
-    level, spread_ = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)
+    level, spread = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)
     if np.isnan(level).all():
         raise InputError("no step of these runs is supported by any region, so there is no concentration to read.")
     ends = runs.last.set_index("transcript_id").loc[table["transcript_id"]].reset_index()
     held = held_out_outcomes(ends, advance)
-    areas, within = (held.areas(n_boot, within_task) for within_task in (False, True))
-    tables = _of_classifier(held, areas, within, n_boot)
-    direct: list[dict[str, Any]] = []
-    if set(KINDS) <= present:
-        place = fixation.places(level, spread_, fixation.held_out_borders(level, spread_, held))
-        tables["The paper's reading: fixation and wandering against what failing runs were"] = fixation.agreement(
-            held.labels, place, held.task, group_draws(ends["group_id"], n_boot, 0)
-        )
-        direct = fixation.direct(held, level, spread_, n_boot)
-        tables["Level and spread of concentration: AUC of hallucination against reasoning failure, by task family"] = (
-            direct
-        )
-    tables["Outcomes by task family and question form"] = _by_form(held)
-    causes = _causes(runs.table)
-    if causes:
-        tables["What went wrong in runs of each outcome, as their judge says"] = causes
-    tables |= _of_reasons(held)
-    border = fixation.borders(level, spread_, held.labels, held.task, np.ones(len(level), bool))
+    found = _found(runs, held, level, spread, n_boot)
+    border = fixation.borders(level, spread, held.labels, held.task, np.ones(len(level), bool))
     return Study(
         "outcomes",
         "Which outcome it was",
         "At the end of thinking, can hallucination be told from lost reasoning, and does the paper's rule of two "
         "numbers do it?",
-        {title: frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame) for title, frame in tables.items()},
+        _tables(found, n_boot),
         {
             "Level and spread of concentration, less the median of successful runs of the same family and form: "
-            "fixation is the lower right, wandering the upper left": fixation.plane(held.labels, level, spread_, border)
+            "fixation is the lower right, wandering the upper left": fixation.plane(held.labels, level, spread, border)
         },
-        _reading(held, areas, within, direct, causes, runs.table, n_boot),
+        _reading(found),
     )
 
 
-def _of_classifier(held: HeldOutcomes, areas: pd.DataFrame, within: pd.DataFrame, n_boot: int) -> dict[str, Any]:
-    labels, draws = held.labels, group_draws(held.ends["group_id"], n_boot, 0)
-    return {
-        "AUC of each outcome against the rest, and their mean (macro), on held-out groups": _areas(areas),
-        "The same, among runs of one family and form": _areas(within),
+def _found(runs: RunTable, held: HeldOutcomes, level: Floats, spread: Floats, n_boot: int) -> Found:
+    draws = group_draws(held.ends["group_id"], n_boot, 0)
+    regions, families = [], []
+    if set(KINDS) <= set(held.labels):
+        place = fixation.places(level, spread, fixation.held_out_borders(level, spread, held))
+        regions = fixation.agreement(held.labels, place, held.task, draws)
+        families = fixation.direct(held, level, spread, n_boot)
+    differ = [name for name in held.probabilities if name != "task"]  # among runs of one task it says one thing
+    one_task = len(set(held.task)) == 1
+    return Found(
+        held, draws, held.areas(n_boot, False, differ if one_task else None), held.areas(n_boot, True, differ), regions,
+        families, _thresholds(held, draws), _causes(runs.table),
+        _unread(runs.table[runs.table["outcome"] == "reasoning_failure"]),
+    )  # fmt: skip
+
+
+def _tables(found: Found, n_boot: int) -> dict[str, Table]:
+    held = found.held
+    tables = {
+        "AUC of each outcome against the rest, and their mean (macro), on held-out groups": _areas(found.areas),
+        "The same, among runs of one family and form": _areas(
+            found.alike, "The task alone says the same of all runs of one family and form, and has no row."
+        ),
         "Confusion: the likeliest outcome of all features (rows are what runs were)": _confusion(
-            labels, held.answered, held.classes
+            held.labels, held.answered, held.classes
         ),
-        f"The same with abstention at an error of {TARGET_ERROR:.0%}": _confusion(
-            labels, held.decided, [*held.classes, ABSTAIN]
+        f"The same with abstention at an error of {words.promise(TARGET_ERROR)}": _confusion(
+            held.labels, held.decided, [*held.classes, ABSTAIN]
         ),
-        "Error among the answered, by a threshold that was chosen on other runs": _coverage(held, draws),
-        "By task family, among runs of one form: macro AUC of all features, and of the baselines together": _families(
-            held, n_boot
-        ),
+        "Error among the answered, by a threshold that was chosen on other runs": _threshold_table(found),
     }
-
-
-def _of_reasons(held: HeldOutcomes) -> dict[str, Any]:
-    whole = OutcomeClassifier(ALL, target_error=None).fit(held.ends, held.labels)
-    return {
-        "What moves the classifier: mean size of each feature's part in the log-odds": _sizes(whole, held.ends),
-        "Reasons of some held-out runs, the first of each outcome": _examples(held),
-    }
-
-
-def _by_form(held: HeldOutcomes) -> list[dict[str, Any]]:
-    rows = []
-    names = held.ends.reindex(columns=["task_set", "form"], fill_value="").astype(str)
-    for _, part in names.groupby(["task_set", "form"]):
-        family, form = part.iloc[0]
-        found = held.labels[part.index]
-        counts = {name: int((found == name).sum()) for name in OUTCOME_COLOURS if name in held.classes}
-        rows.append(
-            {"family": family or "(none)", "form": form or "(none)", "runs": len(found)}
-            | {outcome_name(name): f"{n} ({n / len(found):.0%})" for name, n in counts.items()}
+    of_families = _families(held, n_boot)
+    if of_families is not None:
+        tables["By task family, among runs of one form: macro AUC"] = of_families
+    if found.regions:
+        tables["The paper's reading: fixation and wandering against what failing runs were"] = fixation.agreement_table(
+            found.regions
         )
-    return rows
+        tables["Level and spread of concentration: AUC of hallucination against reasoning failure, by task family"] = (
+            fixation.direct_table(found.families)
+        )
+    tables["Outcomes by task family and question form"] = _by_form(held)
+    if found.causes:
+        tables["What went wrong in runs of each outcome, as their judge says"] = _cause_table(found.causes)
+    whole = OutcomeClassifier(ALL, target_error=None).fit(held.ends, held.labels)
+    tables["What moves the classifier: mean size of each feature's part in the log-odds"] = _sizes(whole, held.ends)
+    tables["Reasons of some held-out runs, the first of each outcome"] = _examples(held)
+    return tables
 
 
-def _causes(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row an outcome and cause, where judges gave any; last a column of cells left unread, where judges counted."""
-    rows = []
-    for outcome in OUTCOME_COLOURS:
-        mine = table[table["outcome"] == outcome]
-        for cause, n in mine.loc[mine["detail"] != "", "detail"].value_counts().items():
-            share = f"{n / len(mine):.0%}"
-            row = {"outcome": outcome_name(outcome), "cause": cause, "runs": n, "share of the outcome": share}
-            rows.append(row | _unread(mine[mine["detail"] == cause]))
-    return rows
+def method_name(method: str) -> str:
+    """Feature sets as people call them."""
+    return "all features" if method == ALL else method.replace("+", " + ")
 
 
-def _unread(runs: pd.DataFrame) -> dict[str, str]:
-    """How many of some runs left unread a cell that the question is about; empty where no judge counted."""
-    counted = runs["unread"].dropna()
-    return {UNREAD: f"{(counted > 0).mean():.0%}"} if len(counted) else {}
+def _areas(areas: pd.DataFrame, note: str = "") -> Table:
+    """The mean first, then each outcome."""
+    return Table(
+        joined(areas, "auc"), {"method": "method"}, {"auc": words.judged}, note,
+        Across("outcome", "auc", outcome_name, ("runs", lambda rows: f"{rows['n_runs'].iloc[0]:,}")),
+        {"method": method_name},
+    )  # fmt: skip
 
 
-def _areas(areas: pd.DataFrame) -> pd.DataFrame:
-    shown = areas.assign(cell=[spread(*v) for v in areas[["auc", "low", "high"]].to_numpy()])
-    order = list(dict.fromkeys(shown["method"]))
-    table = shown.pivot(index="method", columns="outcome", values="cell").loc[order]
-    table = table[["macro", *[name for name in table if name != "macro"]]]
-    table.index = [str(name).replace("+", " + ") for name in table.index]
-    return table.rename(columns=outcome_name).rename_axis(index="method", columns=None).reset_index()
+def _confusion(labels: NDArray[Any], said: NDArray[Any], columns: Sequence[str]) -> Table:
+    import pandas as pd
 
-
-def _confusion(labels: NDArray[Any], said: NDArray[Any], columns: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for name in sorted(set(labels)):
         mine = said[labels == name]
-        counts = {outcome_name(c): f"{int((mine == c).sum())} ({(mine == c).mean():.0%})" for c in columns}
-        rows.append({"outcome": outcome_name(name), "runs": len(mine)} | counts)
-    return rows
-
-
-def _coverage(held: HeldOutcomes, draws: Draws) -> list[dict[str, Any]]:
-    """Thresholds by how sure the classifier is, as each fold's training runs set them."""
-    answering = {f"answer {share:.0%}": held.sureness >= 1 - share for share in (0.25, 0.5, 0.75, 1.0)}
-    answering[f"err in {TARGET_ERROR:.0%}"] = held.decided != ABSTAIN
-    always = f"error of always saying {outcome_name(_commonest(held.labels))}, same runs"
-    return [
-        {"threshold to": aim, "answered": f"{mine.mean():.0%}"}
-        | dict(zip(("error", always), _errors(held, mine, draws), strict=True))
-        for aim, mine in answering.items()
-    ]
-
-
-def _errors(held: HeldOutcomes, mine: NDArray[np.bool_], draws: Draws) -> tuple[str, str]:
-    """The share of some runs whose likeliest outcome is wrong, whose models another sample would refit; and of always
-    saying the commonest."""
-    ours, always = (
-        weighted_mean(np.asarray(said != held.labels, float)[mine], draws.of(mine))
-        for said in (held.answered, _commonest(held.labels))
+        rows += [
+            {"outcome": name, "runs": len(mine), "said": c, "n": Part(int((mine == c).sum()), len(mine))}
+            for c in columns
+        ]
+    return Table(
+        pd.DataFrame(rows),
+        {"outcome": "outcome", "runs": "runs"},
+        across=Across("said", "n", outcome_name),
+        names={"outcome": outcome_name},
     )
-    return spread(*interval(refitted(ours[None], FOLDS, (0, 1)))), spread(*interval(always))
+
+
+def _thresholds(held: HeldOutcomes, draws: Draws) -> list[Answered]:
+    """Thresholds by how sure the classifier is, as each fold's training runs set them; last that of an error."""
+    answering = {f"answer {words.promise(share)}": held.sureness >= 1 - share for share in ANSWERED}
+    answering[f"err in {words.promise(TARGET_ERROR)}"] = held.decided != ABSTAIN
+    return [
+        Answered(aim, float(mine.mean()), _error(held, held.answered, mine, draws, True),
+                 _error(held, _commonest(held.labels), mine, draws, False))
+        for aim, mine in answering.items()
+    ]  # fmt: skip
+
+
+def _error(
+    held: HeldOutcomes, said: NDArray[Any] | str, mine: NDArray[np.bool_], draws: Draws, fitted: bool
+) -> Estimate:
+    """The share of some runs of which something else is said than they were. fitted: by models that another sample
+    would refit."""
+    wrong = weighted_mean(np.asarray(said != held.labels, float)[mine], draws.of(mine))
+    return Estimate(*interval(refitted(wrong[None], FOLDS, (0, 1)) if fitted else wrong))
 
 
 def _commonest(labels: NDArray[Any]) -> str:
@@ -181,72 +212,147 @@ def _commonest(labels: NDArray[Any]) -> str:
     return str(names[counts.argmax()])
 
 
-def _families(held: HeldOutcomes, n_boot: int) -> list[dict[str, Any]]:
-    rows = []
+def _threshold_table(found: Found) -> Table:
+    import pandas as pd
+
+    rows = found.thresholds
+    always = outcome_name(_commonest(found.held.labels))
+    return Table(
+        pd.DataFrame({
+            "threshold_to": [row.aim for row in rows], "answered": [row.share for row in rows],
+            "error": [row.error for row in rows], "error_always": [row.always for row in rows],
+        }),
+        {
+            "threshold_to": "threshold to", "answered": "answered", "error": "error",
+            "error_always": f"error of always saying {always}, same runs",
+        },
+        {"answered": words.share},
+    )  # fmt: skip
+
+
+def _families(held: HeldOutcomes, n_boot: int) -> Table | None:
+    """Of the families that have runs of every outcome; None where none has."""
+    import pandas as pd
+
     families = held.ends["task_set"].astype(str).to_numpy()
-    chosen = (ALL, WITHOUT, "task", PATH)
+    parts = []
     for family in np.unique(families):
         mine = families == family
-        if set(held.labels[mine]) != set(held.classes):
-            continue
-        areas = held.areas(n_boot, True, chosen, mine)
-        macro = areas[areas["outcome"] == "macro"].set_index("method")
-        rows.append(
-            {"family": family or "(none)", "runs": int(mine.sum())}
-            | {n.replace("+", " + "): spread(*macro.loc[n, ["auc", "low", "high"]]) for n in chosen}
-        )
-    return rows
+        if set(held.labels[mine]) == set(held.classes):
+            areas = held.areas(n_boot, True, (ALL, WITHOUT, PATH), mine)
+            parts.append(areas[areas["outcome"] == MACRO].assign(family=family or "(none)"))
+    if not parts:
+        return None
+    frame = joined(pd.concat(parts, ignore_index=True), "auc")
+    return Table(
+        frame, {"family": "family", "n_runs": "runs"}, {"auc": words.judged}, "", Across("method", "auc", method_name)
+    )  # fmt: skip
 
 
-def _sizes(classifier: OutcomeClassifier, ends: pd.DataFrame) -> list[dict[str, Any]]:
+def _by_form(held: HeldOutcomes) -> Table:
+    import pandas as pd
+
+    rows = []
+    names = held.ends.reindex(columns=["task_set", "form"], fill_value="").astype(str)
+    for _, part in names.groupby(["task_set", "form"]):
+        family, form = part.iloc[0]
+        found = held.labels[part.index]
+        of = {"family": family or "(none)", "form": form or "(none)", "runs": len(found)}
+        rows += [
+            of | {"outcome": name, "n": Part(int((found == name).sum()), len(found))}
+            for name in OUTCOME_COLOURS
+            if name in held.classes
+        ]
+    return Table(
+        pd.DataFrame(rows),
+        {"family": "family", "form": "form", "runs": "runs"},
+        across=Across("outcome", "n", outcome_name),
+    )
+
+
+def _causes(table: pd.DataFrame) -> list[Cause]:
+    """Of each outcome, the most frequent first, where judges gave any."""
+    found = []
+    for outcome in OUTCOME_COLOURS:
+        mine = table[table["outcome"] == outcome]
+        for cause, n in mine.loc[mine["detail"] != "", "detail"].value_counts().items():
+            unread = _unread(mine[mine["detail"] == cause])
+            found.append(Cause(outcome, str(cause), Part(int(n), len(mine)), unread))
+    return found
+
+
+def _unread(runs: pd.DataFrame) -> float:
+    """The share of some runs that left unread a cell that the question is about; NaN where no judge counted."""
+    counted = runs["unread"].dropna()
+    return float((counted > 0).mean()) if len(counted) else np.nan
+
+
+def _cause_table(causes: Sequence[Cause]) -> Table:
+    import pandas as pd
+
+    counted = not all(np.isnan(row.unread) for row in causes)
+    return Table(
+        pd.DataFrame(
+            {"outcome": [row.outcome for row in causes], "cause": [row.name for row in causes]}
+            | {"runs": [row.runs for row in causes], "unread": [row.unread for row in causes]}
+        ),
+        {"outcome": "outcome", "cause": "cause", "runs": "runs (of the outcome)"}
+        | ({"unread": UNREAD} if counted else {}),
+        {"unread": words.share},
+        names={"outcome": outcome_name},
+    )
+
+
+def _sizes(classifier: OutcomeClassifier, ends: pd.DataFrame) -> Table:
+    import pandas as pd
+
     parts = contributions(classifier, ends)
     size = {name: np.abs(part).mean(0) for name, part in parts.items()}
     strongest = sorted(size, key=lambda name: -size[name].sum())[:8]
-    return [
-        {"feature": name.replace("_", " ")}
-        | {outcome_name(c): f"{size[name][i]:.2f}" for i, c in enumerate(classifier.classes_)}
+    rows = [
+        {"feature": name, "outcome": outcome, "size": float(size[name][i])}
         for name in strongest
+        for i, outcome in enumerate(classifier.classes_)
     ]
+    return Table(
+        pd.DataFrame(rows), {"feature": "feature"}, {"size": words.score}, "",
+        Across("outcome", "size", outcome_name), {"feature": metric_name},
+    )  # fmt: skip
 
 
-def _examples(held: HeldOutcomes) -> list[dict[str, Any]]:
+def _examples(held: HeldOutcomes) -> Table:
+    import pandas as pd
+
     rows, answered, proba = [], held.answered, held.probabilities[ALL]
     for name in [name for name in OUTCOME_COLOURS if (held.labels == name).any()]:
         for i in np.flatnonzero(held.labels == name)[:EXPLAINED]:
             said = "; ".join(r.words for r in held.reasons[i]) or "nothing speaks for it beyond how common it is"
             rows.append({
-                "run": held.ends["transcript_id"][i], "was": outcome_name(name),
-                "given": f"{outcome_name(answered[i])} ({proba[i].max():.0%})", "because": said,
+                "run": held.ends["transcript_id"][i], "was": name, "given": str(answered[i]),
+                "probability": float(proba[i].max()), "because": said,
             })  # fmt: skip
-    return rows
-
-
-def _reading(
-    held: HeldOutcomes, areas: pd.DataFrame, within: pd.DataFrame, direct: list[dict[str, Any]],
-    causes: list[dict[str, Any]], table: pd.DataFrame, n_boot: int,
-) -> tuple[str, ...]:  # fmt: skip
-    said = []
-    for among, found in (("Over all runs", areas), ("Among runs of one task family and question form", within)):
-        macro = found[found["outcome"] == "macro"].set_index("method")
-        ours, base, path = (spread(*macro.loc[name, ["auc", "low", "high"]]) for name in (ALL, WITHOUT, PATH))
-        said.append(
-            f"{among}, all features together have a macro AUC of {ours}; uncertainty, length and task without the path "
-            f"{base}; trajectory and concentration alone {path}."
-        )
-    draws, decided = group_draws(held.ends["group_id"], n_boot, 0), held.decided != ABSTAIN
-    ours, always = _errors(held, np.ones(len(decided), bool), draws)
-    said.append(
-        f"The share of runs whose likeliest outcome is wrong is {ours}; always saying "
-        f"{outcome_name(_commonest(held.labels))}, {always}. With a threshold to err in {TARGET_ERROR:.0%}, chosen on "
-        f"other runs, it answers {decided.mean():.0%} of them"
-        + (f", and the share wrong is {_errors(held, decided, draws)[0]}." if decided.any() else ".")
+    return Table(
+        pd.DataFrame(rows),
+        {"run": "run", "was": "was", "given": "given", "probability": "with", "because": "because"},
+        {"probability": words.share},
+        names={"was": outcome_name, "given": outcome_name},
     )
-    said += fixation.reading(direct)
-    for outcome in dict.fromkeys(row["outcome"] for row in causes):
-        mine = [f"{row['cause']} {row['share of the outcome']}" for row in causes if row["outcome"] == outcome]
-        said.append(f"Causes of {outcome}, as its judge says: {listed(mine)}.")
-    if unread := _unread(table[table["outcome"] == "reasoning_failure"]):
-        said.append(f"Whatever went wrong first, {unread[UNREAD]} of reasoning failures {UNREAD}.")
+
+
+def _reading(found: Found) -> tuple[str, ...]:
+    said = [
+        _of_areas("Over all runs", found.areas),
+        _of_areas("Among runs of one task family and question form", found.alike),
+        _of_errors(found),
+    ]
+    said += fixation.reading(found.families)
+    for outcome in dict.fromkeys(row.outcome for row in found.causes):
+        shares = [
+            f"{row.name} {words.share(row.runs.n / row.runs.of)}" for row in found.causes if row.outcome == outcome
+        ]
+        said.append(f"Causes of {outcome_name(outcome)}, as its judge says: {listed(shares)}.")
+    if np.isfinite(found.unread):
+        said.append(f"Whatever went wrong first, {words.share(found.unread)} of reasoning failures {UNREAD}.")
     said.append(
         "Fixation is a level above the median of successful runs of the same family and form with a spread below "
         "theirs, wandering the reverse; the borders are those of other groups than the runs read by them, and of all "
@@ -255,3 +361,29 @@ def _reading(
         "fail."
     )
     return tuple(said)
+
+
+def _of_areas(among: str, areas: pd.DataFrame) -> str:
+    macro = areas[areas["outcome"] == MACRO].set_index("method")
+    ours, base, path = (
+        words.judged(Estimate.of(macro.loc[name, ["auc", "low", "high"]].to_numpy(float)))
+        for name in (ALL, WITHOUT, PATH)
+    )
+    return (
+        f"{among}, all features together have a macro AUC of {ours}; uncertainty, length and task without the path "
+        f"{base}; trajectory and concentration alone {path}."
+    )
+
+
+def _of_errors(found: Found) -> str:
+    held, every = found.held, np.ones(len(found.held.labels), bool)
+    commonest = _commonest(held.labels)
+    ours = _error(held, held.answered, every, found.draws, True)
+    always = _error(held, commonest, every, found.draws, False)
+    chosen = found.thresholds[-1]
+    return (
+        f"The share of runs whose likeliest outcome is wrong is {words.estimate(ours)}; always saying "
+        f"{outcome_name(commonest)}, {words.estimate(always)}. With a threshold to err in "
+        f"{words.promise(TARGET_ERROR)}, chosen on other runs, it answers {words.share(chosen.share)} of them"
+        + (f", and the share wrong is {words.estimate(chosen.error)}." if chosen.share else ".")
+    )

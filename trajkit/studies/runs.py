@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,10 @@ from trajkit.runs.kernel import Wanted
 from trajkit.runs.source import Source
 from trajkit.runs.table import RunTable, run_table
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 WANTED = Wanted(effects=True, hidden=True, regions=True)
 """What studies read of each run."""
@@ -34,3 +38,8 @@ def metrics_of(paths: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[
         for name, column in found.items():
             out[name][mine] = column
     return out
+
+
+def records(frame: pd.DataFrame) -> list[Any]:
+    """The rows of a frame, each with its columns as attributes."""
+    return list(frame.itertuples(index=False))

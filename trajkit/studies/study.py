@@ -7,22 +7,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from trajkit.runs.table import RunTable
+    from trajkit.tables import Table
 
 Advance = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """name: of its files. asked: what it asks, a sentence. tables: title → table. pictures: what they show →
+    """name: of its files. asked: what it asks, a sentence. tables: title → its numbers. pictures: what they show →
     an SVG element. reading: sentences on what the tables say; each paragraph one string."""
 
     name: str
     title: str
     asked: str
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, Table]
     pictures: Mapping[str, str] = field(default_factory=dict)
     reading: tuple[str, ...] = ()
 

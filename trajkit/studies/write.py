@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from trajkit.files import write_text
 from trajkit.folders import check_own, replacing_folder
 from trajkit.studies.make import STUDIES
 from trajkit.studies.study import Study
-from trajkit.text import clean, code, escaped, for_spreadsheet, markdown, number
+from trajkit.tables.render import csv, markdown
+from trajkit.tables.words import sentence
+from trajkit.text import clean, code, escaped, for_spreadsheet
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trajkit.tables import Table
 
 Format = Literal["md", "html", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -28,51 +33,88 @@ _OURS = re.compile(
 HOW_TO_READ = Path(__file__).parent / "how_to_read.md"
 
 
-def write_studies(
-    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
-    data: Mapping[str, Any],
-) -> Path:  # fmt: skip
-    """Write studies to the folder `out`; returns the file to open first.
+@dataclass
+class StudyFolder:
+    """A folder of studies, which are added to it as they are made.
 
-    made_by: the command. summary: of the runs. left_out: title of a study that could not be made → why. data: name →
-    DataFrame, written as CSV only. All files appear at once, or none does; those of another command or other runs that
-    the folder holds from before go. Raises InputError where `out` is no folder for it (`check_folder`) or cannot be
-    written.
+    made_by: the command. summary: of the runs. data: name → DataFrame, written as CSV only, once. studies, left_out
+    (title of a study that could not be made → why): what was added. All files of one addition appear at once, or none
+    does; those of another command or other runs that the folder holds from before go.
     """
-    check_folder(out)
-    with replacing_folder(out) as new:
-        ours = f"{made_by}\n{summary}\n"
+
+    out: Path
+    form: Format
+    made_by: str
+    summary: str
+    data: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    studies: list[Study] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add(self, studies: Sequence[Study], left_out: Mapping[str, str]) -> None:
+        """Write more studies, and what lists all; nothing while there is none. Raises InputError where `out` is no
+        folder for it (`check_folder`) or cannot be written."""
+        first = not self.studies
+        self.studies += studies
+        self.left_out |= left_out
+        if not self.studies:
+            return
+        check_folder(self.out)
+        with replacing_folder(self.out) as new:
+            self._claim(new)
+            for name, frame in self.data.items() if first and self.form == "csv" else ():
+                write_text(new / f"{name}.csv", for_spreadsheet(frame))
+            for study in studies:
+                if self.form == "md":
+                    write_markdown(study, new / f"{study.name}.md", self.made_by)
+                elif self.form == "csv":
+                    for name, table in _files(study).items():
+                        write_text(new / name, csv(table))
+            self._list(new)
+
+    @property
+    def first(self) -> Path:
+        """What to open first."""
+        return self.out / {"md": "README.md", "html": "index.html", "csv": ""}[self.form]
+
+    def _claim(self, new: Path) -> None:
+        """Mark the folder as of this command and these runs, and take away what was written for others."""
+        ours = f"{self.made_by}\n{self.summary}\n"
         if (new / MARK).is_file() and (new / MARK).read_text(encoding="utf-8") != ours:
             for stale in filter(_OURS.fullmatch, os.listdir(new)):
                 (new / stale).unlink()
         write_text(new / MARK, ours)
-        first = _fill(new, studies, form, made_by, summary, left_out, data)
-    return out / first.relative_to(new)
+
+    def _list(self, new: Path) -> None:
+        """Write what is about all studies: the index, or the one page."""
+        about = (self.studies, self.made_by, self.summary, self.left_out)
+        if self.form == "md":
+            write_text(new / "how_to_read.md", HOW_TO_READ.read_text(encoding="utf-8"))
+            write_text(new / "README.md", _index(*about))
+        elif self.form == "html":
+            write_text(new / "index.html", _page(*about))
+        else:
+            titles = [f"{name}: {table}\n" for study in self.studies for name, table in _titles(study).items()]
+            write_text(new / "README.txt", f"{self.summary}\nWritten by: {self.made_by}\n\n{''.join(titles)}")
 
 
-def _fill(
-    out: Path, studies: Sequence[Study], form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
-    data: Mapping[str, Any],
+def write_studies(
+    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
+    data: Mapping[str, pd.DataFrame],
 ) -> Path:  # fmt: skip
-    """Write studies to a folder; returns what to open first."""
-    if form == "md":
-        for study in studies:
-            write_markdown(study, out / f"{study.name}.md", made_by)
-        write_text(out / "how_to_read.md", HOW_TO_READ.read_text(encoding="utf-8"))
-        write_text(out / "README.md", _index(studies, made_by, summary, left_out))
-        return out / "README.md"
-    if form == "html":
-        write_text(out / "index.html", _page(studies, made_by, summary, left_out))
-        return out / "index.html"
-    for name, frame in data.items():
-        write_text(out / f"{name}.csv", for_spreadsheet(frame))
-    titles = []
-    for study in studies:
-        for i, (title, table) in enumerate(study.tables.items(), 1):
-            titles.append(f"{study.name}_{i}.csv: {title}\n")
-            write_text(out / f"{study.name}_{i}.csv", for_spreadsheet(_in_numbers(table)))
-    write_text(out / "README.txt", f"{summary}\nWritten by: {made_by}\n\n{''.join(titles)}")
-    return out
+    """Write studies to the folder `out` at once, as `StudyFolder` does; returns the file to open first."""
+    folder = StudyFolder(out, form, made_by, summary, data)
+    folder.add(studies, left_out)
+    return folder.first
+
+
+def _files(study: Study) -> dict[str, Table]:
+    """Names of its CSV files → tables."""
+    return {f"{study.name}_{i}.csv": table for i, table in enumerate(study.tables.values(), 1)}
+
+
+def _titles(study: Study) -> dict[str, str]:
+    """Names of its CSV files → titles."""
+    return dict(zip(_files(study), study.tables, strict=True))
 
 
 def write_markdown(study: Study, path: Path, made_by: str) -> Path:
@@ -94,7 +136,7 @@ def _index(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappi
     text += "[how to read this](how_to_read.md).\n\n"
     text += "".join(f"- [{s.title}]({s.name}.md): {s.asked[0].lower()}{s.asked[1:]}\n" for s in studies)
     return text + "".join(
-        f"- {escaped(clean(title))}: not made. {escaped(clean(why))}\n" for title, why in left_out.items()
+        f"- {escaped(clean(title))}: not made. {escaped(clean(sentence(why)))}\n" for title, why in left_out.items()
     )
 
 
@@ -111,8 +153,7 @@ def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappin
             "name": study.name, "title": study.title, "asked": study.asked, "reading": study.reading,
             "pictures": [(said, Markup(picture)) for said, picture in study.pictures.items()],
             "tables": [
-                (title, list(table.columns), [[number(v) for v in row] for row in table.itertuples(index=False)])
-                for title, table in study.tables.items()
+                (title, clean(table.note), table.shown) for title, table in study.tables.items()
             ],
         }
         for study in studies
@@ -123,33 +164,12 @@ def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappin
             part.partition("\n") for part in re.split(r"^## ", HOW_TO_READ.read_text(encoding="utf-8"), flags=re.M)[1:]
         )
     ]
+    why_not = {title: sentence(why) for title, why in left_out.items()}
     return environment.get_template("page.html").render(
-        studies=shown, made_by=made_by, summary=summary, left_out=left_out, sections=sections
+        studies=shown, made_by=made_by, summary=summary, left_out=why_not, sections=sections
     )
 
 
 def check_folder(out: Path) -> None:
     """Raise InputError unless `out` is new, empty, or was written by `write_studies`."""
     check_own(out, MARK)
-
-
-def _in_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns of `value (low–high)` as three columns of numbers; a dash is nothing."""
-    import pandas as pd
-
-    columns: dict[str, Any] = {}
-    for name in table:
-        cells = table[name].astype(str)
-        found = cells.str.extract(_SPREAD)
-        if not found[0].notna().any():
-            columns[str(name)] = table[name].where(cells != "–")
-            continue
-        for part, ending in enumerate(("", " low", " high")):
-            columns[f"{name}{ending}"] = pd.to_numeric(found[part], errors="coerce")
-        rest = cells.where(found[0].isna() & (cells != "–"))
-        if rest.notna().any():
-            columns[f"{name} note"] = rest
-    return pd.DataFrame(columns)
-
-
-_SPREAD = re.compile(r"^([+-]?[\d.]+)(?: \(([+-]?[\d.]+)(?:–| to )([+-]?[\d.]+)\))?(?:, n = \d+)?$")

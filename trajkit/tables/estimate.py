@@ -1,4 +1,4 @@
-"""A number with its interval."""
+"""A number with its interval, and a count with what it is a part of."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ class Estimate(NamedTuple):
 
     def __neg__(self) -> Estimate:
         return Estimate(-self.value, -self.high, -self.low)
+
+
+class Part(NamedTuple):
+    """How many, of how many."""
+
+    n: int
+    of: int
 
 
 def joined(frame: pd.DataFrame, name: str, low: str = "low", high: str = "high") -> pd.DataFrame:

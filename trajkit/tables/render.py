@@ -1,4 +1,4 @@
-"""A table as Markdown, as CSV, on a terminal."""
+"""A table as Markdown, as CSV, as plain text, on a terminal."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ def markdown(table: Table) -> str:
 def csv(table: Table) -> str:
     """As CSV with machine names and all digits; a text that a spreadsheet would run as a formula is made inert."""
     return for_spreadsheet(table.plain())
+
+
+def text(table: Table) -> str:
+    """As plain text in columns, numbers flush right; what `print` shows of a result."""
+    headings, rows, numbers = table.shown
+    lines = [headings, *rows]
+    columns = [
+        [cell.rjust(width) if numeric else cell.ljust(width) for cell in column]
+        for column, numeric in zip(zip(*lines, strict=True), numbers, strict=True)
+        for width in [max(map(len, column))]
+    ]
+    padded = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+    return "\n".join([*padded, *([clean(table.note)] if table.note else [])])
 
 
 def show(screen: Console, table: Table, title: str) -> None:

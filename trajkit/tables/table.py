@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from trajkit.tables.estimate import Estimate
-from trajkit.tables.words import NONE, estimate, metric
+from trajkit.tables.estimate import Estimate, Part
+from trajkit.tables.words import NONE, estimate, metric, part
 from trajkit.text import clean
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Across:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """frame: cells are numbers, text, truths, None or `Estimate`; columns have machine names. headings: column → what
-    people read; the columns that are shown, in this order, where it is not empty. formats: column → how its cells are
-    written; by their kind where none is given. note: a sentence below it. across: where places stand side by side; a
-    row of the page is then each different combination of the columns in `headings`, and a file keeps one row a place.
-    names: column → what people call its texts, which a file has as they are.
+    """frame: cells are numbers, text, truths, None, `Estimate` or `Part`; columns have machine names. headings: column
+    → what people read; the columns that are shown, in this order, where it is not empty. formats: column → how its
+    numbers are written; by their kind where none is given. note: a sentence below it. across: where places stand side
+    by side; a row of the page is then each different combination of the columns in `headings`, and a file keeps one row
+    a place. names: column → what people call its texts, which a file has as they are.
     """
 
     frame: pd.DataFrame
@@ -106,23 +106,27 @@ class Table:
 
     def _numeric(self, name: str) -> bool:
         values = self.frame[name]
-        return values.dtype.kind in "fiu" or any(isinstance(value, Estimate) for value in values)
+        return values.dtype.kind in "fiu" or any(isinstance(value, Estimate | Part) for value in values)
 
     def plain(self) -> pd.DataFrame:
-        """All columns under their machine names with all digits; an estimate is three, `x`, `x_low` and `x_high`."""
+        """All columns under their machine names with all digits; an estimate is three, `x`, `x_low` and `x_high`, a
+        part is two, `x` and `x_of`."""
         import pandas as pd
 
         columns: dict[str, Any] = {}
         for name in self.frame:
             values = self.frame[name]
-            if any(isinstance(value, Estimate) for value in values):
-                for part, ending in enumerate(("", "_low", "_high")):
-                    columns[f"{name}{ending}"] = [
-                        value[part] if isinstance(value, Estimate) else np.nan for value in values
-                    ]
-            else:
+            kind = next((kind for kind in _ENDINGS if any(isinstance(value, kind) for value in values)), None)
+            if kind is None:
                 columns[str(name)] = values.to_numpy()
+                continue
+            for i, ending in enumerate(_ENDINGS[kind]):
+                columns[f"{name}{ending}"] = [value[i] if isinstance(value, kind) else np.nan for value in values]
         return pd.DataFrame(columns)
+
+
+_ENDINGS: dict[type[Estimate | Part], tuple[str, ...]] = {Estimate: ("", "_low", "_high"), Part: ("", "_of")}
+"""What the columns of a file are called, after the name of the column that they are made of."""
 
 
 def written(value: Any, form: Format | None = None) -> str:
@@ -135,6 +139,8 @@ def written(value: Any, form: Format | None = None) -> str:
         return form(value)
     if isinstance(value, Estimate):
         return estimate(value)
+    if isinstance(value, Part):
+        return part(value)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):

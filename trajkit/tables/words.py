@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trajkit.tables.estimate import Estimate
+from trajkit.tables.estimate import Estimate, Part
 
 NONE = "–"
 """Where there is no number."""
@@ -34,9 +34,30 @@ def auc(found: Estimate) -> str:
     return estimate(found, null=0.5)
 
 
+def judged(found: Estimate) -> str:
+    """An AUC as `auc`, and where it has no interval, the word that it has none: it is not to be read alone."""
+    bare = math.isfinite(found.value) and not found.has_interval
+    return f"{auc(found)}, no interval" if bare else auc(found)
+
+
 def difference(found: Estimate) -> str:
     """A difference, a Cliff's δ or an effect in standard deviations, told from 0 or not."""
     return estimate(found, sign=True, null=0.0)
+
+
+def fine(found: Estimate) -> str:
+    """A figure whose differences are of thousandths, such as a Brier score: three decimals."""
+    return estimate(found, 3)
+
+
+def fine_difference(found: Estimate) -> str:
+    """As `difference`, three decimals."""
+    return estimate(found, 3, sign=True, null=0.0)
+
+
+def fine_score(value: float) -> str:
+    """As `fine`, without interval."""
+    return _plain(value, 3, False)
 
 
 def score(value: float) -> str:
@@ -75,6 +96,11 @@ def shares(found: Estimate) -> str:
     return f"{share(found.value)} ({low}–{high} %)"
 
 
+def part(found: Part) -> str:
+    """A count and its share: `84 (18 %)`."""
+    return f"{found.n:,} ({share(found.n / found.of)})" if found.of else f"{found.n:,}"
+
+
 def promise(alpha: float) -> str:
     """A bound on a share, as per cent and never rounded: 10 %, 2.5 %."""
     return f"{100 * alpha:g} %"
@@ -92,6 +118,16 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def failing(runs: int, failures: int) -> str:
+    """Runs, and the failing ones of them: `3,120 (1,003)`; `6 (all)` and `6 (none)` where they ended alike."""
+    return f"{runs:,} ({'none' if failures == 0 else 'all' if failures == runs else f'{failures:,}'})"
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 def listed(names: Sequence[str]) -> str:
