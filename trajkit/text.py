@@ -99,5 +99,5 @@ def markdown(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> str
 
 
 def count(n: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    """`1 run`, `2 runs`, `12,000 runs`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
