@@ -299,7 +299,7 @@ def _picture(runs: RunTable, in_paper: Sequence[NDArray[np.floating[Any]]]) -> s
                     if label != UNSEEN.get(j):
                         name_axis(label, fontsize=7, labelpad=-14)
                 if i == 0:
-                    ax.text2D(0.5, -0.13, SEEN[j], transform=ax.transAxes, ha="center", fontsize=8, color=MUTED)
+                    ax.text2D(0.5, -0.19, SEEN[j], transform=ax.transAxes, ha="center", fontsize=8, color=MUTED)
                 if j == 0:
                     ax.set_title(
                         f"{outcome_name(name)} ({words.count(len(paths[name]), 'run')})", color=OUTCOME_COLOURS[name]
