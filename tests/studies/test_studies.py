@@ -74,8 +74,22 @@ def test_runs_are_read_once_with_the_answer_left_out():
     alone = run_metrics(runs.paths[4], [0, len(runs.paths[4])])
     for name in RUN_METRICS:
         np.testing.assert_array_equal(runs.table[name][4], alone[name][0], err_msg=name)
-    with pytest.raises(InputError, match="none of the 1 runs has effects"):
+    with pytest.raises(InputError, match="of 1 run none has effects"):
         read_runs([without])
+
+
+def test_the_summary_counts_runs_questions_and_groups_apart_and_runs_without_a_form():
+    traces = [replace(make_trace(run), meta={"kind": "count"}) for run in make_runs(16, per_group=3)]
+    said = read_runs(traces).summary()
+    assert said.startswith("48 runs of 16 groups: ")
+    assert "question" not in said
+    asked = [replace(trace, question=f"what is {i % 3}?") for i, trace in enumerate(traces)]
+    assert read_runs(asked).summary().startswith("48 runs of 48 questions in 16 groups: ")
+    one = read_runs([replace(traces[0], meta={}), *traces[1:]]).summary()
+    assert "1 run has a question form, without" not in one
+    assert "1 run has no question form, without which runs are compared within their family alone." in one
+    none = read_runs([replace(trace, meta={}) for trace in traces]).summary()
+    assert "No run has a question form, without which" in none
 
 
 def test_runs_with_other_numbers_of_regions_stand_beside_each_other():

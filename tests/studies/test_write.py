@@ -105,6 +105,17 @@ def test_csv_has_all_digits_and_machine_names_and_pages_have_few(tmp_path):
     assert "| exponent of the mean squared displacement | 0.61 (0.50–0.70) |" in page
 
 
+def test_the_page_sets_numbers_flush_right_and_has_the_note_of_a_table(tmp_path):
+    rows = {"metric": ["path_length"], "auc": [Estimate(0.61, 0.5, 0.7)]}
+    study = Study("taste", "Taste", "Is it?", {"AUC": Table(pd.DataFrame(rows), note="a < b.")})
+    page = write_studies([study], tmp_path / "o", "html", "c", "s", {"Other": "there is none."}, {}).read_text("utf-8")
+    assert '<th class="number">auc</th>' in page
+    assert '<td class="number">0.61 (0.50–0.70)</td>' in page
+    assert "<th>metric</th>" in page
+    assert '<p class="note">a &lt; b.</p>' in page
+    assert "was not made: There is none." in page
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_study_is_written_once_and_those_before_it_stay(studies, runs, tmp_path, form, monkeypatch):
     out = tmp_path / "out"

@@ -36,6 +36,8 @@ METRIC_WORDS = {
     "hhi_spread": "spread of concentration",
     "logprob_mean": "mean log-probability",
     "entropy_mean": "mean entropy",
+    "hhi": "HHI",
+    "gini": "Gini",
     "risk": "risk of failure",
 }
 """What people call a metric; those that are not here are called what they are (`metric_name`)."""

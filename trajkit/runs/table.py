@@ -190,7 +190,7 @@ class RunTable:
         """
         if not self.used.any():
             raise InputError(
-                f"none of the {len(self)} runs has effects and a thinking step; there is nothing to analyse."
+                f"of {count(len(self), 'run')} none has effects and a thinking step; there is nothing to analyse."
             )
         return RunTable(self.rows.filter(pa.array(self.used)), self.left_out + int((~self.used).sum()))
 
@@ -206,16 +206,24 @@ class RunTable:
         return self.only(~np.isnan(failed))
 
     def summary(self) -> str:
-        """How many runs of what, in a sentence or two."""
+        """How many runs of what, in a few sentences. A question is a group's: the same words on two images are two."""
         counts = self.table["outcome"].value_counts()
         shares = ", ".join(f"{n:,} {str(outcome).replace('_', ' ')}" for outcome, n in counts.items())
-        said = f"{count(len(self), 'run')} of {count(self.table['group_id'].nunique(), 'group')}: {shares}. "
+        groups = self.table["group_id"].nunique()
+        asked = self.table.loc[self.table["question"] != "", ["group_id", "question"]].drop_duplicates()
+        of = f"{count(len(asked), 'question')} in " if len(asked) > groups else ""
+        said = [f"{count(len(self), 'run')} of {of}{count(groups, 'group')}: {shares}."]
         if "failure" in counts and counts.index.isin(FAILURES[1:]).any():
-            said += "A failure by that name is wrong and of no known kind. "
-        said += f"Effects: {', '.join(self.values('effects_kind'))}."
-        are = "is" if self.left_out == 1 else "are"
-        left_out = f"{count(self.left_out, 'run')} without effects or thinking {are} left out."
-        return f"{said} {left_out}" if self.left_out else said
+            said.append("A failure by that name is wrong and of no known kind.")
+        said.append(f"Effects: {', '.join(self.values('effects_kind'))}.")
+        formless = int((self.table["form"] == "").sum())
+        if formless:
+            which = "No run has a" if formless == len(self) else f"{count(formless, 'run')} {_has(formless)} no"
+            said.append(f"{which} question form, without which runs are compared within their family alone.")
+        if self.left_out:
+            are = "is" if self.left_out == 1 else "are"
+            said.append(f"{count(self.left_out, 'run')} without effects or thinking {are} left out.")
+        return " ".join(said)
 
     @cached_property
     def _steps(self) -> pa.StructArray:
@@ -242,6 +250,10 @@ def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
     """The row of each run's last thinking step, of a frame as `RunTable.frame` or of some of its rows, in any order."""
     last = frame["step"] == frame.groupby("transcript_id", sort=False)["step"].transform("max")
     return frame[last]
+
+
+def _has(n: int) -> str:
+    return "has" if n == 1 else "have"
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
@@ -120,7 +120,7 @@ def _summaries(known: pd.DataFrame, n_boot: int) -> Table:
     return Table(
         pd.DataFrame(rows),
         {"measure": "measure", "summary": "of the run"},
-        {"mean": words.fine},
+        {"mean": words.fine_mean},
         across=Across("outcome", "mean", outcome_name),
         names={"measure": metric_name, "summary": SUMMARIES.__getitem__},
     )
@@ -237,6 +237,11 @@ def _picture(by_step: pd.DataFrame, known: pd.DataFrame) -> str:
             if len(level) >= MIN_RUNS:
                 counts, edges = np.histogram(level, 25, (0, 1), density=True)
                 right.stairs(counts, edges, color=colour, lw=1.5, label=outcome_name(outcome))
+        for ax in (left, right):
+            if not ax.has_data():
+                said = f"fewer than {MIN_RUNS} runs\nof every outcome"
+                ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", color=MUTED)
+        right.set_xlim(0, 1)
         left.set(title="Mean by step", xlabel="step", ylabel="concentration (HHI)")
         right.set(title="Level of the run", xlabel="level of concentration (HHI)", ylabel="density")
         if left.has_data():

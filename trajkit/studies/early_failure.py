@@ -425,6 +425,6 @@ def _picture(found: Found) -> str:
             )
         right.legend(fontsize=9, loc="upper left")
         top = float(np.nanmax([curve["risk"].max(), curve["high"].max(), curve["failed"].max(), 0.2])) * 1.08
-        right.set(title="Calibration, all features", xlabel="risk given", ylabel="share that failed", xlim=(0, top))
-        right.set_ylim(0, top)
+        right.set(title="Calibration, all features", xlabel="risk given", ylabel="share that failed")
+        right.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))  # markers at 0 are whole
     return svg(figure)

@@ -281,7 +281,7 @@ def _picture(runs: RunTable, in_paper: Sequence[NDArray[np.floating[Any]]]) -> s
         paths = {name: [in_paper[i] - in_paper[i][0] for i in at] for name, at in chosen.items()}
         if not any(paths.values()):
             raise InputError("no run of known outcome has three thinking steps, so there is no path to draw.")
-        reach = float(np.quantile([np.abs(path).max() for some in paths.values() for path in some], 0.8))
+        reach = max(float(np.abs(path).max()) for some in paths.values() for path in some) or 1.0
         for i, name in enumerate(present):
             for j, (elevation, azimuth) in enumerate(ANGLES):
                 ax = figure.add_subplot(
@@ -299,9 +299,11 @@ def _picture(runs: RunTable, in_paper: Sequence[NDArray[np.floating[Any]]]) -> s
                     if label != UNSEEN.get(j):
                         name_axis(label, fontsize=7, labelpad=-14)
                 if i == 0:
-                    ax.text2D(0.5, -0.13, SEEN[j], transform=ax.transAxes, ha="center", fontsize=8, color=MUTED)
+                    ax.text2D(0.5, -0.19, SEEN[j], transform=ax.transAxes, ha="center", fontsize=8, color=MUTED)
                 if j == 0:
-                    ax.set_title(f"{outcome_name(name)} ({len(paths[name])} runs)", color=OUTCOME_COLOURS[name])
+                    ax.set_title(
+                        f"{outcome_name(name)} ({words.count(len(paths[name]), 'run')})", color=OUTCOME_COLOURS[name]
+                    )
     return svg(figure)
 
 

@@ -50,6 +50,11 @@ def fine(found: Estimate) -> str:
     return estimate(found, 3)
 
 
+def fine_mean(found: Estimate) -> str:
+    """As `fine`, told from 0 or not."""
+    return estimate(found, 3, null=0.0)
+
+
 def fine_difference(found: Estimate) -> str:
     """As `difference`, three decimals."""
     return estimate(found, 3, sign=True, null=0.0)
