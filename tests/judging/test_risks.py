@@ -208,7 +208,7 @@ def test_figures_of_several_deals_are_their_means_and_scores_that_are_not_fitted
     assert row.gain == pytest.approx(row.auc - row.auc_than)
     assert row.auc == pytest.approx(table.auc[0])
     scores = probability_scores(frame, {"m": ours}, at, found.folds, **asked).set_index("method").loc["m"]
-    here = at[0][1]
+    here = at[0].rows
     assert scores.brier == pytest.approx(np.mean((ours[:, here] - failures(frame)[here]) ** 2))
     assert scores.average_precision_low < scores.average_precision < scores.average_precision_high
     slope = calibration_slope(frame, ours, at, **asked).iloc[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,7 +71,8 @@ def auc_by_fraction(
     return _auc_table(frame, scores, select_fractions(frame, fractions), n_boot, seed)
 
 
-class Selection(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Selection:
     """The rows, one a run, that a line of a table is of: those at an absolute step, or at a fraction of each run's
     final length, an oracle. within: a column and the value of it that the runs have; all runs where it is None."""
 
