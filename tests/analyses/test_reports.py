@@ -4,9 +4,11 @@ tests."""
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import analyses
 from analyses import (
     concentration,
     coverage,
@@ -36,6 +38,22 @@ from trajkit.traces.store import write_traces
 def tables(text: str) -> list[list[str]]:
     """The Markdown tables of a report, as lists of lines."""
     return [block.splitlines() for block in text.split("\n\n") if block.lstrip().startswith("|")]
+
+
+def headings(text: str) -> list[list[str]]:
+    """The headings of the Markdown tables of a page."""
+    return [[cell.strip() for cell in table[0].strip("|").split(" | ")] for table in tables(text)]
+
+
+def in_order(some: list[str], of: list[str]) -> bool:
+    """Whether `some` come among `of` in the same order."""
+    rest = iter(of)
+    return all(one in rest for one in some)
+
+
+def committed(name: str) -> list[list[str]]:
+    """Headings of the tables of a page in reports/."""
+    return headings((Path(analyses.__file__).parents[1] / "reports" / f"{name}.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +93,15 @@ def test_faithfulness(report):
         "raw attention's top × measured size",
     ]
     assert "top-1, network estimator less this" in grounded[0]
+    shown = committed("faithfulness")
+    assert all(in_order(new, old) for new, old in zip(headings(text)[:3], shown, strict=False))  # bands may be empty
+    assert in_order(headings(text)[3], shown[-2])
+    assert headings(text)[4] == shown[-1]
     assert methods[0].endswith("| R² | r² |")
-    assert any(line.startswith("| path_length |") for line in metrics)
+    assert any(line.startswith("| path length |") for line in metrics)
     assert "Too few steps to tell" in text
     reference = next(line for line in methods if "leave-one-out" in line)
-    assert reference.startswith("| leave-one-out, measured | 1.00 |")  # by definition, so without an interval
+    assert reference.startswith("| leave-one-out, measured | 1.000 |")  # by definition, so without an interval
     for name in ("network estimator", "linear estimator", "AT2 recipe", "raw attention", "AttnLRP", "TAM", "random"):
         assert any(line.startswith(f"| {name}") for line in methods)
     assert len(families) == 2 + 2
@@ -97,6 +119,7 @@ def test_faithfulness_without_slow_methods(report):
 def test_estimators(report):
     text = report(estimators, "--models", "qwen3_vl", "--train-runs", "10", "--test-runs", "5", "--boot", "10")
     (variants,) = tables(text)
+    assert headings(text) == committed("estimators")
     assert any("network (shipped form)" in line for line in variants)
     assert any("boosted trees" in line for line in variants)
     assert "Boosted trees on the same inputs" in text
@@ -112,6 +135,8 @@ FEW, SMALL = ("--runs", "5"), ("--train-runs", "10", "--runs", "5")
 def test_an_analysis_of_each_model_writes_its_table_and_its_picture(report, tmp_path, analysis, arguments, rows):
     text = report(analysis, "--models", "qwen3_vl", "--boot", "5", *arguments)
     table, *others = tables(text)
+    for old, new in zip(committed(analysis.__name__.rpartition(".")[2]), headings(text), strict=False):
+        assert in_order(old, new)
     assert 2 < len(table) <= 2 + rows
     header = [name.strip() for name in table[0].split("|")]
     if "r²" in header:  # over all steps: after what is honest, and beside what it is without regions
@@ -128,6 +153,7 @@ def test_regions(report, monkeypatch):
         report(regions, "--models", "qwen3_vl", "--boot", "5", "--train-runs", "3", "--runs", "2")
     )
     assert len(strategies) == 2 + 2
+    assert in_order(committed("regions")[0], [cell.strip() for cell in strategies[0].strip("|").split(" | ")])
     assert "generation / segmenting" in times[0]
 
 

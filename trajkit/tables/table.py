@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,12 +34,14 @@ class Across:
 
     column: whose values go across, in the order that they come. value: the column that their cells hold. heading: a
     place in words. last: a row's name, and what it says of the rows of one place, under their column (how many runs).
+    counts: two columns, of how many a cell is and of how many it could be; where it is of fewer, it says of how many.
     """
 
     column: str
     value: str
     heading: Callable[[Any], str] = str
     last: tuple[str, Callable[[pd.DataFrame], str]] | None = None
+    counts: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class Table:
         places = list(dict.fromkeys(self.frame[self.across.column]))
         at = [places.index(place) for place in self.frame[self.across.column]]
         rows: dict[tuple[str, ...], list[str]] = {}
-        cells = self._written(self.across.value)
+        cells = self._counted(self._written(self.across.value), self.across.counts)
         for name, place, cell in zip(zip(*columns.values(), strict=True), at, cells, strict=True):
             rows.setdefault(name, [NONE] * len(places))[place] = cell
         body = [[*name, *row] for name, row in rows.items()]
@@ -81,7 +84,18 @@ class Table:
     def _names(self) -> list[str]:
         """The columns that are shown as they are."""
         names = [name for name in self.headings or self.frame.columns if name in self.frame]
-        return [name for name in names if self.across is None or name not in (self.across.column, self.across.value)]
+        if self.across is None:
+            return names
+        laid = {self.across.column, self.across.value, *(self.across.counts or ())}
+        return [name for name in names if name not in laid]
+
+    def _counted(self, cells: list[str], counts: tuple[str, str] | None) -> list[str]:
+        if counts is None:
+            return cells
+        both = self.frame[list(counts)].itertuples(index=False)
+        return [
+            f"{cell} of {n:,}" if cell != NONE and n < of else cell for cell, (n, of) in zip(cells, both, strict=True)
+        ]
 
     def _written(self, name: str) -> list[str]:
         return [written(value, self.formats.get(name)) for value in self.frame[name]]
@@ -110,6 +124,8 @@ class Table:
 def written(value: Any, form: Format | None = None) -> str:
     """A cell: by `form`, or by what kind of value it is."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas', which is not imported for this
+        return NONE
+    if isinstance(value, float | np.floating) and math.isnan(value):  # also where a row has no such estimate
         return NONE
     if form is not None and isinstance(value, float | int | Estimate | np.number):
         return form(value)

@@ -39,6 +39,17 @@ def difference(found: Estimate) -> str:
     return estimate(found, sign=True, null=0.0)
 
 
+def figure(found: Estimate | float) -> str:
+    """A figure of faithfulness, or another on which methods differ in the third decimal: three, and two above 1."""
+    found = found if isinstance(found, Estimate) else Estimate(found)
+    return estimate(found, 3 if abs(found.value) <= 1 else 2)
+
+
+def gain(found: Estimate) -> str:
+    """A difference of two such figures: three decimals, always with its sign."""
+    return estimate(found, 3, sign=True)
+
+
 def score(value: float) -> str:
     """A risk, an AUC or a concentration: two decimals."""
     return _plain(value, 2, False)
