@@ -19,6 +19,7 @@ from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
 from trajkit.files import write_text
 from trajkit.judging.promise import check_promise
+from trajkit.judging.ranking import MACRO
 from trajkit.text import markdown
 
 
@@ -30,26 +31,27 @@ def main(argv: list[str] | None = None) -> None:
     traces = tk.read_traces(paths.TRACES)
     result = fit_demo_detectors(traces, n_boot=args.boot)
     straight = np.mean(np.ceil(0.3 * tk.run_table(traces).table["n_steps"]) <= 2)
-    tables = result.tables
-    macro = stated(tables["outcome_auc"].query("outcome == 'macro'").drop(columns="outcome"))
+    found = result.evaluation
+    areas = found.outcome_auc
+    macro = stated(areas[areas["outcome"] == MACRO].drop(columns="outcome"))
     sections = {
-        "Runs, split by scene": tables["split"],
-        "AUC of failure at absolute steps": wide(tables["auc_by_step"], "step", 6),
+        "Runs, split by scene": found.split,
+        "AUC of failure at absolute steps": wide(found.auc_by_step, "step", 6),
         "AUC at fractions of the final length (oracle: the final length is not known online)": wide(
-            tables["auc_by_fraction"], "fraction", 6
+            found.auc_by_fraction, "fraction", 6
         ),
-        "Tortuosity alone at 30 % elapsed, by task family (oracle)": stated(tables["tortuosity_by_task"]),
+        "Tortuosity alone at 30 % elapsed, by task family (oracle)": stated(found.tortuosity_by_task),
         "Outcome at the end of thinking: macro AUC": macro,
-        "Outcome with abstention": tables["abstention"],
-        "False alarms on successful runs, promised at most 10 %": tables["false_alarms"],
-        "False alarms by length of the run": tables["false_alarms_by_length"],
-        "Power: failing runs that were alarmed": tables["power"],
-        "Share of thinking tokens that come after the alarm": tables["tokens_saved"],
+        "Outcome with abstention": found.abstention,
+        "False alarms on successful runs, promised at most 10 %": found.false_alarms,
+        "False alarms by length of the run": found.false_alarms_by_length,
+        "Power: failing runs that were alarmed": found.power,
+        "Share of thinking tokens that come after the alarm": found.tokens_saved,
     }
     text = "# Early failure, outcome and monitor on the demo\n\nRegenerate: `python -m analyses.detection`. "
     text += "All figures are on scenes of test digits; 95 % intervals resample scenes.\n\n"
     text += "".join(f"## {title}\n\n{markdown(table)}\n" for title, table in sections.items())
-    check = check_promise(tables["runs"], result.detectors.monitor)
+    check = check_promise(found.runs, result.detectors.monitor)
     text += f"{result.detectors.monitor.message}\n\n{check.message}\n\n"
     text += (
         "## Reading\n\n"

@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
         traces = [trace for trace in traces if trace.group_id in set(scenes)]
     result = fit_demo_detectors(traces, alpha=args.alpha, seed=args.seed, n_boot=50 if args.quick else 500)
     save_detectors(args.out, result.detectors)
-    print(result.tables["split"].to_string(index=False))
+    for part, runs in result.detectors.card["runs"].items():
+        print(f"{part}: {runs} runs of {result.detectors.card['groups'][part]} scenes")
     print(result.detectors.monitor.message)
     print(f"wrote {args.out}")
 

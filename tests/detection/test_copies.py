@@ -96,8 +96,9 @@ def test_copies_are_of_one_part_of_the_split_and_the_card_names_them_all() -> No
     assert sum(map(len, parts)) == len(set.union(*parts)) == 60
     for n in range(20):
         assert sum({f"scene-{n:03d}", f"again-{n:03d}"} <= part for part in parts) == 1
-    assert set(result.tables["runs"]["group_id"]) == {name for name in parts[2] if name.startswith("scene")}
-    assert result.tables["split"]["groups"].sum() == 40
+    assert set(result.evaluation.runs["group_id"]) == {name for name in parts[2] if name.startswith("scene")}
+    assert result.evaluation.split is not None
+    assert result.evaluation.split["groups"].sum() == 40
 
 
 def test_a_copy_of_a_held_out_group_is_held_out_too() -> None:

@@ -12,7 +12,10 @@ from trajkit.detection import Monitor, load_detectors, save_detectors, split_by_
 from trajkit.detection.outcome import last_steps
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.judging import FitResult, fit_detectors
+from trajkit.judging.alarms import ALARMED_FAILING, ALARMED_SUCCESSFUL, ALL_FAILING, ALL_RUNS, NEW_GROUP
+from trajkit.judging.ranking import ALL
 from trajkit.runs.keys import KEY_BYTES
+from trajkit.traces.trace import OUTCOMES
 from trajkit.trajectory.features import FEATURE_NAMES
 
 
@@ -35,9 +38,10 @@ def folder(fitted: FitResult, tmp_path: Path) -> Path:
 def test_fitting_evaluates_on_scenes_that_neither_fit_nor_calibration_saw(
     fitted: FitResult, world: pd.DataFrame
 ) -> None:
-    tables = fitted.tables
-    assert set(tables["runs"]["group_id"]) == set(fitted.detectors.card["test_groups"])
-    assert tables["split"]["groups"].tolist() == [80, 40, 40]
+    found = fitted.evaluation
+    assert found.split is not None
+    assert set(found.runs["group_id"]) == set(fitted.detectors.card["test_groups"])
+    assert found.split["groups"].tolist() == [80, 40, 40]
     split = split_by_group(world, seed=0)
     by_hand = Monitor.calibrate(fitted.detectors.predictor, split.rows(world, "calibration"), alpha=0.1)
     assert fitted.detectors.monitor.threshold == by_hand.threshold
@@ -47,12 +51,39 @@ def test_fitting_evaluates_on_scenes_that_neither_fit_nor_calibration_saw(
 def test_every_table_has_its_baselines_beside_it(fitted: FitResult) -> None:
     ours = "trajectory+concentration+uncertainty+length"
     wanted = {ours, "length", "task", "uncertainty", "random", "tortuosity alone"}
-    assert set(fitted.tables["auc_by_step"]["method"]) == wanted
-    assert fitted.tables["auc_by_fraction"]["oracle"].all()
-    assert set(fitted.tables["outcome_auc"]["method"]) == wanted - {"tortuosity alone"}
-    auc = fitted.tables["auc_by_step"].set_index(["method", "step"])["auc"]
+    assert set(fitted.evaluation.auc_by_step["method"]) == wanted
+    assert fitted.evaluation.auc_by_fraction["oracle"].all()
+    assert fitted.evaluation.outcome_auc is not None
+    assert set(fitted.evaluation.outcome_auc["method"]) == wanted - {"tortuosity alone"}
+    auc = fitted.evaluation.auc_by_step.set_index(["method", "step"])["auc"]
     assert auc[(ours, 4)] > 0.75
     assert abs(auc[("random", 1)] - 0.5) < 0.2
+
+
+RANKED = "n_runs n_failures n_scored auc low high"
+COLUMNS = {
+    "split": "part groups runs",  # and the outcomes
+    "auc_by_step": f"method step {RANKED}",
+    "auc_by_fraction": f"method fraction oracle {RANKED}",
+    "tortuosity_by_task": f"method task_set fraction oracle {RANKED}",
+    "outcome_auc": "method outcome n_runs auc low high",
+    "abstention": "outcome n_runs answered error",
+    "runs": "transcript_id group_id task_set outcome failure n_steps n_tokens max_risk alarmed alarm_step saved",
+    "false_alarms": "unit n k rate low high alpha",
+    "false_alarms_by_length": "from_step to_step n k rate low high",
+    "power": "outcome n k rate low high median_alarm_step",
+    "tokens_saved": "runs n median low high mean",
+}
+
+
+def test_every_table_of_an_evaluation_has_the_columns_that_pages_read(fitted: FitResult) -> None:
+    tables = {name: [c for c in table if c not in OUTCOMES] for name, table in vars(fitted.evaluation).items()}
+    assert tables == {name: columns.split() for name, columns in COLUMNS.items()}
+    assert fitted.evaluation.false_alarms["unit"].tolist() == [NEW_GROUP, ALL_RUNS]
+    assert fitted.evaluation.tokens_saved["runs"].tolist() == [ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL]
+    assert fitted.evaluation.power["outcome"].iloc[0] == ALL
+    assert fitted.evaluation.abstention is not None
+    assert fitted.evaluation.abstention["outcome"].iloc[0] == ALL
 
 
 def test_runs_of_unknown_outcome_change_nothing(fitted: FitResult, world: pd.DataFrame) -> None:
@@ -67,7 +98,8 @@ def test_without_two_known_outcomes_there_is_no_classifier_and_the_card_says_why
     result = fit_detectors(vague, model="demo", compared=("length",), n_boot=5)
     assert result.detectors.outcome is None
     assert "two classes" in result.detectors.card["outcome"]
-    assert "outcome_auc" not in result.tables
+    assert result.evaluation.outcome_auc is None
+    assert result.evaluation.abstention is None
 
 
 def test_too_few_runs_to_split_is_an_input_error(world: pd.DataFrame) -> None:

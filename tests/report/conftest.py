@@ -26,4 +26,4 @@ def fitted(runs):
 @pytest.fixture(scope="session")
 def full_report(runs, fitted, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("full")
-    return write_report(runs, folder, fitted.detectors, fitted.tables, title="<i>Demo</i> & more", max_runs=9)
+    return write_report(runs, folder, fitted.detectors, fitted.evaluation, title="<i>Demo</i> & more", max_runs=9)

@@ -17,7 +17,7 @@ from tests.report.runs import HOSTILE, make_runs
 from trajkit.errors import InputError
 from trajkit.report import write_report
 from trajkit.report.collection import choose, collect
-from trajkit.report.detectors import predictor_note
+from trajkit.report.detectors import evaluation_of, predictor_note
 from trajkit.report.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
@@ -101,6 +101,14 @@ def test_given_detectors_without_tables_are_judged_on_the_groups_that_they_have_
     held_out = [run for run in runs if run.group_id in fitted.detectors.card["test_groups"]]
     bars = next(trace for trace in figures["auc_by_step"]["data"] if trace.get("name") == "runs")
     assert max(_numbers(bars["y"])) == len(held_out)
+
+
+def test_detectors_tried_on_runs_of_unknown_outcome_say_that_nothing_can_be_told(runs, fitted, tmp_path):
+    unknown = [replace(run, outcome="unknown", success=None) for run in runs]
+    assert evaluation_of(collect(unknown, fitted.detectors), fitted.detectors) is None
+    page = write_report(unknown, tmp_path, fitted.detectors, max_runs=1).read_text()
+    assert page.count("No held-out run has a known outcome") == 2
+    assert "This needs fitted detectors" not in page
 
 
 def _numbers(array) -> list[float]:

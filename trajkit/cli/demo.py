@@ -127,11 +127,9 @@ def _analyse(console: Console, out: Path) -> None:
         "again beside their baselines, and tried on scenes of digits that nothing has seen.",
         markup=False,
     )
-    detectors, tables = fit_demo_detectors(traces)
-    test = tables["split"].set_index("part").loc["test"]
-    console.print(
-        f"{detectors.monitor.message}\nTried on {test['runs']} runs of {test['groups']} scenes:\n", markup=False
-    )
-    show_monitor(console, tables, check_promise(tables["runs"], detectors.monitor))
-    path = write_report(traces, out, detectors=detectors, tables=tables, title="trajkit demo")
+    detectors, evaluation = fit_demo_detectors(traces)
+    runs, groups = (detectors.card[unit]["test"] for unit in ("runs", "groups"))
+    console.print(f"{detectors.monitor.message}\nTried on {runs} runs of {groups} scenes:\n", markup=False)
+    show_monitor(console, evaluation, check_promise(evaluation.runs, detectors.monitor))
+    path = write_report(traces, out, detectors=detectors, evaluation=evaluation, title="trajkit demo")
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from trajkit.judging.alarms import Replay
     from trajkit.judging.fit import FitResult
     from trajkit.judging.promise import PromiseCheck
 
@@ -73,52 +74,58 @@ def show_evaluation(console: Console, result: FitResult) -> None:
     """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
     from trajkit.cli.output import feature_sets, score, show_frame
     from trajkit.judging.promise import check_promise
+    from trajkit.judging.ranking import MACRO
 
-    tables = result.tables
-    show_frame(console, tables["split"], "Runs, split by group")
+    evaluation = result.evaluation
+    if evaluation.split is not None:
+        show_frame(console, evaluation.split, "Runs, split by group")
     most = max(2, (console.width - 24) // 18)  # columns that fit beside the methods
     show_frame(
-        console, wide(tables["auc_by_step"], "step", most), "AUC of failure at absolute steps, runs still thinking"
+        console, wide(evaluation.auc_by_step, "step", most), "AUC of failure at absolute steps, runs still thinking"
     )
-    oracle = tables["auc_by_fraction"]
+    oracle = evaluation.auc_by_fraction
     show_frame(
         console,
         wide(oracle, "fraction", most),
         "The same at fractions of the final length: ORACLE, the length is not known while a run goes on",
     )
-    if "outcome_auc" in tables:
-        counts = tables["outcome_auc"].query("outcome != 'macro'").drop_duplicates("outcome")
+    if (areas := evaluation.outcome_auc) is not None:
+        counts = areas[areas["outcome"] != MACRO].drop_duplicates("outcome")
         each = ", ".join(f"{n} {outcome}" for outcome, n in zip(counts["outcome"], counts["n_runs"], strict=True))
         show_frame(
             console,
-            stated(tables["outcome_auc"].query("outcome == 'macro'")),
+            stated(areas[areas["outcome"] == MACRO]),
             f"Macro AUC of the outcome, at the end of thinking, of {each}",
             {"method": "method", "n_runs": "runs"} | _INTERVAL,
             {"method": feature_sets} | dict.fromkeys(_INTERVAL, score),
         )
-    show_monitor(console, tables, check_promise(tables["runs"], result.detectors.monitor))
+    show_monitor(console, evaluation, check_promise(evaluation.runs, result.detectors.monitor))
 
 
-def show_monitor(console: Console, tables: dict[str, pd.DataFrame], check: PromiseCheck) -> None:
+def show_monitor(console: Console, replay: Replay, check: PromiseCheck) -> None:
     """False alarms and whether they are as promised, power and tokens saved."""
     from trajkit.cli.output import metric, promise, share, show_frame
+    from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
 
+    of = {NEW_GROUP: "a new run of a new group", ALL_RUNS: "all successful runs, pooled"}
+    promised = {NEW_GROUP: promise(check.alpha), ALL_RUNS: "not promised"}
+    rates = replay.false_alarms
     spread = {"low": "95 % from", "high": "to"}
     shares = dict.fromkeys(("rate", "median", "mean", *spread), share)
     show_frame(
-        console, tables["false_alarms"].assign(unit=["a new run of a new group", "all successful runs, pooled"],
-        alpha=[promise(check.alpha), "not promised"]), "False alarms on successful runs",
+        console, rates.assign(unit=rates["unit"].map(of), alpha=rates["unit"].map(promised)),
+        "False alarms on successful runs",
         {"unit": "of", "n": "n", "rate": "rate"} | spread | {"alpha": "promised"}, shares | {"alpha": str},
     )  # fmt: skip
     console.print(check.message, style="bold red" if check.kept == "broken" else "", markup=False)
     console.print()
     show_frame(
-        console, tables["power"], "Failing runs that were alarmed",
+        console, replay.power, "Failing runs that were alarmed",
         {"outcome": "outcome", "n": "n", "k": "alarmed", "rate": "rate"} | spread
         | {"median_alarm_step": "median step"}, shares | {"median_alarm_step": metric},
     )  # fmt: skip
     show_frame(
-        console, tables["tokens_saved"], "Share of thinking tokens after the alarm",
+        console, replay.tokens_saved, "Share of thinking tokens after the alarm",
         {"runs": "runs", "n": "n", "median": "median"} | spread | {"mean": "mean"}, shares,
     )  # fmt: skip
 

@@ -41,7 +41,7 @@ def monitor(
     from trajkit.cli.output import one_line, score, share, show_frame, stdout
     from trajkit.detection.copies import keyed, one_group, regrouped
     from trajkit.detection.store import load_detectors
-    from trajkit.judging.alarms import false_alarms, monitor_runs, power, tokens_saved
+    from trajkit.judging.alarms import replay
     from trajkit.judging.promise import check_promise
     from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
@@ -59,8 +59,8 @@ def monitor(
     console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
     taken = one_group(keyed(runs))
     seen = frozenset(as_one for group, as_one in taken.items() if group in known.all)
-    replayed = monitor_runs(watch, regrouped(runs.frame, taken))
-    alarms = replayed[replayed["alarmed"]]
+    replayed = replay(watch, regrouped(runs.frame, taken))
+    alarms = replayed.runs[replayed.runs["alarmed"]]
     if len(alarms) and most:
         questions = runs.table.set_index("transcript_id")["question"]
         asked = [shorten(one_line(questions[name]), 40, placeholder=" …") for name in alarms["transcript_id"]]
@@ -73,15 +73,10 @@ def monitor(
         }, {"max_risk": score, "saved": share})  # fmt: skip
     elif not len(alarms):
         console.print("No alarm.\n")
-    if replayed["failure"].isna().all():
+    if replayed.runs["failure"].isna().all():
         console.print("No run has a known outcome, so whether the promise is kept, and power, cannot be told.")
         return
-    tables = {
-        "false_alarms": false_alarms(replayed, watch.alpha),
-        "power": power(replayed),
-        "tokens_saved": tokens_saved(replayed),
-    }
-    show_monitor(console, tables, check_promise(replayed, watch, seen))
+    show_monitor(console, replayed, check_promise(replayed.runs, watch, seen))
 
 
 def held_out(known: Known, runs: RunTable) -> tuple[RunTable, str]:

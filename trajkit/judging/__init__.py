@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trajkit.judging.alarms import Replay as Replay
     from trajkit.judging.alarms import false_alarms as false_alarms
     from trajkit.judging.alarms import false_alarms_by_length as false_alarms_by_length
     from trajkit.judging.alarms import monitor_runs as monitor_runs
     from trajkit.judging.alarms import power as power
+    from trajkit.judging.alarms import replay as replay
     from trajkit.judging.alarms import tokens_saved as tokens_saved
     from trajkit.judging.cross_validation import folds_of as folds_of
     from trajkit.judging.cross_validation import held_out_risks as held_out_risks
+    from trajkit.judging.evaluation import Evaluation as Evaluation
     from trajkit.judging.fit import FitResult as FitResult
     from trajkit.judging.fit import fit_detectors as fit_detectors
     from trajkit.judging.ranking import auc_by_fraction as auc_by_fraction
@@ -41,8 +44,11 @@ _HOME = {
     "false_alarms_by_length": "alarms",
     "power": "alarms",
     "tokens_saved": "alarms",
+    "replay": "alarms",
+    "Replay": "alarms",
     "fit_detectors": "fit",
     "FitResult": "fit",
+    "Evaluation": "evaluation",
 }
 
 

@@ -8,6 +8,7 @@ Pearson's), of as many trials as there are groups, so that several runs of a gro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
+from trajkit.judging.ranking import ALL
 from trajkit.stats.resampling import MIN_GROUPS, clopper_pearson, group_draws, interval, weighted_mean, weighted_median
 
 if TYPE_CHECKING:
@@ -22,6 +24,43 @@ if TYPE_CHECKING:
 
 MIN_MEDIAN_GROUPS = 6
 """Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
+
+NEW_GROUP, ALL_RUNS = "new group", "all runs"
+"""The rows of `false_alarms`, in its column `unit`."""
+ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL = "all failing", "alarmed failing", "alarmed successful"
+"""The rows of `tokens_saved`, in its column `runs`."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Replay:
+    """What a monitor did on held-out runs, with 95 % intervals by group.
+
+    runs: of `monitor_runs`: transcript_id group_id task_set outcome failure n_steps n_tokens max_risk alarmed
+        alarm_step saved.
+    false_alarms: a row for NEW_GROUP and one for ALL_RUNS: unit n k rate low high alpha.
+    false_alarms_by_length: from_step to_step n k rate low high.
+    power: failing runs that were alarmed, for `ranking.ALL` and by outcome: outcome n k rate low high
+        median_alarm_step.
+    tokens_saved: ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL: runs n median low high mean.
+    """
+
+    runs: pd.DataFrame
+    false_alarms: pd.DataFrame
+    false_alarms_by_length: pd.DataFrame
+    power: pd.DataFrame
+    tokens_saved: pd.DataFrame
+
+
+def replay(monitor: Monitor, frame: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> Replay:
+    """The monitor over every run of a feature frame, and what is to be said of it. Raises as `monitor_runs`."""
+    runs = monitor_runs(monitor, frame)
+    return Replay(
+        runs=runs,
+        false_alarms=false_alarms(runs, monitor.alpha, n_boot, seed),
+        false_alarms_by_length=false_alarms_by_length(runs, n_boot=n_boot, seed=seed),
+        power=power(runs, n_boot, seed),
+        tokens_saved=tokens_saved(runs, n_boot, seed),
+    )
 
 
 def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,8 +105,8 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
 def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
     """Realised false-alarm rate on successful runs, in two rows.
 
-    `new group`, what alpha is promised of: P(alarm | success) of a run drawn at random from a group drawn at random, so
-    that each group counts by the share of its runs that succeed (`of_new_groups`). `all runs`: the share of all
+    NEW_GROUP, what alpha is promised of: P(alarm | success) of a run drawn at random from a group drawn at random, so
+    that each group counts by the share of its runs that succeed (`of_new_groups`). ALL_RUNS: the share of all
     successful runs, whatever groups they come from; it is another quantity where some groups have more runs than
     others, and of few groups either row tells little. Columns: unit n (groups, runs) k rate low high alpha.
 
@@ -78,8 +117,8 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
     good = runs[runs["failure"] == 0]
     values = good["alarmed"].to_numpy(float)
     n, rate, low, high = of_new_groups(runs)
-    promised = {"unit": "new group", "n": n, "k": rate * n if n else 0.0, "rate": rate, "low": low, "high": high}
-    pooled = {"unit": "all runs", "n": len(values), "k": float(values.sum())}
+    promised = {"unit": NEW_GROUP, "n": n, "k": rate * n if n else 0.0, "rate": rate, "low": low, "high": high}
+    pooled = {"unit": ALL_RUNS, "n": len(values), "k": float(values.sum())}
     pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)
     return pd.DataFrame([promised, pooled]).assign(alpha=alpha)
 
@@ -152,7 +191,7 @@ def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 50
 
 
 def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Share of failing runs alarmed, for `all` and by outcome: columns outcome n k rate low high median_alarm_step."""
+    """Share of failing runs alarmed, for ALL and by outcome: columns outcome n k rate low high median_alarm_step."""
     import pandas as pd
 
     table = []
@@ -168,7 +207,7 @@ def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
 def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
     """Share of thinking tokens saved by stopping at the alarm: columns runs n median low high mean.
 
-    Rows: `all failing` (no alarm saves 0), `alarmed failing`, and `alarmed successful`, whose share is the work lost.
+    Rows: ALL_FAILING (no alarm saves 0), ALARMED_FAILING, and ALARMED_SUCCESSFUL, whose share is the work lost.
     low and high are NaN with fewer than MIN_MEDIAN_GROUPS groups.
     """
     import pandas as pd
@@ -176,9 +215,9 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
     bad, good = runs[runs["failure"] == 1], runs[runs["failure"] == 0]
     table = []
     for name, part in [
-        ("all failing", bad),
-        ("alarmed failing", bad[bad["alarmed"]]),
-        ("alarmed successful", good[good["alarmed"]]),
+        (ALL_FAILING, bad),
+        (ALARMED_FAILING, bad[bad["alarmed"]]),
+        (ALARMED_SUCCESSFUL, good[good["alarmed"]]),
     ]:
         saved, groups = part["saved"].to_numpy(float), part["group_id"].to_numpy(str)
         median, low, high = interval(weighted_median(saved, group_draws(groups, n_boot, seed, min_groups=1)))
@@ -191,7 +230,7 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
 
 def _failing(runs: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
     bad = runs[runs["failure"] == 1]
-    return [("all", bad), *((str(name), part) for name, part in bad.groupby("outcome"))]
+    return [(ALL, bad), *((str(name), part) for name, part in bad.groupby("outcome"))]
 
 
 def _share(values: Any, groups: Any, n_boot: int, seed: int) -> dict[str, float]:

@@ -16,7 +16,8 @@ from trajkit.detection.sources import sourced
 from trajkit.detection.splits import Split, failures, split_by_group
 from trajkit.detection.store import Detectors
 from trajkit.errors import InputError
-from trajkit.judging.alarms import false_alarms, false_alarms_by_length, monitor_runs, power, tokens_saved
+from trajkit.judging.alarms import replay
+from trajkit.judging.evaluation import Evaluation
 from trajkit.judging.ranking import BASELINES, abstention, auc_by_fraction, auc_by_step, outcome_auc, plain_scores
 
 if TYPE_CHECKING:
@@ -38,14 +39,10 @@ COMPARED = (
 
 
 class FitResult(NamedTuple):
-    """Detectors, and tables of how they did on the test part.
-
-    tables: split, auc_by_step, auc_by_fraction (oracle), tortuosity_by_task (oracle), outcome_auc, abstention,
-    runs (the monitor on each test run), false_alarms, false_alarms_by_length, power, tokens_saved.
-    """
+    """Detectors, and how they did on the test part."""
 
     detectors: Detectors
-    tables: dict[str, pd.DataFrame]
+    evaluation: Evaluation
 
 
 def fit_detectors(
@@ -91,22 +88,18 @@ def fit_detectors(
         merge_copies=False,
     )
     scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
-    runs = monitor_runs(monitor, split.rows(frame, "test"))
-    tables = {
-        "split": _split_table(known, split),
-        "auc_by_step": auc_by_step(test, scores, n_boot=n_boot, seed=seed),
-        "auc_by_fraction": auc_by_fraction(test, scores, n_boot=n_boot, seed=seed),
-        "tortuosity_by_task": auc_by_fraction(
+    outcome = _fit_outcome(fit, test, features, compared, n_boot, seed)
+    evaluation = Evaluation(
+        **vars(replay(monitor, split.rows(frame, "test"), n_boot, seed)),
+        split=_split_table(known, split),
+        auc_by_step=auc_by_step(test, scores, n_boot=n_boot, seed=seed),
+        auc_by_fraction=auc_by_fraction(test, scores, n_boot=n_boot, seed=seed),
+        tortuosity_by_task=auc_by_fraction(
             test, {"tortuosity alone": scores["tortuosity alone"]}, (0.3,), within="task_set", n_boot=n_boot, seed=seed
         ),
-        "runs": runs,
-        "false_alarms": false_alarms(runs, alpha, n_boot, seed),
-        "false_alarms_by_length": false_alarms_by_length(runs, n_boot=n_boot, seed=seed),
-        "power": power(runs, n_boot, seed),
-        "tokens_saved": tokens_saved(runs, n_boot, seed),
-    }
-    outcome, outcome_tables, note = _fit_outcome(fit, test, features, compared, n_boot, seed)
-    tables |= outcome_tables
+        outcome_auc=outcome.auc,
+        abstention=outcome.abstention,
+    )
     named = {part: sorted(group for group, as_one in taken.items() if as_one in getattr(split, part)) for part in parts}
     made_from = frozenset((*split.fit, *split.calibration))
     seen = frozenset(key for group, own in keys if taken[group] in made_from for key in own)
@@ -122,21 +115,29 @@ def fit_detectors(
         "calibration_groups": named["calibration"],
         "test_groups": named["test"],
         "monitor": monitor.message,
-        "outcome": note,
+        "outcome": outcome.note,
     }
-    return FitResult(Detectors(predictors[features], outcome, monitor, card, seen), tables)
+    return FitResult(Detectors(predictors[features], outcome.classifier, monitor, card, seen), evaluation)
+
+
+class _Outcome(NamedTuple):
+    """classifier, and how it did; all None where the fit runs are too few. note: what it does, or why there is none."""
+
+    note: str
+    classifier: OutcomeClassifier | None = None
+    auc: pd.DataFrame | None = None
+    abstention: pd.DataFrame | None = None
 
 
 def _fit_outcome(
     fit: pd.DataFrame, test: pd.DataFrame, features: str, compared: Sequence[str], n_boot: int, seed: int
-) -> tuple[OutcomeClassifier | None, dict[str, pd.DataFrame], str]:
-    """The classifier, its tables and a note; without the first two, and why, where the fit runs are too few."""
+) -> _Outcome:
     train, held_out = last_steps(fit), last_steps(test)
     outcomes, groups = held_out["outcome"].to_numpy(str), held_out["group_id"].to_numpy(str)
     try:
         classifier = OutcomeClassifier(features, random_state=seed).fit(train, train["outcome"].to_numpy(str))
     except InputError as error:
-        return None, {}, str(error)
+        return _Outcome(str(error))
     classes = [str(name) for name in classifier.classes_]
     probabilities = {
         sets: OutcomeClassifier(sets, target_error=None)
@@ -146,11 +147,12 @@ def _fit_outcome(
         if sets != features
     } | {features: classifier.predict_proba(held_out)}
     probabilities["random"] = np.random.default_rng(seed).random((len(held_out), len(classes)))
-    tables = {
-        "outcome_auc": outcome_auc(outcomes, probabilities, classes, groups, n_boot, seed),
-        "abstention": abstention(outcomes, classifier.predict(held_out)),
-    }
-    return classifier, tables, f"answers where its top probability is at least {classifier.threshold_:.2f}"
+    return _Outcome(
+        f"answers where its top probability is at least {classifier.threshold_:.2f}",
+        classifier,
+        outcome_auc(outcomes, probabilities, classes, groups, n_boot, seed),
+        abstention(outcomes, classifier.predict(held_out)),
+    )
 
 
 def _split_table(frame: pd.DataFrame, split: Split) -> pd.DataFrame:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BASELINES = ("length", "task", "uncertainty", "length+task", "uncertainty+length+task")
 ATTENTION = "attention_concentration"
+ALL, MACRO = "all", "macro"
+"""In a column `outcome`: runs of whatever outcome, and the unweighted mean over outcomes."""
 
 
 def plain_scores(frame: pd.DataFrame, seed: int = 0) -> dict[str, Floats]:
@@ -106,7 +108,7 @@ def outcome_auc(
     strata: ArrayLike | None = None,
     n_folds: int | None = None,
 ) -> pd.DataFrame:
-    """One-vs-rest AUC of each outcome, and `macro`, their unweighted mean, with group-bootstrap 95 % intervals.
+    """One-vs-rest AUC of each outcome, and MACRO, their unweighted mean, with group-bootstrap 95 % intervals.
 
     strata: (n,) over pairs of the same stratum alone, such as the fold that a run was held out in. n_folds: give it
     where probabilities are cross-validated in so many folds; intervals are then those of `stats.cross_validation`.
@@ -136,15 +138,15 @@ def outcome_auc(
             [auc_within(mine, p, stratum, draws) for mine, p in zip(is_it, deal.T, strict=True)]
             for deal, stratum in zip(deals, strata_of, strict=True)
         ])  # (R, C, B)  # fmt: skip
-        for name, area in [("macro", areas.mean(axis=1)), *zip(classes, areas.swapaxes(0, 1), strict=True)]:
+        for name, area in [(MACRO, areas.mean(axis=1)), *zip(classes, areas.swapaxes(0, 1), strict=True)]:
             value, low, high = interval(refitted(area, n_folds, (0, 1)) if n_folds else area.mean(axis=0))
-            n = len(labels) if name == "macro" else int((labels == name).sum())
+            n = len(labels) if name == MACRO else int((labels == name).sum())
             table.append({"method": method, "outcome": name, "n_runs": n, "auc": value, "low": low, "high": high})
     return pd.DataFrame(table)
 
 
 def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
-    """What the classifier answered on held-out runs, for `all` and by outcome: columns outcome n_runs answered error.
+    """What the classifier answered on held-out runs, for ALL and by outcome: columns outcome n_runs answered error.
 
     answered: share not abstained on. error: share wrong among the answered; NaN where none was.
     """
@@ -153,8 +155,8 @@ def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
     labels, said = np.asarray(outcomes, dtype=str), np.asarray(decisions, dtype=str)
     table = []
     compared = told_apart(labels)
-    for name in ["all", *sorted(set(labels[compared]))]:
-        mine = compared if name == "all" else labels == name
+    for name in [ALL, *sorted(set(labels[compared]))]:
+        mine = compared if name == ALL else labels == name
         answered = mine & (said != "abstain")
         table.append(
             {

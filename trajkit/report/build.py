@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,14 @@ from trajkit.errors import InputError
 from trajkit.files import write_text
 from trajkit.folders import check_own, replacing_folder
 from trajkit.report.collection import collect
-from trajkit.report.detectors import alarm_panels, early_panels, predictor_note, tables_for
+from trajkit.report.detectors import alarm_panels, early_panels, evaluation_of, predictor_note
 from trajkit.report.outcomes import outcome_panels
 from trajkit.report.runs import figure_json, run_payload
 from trajkit.report.summary import summarise
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from trajkit.detection.store import Detectors
+    from trajkit.judging.evaluation import Evaluation
     from trajkit.traces.trace import Trace
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,14 +30,14 @@ def write_report(
     traces: Sequence[Trace],
     out_dir: str | Path,
     detectors: Detectors | None = None,
-    tables: Mapping[str, pd.DataFrame] | None = None,
+    evaluation: Evaluation | None = None,
     title: str = "trajkit report",
     max_runs: int = 24,
 ) -> Path:
     """Write `out_dir`/index.html about `traces` and return its path. It opens from the file, offline.
 
-    detectors: add risk, alarms and how well they do. tables: those of `judging.fit.fit_detectors`; without them the
-    page says of `detectors` what can be said on the runs that they have not seen. max_runs: runs shown one by one,
+    detectors: add risk, alarms and how well they do. evaluation: that of `judging.fit.fit_detectors`; without it
+    the page says of `detectors` what can be said on the runs that they have not seen. max_runs: runs shown one by one,
     balanced over outcomes; everything else counts all runs. The page is written whole or not at all.
     Raises InputError when there is no run, max_runs is below 1, `out_dir` is neither new nor empty nor of a report, or
     it cannot be written.
@@ -48,13 +47,13 @@ def write_report(
     if max_runs < 1:
         raise InputError(f"The 'max_runs' parameter of write_report must be at least 1. Got {max_runs!r} instead.")
     collection = collect(traces, detectors)
-    if tables is None and detectors is not None:
-        tables = tables_for(collection, detectors)
+    if evaluation is None and detectors is not None:
+        evaluation = evaluation_of(collection, detectors)
     payload = run_payload(traces, collection, detectors, max_runs)
     sections = {
         "outcomes": outcome_panels(collection),
-        "early": early_panels(tables, detectors),
-        "alarms": alarm_panels(tables, detectors, collection),
+        "early": early_panels(evaluation, detectors),
+        "alarms": alarm_panels(evaluation, detectors, collection),
     }
     figures = {
         panel.key: figure_json(panel.figure)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajkit.judging.promise import check_promise
+from trajkit.judging.ranking import ALL
 from trajkit.plots import auc_by_step, false_alarms
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.detection.store import Detectors
-
-    Tables = Mapping[str, pd.DataFrame]
+    from trajkit.judging.evaluation import Evaluation
 
 _NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
 _DRAWN = (
@@ -33,44 +33,40 @@ _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
 _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to tell."
 
 
-def tables_for(collection: Collection, detectors: Detectors, seed: int = 0) -> Tables:
+def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -> Evaluation | None:
     """What can be said of given detectors on the runs that they have not seen, without fitting anything.
 
-    Tables as of `judging.fit.fit_detectors`, but the AUCs are those of the predictor and of single features that
-    need no fit: tokens so far, entropy so far, tortuosity, chance. Empty where nothing is known.
+    The AUCs are those of the predictor and of single features that need no fit: tokens so far, entropy so far,
+    tortuosity, chance. None where no outcome is known.
     """
     from trajkit.detection.splits import failures
     from trajkit.judging import alarms, ranking
+    from trajkit.judging.evaluation import Evaluation
 
     frame = collection.test
     if frame.empty or np.isnan(failures(frame)).all():
-        return {}
+        return None
     scores = {
         detectors.predictor.features: frame["risk"].to_numpy(float),
         "tokens so far": frame["n_tokens"].to_numpy(float),
         "entropy so far": frame["entropy_mean"].to_numpy(float),
     } | ranking.plain_scores(frame, seed)
-    runs = alarms.monitor_runs(detectors.monitor, frame)
-    return {
-        "runs": runs,
-        "auc_by_step": ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
-        "auc_by_fraction": ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
-        "false_alarms": alarms.false_alarms(runs, detectors.monitor.alpha, seed=seed),
-        "false_alarms_by_length": alarms.false_alarms_by_length(runs, seed=seed),
-        "power": alarms.power(runs, seed=seed),
-        "tokens_saved": alarms.tokens_saved(runs, seed=seed),
-    }
+    return Evaluation(
+        **vars(alarms.replay(detectors.monitor, frame, seed=seed)),
+        auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
+        auc_by_fraction=ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
+    )
 
 
-def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Panel]:
+def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> list[Panel]:
     """AUC by absolute step, AUC by fraction of the final length, and AUC of the outcome classifier."""
-    if tables is None:
-        return [Panel("auc", "AUC of failure by step", missing=_NEEDS)]
+    if evaluation is None:
+        return [Panel("auc", "AUC of failure by step", missing=_NEEDS if detectors is None else _UNKNOWN)]
     main = detectors.predictor.features if detectors is not None else ""
     panels = []
-    for key, title, at, read, caveat in (
+    for key, table, title, at, read, caveat in (
         (
-            "auc_by_step", "At absolute steps", "step",
+            "auc_by_step", evaluation.auc_by_step, "At absolute steps", "step",
             "Among runs still thinking at a step, the chance that a failing one gets a higher risk than a successful "
             "one: 0.5 is guessing, 1 is perfect; the band is a 95 % interval from resampling groups, the bars below "
             "count the runs still at risk and, in orange, those that fail.",
@@ -78,22 +74,21 @@ def early_panels(tables: Tables | None, detectors: Detectors | None) -> list[Pan
             "baselines (length, task, uncertainty) shows that looking at the trajectory adds something.",
         ),
         (
-            "auc_by_fraction", "At fractions of the final length: an oracle", "fraction",
+            "auc_by_fraction", evaluation.auc_by_fraction, "At fractions of the final length: an oracle", "fraction",
             "The same, each run read at a fraction of its own final length, as in the literature.",
             "No monitor could do this: the final length is not known while a run goes on, and knowing it leaks the "
             "outcome. On random walks that differ in length alone, path length has an AUC of "
             "0.80 at a tenth of the final length, and 0.5 at a fixed step.",
         ),
     ):  # fmt: skip
-        table = tables.get(key)
-        if table is None or not len(table) or not np.isfinite(table["auc"].to_numpy(float)).any():
-            panels.append(Panel(key, title, missing=_TOO_FEW if tables else _UNKNOWN))
+        if not np.isfinite(table["auc"].to_numpy(float)).any():
+            panels.append(Panel(key, title, missing=_TOO_FEW))
             continue
         drawn = table[table["method"].isin({*_DRAWN, main})]
         figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
         panels.append(Panel(key, title, read, caveat, figure=figure, details=(_auc_table(table, at),)))
-    if "outcome_auc" in tables:
-        panels.append(_outcome_panel(tables))
+    if evaluation.outcome_auc is not None:
+        panels.append(_outcome_panel(evaluation.outcome_auc, evaluation.abstention))
     return panels
 
 
@@ -118,8 +113,7 @@ def _auc(row: Mapping[Any, Any]) -> str:
     )
 
 
-def _outcome_panel(tables: Tables) -> Panel:
-    table = tables["outcome_auc"]
+def _outcome_panel(table: pd.DataFrame, abstention: pd.DataFrame | None) -> Panel:
     outcomes = [str(name) for name in table["outcome"].unique()]
     rows = []
     for method, part in table.groupby("method", sort=False):
@@ -128,10 +122,10 @@ def _outcome_panel(tables: Tables) -> Panel:
     counts = table.drop_duplicates("outcome").set_index("outcome")["n_runs"]
     rows.append(("runs", *(f"{counts[name]:,}" for name in outcomes)))
     found = [Table(("method", *map(outcome_name, outcomes)), tuple(rows), "AUC, one outcome against the rest [95 %]")]
-    if "abstention" in tables:
+    if abstention is not None:
         cells = tuple(
             (outcome_name(row["outcome"]), f"{row['n_runs']:,}", percent(row["answered"]), percent(row["error"]))
-            for row in tables["abstention"].to_dict("records")
+            for row in abstention.to_dict("records")
         )
         found.append(Table(("outcome", "runs", "answered", "wrong among answered"), cells, _ABSTENTION))
     read = (
@@ -141,21 +135,19 @@ def _outcome_panel(tables: Tables) -> Panel:
 
 
 def alarm_panels(
-    tables: Tables | None, detectors: Detectors | None, collection: Collection | None = None
+    evaluation: Evaluation | None, detectors: Detectors | None, collection: Collection | None = None
 ) -> list[Panel]:
     """False alarms against the promise, and what alarms caught and saved. collection: the runs, where it is to be said
     that they are of another model than the detectors'."""
-    if tables is None:
-        return [Panel("false_alarms", "False alarms", missing=_NEEDS)]
-    if "false_alarms" not in tables or not len(tables["false_alarms"]):
-        return [Panel("false_alarms", "False alarms", missing=_UNKNOWN)]
-    rates = tables["false_alarms"]
+    if evaluation is None:
+        return [Panel("false_alarms", "False alarms", missing=_NEEDS if detectors is None else _UNKNOWN)]
+    rates = evaluation.false_alarms
     if not np.isfinite(rates["rate"].to_numpy(float)).any():
         return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
     notes = [detectors.monitor.message] if detectors is not None and not detectors.monitor.can_alarm else []
-    if detectors is not None and "runs" in tables:
+    if detectors is not None:
         seen = detectors.seen | (collection.copies if collection is not None else frozenset())
-        notes.append(check_promise(tables["runs"], detectors.monitor, seen).message)
+        notes.append(check_promise(evaluation.runs, detectors.monitor, seen).message)
     if detectors is not None and collection is not None and (other := another_model(collection, detectors)):
         notes.append(f"{other} The promise does not hold there, whatever is found here.")
     return [
@@ -170,38 +162,36 @@ def alarm_panels(
             "settings. All intervals count how alike the runs of a group are; where too few groups tell, the runs of a "
             "group count as one.",
             " ".join(notes),
-            false_alarms(rates, tables.get("false_alarms_by_length")),
+            false_alarms(rates, evaluation.false_alarms_by_length),
         ),
         Panel(
             "power",
             "What alarms catch and save",
             "How many failing runs were alarmed, at which step, and the share of thinking tokens that came after.",
             "Tokens saved count a stop at the alarm; what stopping loses on successful runs is in the last row.",
-            tables=tuple(_alarm_tables(tables)),
+            tables=_alarm_tables(evaluation),
         ),
     ]
 
 
-def _alarm_tables(tables: Tables) -> list[Table]:
-    found = []
-    if "power" in tables:
-        rows = tuple(
-            (
-                "all failing" if row["outcome"] == "all" else outcome_name(row["outcome"]),
-                f"{row['k']} of {row['n']}",
-                spread(row["rate"], row["low"], row["high"]),
-                "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
-            )
-            for row in tables["power"].to_dict("records")
+def _alarm_tables(evaluation: Evaluation) -> tuple[Table, Table]:
+    caught = tuple(
+        (
+            "all failing" if row["outcome"] == ALL else outcome_name(row["outcome"]),
+            f"{row['k']} of {row['n']}",
+            spread(row["rate"], row["low"], row["high"]),
+            "–" if not np.isfinite(row["median_alarm_step"]) else f"{row['median_alarm_step']:g}",
         )
-        found.append(Table(("failing runs", "alarmed", "share [95 %]", "median alarm step"), rows))
-    if "tokens_saved" in tables:
-        rows = tuple(
-            (row["runs"], str(row["n"]), spread(row["median"], row["low"], row["high"]), spread(row["mean"], np.nan, 0))
-            for row in tables["tokens_saved"].to_dict("records")
-        )
-        found.append(Table(("thinking tokens after the alarm", "runs", "median share [95 %]", "mean share"), rows))
-    return found
+        for row in evaluation.power.to_dict("records")
+    )
+    saved = tuple(
+        (row["runs"], str(row["n"]), spread(row["median"], row["low"], row["high"]), spread(row["mean"], np.nan, 0))
+        for row in evaluation.tokens_saved.to_dict("records")
+    )
+    return (
+        Table(("failing runs", "alarmed", "share [95 %]", "median alarm step"), caught),
+        Table(("thinking tokens after the alarm", "runs", "median share [95 %]", "mean share"), saved),
+    )
 
 
 def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
