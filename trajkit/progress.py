@@ -1,14 +1,31 @@
-"""The one progress bar: a line that moves on a terminal, a line now and then in a log."""
+"""What a long job says of itself on stderr: a line that moves on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from threading import Lock, Timer
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trajkit.console import console
+from trajkit.tables.words import duration
 from trajkit.text import clean
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SLOW = 1.0
+"""Seconds that a job may take without a word."""
+LOG_EVERY = 10.0
+"""Seconds between two lines of a log."""
+_WINDOW = 60.0
+"""Seconds that the pace is measured over."""
+_LEAST = 4
+"""Marks, at least, behind a pace: fewer say nothing of what is to come."""
+_BURST, _EARLY = 10, 10.0
+"""A gap so many times as long as all before it, so early (seconds), ends what was found done or took no work."""
 
 
 class Bar(Protocol):
@@ -18,53 +35,174 @@ class Bar(Protocol):
         """Count `steps` more and show `note` beside them."""
 
 
+class Pace:
+    """How fast a job goes and what is left of it, by its last marks. The first mark is where the count begins: what
+    comes before it is mostly loading and warming up, and steps that were found done are no measure either."""
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self._total, self._done = total, done
+        self._marks: deque[tuple[float, int]] = deque()
+        self._began = 0.0
+        self._longest = 0.0
+
+    def mark(self, steps: int, now: float) -> None:
+        """Count `steps` more, done at the time `now`, seconds."""
+        self._done += steps
+        if self._marks:
+            gap = now - self._marks[-1][0]
+            if now - gap - self._began < _EARLY and len(self._marks) > 1 and gap > _BURST * self._longest:
+                self._marks.clear()
+                self._began, self._longest = now, 0.0
+            else:
+                self._longest = max(self._longest, gap)
+        else:
+            self._began = now
+        self._marks.append((now, self._done))
+        while len(self._marks) > _LEAST and now - self._marks[0][0] > _WINDOW:
+            self._marks.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second; None until there is something to tell it by."""
+        if len(self._marks) < _LEAST:
+            return None
+        (began, first), (now, last) = self._marks[0], self._marks[-1]
+        return (last - first) / (now - began) if now > began and last > first else None
+
+    def left(self, now: float) -> float | None:
+        """Seconds to go at the time `now`; None where the rate is not known."""
+        if self.rate is None:
+            return None
+        return max((self._total - self._done) / self.rate - (now - self._marks[-1][0]), 0.0)
+
+    def said(self, now: float) -> str:
+        """Rate and time left in words; "" where they are not known."""
+        rate, left = self.rate, self.left(now)
+        if rate is None or left is None:
+            return ""
+        each = f"{duration(1 / rate)} each" if rate < 1 else f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+        return f"{each} · {duration(left)} left"
+
+
 class _Terminal:
-    def __init__(self, bar: object, task: object) -> None:
-        self._bar, self._task = bar, task
+    def __init__(self, bar: Progress, task: TaskID, pace: Pace) -> None:
+        self._bar, self._task, self._pace = bar, task, pace
 
     def advance(self, note: str = "", steps: int = 1) -> None:
-        self._bar.update(self._task, advance=steps, note=clean(note))  # type: ignore[attr-defined]
+        if steps:
+            self._pace.mark(steps, time.monotonic())
+        self._bar.update(self._task, advance=steps, note=clean(note))
 
 
 class _Log:
     """Prints at most every ten seconds, with the time left; a job that takes less prints nothing."""
 
     def __init__(self, title: str, total: int, completed: int) -> None:
-        self._title, self._total, self._done, self._start = title, total, completed, completed
+        self._title, self._total, self._done = title, total, completed
+        self._pace = Pace(total, completed)
         self._began = self._printed = time.monotonic()
 
     def advance(self, note: str = "", steps: int = 1) -> None:
         self._done += steps
         now = time.monotonic()
+        if steps:
+            self._pace.mark(steps, now)
         last = self._done >= self._total and self._printed > self._began
-        if now - self._printed < 10 and not last:
+        if now - self._printed < LOG_EVERY and not last:
             return
         self._printed = now
-        left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
-        parts = (f"{self._title} {self._done}/{self._total}", f"{left / 60:.1f} min left", note)
-        line = " · ".join(filter(None, parts))
+        line = " · ".join(filter(None, (f"{self._title} {self._done}/{self._total}", self._pace.said(now), note)))
         console(stderr=True, soft_wrap=True, highlight=False).print(clean(line), markup=False)
+
+
+class _Silent:
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """Say nothing."""
 
 
 @contextmanager
 def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
-    """A progress bar on stderr with count, time taken and time left; plain lines where stderr is no terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
+    """A progress bar on stderr with count, time taken, rate and time left; plain lines where stderr is no terminal."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield _Log(title, total, completed)
         return
+    pace = Pace(total, completed)
+    with _bar(screen, pace) as bar:
+        yield _Terminal(bar, bar.add_task(title, total=total, completed=completed, note=""), pace)
+
+
+@contextmanager
+def progress_if_slow(title: str, total: int) -> Iterator[Bar]:
+    """The same for what is mostly quick: shown on a terminal only, once it has taken SLOW seconds, and gone when it is
+    done."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _Silent()
+        return
+    pace = Pace(total)
+    bar = _bar(screen, pace, transient=True)
+    with _later(bar.start, bar.stop):
+        yield _Terminal(bar, bar.add_task(title, total=total, note=""), pace)
+
+
+@contextmanager
+def status(doing: str) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is being done: a spinner on a terminal, elsewhere a line once it has taken SLOW seconds.
+
+    Yields what to call with other words.
+    """
+    from rich.text import Text
+
+    screen = console(stderr=True, highlight=False, soft_wrap=True)
+    if screen.is_terminal:
+        with screen.status(Text(clean(doing), "dim")) as spinner:
+            yield lambda words: spinner.update(Text(clean(words), "dim"))
+        return
+
+    def say(words: str) -> None:
+        nonlocal doing
+        doing = words
+
+    with _later(lambda: screen.print(f"{clean(doing)} …", markup=False), lambda: None):
+        yield say
+
+
+@contextmanager
+def _later(begin: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
+    """Call `begin` when the block has taken SLOW seconds, and then `end` at its end; neither where it took less."""
+    lock, over, begun = Lock(), False, False
+
+    def late() -> None:
+        nonlocal begun
+        with lock:
+            if not over:
+                begun = True
+                begin()
+
+    timer = Timer(SLOW, late)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with lock:
+            over = True
+            if begun:
+                end()
+
+
+def _bar(screen: Any, pace: Pace, transient: bool = False) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Left(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text("" if task.finished else pace.said(time.monotonic()), "cyan")
+
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TimeElapsedColumn(), Left(), TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
-    with Progress(*columns, console=screen) as bar:
-        yield _Terminal(bar, bar.add_task(title, total=total, completed=completed, note=""))
+    return Progress(*columns, console=screen, transient=transient)

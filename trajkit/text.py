@@ -96,8 +96,3 @@ def markdown(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> str
     rows = [[escaped(clean(heading)) for heading in names.values()], ["---"] * len(names)]
     rows += [[escaped(number(v)) for v in row] for row in frame[list(names)].itertuples(index=False)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-
-
-def count(n: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"

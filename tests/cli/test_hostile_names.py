@@ -107,10 +107,12 @@ def test_what_rich_reads_as_markup_is_shown_as_it_is(name, monkeypatch):
     import pandas as pd
     from rich.text import Text
 
-    from trajkit.cli.output import note, show_frame
+    from trajkit.cli.output import note
+    from trajkit.tables import Table
+    from trajkit.tables.render import show
 
     screen = console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300, highlight=False)
-    show_frame(screen, pd.DataFrame({name: [name]}), f"of {name}")
+    show(screen, Table(pd.DataFrame({name: [name]})), f"of {name}")
     screen.print(name)
     with screen.status(Text(name)):
         pass

@@ -79,7 +79,7 @@ def test_analyze_of_a_few_groups_shows_the_numbers_of_runs_and_no_interval(cli, 
     assert result.code == 0, result.err
     assert result.out.count("no interval: a side has runs of under 10 groups") == 1
     row = next(line for line in result.out.splitlines() if line.startswith("mean_step") and "success" in line)
-    assert re.search(r"\d – 4 +(-?\d\.\d\d|–) +– +– ", row)
+    assert re.search(r"\d – 4 +([+−]\d\.\d\d|–) +–\s*$", row)
 
 
 def test_analyze_tells_a_bound_from_an_interval_where_a_difference_is_total(cli, tmp_path, make_trace):
@@ -88,7 +88,7 @@ def test_analyze_tells_a_bound_from_an_interval_where_a_difference_is_total(cli,
     apart = [replace(run, effects=run.effects * (1 if run.success else 1e3)) for run in runs]
     write_traces(apart, tmp_path / "t.parquet")
     out = " ".join(cli("analyze", tmp_path / "t.parquet").out.split())
-    rows = re.findall(r"path_length \w+ – success \d – 4 1\.00 (\S+) 1\.00", out)
+    rows = re.findall(r"path_length \w+ – success \d – 4 \+1\.00 \((\S+) to \+1\.00\)", out)
     assert rows
     assert all(float(row) < 1 for row in rows)
     assert "no interval: a side has runs of under 10 groups (a δ of 1 or −1 has an exact bound all the same)" in out
@@ -96,8 +96,10 @@ def test_analyze_tells_a_bound_from_an_interval_where_a_difference_is_total(cli,
 
 def test_analyze_of_many_groups_shows_intervals(cli, traces):
     out = cli("analyze", traces).out
-    assert re.search(r"path_length +hallucination – success +\d+ – \d+ +0\.\d\d +0\.\d\d +0\.\d\d +< 0\.001|path_length"
-                     r" +hallucination – success +\d+ – \d+ +0\.\d\d +0\.\d\d +0\.\d\d +0\.\d{3}", out)  # fmt: skip
+    row = next(
+        line for line in out.splitlines() if line.startswith("path_length  ") and "hallucination – success" in line
+    )
+    assert re.search(r"\d+ – \d+ +[+−]0\.\d\d \([+−]\d\.\d\d to [+−]\d\.\d\d\) +(< 0\.001|\d\.\d{3})", row)
 
 
 def test_analyze_of_runs_without_outcomes_says_that_there_is_nothing_to_compare(cli, tmp_path, make_trace):
@@ -218,13 +220,49 @@ def test_monitor_of_one_group_is_not_sure_that_nothing_goes_wrong(cli, detectors
     rng = np.random.default_rng(3)
     write_traces([make_trace(300, 0, False, rng)], tmp_path / "t.parquet")
     out = cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out
-    assert re.search(r"a new run of a new group +1 +0\.0 % +0\.0 % +98 % ", out)
+    assert re.search(r"a new run of a new group +1 +0\.0 % \(0\.0–97\.5 %\)", out)
 
 
 def test_monitor_of_another_models_runs_is_refused(cli, detectors, tmp_path, make_trace):
     rng = np.random.default_rng(3)
     write_traces([make_trace(g, 0, False, rng, model="other") for g in range(4)], tmp_path / "t.parquet")
     cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).assert_one_line_error("'toy'", "'other'")
+
+
+@pytest.mark.parametrize("command", ["analyze", "monitor"])
+def test_a_pool_of_processes_says_what_one_process_says(cli, traces, detectors, command):
+    arguments = [command, traces, *(["--detectors", detectors] if command == "monitor" else [])]
+    alone = cli(*arguments)
+    assert alone.code == 0, alone.err
+    assert cli(*arguments, "--engine", "pool", "--workers", 2).out == alone.out
+
+
+def test_fit_and_report_read_runs_by_the_engine_that_is_asked_for(cli, traces, detectors, tmp_path, monkeypatch):
+    from trajkit.runs import engines, table
+
+    asked = []
+    monkeypatch.setattr(
+        table, "work_through", lambda work, parts, *how: asked.append(how) or engines.work_through(work, parts)
+    )
+    pooled = ("--engine", "pool", "--workers", 3)
+    assert cli("fit", traces, "--out", tmp_path / "d", *pooled).code == 0
+    assert cli("report", traces, "--out", tmp_path / "r", "--detectors", detectors, *pooled).code == 0
+    assert asked == [("pool", 3, None)] * 2  # a report reads its runs once
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--engine", "spark"), ("--engine must be one of local, pool, ray", "'spark'")),
+        (("--workers", 2), ("--workers is about --engine pool or ray",)),
+        (("--engine", "pool", "--address", "auto"), ("--address is about --engine ray",)),
+        (("--engine", "ray", "--address", "auto", "--workers", 2), ("has its own",)),
+    ],
+)
+def test_engine_options_that_would_do_nothing_are_refused(cli, traces, tmp_path, options, words):
+    for command in (["analyze"], ["fit", "--out", tmp_path / "d"], ["report", "--out", tmp_path / "r"],
+                    ["monitor", "--detectors", tmp_path]):  # fmt: skip
+        cli(command[0], traces, *command[1:], *options).assert_one_line_error(*words)
 
 
 def test_report_writes_a_page_and_says_where(cli, traces, detectors, tmp_path):

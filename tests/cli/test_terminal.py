@@ -15,19 +15,13 @@ from rich.style import Style
 
 from trajkit.attribution.regions import Regions
 from trajkit.attribution.stream import LiveStep
-from trajkit.cli.output import (
-    clean,
-    feature_sets,
-    metric,
-    one_line,
-    p_value,
-    promise,
-    score,
-    share,
-    show_frame,
-)
+from trajkit.cli.output import one_line
 from trajkit.cli.terminal import HeatMap, RunView, bar, half_blocks
 from trajkit.detection.monitor import Verdict
+from trajkit.tables import Estimate, Table
+from trajkit.tables.render import show as show_table
+from trajkit.tables.words import share
+from trajkit.text import clean
 
 REGIONS = Regions(np.kron(np.arange(4).reshape(2, 2), np.ones((8, 8), int)), 4)
 GREY = Image.new("RGB", (16, 16), (128, 128, 128))
@@ -154,7 +148,7 @@ def strongest_red(text: str) -> int:
 
 def test_the_strongest_effect_is_the_largest_in_size_also_where_it_opposes_the_step():
     opposed = replace(STEP, effects=np.array([2, -3, 0, 0], np.float32))
-    assert "strongest -3.00 nats" in visible(show(opposed, on=console(terminal=False)))
+    assert "strongest −3.00 nats" in visible(show(opposed, on=console(terminal=False)))
 
 
 def test_the_strongest_effect_stands_with_its_interval_where_there_is_one():
@@ -197,17 +191,6 @@ def test_a_step_that_no_region_supports_says_so():
     assert "concentration none" in show(none, on=console(terminal=False))
 
 
-@pytest.mark.parametrize(("written", "expected"), [
-    (share(0.489), "49 %"), (share(0.041), "4.1 %"), (share(0.1), "10 %"), (share(1.0), "100 %"), (share(0.0), "0.0 %"),
-    (share(float("nan")), "–"), (promise(0.1), "10 %"), (promise(0.025), "2.5 %"), (promise(0.125), "12.5 %"),
-    (score(0.6849), "0.68"), (score(-0.001), "0.00"), (score(float("nan")), "–"),
-    (metric(4.0), "4"), (metric(47.5), "47.5"), (metric(0.15432), "0.154"), (metric(12345.0), "12,345"),
-    (p_value(0.0005), "< 0.001"), (p_value(0.0421), "0.042"), (feature_sets("length+task"), "length + task"),
-])  # fmt: skip
-def test_each_kind_of_number_is_written_in_one_way(written, expected):
-    assert written == expected
-
-
 def test_a_table_as_wide_as_the_terminal_loses_no_column():
     frame = pd.DataFrame({
         "run": ["test-1-00000-2"], "question": ["is there a red 7 in the last column? " * 2],
@@ -215,10 +198,22 @@ def test_a_table_as_wide_as_the_terminal_loses_no_column():
     })  # fmt: skip
     on = console(terminal=False)
     names = {"run": "run", "question": "question", "outcome": "outcome", "at": "alarm at step"}
-    show_frame(on, frame, "Alarms", names | {"risk": "highest risk", "saved": "tokens saved"}, {"saved": share})
+    names |= {"risk": "highest risk", "saved": "tokens saved"}
+    show_table(on, Table(frame, names, {"saved": share}), "Alarms")
     text = on.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("test-1-00000-2", "reasoning_failure", "10 of 12", "0.790", "50 %", "column?"):
+    for part in ("test-1-00000-2", "reasoning_failure", "10 of 12", "0.79", "50 %", "column?"):
         assert part in text
+
+
+def test_intervals_stand_below_their_numbers_where_a_table_would_be_too_wide():
+    frame = pd.DataFrame({"method": ["a method"]} | {f"x{i}": [Estimate(0.61, 0.55, 0.671)] for i in range(4)})
+    wide, narrow = console(120, terminal=False), console(70, terminal=False)
+    for on in (wide, narrow):
+        show_table(on, Table(frame), "AUC")
+    said = [[line.split() for line in on.file.getvalue().splitlines()] for on in (wide, narrow)]  # type: ignore[attr-defined]
+    assert ["a", "method", *["0.61", "(0.55–0.67)"] * 4] in said[0]
+    assert ["a", "method", *["0.61"] * 4] in said[1]
+    assert ["(0.55–0.67)"] * 4 in said[1]
 
 
 def test_clean_keeps_letters_of_all_scripts_and_joins_lines():

@@ -162,8 +162,8 @@ class NetworkEstimator(EffectEstimator):
         def inputs(i: int) -> NDArray[np.float32]:
             return (expand(train[i].features, floor) - mean) / deviation
 
-        if 12 * sum(e.features.size for e in train) < _EXPANDED_BYTES:
-            inputs = [inputs(i) for i in range(len(train))].__getitem__  # type: ignore[assignment]
+        fits = 12 * sum(e.features.size for e in train) < _EXPANDED_BYTES
+        kept = [inputs(i) for i in range(len(train))] if fits else []
 
         generator = torch.Generator().manual_seed(seed)
         layers = {
@@ -181,7 +181,7 @@ class NetworkEstimator(EffectEstimator):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total)
         for _ in range(epochs):
             for rows in torch.randperm(len(train), generator=generator).split(batch_size):
-                x = _padded([inputs(i) for i in rows.tolist()], k, 0)
+                x = _padded([kept[i] if kept else inputs(i) for i in rows.tolist()], k, 0)
                 predicted = _forward(x.flatten(0, 1), *layers.values()).unflatten(1, (-1, k)) * valid[rows]
                 error = ((predicted - single[rows]) ** 2).sum((1, 2)) / valid[rows].sum()  # (members,)
                 summed = torch.einsum("bvk,mbk->mbv", masks[rows], predicted)

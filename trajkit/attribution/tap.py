@@ -143,11 +143,6 @@ class AttentionTap:
     def _set(self, name: str) -> None:
         self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
 
-    @property
-    def n_rows(self) -> int:
-        """Rows seen and not yet taken."""
-        return sum(query.shape[2] for query in self._queries[-1])
-
     def take(self, n: int) -> list[Tensor]:
         """Queries of the next `n` rows, (B, H, n, D) per layer. They are forgotten here."""
         taken = []

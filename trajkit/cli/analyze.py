@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import TracesArgument
+from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trajkit.cli.reading import Engine
     from trajkit.studies.study import Study
+    from trajkit.tables.table import Format
 
 METRICS = (
     "step", "n_tokens", "path_length", "tortuosity", "straightness", "mean_step", "switch_rate", "concentration_mean",
@@ -22,8 +24,7 @@ METRICS = (
 
 NAMES = {"step": "steps"}
 DIFFERENCES = {
-    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ", "delta_low": "95 % from",
-    "delta_high": "to", "p_corrected": "p",
+    "metric": "metric", "pair": "a – b", "runs": "runs", "cliffs_delta": "δ (95 %)", "p_corrected": "p",
 }  # fmt: skip
 """What fits a terminal of `stats.compare`; the Markdown file has all of its columns."""
 
@@ -47,6 +48,9 @@ def analyze(
         typer.Option("--boot", metavar="N", min=100, max=100_000, show_default="1000",
                      help="Draws of groups behind each interval of --report."),
     ] = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
+    address: AddressOption = None,
 ) -> None:  # fmt: skip
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
@@ -64,19 +68,22 @@ def analyze(
 
       trajkit analyze traces --report analysis --only early_failure
     """
-    from trajkit.cli.output import metric, note, p_value, score, share, show_frame, stdout
+    from trajkit.cli.output import note, stdout
+    from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.splits import compared_outcomes
     from trajkit.errors import InputError
     from trajkit.runs.kernel import Wanted
-    from trajkit.runs.table import run_table
     from trajkit.stats.resampling import MIN_GROUPS
-    from trajkit.text import count
+    from trajkit.tables import Table, joined
+    from trajkit.tables.render import show
+    from trajkit.tables.words import count, difference, metric, p_value, share
 
+    how = Engine.of(engine, workers, address)
     if report is not None:
-        return _studies(traces, report, form, only, n_boot)
+        return _studies(traces, report, form, only, n_boot, how)
     if only or form or n_boot:
         raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
-    runs = run_table(traces, Wanted(metrics=False)).usable()
+    runs = read_runs(traces, Wanted(metrics=False), how).usable()
     last = runs.last
     if runs.left_out:
         note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
@@ -89,20 +96,23 @@ def analyze(
             "permutation, Holm over the table"
         ] = differences(known)
     console = stdout()
-    formats = dict.fromkeys(last["outcome"].unique(), metric) | {"share": share, "p_corrected": p_value}
-    formats |= dict.fromkeys(("cliffs_delta", "delta_low", "delta_high"), score)
+    formats: dict[str, Format] = dict.fromkeys(last["outcome"].unique(), metric) | {
+        "share": share,
+        "p_corrected": p_value,
+    }
+    formats["cliffs_delta"] = difference
     for title, table in sections.items():
         if "cliffs_delta" not in table:
-            show_frame(console, table, title, None, formats)
+            show(console, Table(table, formats=formats), title)
             continue
         numbers = [f"{a} – {b}" for a, b in zip(table["n_a"], table["n_b"], strict=True)]
         pairs = table.assign(pair=table["a"] + " – " + table["b"], runs=numbers)
-        show_frame(console, pairs, title, DIFFERENCES, formats)
-        if table["delta_low"].isna().any():
-            console.print(
-                f"–: no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact bound all "
-                "the same), all runs are tied, or no task has runs of both outcomes.\n"
-            )
+        why = (
+            f"A δ alone has no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact "
+            "bound all the same), all runs are tied, or no task has runs of both outcomes."
+        )
+        told = joined(pairs, "cliffs_delta", "delta_low", "delta_high")
+        show(console, Table(told, DIFFERENCES, formats, why if table["delta_low"].isna().any() else ""), title)
     if outcomes < 2:
         console.print("Fewer than two known outcomes, so there is nothing to compare.")
 
@@ -134,14 +144,17 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
 
 
-def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:
+def _studies(
+    traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None, how: Engine
+) -> None:
     import shlex
 
     from trajkit.cli.output import note, stdout
+    from trajkit.cli.reading import read_runs
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
-    from trajkit.studies.runs import read_runs
+    from trajkit.studies.runs import WANTED
     from trajkit.studies.write import FORMATS, check_folder, write_studies
 
     if form is not None and form not in FORMATS:
@@ -150,7 +163,7 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
     for name in names:
         make(name)
     check_folder(out)
-    runs = read_runs(traces)
+    runs = read_runs(traces, WANTED, how).usable()
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
     command += [part for name in only or () for part in ("--only", name)]
     command += ["--format", form] if form else []

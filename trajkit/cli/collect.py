@@ -94,7 +94,10 @@ def collect(
             _collect(vlm, estimate, asked, samples, sampling, keep_hidden, writer)
     except KeyboardInterrupt:
         kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
-        raise Interrupted(f"stopped; {kept} runs are safe in {out}. The same command goes on from there.") from None
+        raise Interrupted(
+            f"stopped; {kept:,} {'run is' if kept == 1 else 'runs are'} safe in {out}. The same command goes on from "
+            "there."
+        ) from None
     _summarise(out, {question.id for question in asked.asked}, before)
     asked.exit_if_left_out()
 
@@ -138,7 +141,7 @@ def _runs(
 
 
 def _summarise(out: Path, asked: set[str], before: int) -> None:
-    from trajkit.cli.output import count
+    from trajkit.tables.words import count
     from trajkit.traces.store import read_traces
 
     if not any(out.glob("*.parquet")):
@@ -147,9 +150,9 @@ def _summarise(out: Path, asked: set[str], before: int) -> None:
     traces = read_traces(out)
     known = [bool(s) for s in traces.column("success") if s is not None]
     line = f"{count(len(traces), 'run')} of {count(len(set(traces.column('task_id')) & asked), 'question')} in {out}"
-    line += f" ({len(traces) - before} new)"
+    line += f" ({len(traces) - before:,} new)"
     line += (
-        f", {sum(known)} of {len(known)} with a target succeeded."
+        f", {sum(known):,} of {len(known):,} with a target succeeded."
         if known
         else "; no targets, so no successes to count."
     )

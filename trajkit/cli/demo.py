@@ -56,10 +56,10 @@ def demo(
 
 def show_runs(console: Console, n: int, seed: int) -> None:
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
-    from trajkit.cli.output import count
     from trajkit.cli.stream import watch
     from trajkit.cli.terminal import RunView
     from trajkit.demo.runs import MIX, demo_items, judge_by_scene
+    from trajkit.tables.words import count
     from trajkit.traces.forms import form_of
 
     vlm = load_model(None)
@@ -118,18 +118,22 @@ def _analyse(console: Console, out: Path) -> None:
     from trajkit.demo.runs import fit_demo_detectors
     from trajkit.judging.promise import check_promise
     from trajkit.report import write_report
+    from trajkit.tables.words import count
     from trajkit.traces.store import read_traces
 
     traces = read_traces(paths.TRACES)
-    console.rule(style="grey30") if console.is_terminal else None
+    scenes = len(set(traces.column("group_id")))
+    if console.is_terminal:
+        console.rule(style="grey30")
     console.print(
-        f"The shipped traces: {len(traces)} runs of {len(set(traces.column('group_id')))} scenes. Detectors are fitted "
+        f"The shipped traces: {count(len(traces), 'run')} of {count(scenes, 'scene')}. Detectors are fitted "
         "again beside their baselines, and tried on scenes of digits that nothing has seen.",
         markup=False,
     )
     detectors, evaluation = fit_demo_detectors(traces)
     runs, groups = (detectors.card[unit]["test"] for unit in ("runs", "groups"))
-    console.print(f"{detectors.monitor.message}\nTried on {runs} runs of {groups} scenes:\n", markup=False)
+    tried = f"Tried on {count(runs, 'run')} of {count(groups, 'scene')}:"
+    console.print(f"{detectors.monitor.message}\n{tried}\n", markup=False)
     show_monitor(console, evaluation, check_promise(evaluation.runs, detectors.monitor))
     path = write_report(traces, out, detectors=detectors, evaluation=evaluation, title="trajkit demo")
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ import typer
 
 NEEDED = (
     "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas", "plotly", "statsmodels", "pyarrow", "pillow",
-    "safetensors", "typer", "rich", "pydantic", "jinja2",
+    "safetensors", "typer", "rich", "jinja2", "matplotlib",
 )  # fmt: skip
 
 _LISTED = 20
@@ -82,7 +82,8 @@ def doctor(
 
 
 def _examine(traces: Path, mend: bool) -> None:
-    from trajkit.cli.output import count, one_line, stdout
+    from trajkit.cli.output import one_line, stdout
+    from trajkit.tables.words import count
     from trajkit.traces.doctor import WHY, examine, repair
 
     console = stdout()
@@ -138,6 +139,7 @@ def _demo() -> Iterator[Check]:
     from trajkit.cli.loading import load_detectors_for, load_model
     from trajkit.demo import paths
     from trajkit.errors import InputError, TrajkitError
+    from trajkit.tables import words
     from trajkit.traces.store import read_traces
 
     vlm = None
@@ -162,7 +164,7 @@ def _demo() -> Iterator[Check]:
         if vlm is not None and first not in (None, vlm.fingerprint):
             yield Check("traces", False, f"made by another model ({first})", "python -m pipelines.collect_traces")
         else:
-            yield Check("traces", True, f"{_name(paths.TRACES)} with {len(traces)} runs")
+            yield Check("traces", True, f"{_name(paths.TRACES)} with {words.count(len(traces), 'run')}")
     except TrajkitError as error:
         yield Check("traces", False, _first(error), "python -m pipelines.collect_traces")
     try:

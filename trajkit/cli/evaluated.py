@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trajkit.attribution.evaluation import Scored
+    from trajkit.tables import Estimate, Table
 
 ESTIMATOR, RAW = "estimator", "raw attention"
 REFERENCE, FLOOR = "leave-one-out (measured)", "random (floor)"
 METRICS = ("path_length", "tortuosity", "mean_step", "switch_rate", "hhi_level", "hhi_spread")
 """Run metrics on the screen; the file has all."""
+MILLISECONDS = "ms per token"
 _CAVEAT = (
     "Over all steps r² and R² are about a few large ones, and reward knowing how much a step depends on the image: "
     "compare with raw attention's top region × one number a step (its measured size: nobody has it)."
@@ -36,37 +38,36 @@ def show_evaluation(
     from trajkit.attribution.evaluation import GROUNDED
     from trajkit.attribution.figures import ALL, BANDS, GROUNDED_STEPS, step_counts
     from trajkit.attribution.verdict import conclude, reliable_metrics
-    from trajkit.cli.output import show_frame, stdout
+    from trajkit.cli.output import stdout
+    from trajkit.tables import Table, joined
+    from trajkit.tables.render import show
+    from trajkit.tables.words import count, estimate
 
     counts = step_counts(scored)
     (grounded, _), (steps, groups) = counts[GROUNDED_STEPS], counts[ALL]
     sizes = [band for band in BANDS if band not in (ALL, GROUNDED_STEPS) and counts[band][0]]
-    about = f"the {grounded} of {steps} steps of {groups} images that depend on the image"
+    about = f"the {grounded:,} of {count(steps, 'step')} of {count(groups, 'image')} that depend on the image"
+    screen = stdout()
     if grounded:
         own = [(GROUNDED_STEPS, figure) for figure in ("top-1", "LDS", "r²", "drop@1", "drop@5")]
-        show_frame(stdout(), wide(table, own), f"On {about} (an effect of at least {GROUNDED:g} nats)")
-    of_each = ", ".join(f"{counts[band][0]} of {band}" for band in sizes)
-    show_frame(
-        stdout(),
-        wide(table, [(band, figure) for figure in ("top-1", "r²") for band in sizes], with_band=True),
-        f"By the largest effect of a step: {of_each}",
-    )
+        show(screen, side_by_side(table, own), f"On {about} (an effect of at least {GROUNDED:g} nats)")
+    of_each = ", ".join(f"{counts[band][0]:,} of {band}" for band in sizes)
+    of_sizes = [(band, figure) for figure in ("top-1", "r²") for band in sizes]
+    show(screen, side_by_side(table, of_sizes), f"By the largest effect of a step: {of_each}")
     if by_family:
         title = "Steps that depend on the image, by task set: the estimator, raw attention and leave-one-out"
-        show_frame(stdout(), _by_family(by_family), title)
-    shown = reliability.set_index("metric").loc[list(METRICS)].reset_index()
-    shown["Spearman"] = [_beside(row) for row in shown.itertuples()]
-    show_frame(
-        stdout(), shown[["metric", "Spearman", "runs"]], "Run metrics of estimated effects, beside those of measured"
-    )
-    every = [(ALL, figure) for figure in ("LDS", "ms per token", "R²", "r²")]
-    show_frame(stdout(), wide(table, every), f"On all {steps} steps")
+        show(screen, family_table(by_family), title)
+    shown = joined(reliability.set_index("metric").loc[list(METRICS)].reset_index(), "value")
+    of_metrics = Table(shown, {"metric": "metric", "value": "Spearman", "runs": "runs"}, {"value": estimate})
+    show(screen, of_metrics, "Run metrics of estimated effects, beside those of measured")
+    every = [(ALL, figure) for figure in ("LDS", MILLISECONDS, "R²", "r²")]
+    show(screen, side_by_side(table, every), f"On all {count(steps, 'step')}")
     typer.echo("top-1: share of steps whose top region is the measured one. LDS: rank correlation over random masks.")
     typer.echo("drop@n: nats a step loses when the n regions ranked first are hidden together; larger is better.")
     typer.echo("r², R²: with the measured effect of hiding each region.")
     typer.echo(_CAVEAT)
     if groups < 20:
-        typer.echo(f"Only {groups} images: take the intervals with care.")
+        typer.echo(f"Only {count(groups, 'image')}: take the intervals with care.")
     typer.echo()
     for warning in warned:
         typer.echo(f"{warning[0].upper()}{warning[1:]}")
@@ -75,25 +76,61 @@ def show_evaluation(
         typer.echo(metrics)
 
 
-def wide(table: pd.DataFrame, columns: Sequence[tuple[str, str]], with_band: bool = False) -> pd.DataFrame:
-    """Methods down, (band, figure) columns across, each cell a value with its interval; columns without any left out.
+def side_by_side(table: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> Table:
+    """Methods down, (band, figure) columns across, each cell an `Estimate`; columns that no method has left out.
 
-    with_band: headings name both.
+    table: as by `band_table`. Headings name the band too where the columns are of several.
     """
-    import pandas as pd
-
     from trajkit.attribution.evaluation import ESTIMATED_GATE, ORACLE_GATE
 
-    cells = {(r.band, r.figure, r.method): _cell(r) for r in table.itertuples()}
-    methods = list(dict.fromkeys(table["method"]))
-    first = [method for method in (ESTIMATOR, RAW, ESTIMATED_GATE, ORACLE_GATE) if method in methods]
-    shown = [c for c in columns if any((*c, method) in cells for method in methods)]
-    return pd.DataFrame(
-        [
-            {"method": method} | {", ".join((c[1], c[0])[: 1 + with_band]): cells.get((*c, method), "") for c in shown}
-            for method in dict.fromkeys([*first, *methods])
-        ]
-    )
+    several = len({band for band, _ in columns}) > 1
+    headings = [f"{figure}, {band}" if several else figure for band, figure in columns]
+    first = [ESTIMATOR, RAW, ESTIMATED_GATE, ORACLE_GATE]
+    methods = list(dict.fromkeys([*first, *table["method"]]))
+    rows = _placed(table, [(band, figure) for band, figure in columns], ["band", "figure"])
+    rows = rows.sort_values(["method", "place"], key=lambda c: c.map(methods.index) if c.name == "method" else c)
+    return _across(rows, "method", headings)
+
+
+def family_table(tables: Mapping[str, pd.DataFrame]) -> Table:
+    """Task sets down, how well methods do on their grounded steps across. tables: by task set, as by `band_table`."""
+    import pandas as pd
+
+    from trajkit.attribution.figures import GROUNDED_STEPS
+
+    columns = [(method, figure) for figure in ("top-1", "LDS") for method in (ESTIMATOR, RAW)] + [(REFERENCE, "LDS")]
+    headings = ["top-1", "raw attention, top-1", "LDS", "raw attention, LDS", "leave-one-out, LDS"]
+    parts = [own[own["band"] == GROUNDED_STEPS].assign(task_set=family) for family, own in tables.items()]
+    return _across(_placed(pd.concat(parts), columns, ["method", "figure"]), "task_set", headings, steps="steps")
+
+
+def _placed(table: pd.DataFrame, places: Sequence[tuple[str, str]], by: list[str]) -> pd.DataFrame:
+    """The rows whose columns `by` name one of `places`, with its number as `place` and an `Estimate` as `value`; one of
+    time has no interval."""
+    from trajkit.tables import joined
+
+    number = {place: i for i, place in enumerate(places)}
+    place = [number.get((row[by[0]], row[by[1]]), -1) for row in table.to_dict("records")]
+    rows = joined(table.assign(place=place).query("place >= 0"), "value")
+    rows["value"] = [
+        cell.value if figure == MILLISECONDS else cell
+        for cell, figure in zip(rows["value"], rows["figure"], strict=True)
+    ]
+    return rows.sort_values("place", kind="stable")
+
+
+def _across(rows: pd.DataFrame, down: str, headings: Sequence[str], **more: str) -> Table:
+    from trajkit.tables import Across, Table
+
+    across = Across("place", "value", lambda place: headings[place])
+    return Table(rows, {down: down.replace("_", " ")} | more, {"value": _said}, across=across)
+
+
+def _said(cell: Estimate | float) -> str:
+    from trajkit.tables import Estimate
+    from trajkit.tables.words import estimate, metric
+
+    return estimate(cell) if isinstance(cell, Estimate) else metric(cell)
 
 
 def check_table(path: Path) -> None:
@@ -133,36 +170,3 @@ def write_tables(
 
 _FIRST = b"method,figure,value,"
 """How the CSV file begins."""
-
-
-def _cell(row: Any) -> str:
-    """A value above its interval: side by side they would not fit a terminal."""
-    if row.figure == "ms per token":
-        return f"{row.value:.2g}"
-    return f"{row.value:.2f}" + (f"\n{row.low:.2f}–{row.high:.2f}" if row.low == row.low else "")
-
-
-def _beside(row: Any) -> str:
-    """A value and its interval, if it has one."""
-    if row.value != row.value:
-        return ""
-    return f"{row.value:.2f}" + (f" ({row.low:.2f} to {row.high:.2f})" if row.low == row.low else "")
-
-
-def _by_family(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    from trajkit.attribution.figures import GROUNDED_STEPS
-
-    rows = []
-    for family, table in tables.items():
-        own = table[table["band"] == GROUNDED_STEPS]
-        value = own.set_index(["method", "figure"])["value"].round(2)
-        row = {"task set": family, "steps": int(own["steps"].max()) if len(own) else 0}
-        for figure in ("top-1", "LDS"):
-            row |= {
-                figure: value.get((ESTIMATOR, figure), ""),
-                f"raw attention, {figure}": value.get((RAW, figure), ""),
-            }
-        rows.append(row | {"leave-one-out, LDS": value.get((REFERENCE, "LDS"), "")})
-    return pd.DataFrame(rows)

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import TracesArgument
+from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
     from trajkit.judging.alarms import Replay
     from trajkit.judging.fit import FitResult
     from trajkit.judging.promise import PromiseCheck
-
-_INTERVAL = {"auc": "AUC", "low": "95 % from", "high": "to"}
 
 
 def fit(
@@ -36,6 +33,9 @@ def fit(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same split of the groups.")
     ] = 0,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
+    address: AddressOption = None,
 ) -> None:
     """Learn from saved runs with known outcomes to tell, mid-run, that a run is failing.
 
@@ -47,19 +47,21 @@ def fit(
       trajkit fit traces --out detectors --alpha 0.05
     """
     from trajkit.cli.output import stdout
+    from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.store import FILE, save_detectors
     from trajkit.errors import InputError
     from trajkit.files import check_file
     from trajkit.judging.fit import fit_detectors
     from trajkit.runs.kernel import Wanted
-    from trajkit.runs.table import run_table
+    from trajkit.tables.words import count
 
+    how = Engine.of(engine, workers, address)
     check_file(out / FILE)
-    runs = run_table(traces, Wanted(metrics=False, hidden=True, keys=True))
+    runs = read_runs(traces, Wanted(metrics=False, hidden=True, keys=True), how)
     if runs.table["failed"].isna().all():
         raise InputError(
-            f"none of the {len(runs)} runs in {traces} has a known outcome; "
-            "give the questions a target and collect again."
+            f"none of {count(len(runs), 'run')} in {traces} has a known outcome; give the questions a target and "
+            "collect again."
         )
     result = fit_detectors(runs, alpha=alpha, seed=seed)
     path = save_detectors(out, result.detectors)
@@ -72,91 +74,35 @@ def fit(
 
 def show_evaluation(console: Console, result: FitResult) -> None:
     """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
-    from trajkit.cli.output import feature_sets, score, show_frame
+    from trajkit.judging import layout
     from trajkit.judging.promise import check_promise
-    from trajkit.judging.ranking import MACRO
+    from trajkit.tables import Table
+    from trajkit.tables.render import show
 
-    evaluation = result.evaluation
-    if evaluation.split is not None:
-        show_frame(console, evaluation.split, "Runs, split by group")
+    found = result.evaluation
+    if found.split is not None:
+        show(console, Table(found.split), "Runs, split by group")
     most = max(2, (console.width - 24) // 18)  # columns that fit beside the methods
-    show_frame(
-        console, wide(evaluation.auc_by_step, "step", most), "AUC of failure at absolute steps, runs still thinking"
+    by_step, oracle = (
+        layout.areas_across(areas, at, most)
+        for areas, at in ((found.auc_by_step, "step"), (found.auc_by_fraction, "fraction"))
     )
-    oracle = evaluation.auc_by_fraction
-    show_frame(
-        console,
-        wide(oracle, "fraction", most),
-        "The same at fractions of the final length: ORACLE, the length is not known while a run goes on",
-    )
-    if (areas := evaluation.outcome_auc) is not None:
-        counts = areas[areas["outcome"] != MACRO].drop_duplicates("outcome")
-        each = ", ".join(f"{n} {outcome}" for outcome, n in zip(counts["outcome"], counts["n_runs"], strict=True))
-        show_frame(
-            console,
-            stated(areas[areas["outcome"] == MACRO]),
-            f"Macro AUC of the outcome, at the end of thinking, of {each}",
-            {"method": "method", "n_runs": "runs"} | _INTERVAL,
-            {"method": feature_sets} | dict.fromkeys(_INTERVAL, score),
-        )
-    show_monitor(console, evaluation, check_promise(evaluation.runs, result.detectors.monitor))
+    show(console, by_step, "AUC of failure (95 %) at absolute steps, runs still thinking")
+    title = "The same at fractions of the final length: ORACLE, the length is not known while a run goes on"
+    show(console, oracle, title)
+    if found.outcome_auc is not None:
+        table, runs = layout.macro_areas(found.outcome_auc)
+        show(console, table, f"Macro AUC of the outcome, at the end of thinking, of {runs}")
+    show_monitor(console, found, check_promise(found.runs, result.detectors.monitor))
 
 
 def show_monitor(console: Console, replay: Replay, check: PromiseCheck) -> None:
     """False alarms and whether they are as promised, power and tokens saved."""
-    from trajkit.cli.output import metric, promise, share, show_frame
-    from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
+    from trajkit.judging import layout
+    from trajkit.tables.render import show
 
-    of = {NEW_GROUP: "a new run of a new group", ALL_RUNS: "all successful runs, pooled"}
-    promised = {NEW_GROUP: promise(check.alpha), ALL_RUNS: "not promised"}
-    rates = replay.false_alarms
-    spread = {"low": "95 % from", "high": "to"}
-    shares = dict.fromkeys(("rate", "median", "mean", *spread), share)
-    show_frame(
-        console, rates.assign(unit=rates["unit"].map(of), alpha=rates["unit"].map(promised)),
-        "False alarms on successful runs",
-        {"unit": "of", "n": "n", "rate": "rate"} | spread | {"alpha": "promised"}, shares | {"alpha": str},
-    )  # fmt: skip
+    show(console, layout.false_alarm_rates(replay.false_alarms, check), "False alarms on successful runs")
     console.print(check.message, style="bold red" if check.kept == "broken" else "", markup=False)
     console.print()
-    show_frame(
-        console, replay.power, "Failing runs that were alarmed",
-        {"outcome": "outcome", "n": "n", "k": "alarmed", "rate": "rate"} | spread
-        | {"median_alarm_step": "median step"}, shares | {"median_alarm_step": metric},
-    )  # fmt: skip
-    show_frame(
-        console, replay.tokens_saved, "Share of thinking tokens after the alarm",
-        {"runs": "runs", "n": "n", "median": "median"} | spread | {"mean": "mean"}, shares,
-    )  # fmt: skip
-
-
-def stated(table: pd.DataFrame) -> pd.DataFrame:
-    """`table` with its `auc` missing where there is no interval: a bare AUC, of four runs say, is not to be read."""
-    return table.assign(auc=table["auc"].where(table["low"].notna() & table["high"].notna()))
-
-
-def wide(table: pd.DataFrame, at: str, most: int) -> pd.DataFrame:
-    """Methods down, `at` across, each cell an AUC with its interval; `most` columns spread evenly over those there.
-
-    A dash where there is no interval. A last row counts the runs and, of them, the failing ones; where a method has no
-    score for some of the runs, its cell says for how many it has.
-    """
-    import numpy as np
-
-    from trajkit.cli.output import feature_sets
-    from trajkit.studies.words import records, spread
-
-    places = sorted(table[at].unique())
-    kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
-    part = stated(table[table[at].isin(kept)])
-    part["cell"] = [
-        spread(row.auc, row.low, row.high).replace("0.", ".")
-        + (f" of {row.n_scored}" if 0 < row.n_scored < row.n_runs and np.isfinite(row.auc) else "")
-        for row in records(part)
-    ]
-    shown = part.pivot(index="method", columns=at, values="cell").fillna("–")
-    counts = part.groupby(at)[["n_runs", "n_failures"]].max()
-    shown.loc["runs (failing)"] = [f"{counts.n_runs[c]:.0f} ({counts.n_failures[c]:.0f})" for c in shown.columns]
-    shown.columns = [f"{at} {c:g}" if i == 0 else f"{c:g}" for i, c in enumerate(shown.columns)]
-    shown.index = shown.index.map(feature_sets)
-    return shown.rename_axis("method").reset_index()
+    show(console, layout.caught(replay.power), "Failing runs that were alarmed")
+    show(console, layout.saved(replay.tokens_saved), "Share of thinking tokens after the alarm")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import TracesArgument
+from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
 from trajkit.errors import InputError
-from trajkit.text import count
+from trajkit.tables.words import count
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trajkit.detection.store import Detectors, Known
     from trajkit.runs.table import RunTable
+    from trajkit.tables import Table
 
 
 def monitor(
@@ -24,6 +27,9 @@ def monitor(
         bool, typer.Option("--all", help="Replay also the runs that the detectors were made from.")
     ] = False,
     most: Annotated[int, typer.Option("--list", metavar="N", min=0, help="List at most so many alarms.")] = 20,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
+    address: AddressOption = None,
 ) -> None:
     """Replay the monitor over saved runs: which it would have stopped and when, how many of them wrongly, and the
     tokens that stopping would have saved.
@@ -38,17 +44,19 @@ def monitor(
       trajkit monitor traces --detectors detectors
     """
     from trajkit.cli.fit import show_monitor
-    from trajkit.cli.output import one_line, score, share, show_frame, stdout
+    from trajkit.cli.output import stdout
+    from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.copies import keyed, one_group, regrouped
     from trajkit.detection.store import load_detectors
     from trajkit.judging.alarms import replay
     from trajkit.judging.promise import check_promise
     from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
-    from trajkit.runs.table import run_table
+    from trajkit.tables.render import show
 
+    how = Engine.of(engine, workers, address)
     found = load_detectors(detectors)
-    saved = run_table(traces, Wanted(metrics=False, hidden=True, keys=True))
+    saved = read_runs(traces, Wanted(metrics=False, hidden=True, keys=True), how)
     check_runs(found, saved)
     known = found.known(keyed(saved))
     copies = said_of_copies(found, known, saved)
@@ -56,27 +64,42 @@ def monitor(
     refuse_bare(runs.rows)
     watch = found.monitor
     console = stdout()
-    console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs)} of {len(saved)}.\n", markup=False)
+    console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs):,} of {len(saved):,}.\n", markup=False)
     taken = one_group(keyed(runs))
     seen = frozenset(as_one for group, as_one in taken.items() if group in known.all)
     replayed = replay(watch, regrouped(runs.frame, taken))
     alarms = replayed.runs[replayed.runs["alarmed"]]
     if len(alarms) and most:
-        questions = runs.table.set_index("transcript_id")["question"]
-        asked = [shorten(one_line(questions[name]), 40, placeholder=" …") for name in alarms["transcript_id"]]
-        at = [f"{step} of {n}" for step, n in zip(alarms["alarm_step"], alarms["n_steps"], strict=True)]
-        alarms = alarms.assign(question=asked, at=at)
-        title = f"Alarms ({len(alarms)}" + (f", the first {most})" if len(alarms) > most else ")")
-        show_frame(console, alarms.head(most), title, {
-            "transcript_id": "run", "question": "question", "outcome": "outcome", "at": "alarm at step",
-            "max_risk": "highest risk", "saved": "tokens saved",
-        }, {"max_risk": score, "saved": share})  # fmt: skip
+        title = f"Alarms ({len(alarms):,}" + (f", the first {most:,})" if len(alarms) > most else ")")
+        show(console, alarm_table(alarms.head(most), runs), title)
     elif not len(alarms):
         console.print("No alarm.\n")
     if replayed.runs["failure"].isna().all():
         console.print("No run has a known outcome, so whether the promise is kept, and power, cannot be told.")
         return
     show_monitor(console, replayed, check_promise(replayed.runs, watch, seen))
+
+
+def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:
+    """One row an alarm, with the question that the run was asked. alarms: rows of `Replay.runs`."""
+    from trajkit.cli.output import one_line
+    from trajkit.plots.style import outcome_name
+    from trajkit.tables import Table
+    from trajkit.tables.words import score, share
+
+    questions = runs.table.set_index("transcript_id")["question"]
+    asked = [shorten(one_line(questions[name]), 40, placeholder=" …") for name in alarms["transcript_id"]]
+    at = [f"{step} of {n}" for step, n in zip(alarms["alarm_step"], alarms["n_steps"], strict=True)]
+    headings = {
+        "transcript_id": "run", "question": "question", "outcome": "outcome", "at": "alarm at step",
+        "max_risk": "highest risk", "saved": "tokens saved",
+    }  # fmt: skip
+    return Table(
+        alarms.assign(question=asked, at=at),
+        headings,
+        {"max_risk": score, "saved": share},
+        names={"outcome": outcome_name},
+    )
 
 
 def held_out(known: Known, runs: RunTable) -> tuple[RunTable, str]:

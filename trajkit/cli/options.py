@@ -65,6 +65,26 @@ ImagesRootOption = Annotated[
         help="Leave out questions whose image, with links followed, is not within DIR.",
     ),
 ]  # fmt: skip
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="local|pool|ray",
+        help="Who reads the runs: this process, several, or a Ray cluster. The numbers are the same.",
+    ),
+]  # fmt: skip
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, max=4096, show_default="as many as cores",
+        help="Processes of --engine pool, or of a Ray of this machine.",
+    ),
+]  # fmt: skip
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="HOST:PORT|auto", show_default="a Ray of this machine", help="Cluster of --engine ray."
+    ),
+]  # fmt: skip
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> str:

@@ -76,9 +76,12 @@ class Questions:
 
     def exit_if_left_out(self) -> None:
         """Leave with 1 when questions were left out."""
+        from trajkit.tables.words import count
+
         if self.left_out:
             total = len(self.asked) + self._bad_lines
-            typer.echo(f"trajkit: {self.left_out} of {total} questions could not be used; see above.", err=True)
+            line = f"trajkit: {self.left_out:,} of {count(total, 'question')} could not be used; see above."
+            typer.echo(line, err=True)
             raise typer.Exit(1)
 
     def _set_aside_line(self, number: int, error: InputError) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.cli.output import clean, count, one_line, promise, score
+from trajkit.cli.output import one_line
+from trajkit.tables.words import count, promise, score, signed
+from trajkit.text import clean
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -255,8 +257,8 @@ def strongest(step: LiveStep) -> str:
     """The effect that is largest in size, with its sign, and half the width of its interval where the estimator gives
     one."""
     top = int(np.argmax(np.abs(step.effects)))
-    within = "" if step.half_width is None else f" ± {step.half_width[top]:.2f}"
-    return f"{step.effects[top]:+.2f}{within} nats"
+    within = "" if step.half_width is None else f" ± {score(step.half_width[top])}"
+    return f"{signed(step.effects[top])}{within} nats"
 
 
 def alarm_line(verdict: Verdict, number: int, monitor: Monitor | None) -> str:

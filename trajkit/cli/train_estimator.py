@@ -116,15 +116,15 @@ def train_estimator(
 
 def summary(report: TrainingReport) -> str:
     """What a training took and what came of it, in a few lines."""
+    from trajkit.tables.words import count, duration, score
+
     seconds = max(report.measuring_seconds, 1e-9)
     return (
-        f"Measured {report.runs} runs with {report.steps} steps in {_minutes(report.measuring_seconds)} "
-        f"({report.steps / seconds:.1f} steps/s, {report.passes / seconds:.0f} passes/s), fitted in "
-        f"{_minutes(report.fitting_seconds)}; peak memory {report.peak_gb:.1f} GB.\n"
-        f"On {report.held_out} of them, held out: r² {report.r2:.2f} with measured effects, LDS {report.lds:.2f}"
+        f"Measured {count(report.runs, 'run')} with {count(report.steps, 'step')} in "
+        f"{duration(report.measuring_seconds)} ({report.steps / seconds:.1f} steps/s, "
+        f"{report.passes / seconds:.0f} passes/s), fitted in {duration(report.fitting_seconds)}; peak memory "
+        f"{report.peak_gb:.1f} GB.\n"
+        f"On {report.held_out:,} of them, held out: r² {score(report.r2)} with measured effects, LDS "
+        f"{score(report.lds)}"
         f"{'' if report.held_out >= FEW else '; too few to tell much'}."
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -17,7 +17,7 @@ from trajkit.detection.guarantee import confident_threshold, max_score_threshold
 from trajkit.detection.sources import require_runs, sourced
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import difference
-from trajkit.text import count
+from trajkit.tables.words import count
 from trajkit.traces.forms import task_label
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.text import count
+from trajkit.tables.words import count
 from trajkit.traces.forms import task_labels
 from trajkit.traces.trace import FAILURES
 

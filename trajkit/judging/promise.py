@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from trajkit.detection.guarantee import chance_of_alarms, threshold_rank
 from trajkit.judging.alarms import effective_groups, of_new_groups
-from trajkit.text import count
+from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 INK, MUTED, GRID, ACCENT = "#1f2933", "#66717f", "#e6e9ed", "#23527c"
-SUPPORT, OPPOSE, ALARM = "#b2182b", "#2166ac", "#c2410c"
+ALARM = "#c2410c"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 OUTCOME_COLOURS = {

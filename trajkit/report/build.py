@@ -19,6 +19,7 @@ from trajkit.report.summary import summarise
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors
     from trajkit.judging.evaluation import Evaluation
+    from trajkit.runs.table import RunTable
     from trajkit.traces.trace import Trace
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,12 +34,14 @@ def write_report(
     evaluation: Evaluation | None = None,
     title: str = "trajkit report",
     max_runs: int = 24,
+    runs: RunTable | None = None,
 ) -> Path:
     """Write `out_dir`/index.html about `traces` and return its path. It opens from the file, offline.
 
     detectors: add risk, alarms and how well they do. evaluation: that of `judging.fit.fit_detectors`; without it
     the page says of `detectors` what can be said on the runs that they have not seen. max_runs: runs shown one by one,
-    balanced over outcomes; everything else counts all runs. The page is written whole or not at all.
+    balanced over outcomes; everything else counts all runs. runs: the table of `traces` where it was read already, and
+    with keys where there are detectors. The page is written whole or not at all.
     Raises InputError when there is no run, max_runs is below 1, `out_dir` is neither new nor empty nor of a report, or
     it cannot be written.
     """
@@ -46,7 +49,7 @@ def write_report(
     check_own(out, MARK)
     if max_runs < 1:
         raise InputError(f"The 'max_runs' parameter of write_report must be at least 1. Got {max_runs!r} instead.")
-    collection = collect(traces, detectors)
+    collection = collect(traces if runs is None else runs, detectors)
     if evaluation is None and detectors is not None:
         evaluation = evaluation_of(collection, detectors)
     payload = run_payload(traces, collection, detectors, max_runs)

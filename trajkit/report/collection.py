@@ -50,9 +50,10 @@ class Collection:
         return self.frame[self.frame["group_id"].isin(self.held_out)].reset_index(drop=True)
 
 
-def collect(traces: Source, detectors: Detectors | None = None) -> Collection:
+def collect(traces: Source | RunTable, detectors: Detectors | None = None) -> Collection:
     """Read all runs once. Raises InputError when there is none."""
-    table = run_table(traces, Wanted(metrics=False, keys=detectors is not None))
+    wanted = Wanted(metrics=False, keys=detectors is not None)
+    table = traces if isinstance(traces, RunTable) else run_table(traces, wanted)
     if not len(table):
         raise InputError("a report needs at least one run; there is none in these traces.")
     if detectors is None:

@@ -13,7 +13,7 @@ from trajkit.plots import auc_by_step, false_alarms
 from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel, Table, percent, spread
-from trajkit.text import count
+from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from trajkit.runs.columns import METRICS, PREFIX, SAID
 from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
 from trajkit.runs.source import Part, Source, batches, parts_of_files
-from trajkit.text import count
+from trajkit.tables.words import count
 from trajkit.traces.rows import decode_labels
 from trajkit.traces.trace import FAILURES
 

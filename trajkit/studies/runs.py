@@ -14,10 +14,13 @@ from trajkit.runs.table import RunTable, run_table
 from trajkit.stats.resampling import numbered
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
 
+WANTED = Wanted(effects=True, hidden=True, regions=True)
+"""What studies read of each run."""
+
 
 def read_runs(traces: Source) -> RunTable:
     """All runs of which there is a path, read once. Raises InputError when none has effects and a thinking step."""
-    return run_table(traces, Wanted(effects=True, hidden=True, regions=True)).usable()
+    return run_table(traces, WANTED).usable()
 
 
 def within(task: ArrayLike, of: ArrayLike) -> NDArray[np.integer[Any]]:

@@ -29,23 +29,33 @@ def csv(table: Table) -> str:
 
 
 def show(screen: Console, table: Table, title: str) -> None:
-    """Print it on a console, numbers flush right."""
+    """Print it on a console, numbers flush right; where it is too wide, intervals stand below their numbers."""
     from rich.table import Table as Grid
     from rich.text import Text
 
     headings, rows, numbers = table.shown
+    columns = list(zip(*rows, strict=True)) or [()] * len(headings)
+    widths = [max(map(len, cells), default=0) for cells in columns]
+    if sum(2 + (w if numeric else min(w, _NARROW)) for w, numeric in zip(widths, numbers, strict=True)) > screen.width:
+        columns = [_narrower(cells) if numeric else cells for cells, numeric in zip(columns, numbers, strict=True)]
     grid = Grid(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, (heading, numeric) in enumerate(zip(headings, numbers, strict=True)):
-        cells = [row[i] for row in rows]
-        longest = max(map(len, cells), default=0)
+    for heading, cells, numeric in zip(headings, columns, numbers, strict=True):
+        longest = max((len(line) for cell in cells for line in cell.splitlines()), default=0)
         word = longest if numeric else max((len(word) for cell in cells for word in cell.split()), default=0)
         grid.add_column(
             heading, justify="right" if numeric else "left", header_style="dim", overflow="fold",
             min_width=min(_NARROW, word), no_wrap=not numeric and word == longest <= _NARROW,
         )  # fmt: skip
-    for row in rows:
+    for row in zip(*columns, strict=True):
         grid.add_row(*map(Text, row))
     screen.print(grid)
     if table.note:
         screen.print(Text(clean(table.note), "dim"))
     screen.print()
+
+
+def _narrower(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Numbers with what stands behind them in brackets below, in those cells that are too wide for it."""
+    broken = [cell.replace(" (", "\n(", 1) for cell in cells]
+    width = max((len(line) for cell in broken for line in cell.splitlines()), default=0)
+    return tuple(cell if len(cell) <= width else below for cell, below in zip(cells, broken, strict=True))

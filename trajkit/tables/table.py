@@ -50,6 +50,7 @@ class Table:
     people read; the columns that are shown, in this order, where it is not empty. formats: column → how its cells are
     written; by their kind where none is given. note: a sentence below it. across: where places stand side by side; a
     row of the page is then each different combination of the columns in `headings`, and a file keeps one row a place.
+    names: column → what people call its texts, which a file has as they are.
     """
 
     frame: pd.DataFrame
@@ -57,6 +58,7 @@ class Table:
     formats: Mapping[str, Format] = field(default_factory=dict)
     note: str = ""
     across: Across | None = None
+    names: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
 
     @property
     def shown(self) -> Shown:
@@ -98,7 +100,9 @@ class Table:
         ]
 
     def _written(self, name: str) -> list[str]:
-        return [written(value, self.formats.get(name)) for value in self.frame[name]]
+        called = self.names.get(name, str)
+        values = (called(value) if isinstance(value, str) else value for value in self.frame[name])
+        return [written(value, self.formats.get(name)) for value in values]
 
     def _numeric(self, name: str) -> bool:
         values = self.frame[name]

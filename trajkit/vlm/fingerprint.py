@@ -34,7 +34,8 @@ _BLIND = frozenset({
     "output_hidden_states", "output_scores", "output_logits", "use_cache", "cache_implementation", "cache_config",
     "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile", "low_memory",
 })  # fmt: skip
-"""Settings that change no token, or that are about how a checkpoint was written or loaded."""
+"""Settings that change no token, or that are about how a checkpoint was written or loaded. What else is idle by
+`settings.OVERRIDDEN` is not left out: fingerprints that were given count it, and are to stay."""
 _PICTURE = (
     "size", "min_pixels", "max_pixels", "patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std",
     "rescale_factor", "resample", "do_resize", "do_rescale", "do_normalize", "do_convert_rgb",

@@ -1,0 +1,92 @@
+"""How an evaluation is laid out for people: the tables that the terminal and the report show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
+from trajkit.judging.ranking import MACRO
+from trajkit.plots.style import outcome_name
+from trajkit.tables import Across, Estimate, Table, joined
+from trajkit.tables.words import auc, metric, promise, share, shares
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trajkit.judging.promise import PromiseCheck
+    from trajkit.tables.table import Format
+
+
+def feature_sets(method: str) -> str:
+    """The name of a method, its feature sets set apart, so that a long one wraps."""
+    return method.replace("+", " + ")
+
+
+def stated(areas: pd.DataFrame) -> pd.DataFrame:
+    """`areas` with `auc`, `low` and `high` as one column of `Estimate`: none where there is no interval, for a bare
+    AUC, of four runs say, is not to be read."""
+    found = joined(areas, "auc")
+    found["auc"] = [area if area.has_interval else Estimate(np.nan) for area in found["auc"]]
+    return found
+
+
+def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
+    """Methods down, `at` across, each cell an AUC as `stated`; `most` places spread evenly over those there.
+
+    areas: as `Evaluation.auc_by_step` or `auc_by_fraction`; at: `step` or `fraction`. A last row counts the runs and,
+    of them, the failing ones; where a method has no score for some of the runs, its cell says for how many it has.
+    """
+    places = sorted(areas[at].unique())
+    kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
+    rows = stated(areas[areas[at].isin(kept)]).sort_values(at, kind="stable")
+    across = Across(
+        at, "auc", lambda place: f"{at} {place:g}",
+        ("runs (failing)", lambda own: f"{own['n_runs'].max():,} ({own['n_failures'].max():,})"),
+        ("n_scored", "n_runs"),
+    )  # fmt: skip
+    return Table(rows, {"method": "method"}, {"auc": auc}, across=across, names={"method": feature_sets})
+
+
+def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
+    """The mean AUC over outcomes of each method, and in words the runs that they are of. areas: as
+    `Evaluation.outcome_auc`."""
+    of_each = areas[areas["outcome"] != MACRO].drop_duplicates("outcome")
+    runs = ", ".join(
+        f"{n:,} {outcome_name(name)}" for name, n in zip(of_each["outcome"], of_each["n_runs"], strict=True)
+    )
+    rows = stated(areas[areas["outcome"] == MACRO])
+    headings = {"method": "method", "n_runs": "runs", "auc": "AUC (95 %)"}
+    return Table(rows, headings, {"auc": auc}, names={"method": feature_sets}), runs
+
+
+def false_alarm_rates(rates: pd.DataFrame, check: PromiseCheck) -> Table:
+    """What was promised of successful runs and what was found. rates: as `Replay.false_alarms`."""
+    promised = {NEW_GROUP: promise(check.alpha), ALL_RUNS: "not promised"}
+    rows = joined(rates, "rate").assign(promised=rates["unit"].map(promised))
+    headings = {"unit": "of", "n": "n", "rate": "alarmed (95 %)", "promised": "promised"}
+    return Table(rows, headings, {"rate": shares}, names={"unit": _unit})
+
+
+def _unit(name: str) -> str:
+    return {NEW_GROUP: "a new run of a new group", ALL_RUNS: "all successful runs, pooled"}[name]
+
+
+def caught(power: pd.DataFrame) -> Table:
+    """Failing runs that were alarmed, by outcome. power: as `Replay.power`."""
+    headings = {
+        "outcome": "outcome",
+        "n": "runs",
+        "k": "alarmed",
+        "rate": "share (95 %)",
+        "median_alarm_step": "median step",
+    }
+    formats: dict[str, Format] = {"rate": shares, "median_alarm_step": metric}
+    return Table(joined(power, "rate"), headings, formats, names={"outcome": outcome_name})
+
+
+def saved(tokens: pd.DataFrame) -> Table:
+    """Shares of thinking tokens that came after the alarm. tokens: as `Replay.tokens_saved`."""
+    headings = {"runs": "runs", "n": "n", "median": "median (95 %)", "mean": "mean"}
+    return Table(joined(tokens, "median"), headings, {"median": shares, "mean": share})
