@@ -168,6 +168,9 @@ def test_performance(report):
 def test_detection(report):
     text = report(detection, "--boot", "10")
     assert len(tables(text)) == 10
+    assert headings(text) == committed("detection")
+    assert "| uncertainty + length + task |" in text
+    assert "| reasoning failure |" in text
     for baseline in ("length", "task", "uncertainty", "random"):
         assert f"| {baseline}" in text
 
