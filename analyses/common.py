@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def arguments(
     doc: str | None, out: str, argv: list[str] | None, *flags: tuple[str, str], **counts: tuple[int, str]
 ) -> argparse.Namespace:
     """--models, --boot and --out, a switch for each of `flags` (name, help), and an integer option for each of `counts`
-    (name → default, help)."""
+    (name → default, help); with `command`, which makes the page `out` again."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, text) in counts.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=text)
@@ -64,7 +65,18 @@ def arguments(
     parser.add_argument("--models", nargs="+", default=list(paths.MODELS), choices=paths.MODELS)
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path(out))
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.command = shlex.join(["python", "-m", f"analyses.{Path(out).stem}", *_typed(parser, args)])
+    return args
+
+
+def _typed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Iterator[str]:
+    """Options that are not as by default, but for where to write."""
+    for name, value in vars(args).items():
+        if name != "out" and value != parser.get_default(name):
+            yield f"--{name.replace('_', '-')}"
+            if value is not True:
+                yield from map(str, value if isinstance(value, list) else [value])
 
 
 def subjects(names: Sequence[str]) -> Iterator[Subject]:

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         ax.set(xscale="log", xlabel="training runs", ylabel=name, xticks=sizes, xticklabels=[str(n) for n in sizes])
         ax.minorticks_off()
     axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    text = f"# Data efficiency\n\nRegenerate: `python -m analyses.data_efficiency`. {HELD_OUT}"
+    text = f"# Data efficiency\n\nRegenerate: `{args.command}`. {HELD_OUT}"
     page = table_of(rows, dict.fromkeys(LESS.values(), words.gain))
     write(args.out, text, page, _READING, save(figure, args.out))
 

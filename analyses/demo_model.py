@@ -26,8 +26,9 @@ from trajkit.progress import progress
 from trajkit.stats.resampling import wilson
 from trajkit.tables import Estimate, Table, words
 from trajkit.tables.render import markdown
-from trajkit.traces.trace import FAILURES
 from trajkit.vlm.generation import Sampling
+
+OUTCOMES = ("success", "hallucination", "reasoning_failure", "failure")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,7 +81,8 @@ def _table(rows: list[dict[str, object]]) -> Table:
     """Shares to three decimals."""
     frame = pd.DataFrame(rows)
     shares = [name for name in frame if name not in ("family", "outcome", "cause", "n", "runs")]
-    return Table(frame, {name: outcome_name(name) for name in frame}, dict.fromkeys(shares, words.figure))
+    headings = {name: outcome_name(name) for name in frame} | {"accuracy": "accuracy (95 %)"}
+    return Table(frame, headings, dict.fromkeys(shares, words.figure))
 
 
 def _of(judged: list, name: str) -> list[str]:
@@ -100,7 +102,7 @@ def _accuracy(name: str, outcomes: list[str]) -> dict[str, object]:
 
 def _outcomes(name: str, outcomes: list[str]) -> dict[str, object]:
     counts = Counter(outcomes)
-    shares = {o: counts[o] / len(outcomes) for o in ("success", *FAILURES)}
+    shares = {o: counts[o] / len(outcomes) for o in OUTCOMES}
     return {"family": name, "n": len(outcomes), "wrong": 1 - shares["success"], **shares}
 
 

@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(0, 1), xlim=(0, 1))
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)
-    text = f"# Faithfulness as a run goes on\n\nRegenerate: `python -m analyses.elapsed`. {HELD_OUT}"
+    text = f"# Faithfulness as a run goes on\n\nRegenerate: `{args.command}`. {HELD_OUT}"
     less = markdown(table_of(differences, dict.fromkeys(("r²", "LDS"), words.gain)))
     reading = f"Wrong runs less right ones:\n\n{less}\n{_READING}"
     page = table_of(rows, dict.fromkeys(SPREAD, words.score))

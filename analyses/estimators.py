@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
                                                                             args.boot)
     ]  # fmt: skip
     text = (
-        f"# Estimators compared\n\nRegenerate: `python -m analyses.estimators`. {args.train_runs} runs of each model "
+        f"# Estimators compared\n\nRegenerate: `{args.command}`. {args.train_runs} runs of each model "
         f"to train on and {args.test_runs} to score on, about other scenes of the same validation digits: forms are "
         "chosen here, and measured on test digits elsewhere. 95 % intervals resample scenes. Variants of the network "
         "have one member: the row of one member is theirs to be compared with. Linear maps are fitted on masks, except "

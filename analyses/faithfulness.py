@@ -76,11 +76,9 @@ def main(argv: list[str] | None = None) -> None:
         __doc__, "reports/faithfulness.md", argv, ("quick", "leave out methods that take many passes or gradients"),
         runs=(RUNS, "test runs of each model"), train_runs=(600, "runs for the methods that are fitted here"),
     )  # fmt: skip
-    command = "python -m analyses.faithfulness" + (" --quick" if args.quick else "")
-    command += "" if args.runs == RUNS else f" --runs {args.runs}"
     text = (
-        f"# Faithfulness\n\nRegenerate: `{command}`. {args.runs} sampled runs of each demo model, regions from its "
-        f"vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"
+        f"# Faithfulness\n\nRegenerate: `{args.command}`. {args.runs} sampled runs of each demo model, regions "
+        f"from its vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"
     )
     whole, families, metrics = [], [], pd.DataFrame({"run metric": [m.replace("_", " ") for m in OF_EFFECTS]})
     for subject in subjects(args.models):
@@ -93,11 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         for family in sorted({s.task_set for s in found.scored}):
             own = band_table([s for s in found.scored if s.task_set == family], in_nats=IN_NATS, n_boot=args.boot)
             whole.append(own.assign(model=subject.name, family=family))
-            found = own.query("band == @GROUNDED_STEPS").set_index(["figure", "method"])["value"]
-            asked = [pair for pair in product(("top-1", "LDS"), SHOWN) if pair != ("top-1", REFERENCE)]
-            values = {f"{figure}, {method}": found.get((figure, method), np.nan) for figure, method in asked
-                      if method in set(own["method"])}  # fmt: skip
-            families.append({"model": subject.name, "family": family} | values)
+            families.append({"model": subject.name, "family": family} | on_grounded_steps(own))
     by_family = table_of(families, dict.fromkeys((name for row in families for name in row), words.figure))
     every = args.out.with_suffix(".csv")
     text += (
@@ -109,6 +103,14 @@ def main(argv: list[str] | None = None) -> None:
     write_text(every, csv(Table(pd.concat(whole))))
     write_text(args.out, text)
     print(text)
+
+
+def on_grounded_steps(table: pd.DataFrame) -> dict[str, float]:
+    """top-1 and LDS of the methods in SHOWN by their column; NaN where they have none."""
+    found = table[table["band"] == GROUNDED_STEPS].set_index(["figure", "method"])["value"]
+    methods = [method for method in SHOWN if method in set(table["method"])]
+    asked = [pair for pair in product(("top-1", "LDS"), methods) if pair != ("top-1", REFERENCE)]
+    return {", ".join(pair): found.get(pair, np.nan) for pair in asked}
 
 
 def model_text(scored: list[Scored], table: pd.DataFrame, n_boot: int) -> str:

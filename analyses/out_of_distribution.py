@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         ax.imshow(next(items(world, 1)).image)
         ax.set_title(world)
         ax.axis("off")
-    text = f"# Out of distribution\n\nRegenerate: `python -m analyses.out_of_distribution`. {_ABOUT}"
+    text = f"# Out of distribution\n\nRegenerate: `{args.command}`. {_ABOUT}"
     table = table_of(rows, {RIGHT: words.share, "leave-one-out, LDS": words.figure, RATIO: words.score})
     write(args.out, text, table, _READING, save(figure, args.out, ".png"))
 

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     axes[0].set_ylabel("LDS")
     axes[-1].legend(fontsize=8)
     trained = f"Each row is trained on {args.train_runs} runs."
-    text = f"# Regions\n\nRegenerate: `python -m analyses.regions`. {trained} {HELD_OUT}"
+    text = f"# Regions\n\nRegenerate: `{args.command}`. {trained} {HELD_OUT}"
     reading = f"{_READING}\n\n## Time\n\n{markdown(table_of(times))}\n{_TIME}"
     page = table_of(rows, {"leave-one-out, LDS": words.figure})
     write(args.out, text, page, reading, save(figure, args.out))

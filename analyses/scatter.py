@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         bar = figure.colorbar(bins, ax=ax, shrink=0.7)
     axes[0].set_ylabel("measured effect, nats")
     bar.set_label("regions × steps")
-    text = f"# Predicted against measured effects\n\nRegenerate: `python -m analyses.scatter`. {HELD_OUT}"
+    text = f"# Predicted against measured effects\n\nRegenerate: `{args.command}`. {HELD_OUT}"
     within = table_of(kept, dict.fromkeys((name for row in kept for name in row), words.shares))
     reading = f"{_READING}\n\n## Intervals\n\n{markdown(within)}\n{_INTERVALS}"
     write(args.out, text, table_of(rows, {SLOPE: words.score}), reading, save(figure, args.out))

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         ax.set_xticks(range(len(FAMILIES)), FAMILIES, rotation=35, ha="right")
         ax.set_yticks(range(len(FAMILIES) + 1), [*FAMILIES, MIXTURE])
         ax.grid(visible=False)
-    text = f"# Transfer between task families\n\nRegenerate: `python -m analyses.transfer`. {HELD_OUT}"
+    text = f"# Transfer between task families\n\nRegenerate: `{args.command}`. {HELD_OUT}"
     write(args.out, text, table_of(rows), f"{_READING}\n\n{' '.join(falls)}", save(figure, args.out))
 
 

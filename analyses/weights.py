@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         "Weights are times the standard deviation of the attention that they multiply: nats for a usual difference. "
         "Shares are of the sum of their sizes. The picture shows the shipped linear estimator."
     )
-    text = f"# Weights of the linear estimator\n\nRegenerate: `python -m analyses.weights`. {about}"
+    text = f"# Weights of the linear estimator\n\nRegenerate: `{args.command}`. {about}"
     formats = {name: words.share for name in rows[0] if name.startswith("layer")} | {HALVES: words.score}
     write(args.out, text, table_of(rows, formats), _READING, save(figure, args.out))
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import analyses
-from analyses.common import table_of, write
+from analyses.common import arguments, table_of, write
 from analyses.coverage import table_of_held
 from analyses.pictures import save
 from analyses.simulated import share_held
@@ -53,6 +53,16 @@ def test_rows_of_figures_become_a_table_of_numbers_with_a_dash_where_a_row_has_n
         "| c | 3 | 1.000 | – |",
     ]
     assert table.plain()["r²"].tolist() == [0.80312345, 1.0]
+
+
+def test_a_page_says_the_command_that_makes_it_again_with_the_options_that_are_not_as_by_default():
+    def command(*typed: str) -> str:
+        return arguments("", "reports/page.md", list(typed), ("quick", ""), train_runs=(600, "")).command
+
+    assert command("--out", "elsewhere.md", "--train-runs", "600") == "python -m analyses.page"
+    assert command("--models", "glm4v", "qwen3_vl", "--quick", "--train-runs", "5") == (
+        "python -m analyses.page --train-runs 5 --quick --models glm4v qwen3_vl"
+    )
 
 
 def test_coverage_stands_by_number_of_groups_and_says_where_not_all_data_sets_had_an_interval():

@@ -78,6 +78,9 @@ def report(tmp_path, kept, capsys, monkeypatch):
 def test_demo_model(report):
     text = report(demo_model, "--models", "qwen3_vl", "--runs", "10")
     greedy, sampled, *_ = tables(text)
+    assert headings(text)[0] == ["family", "n", "accuracy (95 %)"]
+    assert headings(text)[1][3:] == ["success", "hallucination", "reasoning failure", "failure"]
+    assert "unknown" not in text  # every answer is judged
     assert [line.split("|")[1].strip() for line in greedy[2:]] == ["all", *FAMILIES]
     assert len(sampled) == len(greedy)
 
@@ -110,7 +113,8 @@ def test_faithfulness(report):
 
 def test_faithfulness_without_slow_methods(report):
     text = report(faithfulness, "--models", "qwen3_vl", "--runs", "2", "--train-runs", "3", "--boot", "10", "--quick")
-    assert "`python -m analyses.faithfulness --quick --runs 2`" in text
+    made_by = "python -m analyses.faithfulness --runs 2 --train-runs 3 --quick --models qwen3_vl --boot 10"
+    assert f"Regenerate: `{made_by}`." in text
     assert "| boosted trees" in text
     assert "| AttnLRP" not in text
     assert len(tables(text)) == 5
@@ -183,6 +187,17 @@ def test_studies_of_any_folder_of_traces(report, study, tmp_path):
     assert f"Regenerate: `python -m analyses.{name} {traces} --boot 100 --out " in text
     assert len(tables(text)) >= 2
     assert "(report.svg)" in text
+
+
+def test_every_page_says_the_command_that_makes_it_and_stands_in_the_list_of_pages():
+    root = Path(analyses.__file__).parent
+    pages = sorted((root.parent / "reports").glob("*.md"))
+    listed = (root.parent / "reports" / "README.md").read_text(encoding="utf-8")
+    for page in (page for page in pages if page.name != "README.md"):
+        (command,) = re.findall(r"Regenerate: `python -m analyses\.(\w+)", page.read_text(encoding="utf-8"))
+        assert command == page.stem
+        assert (root / f"{command}.py").is_file()
+        assert f"[{command}]({page.name})" in listed
 
 
 def test_coverage(report):
