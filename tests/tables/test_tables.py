@@ -45,6 +45,7 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
     [
         (words.p_value, 0.0004, "< 0.001"), (words.p_value, 0.0312, "0.031"), (words.p_value, NAN, "–"),
         (words.share, 0.49, "49 %"), (words.share, 0.041, "4.1 %"), (words.share, 0.0, "0.0 %"),
+        (words.share, -0.2, "−20 %"), (words.share, -0.053, "−5.3 %"),
         (words.promise, 0.025, "2.5 %"), (words.metric, 1234.5, "1,234"), (words.metric, 0.012345, "0.0123"),
         (words.score, -0.001, "0.00"), (words.signed, 0.5, "+0.50"),
         (words.figure, 0.87654, "0.877"), (words.figure, 1.0, "1.000"),

@@ -74,7 +74,7 @@ def p_value(p: float) -> str:
 
 def share(value: float) -> str:
     """A share as per cent: 49 %, 4.1 %, 0.0 %."""
-    return NONE if math.isnan(value) else f"{100 * value:.{int(value < 0.0995)}f} %"
+    return NONE if math.isnan(value) else _minus(f"{100 * value:.{int(abs(value) < 0.0995)}f} %")
 
 
 def shares(found: Estimate) -> str:
