@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         ax.minorticks_off()
     axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     text = f"# Data efficiency\n\nRegenerate: `{args.command}`. {HELD_OUT}"
-    page = table_of(rows, dict.fromkeys(LESS.values(), words.gain))
+    page = table_of(rows, dict.fromkeys(LESS.values(), words.fine_difference))
     write(args.out, text, page, _READING, save(figure, args.out))
 
 

@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)
     text = f"# Faithfulness as a run goes on\n\nRegenerate: `{args.command}`. {HELD_OUT}"
-    less = markdown(table_of(differences, dict.fromkeys(("r²", "LDS"), words.gain)))
+    less = markdown(table_of(differences, dict.fromkeys(("r²", "LDS"), words.fine_difference)))
     reading = f"Wrong runs less right ones:\n\n{less}\n{_READING}"
     page = table_of(rows, dict.fromkeys(SPREAD, words.score))
     write(args.out, text, page, reading, save(figure, args.out))

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
             ax.set(xlabel="generated tokens (median of a fifth)", ylabel=name, ylim=(0, 1))
     axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     text = f"# Faithfulness by length of the run\n\nRegenerate: `{args.command}`. {HELD_OUT}"
-    less = markdown(table_of(differences, dict.fromkeys(("r²", "LDS"), words.gain)))
+    less = markdown(table_of(differences, dict.fromkeys(("r²", "LDS"), words.fine_difference)))
     reading = f"The longest fifth less the shortest:\n\n{less}\n{_READING}"
     write(args.out, text, table_of(rows), reading, save(figure, args.out))
 

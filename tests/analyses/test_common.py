@@ -45,7 +45,7 @@ def test_rows_of_figures_become_a_table_of_numbers_with_a_dash_where_a_row_has_n
         {"model": "a_b", "runs": 1491, "r²": Estimate(0.80312345, 0.79, 0.81), "r², less": Estimate(-0.1, -0.2, 0.01)},
         {"model": "c", "runs": 3, "r²": Estimate(1.0)},
     ]
-    table = table_of(rows, {"r², less": words.gain})
+    table = table_of(rows, {"r², less": words.fine_difference})
     assert markdown(table).splitlines() == [
         "| model | runs | r² | r², less |",
         "| --- | --- | --- | --- |",

@@ -51,7 +51,8 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
         (words.figure, 0.87654, "0.877"), (words.figure, 1.0, "1.000"),
         (words.figure, Estimate(9.512, 8, 11), "9.51 (8.00–11.00)"),
         (words.figure, Estimate(0.021, -0.1, 0.2), "0.021 (−0.100 to 0.200)"), (words.figure, NAN, "–"),
-        (words.gain, Estimate(0.0214, 0.001, 0.04), "+0.021 (+0.001 to +0.040)"),
+        (words.fine_difference, Estimate(0.0214, 0.001, 0.04), "+0.021 (+0.001 to +0.040)"),
+        (words.fine_difference, Estimate(0.02, 0.0002, 0.04), "+0.0200 (+0.0002 to +0.0400)"),
     ],
 )  # fmt: skip
 def test_each_kind_of_number_has_one_way_to_be_said(form, value, said):

@@ -45,9 +45,9 @@ def figure(found: Estimate | float) -> str:
     return estimate(found, 3 if abs(found.value) <= 1 else 2)
 
 
-def gain(found: Estimate) -> str:
-    """A difference of two such figures: three decimals, always with its sign."""
-    return estimate(found, 3, sign=True)
+def fine_difference(found: Estimate) -> str:
+    """As `difference`, three decimals."""
+    return estimate(found, 3, sign=True, null=0.0)
 
 
 def score(value: float) -> str:
