@@ -150,9 +150,8 @@ def compared(rows: Sequence[dict[str, Any]], less: dict[str, dict[str, Estimate]
     names = list(rows[0])
     at = len(names) if at is None else at
     order = [*names[:at], *columns, *names[at:]]
-    return table_of(
-        [{name: row.get(name) for name in order} for row in whole], dict.fromkeys(columns, words.fine_difference)
-    )
+    formats = dict.fromkeys(columns, words.fine_difference)
+    return table_of([{name: row[name] for name in order} for row in whole], formats)
 
 
 def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Evaluated:

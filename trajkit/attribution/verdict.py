@@ -60,7 +60,7 @@ def conclude(
     sure = holm([p for _, p in found.values()]) < LEVEL
     gains = [figure for (figure, (gain, _)), told in zip(found.items(), sure, strict=True) if told and gain > 0]
     losses = [figure for (figure, (gain, _)), told in zip(found.items(), sure, strict=True) if told and gain < 0]
-    top = [table.loc[(method, "top-1"), ["value", "low", "high"]] for method in (ours, raw)]
+    top = [table.loc[(method, "top-1"), ["value", "low", "high"]].to_numpy(float) for method in (ours, raw)]
     named = [words.shares(Estimate.of(row)) for row in top]
     said = (
         f"On steps that depend on the image ({where}) the estimator names the right region in {named[0]}, "
