@@ -66,7 +66,7 @@ def test_a_page_says_the_command_that_makes_it_again_with_the_options_that_are_n
 
 
 def test_coverage_stands_by_number_of_groups_and_says_where_not_all_data_sets_had_an_interval():
-    one = {"interval": "mean", "of": "rows", "truth": -0.2061}
+    one = {"interval": "mean", "of": "rows", "truth": -1.2061}
     rows = [
         one | {"groups": 10} | share_held([], 4),
         one | {"groups": 20} | share_held([True, False, True], 4),
@@ -75,7 +75,7 @@ def test_coverage_stands_by_number_of_groups_and_says_where_not_all_data_sets_ha
     low, high = (f"{end:.3f}" for end in wilson(2, 3))
     assert markdown(table_of_held(rows)).splitlines()[::2] == [
         "| interval | of | truth | 10 groups | 20 groups | 50 groups |",
-        f"| mean | rows | −0.206 | – | 0.667 ({low}–{high}) of 3 | 1.000 (0.510–1.000) |",
+        f"| mean | rows | −1.206 | – | 0.667 ({low}–{high}) of 3 | 1.000 (0.510–1.000) |",
     ]
 
 

@@ -50,6 +50,11 @@ def fine_difference(found: Estimate) -> str:
     return estimate(found, 3, sign=True, null=0.0)
 
 
+def fine_score(value: float) -> str:
+    """A figure whose differences are of thousandths, without interval: three decimals."""
+    return _plain(value, 3, False)
+
+
 def score(value: float) -> str:
     """A risk, an AUC or a concentration: two decimals."""
     return _plain(value, 2, False)
