@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, measured_demo_runs
 from trajkit.demo.runs import demo_items, judge_by_scene
 from trajkit.files import write_text
 from trajkit.progress import progress
-from trajkit.text import markdown
+from trajkit.tables import Estimate, Table, words
+from trajkit.tables.render import markdown
+from trajkit.tables.table import Format
 from trajkit.vlm.model import VLM
 
 HELD_OUT = (
@@ -53,7 +56,7 @@ def arguments(
     doc: str | None, out: str, argv: list[str] | None, *flags: tuple[str, str], **counts: tuple[int, str]
 ) -> argparse.Namespace:
     """--models, --boot and --out, a switch for each of `flags` (name, help), and an integer option for each of `counts`
-    (name → default, help)."""
+    (name → default, help); with `command`, which makes the page `out` again."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, text) in counts.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=text)
@@ -62,7 +65,18 @@ def arguments(
     parser.add_argument("--models", nargs="+", default=list(paths.MODELS), choices=paths.MODELS)
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path(out))
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.command = shlex.join(["python", "-m", f"analyses.{Path(out).stem}", *_typed(parser, args)])
+    return args
+
+
+def _typed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Iterator[str]:
+    """Options that are not as by default, but for where to write."""
+    for name, value in vars(args).items():
+        if name != "out" and value != parser.get_default(name):
+            yield f"--{name.replace('_', '-')}"
+            if value is not True:
+                yield from map(str, value if isinstance(value, list) else [value])
 
 
 def subjects(names: Sequence[str]) -> Iterator[Subject]:
@@ -141,35 +155,26 @@ def score(name: str, runs: Sequence[MeasuredRun], predict: Callable[[NDArray[Any
     return [score_measured(name, run, predict(run.features)) for run in runs if len(run.features)]
 
 
-def figures(scored: Sequence[Scored], n_boot: int, in_nats: bool = True, band: str = ALL) -> pd.DataFrame:
-    """value, low and high of each figure of one method on the steps of a band, indexed by the figure."""
+def figures(scored: Sequence[Scored], n_boot: int, in_nats: bool = True, band: str = ALL) -> dict[str, Estimate]:
+    """Each figure of one method on the steps of a band."""
     name = scored[0].method
-    return faithfulness_table(scored, in_nats=[name] if in_nats else [], band=band, n_boot=n_boot).set_index("figure")
-
-
-def cell(row: Any) -> str:
-    """A value with its interval."""
-    between = f" ({row.low:.3f} to {row.high:.3f})" if np.isfinite(row.low) else ""
-    return f"{row.value:.3f}{between}" if np.isfinite(row.value) else ""
+    table = faithfulness_table(scored, in_nats=[name] if in_nats else [], band=band, n_boot=n_boot)
+    return {row.figure: Estimate.of((row.value, row.low, row.high)) for row in table.itertuples()}
 
 
 def cells(
     scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²", "R²", "LDS"), in_nats: bool = True,
     band: str = ALL,
-) -> dict[str, str]:  # fmt: skip
-    """Figures of one method as table cells, which name the band unless it is all steps; empty where nothing was
-    scored."""
-    if not scored:
-        return dict.fromkeys(wanted, "")
-    table = figures(scored, n_boot, in_nats, band)
-    found = {figure: cell(table.loc[figure]) for figure in wanted if figure in table.index}
-    return found if band == ALL else {f"{figure}, {band}": text for figure, text in found.items()}
+) -> dict[str, Estimate]:  # fmt: skip
+    """Figures of one method by the column of a table that they stand in, which names the band unless it is all steps;
+    NaN where nothing was scored."""
+    found = figures(scored, n_boot, in_nats, band) if scored else dict.fromkeys(wanted, Estimate(np.nan))
+    return {name if band == ALL else f"{name}, {band}": found[name] for name in wanted if name in found}
 
 
-def lead(scored: Sequence[Scored], runs: Sequence[MeasuredRun], n_features: int, n_boot: int) -> dict[str, str]:
-    """What stands before r² over all steps, as table cells: top-1 and r² of one method on grounded steps; and r² over
-    all steps of one region and one number a step, which is no less for knowing nothing but how much a step depends on
-    the image."""
+def lead(scored: Sequence[Scored], runs: Sequence[MeasuredRun], n_features: int, n_boot: int) -> dict[str, Estimate]:
+    """What stands before r² over all steps: top-1 and r² of one method on grounded steps; and r² over all steps of one
+    region and one number a step, which is no less for knowing nothing but how much a step depends on the image."""
     gate = [
         score_measured(
             ORACLE_GATE, run, step_gate(raw_attention(run.features, n_features), run.single.max(0, initial=0))
@@ -177,20 +182,27 @@ def lead(scored: Sequence[Scored], runs: Sequence[MeasuredRun], n_features: int,
         for run in runs
         if len(run.features)
     ]
-    over_all = cells(gate, n_boot, ("r²",)).get("r²", "")
+    over_all = cells(gate, n_boot, ("r²",)).get("r²", Estimate(np.nan))
     return cells(scored, n_boot, ("top-1", "r²"), band=GROUNDED_STEPS) | {f"{ORACLE_GATE}, r²": over_all}
 
 
-def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n_boot: int) -> str:
-    """A figure of `first` less that of `second`, the same draws of scenes for both, as a table cell."""
+def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n_boot: int) -> Estimate:
+    """A figure of `first` less that of `second`, the same draws of scenes for both."""
     both = [replace(s, method=name) for name, each in (("a", first), ("b", second)) for s in each]
-    value, low, high = paired(both, "a", "b", figure, n_boot)
-    return f"{value:+.3f}" + (f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "")
+    return Estimate.of(paired(both, "a", "b", figure, n_boot))
 
 
-def write(out: Path, text: str, rows: list[dict[str, Any]], reading: str, picture: Path | None = None) -> None:
-    """Write a report: text, a table of `rows`, its picture, its reading; and print it."""
+def table_of(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, Format] | None = None) -> Table:
+    """A row a mapping of column, as people read it, → value; a dash where a row has none. formats: column → how its
+    numbers are said; estimates are figures of faithfulness where none is given."""
+    frame = pd.DataFrame(list(rows))
+    own = [name for name in frame if any(isinstance(value, Estimate) for value in frame[name])]
+    return Table(frame, {name: name for name in frame}, dict.fromkeys(own, words.figure) | dict(formats or {}))
+
+
+def write(out: Path, text: str, table: Table, reading: str, picture: Path | None = None) -> None:
+    """Write a report: text, a table, its picture, its reading; and print it."""
     image = f"![{out.stem.replace('_', ' ')}]({picture.name})\n\n" if picture else ""
-    whole = f"{text}\n\n{markdown(pd.DataFrame(rows).fillna(''))}\n{image}{reading}\n"
+    whole = f"{text}\n\n{markdown(table)}\n{image}{reading}\n"
     write_text(out, whole)
     print(whole)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from trajkit.judging.risks import (
 from trajkit.progress import progress
 from trajkit.stats import auc, regress
 from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median
+from trajkit.tables import Across, Table, words
 
 SHIFT = 0.7
 """How far the scores of failing runs lie above those of successful ones, in sd of a run."""
@@ -54,11 +56,10 @@ def main(argv: list[str] | None = None) -> None:
     worlds = list(WORLDS)
     with progress("coverage", total=len(cases) + len(worlds)) as bar:
         for name, of, truth, draw in cases:
-            row = {"interval": name, "of": of, "truth": f"{truth:.3f}"}
             for n_groups in args.groups:
                 held = [low <= truth <= high for low, high in draws(draw, args.sims, n_groups)]
-                row[f"{n_groups} groups"] = share_held(held, args.sims)
-            rows.append(row)
+                row = {"interval": name, "of": of, "truth": truth, "groups": n_groups}
+                rows.append(row | share_held(held, args.sims))
             bar.advance(name)
         for world in worlds:
             rows += refitted_rows(world, args.refitted, args.groups, N_BOOT // 2)
@@ -68,10 +69,17 @@ def main(argv: list[str] | None = None) -> None:
         f"# Coverage\n\nRegenerate: `python -m analyses.coverage{few}`. Share of 95 % intervals that hold the truth, "
         f"over {args.sims} simulated data sets each ({args.refitted} for cross-validated figures), "
         f"with the interval that chance gives it. Runs come {PER_GROUP} to "
-        "a group and share half of their variance with it, unless rows are said to be independent. n: the data sets "
-        "that had an interval, where not all did."
+        "a group and share half of their variance with it, unless rows are said to be independent. Where not all "
+        "data sets had an interval, a cell says of how many it is."
     )
-    write(args.out, head, rows, _READING)
+    write(args.out, head, table_of_held(rows), _READING)
+
+
+def table_of_held(rows: list[dict[str, Any]]) -> Table:
+    """Intervals down, numbers of groups across."""
+    across = Across("groups", "held", "{} groups".format, counts=("n", "sims"))
+    headings = {name: name for name in ("interval", "of", "truth")}
+    return Table(pd.DataFrame(rows), headings, {"truth": words.fine_score, "held": words.figure}, across=across)
 
 
 def draws(

@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.common import HELD_OUT, arguments, cell, difference, figures, lead, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, difference, figures, lead, measured, score, subjects, table_of, write
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.training import fit_estimator
 from trajkit.progress import progress
+from trajkit.tables import words
 
+LESS = {figure: f"{figure}, less that of all" for figure in ("r²", "LDS")}
 SIZES = (25, 50, 100, 200, 300, 600)
 
 
@@ -39,21 +41,22 @@ def main(argv: list[str] | None = None) -> None:
                 row = {"model": subject.name, "estimator": kind, "runs": n}
                 row |= {"steps": sum(len(run.features) for run in train[:n])}
                 row |= lead(scored[n], test, subject.vlm.n_features, args.boot)
-                row |= {f: cell(table.loc[f]) for f in ("r²", "R²", "LDS")}
+                row |= {figure: table[figure] for figure in ("r²", "R²", "LDS")}
                 if n != sizes[-1]:
                     whole = scored[sizes[-1]]
-                    row |= {f"{f}, less that of all": difference(scored[n], whole, f, args.boot) for f in ("r²", "LDS")}
+                    row |= {name: difference(scored[n], whole, figure, args.boot) for figure, name in LESS.items()}
                 rows.append(row)
             for ax, name in zip(axes, ("r²", "LDS"), strict=True):
-                line = pd.DataFrame([table.loc[name] for table in tables])
+                line = pd.DataFrame([table[name] for table in tables])
                 style = "-" if kind == "network" else "--"
                 interval(ax, sizes, line, COLOURS[subject.name], f"{subject.name}, {kind}", style)
     for ax, name in zip(axes, ("r²", "LDS"), strict=True):
         ax.set(xscale="log", xlabel="training runs", ylabel=name, xticks=sizes, xticklabels=[str(n) for n in sizes])
         ax.minorticks_off()
     axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    text = f"# Data efficiency\n\nRegenerate: `python -m analyses.data_efficiency`. {HELD_OUT}"
-    write(args.out, text, rows, _READING, save(figure, args.out))
+    text = f"# Data efficiency\n\nRegenerate: `{args.command}`. {HELD_OUT}"
+    page = table_of(rows, dict.fromkeys(LESS.values(), words.fine_difference))
+    write(args.out, text, page, _READING, save(figure, args.out))
 
 
 _READING = """\

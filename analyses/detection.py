@@ -9,18 +9,24 @@ Detectors are fitted and calibrated on scenes of validation digits and evaluated
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import trajkit as tk
-from trajkit.cli.fit import stated, wide
 from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
 from trajkit.files import write_text
+from trajkit.judging import layout
 from trajkit.judging.promise import check_promise
-from trajkit.judging.ranking import MACRO
-from trajkit.text import markdown
+from trajkit.plots.style import outcome_name
+from trajkit.tables import Table, joined, words
+from trajkit.tables.render import markdown
+
+MOST = 6
+"""Steps, or fractions of the length, that stand side by side."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,36 +38,35 @@ def main(argv: list[str] | None = None) -> None:
     result = fit_demo_detectors(traces, n_boot=args.boot)
     straight = np.mean(np.ceil(0.3 * tk.run_table(traces).table["n_steps"]) <= 2)
     found = result.evaluation
-    areas = found.outcome_auc
-    macro = stated(areas[areas["outcome"] == MACRO].drop(columns="outcome"))
+    check = check_promise(found.runs, result.detectors.monitor)
+    macro, runs = layout.macro_areas(found.outcome_auc)
     sections = {
-        "Runs, split by scene": found.split,
-        "AUC of failure at absolute steps": wide(found.auc_by_step, "step", 6),
-        "AUC at fractions of the final length (oracle: the final length is not known online)": wide(
-            found.auc_by_fraction, "fraction", 6
+        "Runs, split by scene": split_by_part(found.split),
+        "AUC of failure (95 %) at absolute steps": layout.areas_across(found.auc_by_step, "step", MOST),
+        "AUC at fractions of the final length (oracle: the final length is not known online)": layout.areas_across(
+            found.auc_by_fraction, "fraction", MOST
         ),
-        "Tortuosity alone at 30 % elapsed, by task family, within question forms (oracle)": stated(
+        "Tortuosity alone at 30 % elapsed, by task family, within question forms (oracle)": by_family(
             found.tortuosity_by_task
         ),
-        "Outcome at the end of thinking: macro AUC": macro,
-        "Outcome with abstention": found.abstention,
-        "False alarms on successful runs, promised at most 10 %": found.false_alarms,
-        "False alarms by length of the run": found.false_alarms_by_length,
-        "Power: failing runs that were alarmed": found.power,
-        "Share of thinking tokens that come after the alarm": found.tokens_saved,
+        "Outcome at the end of thinking: macro AUC": replace(macro, note=f"Of {runs}."),
+        "Outcome with abstention": answered(found.abstention),
+        "False alarms on successful runs": layout.false_alarm_rates(found.false_alarms, check),
+        "False alarms by length of the run": by_length(found.false_alarms_by_length),
+        "Power: failing runs that were alarmed": layout.caught(found.power),
+        "Share of thinking tokens that come after the alarm": layout.saved(found.tokens_saved),
     }
     text = "# Early failure, outcome and monitor on the demo\n\nRegenerate: `python -m analyses.detection`. "
     text += "All figures are on scenes of test digits; 95 % intervals resample scenes.\n\n"
     text += "".join(f"## {title}\n\n{markdown(table)}\n" for title, table in sections.items())
-    check = check_promise(found.runs, result.detectors.monitor)
     text += f"{result.detectors.monitor.message}\n\n{check.message}\n\n"
     text += (
         "## Reading\n\n"
-        f"A path of two steps has tortuosity 1 whatever it does, and at 30 % elapsed {straight:.0%} of these runs have "
-        "come no further: the paper's figure can hardly be tried on runs this short.\n\n"
+        f"A path of two steps has tortuosity 1 whatever it does, and at 30 % elapsed {words.share(straight)} of these "
+        "runs have come no further: the paper's figure can hardly be tried on runs this short.\n\n"
         "Whether trajectory features add anything is the gap between a row that has them and the same row without; "
         "rows share their bootstrap draws, but their intervals stand alone and do not test that gap.\n\n"
-        "The promise is of a new run of a new group, here a scene: the row `new group`, where a scene counts by the "
+        "The promise is of a new run of a new group, here a scene: the first row, where a scene counts by the "
         "share of its runs that succeed. All runs pooled are the same where each scene has as many runs, and another "
         "quantity where not, or where many runs are of few scenes. Intervals show the sampling of test scenes alone; "
         "the promise is over the draw of the calibration runs too, and holds for scenes like theirs; calibration "
@@ -69,6 +74,31 @@ def main(argv: list[str] | None = None) -> None:
     )
     write_text(args.out, text)
     print(text)
+
+
+def split_by_part(split: pd.DataFrame) -> Table:
+    """split: as `Evaluation.split`."""
+    return Table(split, {name: outcome_name(name) for name in split})
+
+
+def by_family(areas: pd.DataFrame) -> Table:
+    """areas: as `Evaluation.tortuosity_by_task`."""
+    headings = {"task_set": "family", "n_runs": "runs", "n_failures": "failing", "n_scored": "scored"}
+    return Table(layout.stated(areas), headings | {"auc": "AUC (95 %)"}, {"auc": words.auc})
+
+
+def answered(abstention: pd.DataFrame) -> Table:
+    """abstention: as `Evaluation.abstention`."""
+    headings = {"outcome": "outcome", "n_runs": "runs", "answered": "answered", "error": "wrong of the answered"}
+    return Table(
+        abstention, headings, dict.fromkeys(("answered", "error"), words.share), names={"outcome": outcome_name}
+    )
+
+
+def by_length(rates: pd.DataFrame) -> Table:
+    """rates: as `Replay.false_alarms_by_length`."""
+    headings = {"from_step": "steps from", "to_step": "to", "n": "runs", "k": "alarmed", "rate": "share (95 %)"}
+    return Table(joined(rates, "rate"), headings, {"rate": words.shares})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from analyses.common import (
     HELD_OUT,
     Subject,
     arguments,
-    cell,
     difference,
     figures,
     generated,
@@ -24,16 +23,19 @@ from analyses.common import (
     right,
     score,
     subjects,
+    table_of,
     write,
 )  # fmt: skip
 from analyses.pictures import interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.plots.style import OUTCOME_COLOURS
-from trajkit.text import markdown
+from trajkit.tables import words
+from trajkit.tables.render import markdown
 
 N_SHARES = 5
 ANSWER = 2.0
 """Stands for the answer, which comes after everything has elapsed."""
+SPREAD = ("SD of effects, nats", "RMSE, nats")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         runs = [(measured, share_elapsed(run), right(run)) for run, measured in generated(subject, args.runs)]
         lines: dict[str, dict[float, Any]] = {"right": {}, "wrong": {}}
         for low in (*np.arange(N_SHARES) / N_SHARES, ANSWER):
-            label = "the answer" if low == ANSWER else f"{low:.0%} to {low + 1 / N_SHARES:.0%}"
+            label = "the answer" if low == ANSWER else f"{100 * low:.0f} to {100 * (low + 1 / N_SHARES):.0f} %"
             both = []
             for end in lines:
                 inside = [(run, (low <= share) & (share < low + 1 / N_SHARES)) for run, share, ok in runs
@@ -56,26 +58,28 @@ def main(argv: list[str] | None = None) -> None:
                     continue
                 table = figures(both[-1], args.boot)
                 if low != ANSWER:
-                    lines[end][low + 0.5 / N_SHARES] = table.loc["R²", ["value", "low", "high"]].astype(float)
+                    lines[end][low + 0.5 / N_SHARES] = table["R²"]
                 row = {"model": subject.name, "ends": end, "elapsed": label, "runs": len(pieces)}
                 rows.append(
                     row | {"steps": sum(len(p.features) for p in pieces)}
                     | lead(both[-1], pieces, subject.vlm.n_features, args.boot)
-                    | {f: cell(table.loc[f]) for f in ("R²", "r²", "LDS")} | _spread(subject, pieces)
+                    | {figure: table[figure] for figure in ("R²", "r²", "LDS")} | _spread(subject, pieces)
                 )  # fmt: skip
             if all(both):
                 found = {f: difference(both[1], both[0], f, args.boot) for f in ("r²", "LDS")}
                 differences.append({"model": subject.name, "elapsed": label} | found)
         for end, colour in (("right", "success"), ("wrong", "failure")):
             if lines[end]:
-                line = pd.DataFrame(lines[end]).T
-                interval(ax, line.index, line, OUTCOME_COLOURS[colour], f"{end} answer")
+                line = pd.DataFrame(list(lines[end].values()))
+                interval(ax, list(lines[end]), line, OUTCOME_COLOURS[colour], f"{end} answer")
         ax.set(title=subject.name, xlabel="share of steps elapsed", ylim=(0, 1), xlim=(0, 1))
     axes[0].set_ylabel("R² of predicted effects")
     axes[-1].legend(fontsize=8)
-    text = f"# Faithfulness as a run goes on\n\nRegenerate: `python -m analyses.elapsed`. {HELD_OUT}"
-    reading = f"Wrong runs less right ones:\n\n{markdown(pd.DataFrame(differences))}\n{_READING}"
-    write(args.out, text, rows, reading, save(figure, args.out))
+    text = f"# Faithfulness as a run goes on\n\nRegenerate: `{args.command}`. {HELD_OUT}"
+    less = markdown(table_of(differences, dict.fromkeys(("r²", "LDS"), words.fine_difference)))
+    reading = f"Wrong runs less right ones:\n\n{less}\n{_READING}"
+    page = table_of(rows, dict.fromkeys(SPREAD, words.score))
+    write(args.out, text, page, reading, save(figure, args.out))
 
 
 def share_elapsed(run: Generation) -> Any:
@@ -85,11 +89,11 @@ def share_elapsed(run: Generation) -> Any:
     return np.where(thinking, middle, ANSWER)
 
 
-def _spread(subject: Subject, runs: Sequence[MeasuredRun]) -> dict[str, str]:
+def _spread(subject: Subject, runs: Sequence[MeasuredRun]) -> dict[str, float]:
     """Standard deviation of measured effects and root mean squared error of predicted ones, nats."""
     actual = np.concatenate([run.single.T.ravel() for run in runs])
     error = actual - np.concatenate([subject.network.predict(run.features).ravel() for run in runs])
-    return {"SD of effects, nats": f"{actual.std():.2f}", "RMSE, nats": f"{np.sqrt((error**2).mean()):.2f}"}
+    return dict(zip(SPREAD, (float(actual.std()), float(np.sqrt((error**2).mean()))), strict=True))
 
 
 _READING = """\

@@ -31,6 +31,7 @@ from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.training import fit_estimator
 from trajkit.progress import progress
+from trajkit.tables import Estimate
 from trajkit.vlm.model import VLM
 
 Predict = Callable[[NDArray[Any]], Any]
@@ -57,13 +58,13 @@ def main(argv: list[str] | None = None) -> None:
                                                                             args.boot)
     ]  # fmt: skip
     text = (
-        f"# Estimators compared\n\nRegenerate: `python -m analyses.estimators`. {args.train_runs} runs of each model "
+        f"# Estimators compared\n\nRegenerate: `{args.command}`. {args.train_runs} runs of each model "
         f"to train on and {args.test_runs} to score on, about other scenes of the same validation digits: forms are "
         "chosen here, and measured on test digits elsewhere. 95 % intervals resample scenes. Variants of the network "
         "have one member: the row of one member is theirs to be compared with. Linear maps are fitted on masks, except "
         "where the row says single regions."
     )
-    common.write(args.out, text, rows, _READING)
+    common.write(args.out, text, common.table_of(rows), _READING)
 
 
 def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> list[dict[str, Any]]:
@@ -77,7 +78,7 @@ def compare(subject: common.Subject, n_train: int, n_test: int, n_boot: int) -> 
         for name, (look, fit) in kinds.items():
             began = time.perf_counter()
             estimator = fit([replace(v.run, features=look(v)) for v in train])
-            row = {"model": subject.name, "estimator": name, "fit, s": f"{time.perf_counter() - began:.0f}"}
+            row = {"model": subject.name, "estimator": name, "fit, s": time.perf_counter() - began}
             shown = [replace(v.run, features=look(v)) for v in test]
             rows.append(row | cells(common.score(name, shown, estimator.predict), n_boot, "AT2" not in name))
             bar.advance(name)
@@ -196,7 +197,7 @@ def influence(vlm: VLM, run: Generation) -> NDArray[np.float32]:
     return (moved / whole.norm(dim=-1).mean()).cpu().numpy()
 
 
-def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, str]:
+def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, Estimate]:
     grounded = common.cells(scored, n_boot, ("top-1", "r²"), in_nats, GROUNDED_STEPS)
     return grounded | common.cells(scored, n_boot, ("LDS", "r² within steps", "R²", "r²"), in_nats)
 

@@ -13,14 +13,16 @@ generated token. 95 % intervals resample scenes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analyses.common import HELD_OUT, Subject, arguments, fit_trees, generated, measured, subjects
+from analyses.common import HELD_OUT, Subject, arguments, fit_trees, generated, measured, subjects, table_of
 from trajkit.attribution.baselines import baselines, best_head
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.evaluation import (
@@ -41,12 +43,14 @@ from trajkit.attribution.training import fit_estimator
 from trajkit.attribution.verdict import conclude
 from trajkit.files import write_text
 from trajkit.progress import progress
-from trajkit.text import for_spreadsheet, markdown
+from trajkit.tables import Estimate, Table, joined, words
+from trajkit.tables.render import csv, markdown
 
 RUNS = 80
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 PAPERS, TREES = "linear, the papers' objective", "boosted trees"
 REFERENCE, FLOOR = "leave-one-out, measured", "random"
+LESS = f"{OURS} less this"
 IN_NATS = (
     OURS, LINEAR, PAPERS, TREES, REFERENCE, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation",
     "integrated gradients", ESTIMATED_GATE, ORACLE_GATE,
@@ -72,69 +76,82 @@ def main(argv: list[str] | None = None) -> None:
         __doc__, "reports/faithfulness.md", argv, ("quick", "leave out methods that take many passes or gradients"),
         runs=(RUNS, "test runs of each model"), train_runs=(600, "runs for the methods that are fitted here"),
     )  # fmt: skip
-    command = "python -m analyses.faithfulness" + (" --quick" if args.quick else "")
-    command += "" if args.runs == RUNS else f" --runs {args.runs}"
     text = (
-        f"# Faithfulness\n\nRegenerate: `{command}`. {args.runs} sampled runs of each demo model, regions from its "
-        f"vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"
+        f"# Faithfulness\n\nRegenerate: `{args.command}`. {args.runs} sampled runs of each demo model, regions "
+        f"from its vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"
     )
-    whole, families, metrics = [], [], pd.DataFrame({"run metric": OF_EFFECTS})
+    whole, families, metrics = [], [], pd.DataFrame({"run metric": [m.replace("_", " ") for m in OF_EFFECTS]})
     for subject in subjects(args.models):
         found = score_model(subject, args.runs, args.train_runs, args.quick)
         table = band_table(found.scored, in_nats=IN_NATS, n_boot=args.boot)
         text += f"## {subject.name}\n\n{model_text(found.scored, table, args.boot)}"
         whole.append(table.assign(model=subject.name, family="all"))
         reliability = metric_reliability(found.estimated, found.effects, found.groups, n_boot=args.boot)
-        metrics[subject.name] = [_cell(r.value, r.low, r.high) for r in reliability.itertuples()]
+        metrics[subject.name] = joined(reliability, "value")["value"]
         for family in sorted({s.task_set for s in found.scored}):
             own = band_table([s for s in found.scored if s.task_set == family], in_nats=IN_NATS, n_boot=args.boot)
             whole.append(own.assign(model=subject.name, family=family))
-            row = {"model": subject.name, "family": family}
-            row |= {f"{f}, {m}": _value(own, m, f) for f in ("top-1", "LDS") for m in SHOWN if m in set(own["method"])}
-            del row[f"top-1, {REFERENCE}"]
-            families.append(row)
-    csv = args.out.with_suffix(".csv")
+            families.append({"model": subject.name, "family": family} | on_grounded_steps(own))
+    by_family = table_of(families, dict.fromkeys((name for row in families for name in row), words.figure))
+    every = args.out.with_suffix(".csv")
     text += (
-        f"## Run metrics\n\n{_METRICS}\n\n{markdown(metrics)}\n## How to read the figures\n\n{_READING}\n"
-        f"## By task family\n\nOn grounded steps.\n\n{markdown(pd.DataFrame(families))}\n"
-        f"Every method, band and figure, with intervals: `{csv.name}`.\n"
+        f"## Run metrics\n\n{_METRICS}\n\n{markdown(table_of(metrics.to_dict('records')))}\n"
+        f"## How to read the figures\n\n{_READING}\n"
+        f"## By task family\n\nOn grounded steps.\n\n{markdown(by_family)}\n"
+        f"Every method, band and figure, with intervals: `{every.name}`.\n"
     )
-    write_text(csv, for_spreadsheet(pd.concat(whole).round(4)))
+    write_text(every, csv(Table(pd.concat(whole))))
     write_text(args.out, text)
     print(text)
+
+
+def on_grounded_steps(table: pd.DataFrame) -> dict[str, float]:
+    """top-1 and LDS of the methods in SHOWN by their column; NaN where they have none."""
+    found = table[table["band"] == GROUNDED_STEPS].set_index(["figure", "method"])["value"]
+    methods = [method for method in SHOWN if method in set(table["method"])]
+    asked = [pair for pair in product(("top-1", "LDS"), methods) if pair != ("top-1", REFERENCE)]
+    return {", ".join(pair): found.get(pair, np.nan) for pair in asked}
 
 
 def model_text(scored: list[Scored], table: pd.DataFrame, n_boot: int) -> str:
     """What one model comes to: on grounded steps, by the size of a step's largest effect, and last over all steps."""
     counts = step_counts(scored)
     present = [band for band in SIZES if counts[band][0]]
-    of_each = ", ".join(f"{counts[band][0]} steps of {band}" for band in present)
+    of_each = ", ".join(f"{words.count(counts[band][0], 'step')} of {band}" for band in present)
     text = f"{conclude(scored, OURS, RAW, n_boot).text}\n\n"
     columns = [(band, figure) for figure in ("top-1", "r²") for band in present]
-    text += f"By the largest measured effect of a step; {of_each}:\n\n{markdown(wide(table, columns, True))}\n"
-    if counts[GROUNDED_STEPS][0]:
-        own = wide(
-            table, [(GROUNDED_STEPS, f) for f in ("top-1", "LDS", "r² within steps", "drop@1", "drop@3", "drop@5")]
-        )
-        own = own.set_index("method")
-        for figure in ("top-1", "LDS"):
-            own[f"{figure}, {OURS} less this"] = pd.Series(
-                {
-                    m: _cell(*paired(scored, OURS, m, figure, n_boot, band=GROUNDED_STEPS))
-                    for m in own.index
-                    if m != OURS
-                }
-            )
-        text += f"On grounded steps:\n\n{markdown(own.fillna('').reset_index())}\n"
-    figures = ("top-1", "LDS", "r² within steps", "no answer", "ms per token", "R²", "r²")
-    every = wide(table, [(ALL, figure) for figure in figures]).set_index("method")
-    gains = {m: _cell(*paired(scored, OURS, m, "LDS", n_boot)) for m in every.index if m != OURS}
-    every.insert(2, f"LDS, {OURS} less this", pd.Series(gains))
-    kept = _cell(*paired(scored, OURS, REFERENCE, "LDS", n_boot, compare=np.divide))
-    return (
-        f"{text}On all steps:\n\n{markdown(every.fillna('').reset_index())}\n"
-        f"LDS of the {OURS} over that of leave-one-out: {kept}; 0.9 was the aim.\n\n"
+    text += (
+        f"By the largest measured effect of a step; {of_each}:\n\n{markdown(table_of(wide(table, columns, True)))}\n"
     )
+    if counts[GROUNDED_STEPS][0]:
+        figures = ("top-1", "LDS", "r² within steps", "drop@1", "drop@3", "drop@5")
+        own = wide(table, [(GROUNDED_STEPS, figure) for figure in figures])
+        less = {figure: gains(scored, figure, n_boot, GROUNDED_STEPS) for figure in ("top-1", "LDS")}
+        text += f"On grounded steps:\n\n{markdown(compared(own, less))}\n"
+    figures = ("top-1", "LDS", "r² within steps", "no answer", "ms per token", "R²", "r²")
+    every = wide(table, [(ALL, figure) for figure in figures])
+    kept = Estimate.of(paired(scored, OURS, REFERENCE, "LDS", n_boot, compare=np.divide))
+    return (
+        f"{text}On all steps:\n\n{markdown(compared(every, {'LDS': gains(scored, 'LDS', n_boot)}, 3))}\n"
+        f"LDS of the {OURS} over that of leave-one-out: {words.figure(kept)}; 0.9 was the aim.\n\n"
+    )
+
+
+def gains(scored: list[Scored], figure: str, n_boot: int, band: str = ALL) -> dict[str, Estimate]:
+    """What the network has over each other method in a figure, in the order the methods came."""
+    methods = dict.fromkeys(s.method for s in scored if s.method != OURS)
+    return {m: Estimate.of(paired(scored, OURS, m, figure, n_boot, band=band)) for m in methods}
+
+
+def compared(rows: Sequence[dict[str, Any]], less: dict[str, dict[str, Estimate]], at: int | None = None) -> Table:
+    """`rows` of methods as a table, with a column for each figure of `less`: last, or from column number `at`."""
+    columns = {f"{figure}, {LESS}": found for figure, found in less.items()}
+    whole = [row | {name: found.get(row["method"]) for name, found in columns.items()} for row in rows]
+    names = list(rows[0])
+    at = len(names) if at is None else at
+    order = [*names[:at], *columns, *names[at:]]
+    formats = dict.fromkeys(columns, words.fine_difference)
+    return table_of([{name: row[name] for name in order} for row in whole], formats)
 
 
 def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Evaluated:
@@ -178,35 +195,21 @@ def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Eva
     return evaluated
 
 
-def wide(table: pd.DataFrame, columns: list[tuple[str, str]], with_band: bool = False) -> pd.DataFrame:
-    """Methods down, (band, figure) columns across, each cell a value with its interval; columns of nothing left out.
+def wide(table: pd.DataFrame, columns: list[tuple[str, str]], with_band: bool = False) -> list[dict[str, Any]]:
+    """Methods down, (band, figure) columns across, each cell an estimate; columns of nothing left out.
 
     with_band: headings name both.
     """
-    cells = {(r.band, r.figure, r.method): _cell(r.value, r.low, r.high) for r in table.itertuples()}
+    found = joined(table, "value")
+    cells = dict(zip(zip(found["band"], found["figure"], found["method"], strict=True), found["value"], strict=True))
     methods = list(dict.fromkeys(table["method"]))
     shown = [c for c in columns if any((*c, method) in cells for method in methods)]
     after = [OURS, RAW, ESTIMATED_GATE, ORACLE_GATE]  # beside each other, whatever else there is
     order = [*after, *(method for method in methods if method not in after)]
-    return pd.DataFrame(
-        [
-            {"method": method} | {", ".join((c[1], c[0])[: 1 + with_band]): cells.get((*c, method), "") for c in shown}
-            for method in order
-        ]
-    )
-
-
-def _cell(value: float, low: float, high: float) -> str:
-    if np.isnan(value):
-        return ""
-    digits = 3 if abs(value) < 1 else 2
-    interval = "" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
-    return f"{value:.{digits}f}{interval}"
-
-
-def _value(table: pd.DataFrame, method: str, figure: str) -> float:
-    found = table.query("method == @method and figure == @figure and band == @GROUNDED_STEPS")["value"]
-    return float(found.iloc[0]) if len(found) else float("nan")
+    return [
+        {"method": method} | {", ".join((c[1], c[0])[: 1 + with_band]): cells.get((*c, method)) for c in shown}
+        for method in order
+    ]
 
 
 _FIRST = f"""\

@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 
+from trajkit.tables import Table
+from trajkit.tables.render import markdown
 from trajkit.vlm.fingerprint import checksum, hash_files
 
 
@@ -33,16 +36,23 @@ def seconds_per_gb(gigabytes: float = 2.0) -> dict[str, float]:
     return {"first": first / size, "again": again, "memory": _timed(lambda: checksum(model)) / size}
 
 
-def rows(gigabytes: float = 2.0) -> list[dict[str, str]]:
+def table(gigabytes: float = 2.0) -> Table:
     """The same as a table of one row."""
-    found = seconds_per_gb(gigabytes)
-    hashed, checked = (f"{1 / found[name]:.2g} GB/s, 16 GB in {16 * found[name]:.1f} s" for name in ("first", "memory"))
-    return [
-        {
-            "weights": f"{gigabytes:g} GB", "files, the first time": hashed,
-            "the same files again": f"{1000 * found['again']:.2g} ms", "in memory, at every load": checked,
-        }
-    ]  # fmt: skip
+    headings = {
+        "weights": "weights", "first": "files, the first time", "again": "the same files again",
+        "memory": "in memory, at every load",
+    }  # fmt: skip
+    formats = {"weights": "{:g} GB".format, "first": _speed, "again": _milliseconds, "memory": _speed}
+    return Table(pd.DataFrame([{"weights": gigabytes} | seconds_per_gb(gigabytes)]), headings, formats)
+
+
+def _speed(seconds: float) -> str:
+    """Of seconds a gigabyte."""
+    return f"{1 / seconds:.2g} GB/s, 16 GB in {16 * seconds:.1f} s"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.2g} ms"
 
 
 def _timed(job: Callable[[], object]) -> float:
@@ -52,5 +62,4 @@ def _timed(job: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    for name, text in rows()[0].items():
-        print(f"{name}: {text}")
+    print(markdown(table()))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from analyses.common import Subject, arguments, cells, figures, lead, right, score, subjects, write
+from analyses.common import Subject, arguments, cells, figures, lead, right, score, subjects, table_of, write
 from analyses.pictures import panels, save
 from trajkit.attribution.evaluation import score_measured
 from trajkit.attribution.features import raw_attention
@@ -30,9 +30,11 @@ from trajkit.demo.runs import MIX
 from trajkit.demo.scene import CELL_PX, IMAGE_PX, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task
 from trajkit.progress import progress
+from trajkit.tables import words
 
 SEED = 211
 LARGER = 6
+RIGHT, RATIO = "answers right", "LDS / leave-one-out's"
 Draw = Callable[[np.random.Generator, float], tuple[Any, NDArray[np.uint8]]]
 
 
@@ -100,25 +102,26 @@ def main(argv: list[str] | None = None) -> None:
                 for name, value in cells(score("m", runs, predict), args.boot, ("r²", "LDS")).items()
             }
             network, reference = (
-                figures(scored, 2).loc["LDS", "value"]
+                figures(scored, 2)["LDS"].value
                 for scored in (
                     score("network", runs, subject.network.predict),
                     [score_measured("leave-one-out", run, run.single.T) for run in runs],
                 )
             )
             rows.append(
-                {"model": subject.name, "scenes": world, "answers right": _right(subject, world, runs, args.runs)}
+                {"model": subject.name, "scenes": world, RIGHT: _right(subject, world, runs, args.runs)}
                 | lead(score("m", runs, subject.network.predict), runs, subject.vlm.n_features, args.boot)
                 | found
-                | {"leave-one-out, LDS": f"{reference:.3f}", "LDS / leave-one-out's": f"{network / reference:.2f}"}
+                | {"leave-one-out, LDS": reference, RATIO: network / reference}
             )
     figure, axes = panels(len(WORLDS), 2.2, 2.5)
     for ax, world in zip(axes, WORLDS, strict=True):
         ax.imshow(next(items(world, 1)).image)
         ax.set_title(world)
         ax.axis("off")
-    text = f"# Out of distribution\n\nRegenerate: `python -m analyses.out_of_distribution`. {_ABOUT}"
-    write(args.out, text, rows, _READING, save(figure, args.out, ".png"))
+    text = f"# Out of distribution\n\nRegenerate: `{args.command}`. {_ABOUT}"
+    table = table_of(rows, {RIGHT: words.share, "leave-one-out, LDS": words.figure, RATIO: words.score})
+    write(args.out, text, table, _READING, save(figure, args.out, ".png"))
 
 
 def _measured(subject: Subject, world: str, n: int) -> list[MeasuredRun]:
@@ -138,13 +141,13 @@ def _measured(subject: Subject, world: str, n: int) -> list[MeasuredRun]:
         )
 
 
-def _right(subject: Subject, world: str, runs: list[MeasuredRun], n: int) -> str:
-    """The share of right answers; of a larger grid the scene that was asked about is only a part."""
+def _right(subject: Subject, world: str, runs: list[MeasuredRun], n: int) -> float:
+    """The share of right answers; NaN of a larger grid, of which the scene that was asked about is only a part."""
     if world == "6 × 6 cells":
-        return ""
+        return np.nan
     found = {run.group_id: run for run in runs}
     asked = [item for item in items(world, n) if item.group_id in found]
-    return f"{np.mean([right(generation_of(subject.vlm, i, found[i.group_id], 'blocks')) for i in asked]):.0%}"
+    return float(np.mean([right(generation_of(subject.vlm, i, found[i.group_id], "blocks")) for i in asked]))
 
 
 @cache

@@ -38,6 +38,7 @@ from trajkit.attribution.network import N_FACTS
 from trajkit.attribution.stream import stream
 from trajkit.files import write_text
 from trajkit.progress import progress
+from trajkit.tables import render
 from trajkit.text import markdown
 from trajkit.trajectory.concentration import MEASURES
 from trajkit.vlm.generation import Sampling
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     contexts = (512,) if args.quick else tuple(args.contexts)
     repeats, new_tokens = (2, 24) if args.quick else (args.repeats, 96)
     metrics = metric_speed(20_000 if args.quick else 1_000_000)  # before models take their share of memory
-    fingerprints = fingerprint.rows(0.05 if args.quick else 2.0)
+    fingerprints = fingerprint.table(0.05 if args.quick else 2.0)
     small = small_model(2, 128, 2000) if args.quick else small_model(12, 768, VOCABULARY)
     settings = [Setting("CPU", small, contexts, new_tokens)]
     if torch.cuda.is_available() and not args.quick:
@@ -99,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
         rows = methods_by_context(setting)
         text += f"\n## Milliseconds per generated token, {setting.name}\n\n{markdown(pd.DataFrame(rows))}\n{_METHODS}"
     text += f"\n## Metrics of many runs\n\n{metrics}"
-    text += f"\n## Fingerprints of weights\n\n{markdown(pd.DataFrame(fingerprints))}"
+    text += f"\n## Fingerprints of weights\n\n{render.markdown(fingerprints)}"
     write_text(args.out, text)
     print(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,14 @@ WORLDS = {"features tell nothing": 0.0, "features tell": 0.6}
 FIGURES = ("AUC", "gain in AUC of six features that tell nothing", "average precision", "Brier score", "slope")
 
 
-def refitted_rows(world: str, sims: int, groups: Sequence[int], n_boot: int) -> list[dict[str, str]]:
-    """A row a figure of cross-validated EarlyFailurePredictors, and one of held-out rows alone; from 50 groups on.
+def refitted_rows(world: str, sims: int, groups: Sequence[int], n_boot: int) -> list[dict[str, Any]]:
+    """Rows of a figure of cross-validated EarlyFailurePredictors, one a number of groups, and of held-out rows alone;
+    from 50 groups on.
 
-    The truth is the mean of the figure over data sets, but for an AUC and a gain of features that tell nothing.
+    The truth is the mean of the figure over data sets, but for an AUC and a gain of features that tell nothing; it is
+    shown for the most groups.
     """
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for n_groups in [n for n in groups if n >= 50]:
         found = np.array(
             [refitted_figures(WORLDS[world], seed, n_groups, n_boot) for seed in range(sims)]
@@ -33,10 +36,9 @@ def refitted_rows(world: str, sims: int, groups: Sequence[int], n_boot: int) -> 
         for j, name in enumerate([*(f"cross-validated, {figure}" for figure in FIGURES), "the same AUC, rows alone"]):
             known = np.isfinite(found[:, j]).all(axis=1)
             held = (found[known, j, 1] <= truth[j]) & (truth[j] <= found[known, j, 2])
-            row = rows.setdefault(name, {"interval": name, "of": world} | {f"{n} groups": "–" for n in groups})
-            row["truth"] = f"{truth[j]:.3f}"  # of models fitted on as many groups
-            row[f"{n_groups} groups"] = share_held(held, sims)
-    return list(rows.values())
+            row = {"interval": name, "of": world, "truth": truth[j], "groups": n_groups} | share_held(held, sims)
+            rows.setdefault(name, []).append(row)
+    return [row | {"truth": of_one[-1]["truth"]} for of_one in rows.values() for row in of_one]
 
 
 def refitted_figures(shift: float, seed: int, n_groups: int, n_boot: int) -> list[tuple[float, float, float]]:

@@ -17,14 +17,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from analyses.common import HELD_OUT, Subject, arguments, cell, figures, lead, score, subjects, write
+from analyses.common import HELD_OUT, Subject, arguments, figures, lead, score, subjects, table_of, write
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun, MeasuredStore, generations, measure
 from trajkit.attribution.training import fit_estimator
 from trajkit.demo.measured import SAMPLING, TEST_SEED, TRAIN_SEED, WORK
 from trajkit.demo.runs import demo_items
 from trajkit.progress import progress
-from trajkit.text import markdown
+from trajkit.tables import Estimate, words
+from trajkit.tables.render import markdown
 
 COUNTS = (16, 32, 64)
 STRATEGIES: list[tuple[str, tuple[int, int]]] = [
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     figure, axes = panels(len(args.models), 4.0, sharey=True)
     for subject, ax in zip(subjects(args.models), axes, strict=True):
         train, test = (_generated(subject, s, n) for s, n in (("validation", args.train_runs), ("test", args.runs)))
-        lines: dict[str, list[Any]] = {}
+        lines: dict[str, list[tuple[float, Estimate]]] = {}
         for method, k in STRATEGIES:
             label = f"{method}, K = {k[0]}" if k[0] == k[1] else f"{method}, automatic K"
             a, b = (_measured(subject, runs, method, k, label) for runs in (train, test))
@@ -53,23 +54,24 @@ def main(argv: list[str] | None = None) -> None:
             count = np.mean([run.features.shape[1] for run in b])
             reference = figures([s for r in b for s in score("loo", [r], lambda f, r=r: r.single.T)], 2)
             rows.append(
-                {"model": subject.name, "regions": label, "mean K": f"{count:.1f}"}
+                {"model": subject.name, "regions": label, "mean K": count}
                 | lead(score("network", b, fitted.predict), b, subject.vlm.n_features, args.boot)
-                | {f: cell(table.loc[f]) for f in ("r²", "r² within steps", "LDS")}
-                | {"leave-one-out, LDS": f"{reference.loc['LDS', 'value']:.3f}"}
+                | {figure: table[figure] for figure in ("r²", "r² within steps", "LDS")}
+                | {"leave-one-out, LDS": reference["LDS"].value}
             )
-            lines.setdefault(label.split(", K")[0], []).append(table.loc["LDS"].rename(count))
+            lines.setdefault(label.split(", K")[0], []).append((count, table["LDS"]))
         for (name, found), colour in zip(lines.items(), COLOURS.values(), strict=False):
-            line = pd.DataFrame(found)
-            interval(ax, line.index, line, colour, name)
+            counts, values = zip(*found, strict=True)
+            interval(ax, counts, pd.DataFrame(values), colour, name)
         ax.set(title=subject.name, xlabel="regions (mean K)", ylim=(0, 1))
         times.append(_seconds(subject, test[0]))
     axes[0].set_ylabel("LDS")
     axes[-1].legend(fontsize=8)
     trained = f"Each row is trained on {args.train_runs} runs."
-    text = f"# Regions\n\nRegenerate: `python -m analyses.regions`. {trained} {HELD_OUT}"
-    reading = f"{_READING}\n\n## Time\n\n{markdown(pd.DataFrame(times))}\n{_TIME}"
-    write(args.out, text, rows, reading, save(figure, args.out))
+    text = f"# Regions\n\nRegenerate: `{args.command}`. {trained} {HELD_OUT}"
+    reading = f"{_READING}\n\n## Time\n\n{markdown(table_of(times))}\n{_TIME}"
+    page = table_of(rows, {"leave-one-out, LDS": words.figure})
+    write(args.out, text, page, reading, save(figure, args.out))
 
 
 def _generated(subject: Subject, split: Any, n: int) -> list[Generation]:
@@ -109,10 +111,10 @@ def _seconds(subject: Subject, run: Generation) -> dict[str, Any]:
     median = {name: float(np.median(seconds)) for name, seconds in taken.items()}
     return {
         "model": subject.name,
-        "segmenting, ms": f"{1000 * median['vision tower']:.1f}",
-        "of it clustering, ms": f"{1000 * median['of it the clustering']:.1f}",
-        f"generating {GENERATED} tokens, ms": f"{1000 * median['generation']:.0f}",
-        "generation / segmenting": f"{median['generation'] / median['vision tower']:.0f}",
+        "segmenting, ms": 1000 * median["vision tower"],
+        "of it clustering, ms": 1000 * median["of it the clustering"],
+        f"generating {GENERATED} tokens, ms": 1000 * median["generation"],
+        "generation / segmenting": median["generation"] / median["vision tower"],
     }
 
 

@@ -10,18 +10,19 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from analyses.common import HELD_OUT, arguments, cells, lead, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cells, lead, measured, score, subjects, table_of, write
 from analyses.pictures import COUNTS, panels, save
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import COVERAGE, NetworkEstimator
 from trajkit.stats.resampling import group_draws, interval, weighted_mean
-from trajkit.text import markdown
+from trajkit.tables import Estimate, words
+from trajkit.tables.render import markdown
 
 SIZES = (0, 0.05, 0.2, 0.5, 1, 2)
 """Bands of the size of an estimate, nats."""
+SLOPE = "slope of measured on predicted"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,12 +35,11 @@ def main(argv: list[str] | None = None) -> None:
         predicted = np.concatenate([subject.network.predict(run.features).ravel() for run in runs])
         actual = np.concatenate([run.single.T.ravel() for run in runs])
         slope = np.polyfit(predicted, actual, 1)[0]
-        row = {"model": subject.name, "regions × steps": len(actual)}
+        row: dict[str, Any] = {"model": subject.name, "regions × steps": len(actual)}
         scored = score("network", runs, subject.network.predict)
         row |= lead(scored, runs, subject.vlm.n_features, args.boot)
         row |= cells(scored, args.boot, ("r² within steps", "R²", "r²"))
-        row |= {"slope of measured on predicted": f"{slope:.2f}"}
-        rows.append(row)
+        rows.append(row | {SLOPE: slope})
         if isinstance(subject.network, NetworkEstimator):
             kept.append({"model": subject.name} | coverage(subject.network, runs, args.boot))
         low, high = np.quantile(np.concatenate([predicted, actual]), (0.0005, 0.9995))
@@ -51,12 +51,13 @@ def main(argv: list[str] | None = None) -> None:
         bar = figure.colorbar(bins, ax=ax, shrink=0.7)
     axes[0].set_ylabel("measured effect, nats")
     bar.set_label("regions × steps")
-    text = f"# Predicted against measured effects\n\nRegenerate: `python -m analyses.scatter`. {HELD_OUT}"
-    reading = f"{_READING}\n\n## Intervals\n\n{markdown(pd.DataFrame(kept))}\n{_INTERVALS}"
-    write(args.out, text, rows, reading, save(figure, args.out))
+    text = f"# Predicted against measured effects\n\nRegenerate: `{args.command}`. {HELD_OUT}"
+    within = table_of(kept, dict.fromkeys((name for row in kept for name in row), words.shares))
+    reading = f"{_READING}\n\n## Intervals\n\n{markdown(within)}\n{_INTERVALS}"
+    write(args.out, text, table_of(rows, {SLOPE: words.score}), reading, save(figure, args.out))
 
 
-def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int) -> dict[str, str]:
+def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int) -> dict[str, Estimate]:
     """Share of measured effects within the half width: of all, by size of the estimate, of each step's largest."""
     inside: dict[str, list[NDArray[np.bool_]]] = {}  # for each run: of each effect, whether it lies within
     for run in runs:
@@ -72,9 +73,8 @@ def coverage(network: NetworkEstimator, runs: Sequence[MeasuredRun], n_boot: int
     shares = {}
     for name, each in inside.items():
         of_run = np.repeat(np.arange(len(runs)), [len(within) for within in each])
-        share, low, high = interval(weighted_mean(np.concatenate(each), draws.of(of_run)))
-        between = f" ({low:.0%} to {high:.0%})" if np.isfinite(low) else ""
-        shares[name] = f"{share:.0%}{between}" if len(of_run) else ""
+        found = interval(weighted_mean(np.concatenate(each), draws.of(of_run))) if len(of_run) else (np.nan,) * 3
+        shares[name] = Estimate.of(found)
     return shares
 
 
@@ -87,9 +87,9 @@ never one that a step is likelier without. r² over all steps is about the few l
 [faithfulness](faithfulness.md))."""
 
 _INTERVALS = f"""\
-Share of measured effects that lie within `half_width` of the estimate, promised {COVERAGE:.0%}: over all, by the size
-of the estimate in nats, and for the region of each step with the largest one, which is what a terminal shows. A run is
-one scene."""
+Share of measured effects that lie within `half_width` of the estimate, promised {words.promise(COVERAGE)}: over all, by
+the size of the estimate in nats, and for the region of each step with the largest one, which is what a terminal shows.
+A run is one scene."""
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from analyses.common import HELD_OUT, arguments, cells, figures, measured, score, subjects, write
+from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, table_of, write
 from analyses.pictures import panels, save
 from trajkit.attribution.training import fit_estimator
 from trajkit.demo.tasks import FAMILIES
 from trajkit.progress import progress
+from trajkit.tables import words
 
 MIXTURE = "all five"
 
@@ -34,20 +35,23 @@ def main(argv: list[str] | None = None) -> None:
             for i, source in enumerate([*FAMILIES, MIXTURE]):
                 part = [run for run in train if source in (run.task_set, MIXTURE)][:n]
                 fitted = fit_estimator(part, subject.network.binding, subject.vlm.n_features)
-                row = {"model": subject.name, "trained on ↓, LDS on →": f"{source} ({len(part)} runs)"}
+                row: dict[str, Any] = {
+                    "model": subject.name,
+                    "trained on ↓, LDS on →": f"{source} ({words.count(len(part), 'run')})",
+                }
                 for j, target in enumerate(FAMILIES):
                     scored = score("n", [run for run in test if run.task_set == target], fitted.predict)
-                    if scored:
-                        matrix[i, j] = figures(scored, 2).loc["LDS", "value"]
-                    row |= {target: cells(scored, args.boot, ("LDS",))["LDS"]}
+                    row[target] = cells(scored, args.boot, ("LDS",))["LDS"]
+                    matrix[i, j] = row[target].value
                 rows.append(row)
                 bar.advance(source)
         own = np.diag(matrix)
         fall = (1 - matrix[:-1] / own)[~np.eye(len(own), dtype=bool)]
         mixed = 1 - matrix[-1] / own
         falls.append(
-            f"{subject.name}: LDS falls by {np.nanmedian(fall):.0%} of that of the family's own estimator (median; "
-            f"{np.nanmin(fall):.0%} to {np.nanmax(fall):.0%}), with the mixture by {np.nanmedian(mixed):.0%}."
+            f"{subject.name}: LDS falls by {words.share(np.nanmedian(fall))} of that of the family's own estimator "
+            f"(median; {words.share(np.nanmin(fall))} to {words.share(np.nanmax(fall))}), with the mixture by "
+            f"{words.share(np.nanmedian(mixed))}."
         )
         ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
         for i, j in np.ndindex(matrix.shape):
@@ -63,8 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         ax.set_xticks(range(len(FAMILIES)), FAMILIES, rotation=35, ha="right")
         ax.set_yticks(range(len(FAMILIES) + 1), [*FAMILIES, MIXTURE])
         ax.grid(visible=False)
-    text = f"# Transfer between task families\n\nRegenerate: `python -m analyses.transfer`. {HELD_OUT}"
-    write(args.out, text, rows, f"{_READING}\n\n{' '.join(falls)}", save(figure, args.out))
+    text = f"# Transfer between task families\n\nRegenerate: `{args.command}`. {HELD_OUT}"
+    write(args.out, text, table_of(rows), f"{_READING}\n\n{' '.join(falls)}", save(figure, args.out))
 
 
 _READING = """\

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from analyses.common import arguments, measured, subjects, write
+from analyses.common import arguments, measured, subjects, table_of, write
 from analyses.pictures import panels, save
 from trajkit.attribution.training import fit_estimator
+from trajkit.tables import words
 
+HALVES = "r between halves of the runs"
 OBJECTIVES: dict[str, dict[str, Any]] = {"the papers'": {"scale_weight": 0.0}, "with squared error (shipped)": {}}
 
 
@@ -33,8 +35,8 @@ def main(argv: list[str] | None = None) -> None:
             share = np.abs(fitted[0]).reshape(-1, heads).sum(1) / np.abs(fitted[0]).sum()
             rows.append(
                 {"model": subject.name, "objective": name}
-                | {f"layer {i + 1}": f"{value:.0%}" for i, value in enumerate(share)}
-                | {"r between halves of the runs": f"{np.corrcoef(*fitted[1:])[0, 1]:.2f}"}
+                | {f"layer {i + 1}": value for i, value in enumerate(share)}
+                | {HALVES: np.corrcoef(*fitted[1:])[0, 1]}
             )
         weights = (subject.linear.arrays["weights"] * spread).reshape(-1, heads)
         most = np.abs(weights).max()
@@ -50,8 +52,9 @@ def main(argv: list[str] | None = None) -> None:
         "Weights are times the standard deviation of the attention that they multiply: nats for a usual difference. "
         "Shares are of the sum of their sizes. The picture shows the shipped linear estimator."
     )
-    text = f"# Weights of the linear estimator\n\nRegenerate: `python -m analyses.weights`. {about}"
-    write(args.out, text, rows, _READING, save(figure, args.out))
+    text = f"# Weights of the linear estimator\n\nRegenerate: `{args.command}`. {about}"
+    formats = {name: words.share for name in rows[0] if name.startswith("layer")} | {HALVES: words.score}
+    write(args.out, text, table_of(rows, formats), _READING, save(figure, args.out))
 
 
 _READING = """\

@@ -4,9 +4,11 @@ tests."""
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import analyses
 from analyses import (
     concentration,
     coverage,
@@ -38,6 +40,22 @@ def tables(text: str) -> list[list[str]]:
     return [block.splitlines() for block in text.split("\n\n") if block.lstrip().startswith("|")]
 
 
+def headings(text: str) -> list[list[str]]:
+    """The headings of the Markdown tables of a page."""
+    return [[cell.strip() for cell in table[0].strip("|").split(" | ")] for table in tables(text)]
+
+
+def in_order(some: list[str], of: list[str]) -> bool:
+    """Whether `some` come among `of` in the same order."""
+    rest = iter(of)
+    return all(one in rest for one in some)
+
+
+def committed(name: str) -> list[list[str]]:
+    """Headings of the tables of a page in reports/."""
+    return headings((Path(analyses.__file__).parents[1] / "reports" / f"{name}.md").read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """Where one analysis keeps measured runs for the next."""
@@ -60,6 +78,9 @@ def report(tmp_path, kept, capsys, monkeypatch):
 def test_demo_model(report):
     text = report(demo_model, "--models", "qwen3_vl", "--runs", "10")
     greedy, sampled, *_ = tables(text)
+    assert headings(text)[0] == ["family", "n", "accuracy (95 %)"]
+    assert headings(text)[1][3:] == ["success", "hallucination", "reasoning failure", "failure"]
+    assert "unknown" not in text  # every answer is judged
     assert [line.split("|")[1].strip() for line in greedy[2:]] == ["all", *FAMILIES]
     assert len(sampled) == len(greedy)
 
@@ -75,11 +96,15 @@ def test_faithfulness(report):
         "raw attention's top × measured size",
     ]
     assert "top-1, network estimator less this" in grounded[0]
+    shown = committed("faithfulness")
+    assert all(in_order(new, old) for new, old in zip(headings(text)[:3], shown, strict=False))  # bands may be empty
+    assert in_order(headings(text)[3], shown[-2])
+    assert headings(text)[4] == shown[-1]
     assert methods[0].endswith("| R² | r² |")
-    assert any(line.startswith("| path_length |") for line in metrics)
+    assert any(line.startswith("| path length |") for line in metrics)
     assert "Too few steps to tell" in text
     reference = next(line for line in methods if "leave-one-out" in line)
-    assert reference.startswith("| leave-one-out, measured | 1.00 |")  # by definition, so without an interval
+    assert reference.startswith("| leave-one-out, measured | 1.000 |")  # by definition, so without an interval
     for name in ("network estimator", "linear estimator", "AT2 recipe", "raw attention", "AttnLRP", "TAM", "random"):
         assert any(line.startswith(f"| {name}") for line in methods)
     assert len(families) == 2 + 2
@@ -88,7 +113,8 @@ def test_faithfulness(report):
 
 def test_faithfulness_without_slow_methods(report):
     text = report(faithfulness, "--models", "qwen3_vl", "--runs", "2", "--train-runs", "3", "--boot", "10", "--quick")
-    assert "`python -m analyses.faithfulness --quick --runs 2`" in text
+    made_by = "python -m analyses.faithfulness --runs 2 --train-runs 3 --quick --models qwen3_vl --boot 10"
+    assert f"Regenerate: `{made_by}`." in text
     assert "| boosted trees" in text
     assert "| AttnLRP" not in text
     assert len(tables(text)) == 5
@@ -97,21 +123,25 @@ def test_faithfulness_without_slow_methods(report):
 def test_estimators(report):
     text = report(estimators, "--models", "qwen3_vl", "--train-runs", "10", "--test-runs", "5", "--boot", "10")
     (variants,) = tables(text)
+    assert headings(text) == committed("estimators")
     assert any("network (shipped form)" in line for line in variants)
     assert any("boosted trees" in line for line in variants)
     assert "Boosted trees on the same inputs" in text
 
 
 FEW, SMALL = ("--runs", "5"), ("--train-runs", "10", "--runs", "5")
+TWO_SIZES = ("--train-runs", "26", "--runs", "5")
 
 
 @pytest.mark.parametrize(("analysis", "arguments", "rows"), [
-    (scatter, FEW, 1), (length, FEW, 6), (elapsed, FEW, 12), (weights, SMALL[:2], 2), (data_efficiency, SMALL, 2),
+    (scatter, FEW, 1), (length, FEW, 6), (elapsed, FEW, 12), (weights, SMALL[:2], 2), (data_efficiency, TWO_SIZES, 4),
     (transfer, SMALL, 6), (out_of_distribution, ("--runs", "2"), 4),
 ])  # fmt: skip
 def test_an_analysis_of_each_model_writes_its_table_and_its_picture(report, tmp_path, analysis, arguments, rows):
     text = report(analysis, "--models", "qwen3_vl", "--boot", "5", *arguments)
     table, *others = tables(text)
+    for old, new in zip(committed(analysis.__name__.rpartition(".")[2]), headings(text), strict=False):
+        assert in_order(old, new)
     assert 2 < len(table) <= 2 + rows
     header = [name.strip() for name in table[0].split("|")]
     if "r²" in header:  # over all steps: after what is honest, and beside what it is without regions
@@ -128,6 +158,7 @@ def test_regions(report, monkeypatch):
         report(regions, "--models", "qwen3_vl", "--boot", "5", "--train-runs", "3", "--runs", "2")
     )
     assert len(strategies) == 2 + 2
+    assert in_order(committed("regions")[0], [cell.strip() for cell in strategies[0].strip("|").split(" | ")])
     assert "generation / segmenting" in times[0]
 
 
@@ -142,6 +173,9 @@ def test_performance(report):
 def test_detection(report):
     text = report(detection, "--boot", "10")
     assert len(tables(text)) == 10
+    assert headings(text) == committed("detection")
+    assert "| uncertainty + length + task |" in text
+    assert "| reasoning failure |" in text
     for baseline in ("length", "task", "uncertainty", "random"):
         assert f"| {baseline}" in text
 
@@ -154,6 +188,17 @@ def test_studies_of_any_folder_of_traces(report, study, tmp_path):
     assert f"Regenerate: `python -m analyses.{name} {traces} --boot 100 --out " in text
     assert len(tables(text)) >= 2
     assert "(report.svg)" in text
+
+
+def test_every_page_says_the_command_that_makes_it_and_stands_in_the_list_of_pages():
+    root = Path(analyses.__file__).parent
+    pages = sorted((root.parent / "reports").glob("*.md"))
+    listed = (root.parent / "reports" / "README.md").read_text(encoding="utf-8")
+    for page in (page for page in pages if page.name != "README.md"):
+        (command,) = re.findall(r"Regenerate: `python -m analyses\.(\w+)", page.read_text(encoding="utf-8"))
+        assert command == page.stem
+        assert (root / f"{command}.py").is_file()
+        assert f"[{command}]({page.name})" in listed
 
 
 def test_coverage(report):

@@ -57,7 +57,7 @@ def test_equal_methods_are_called_better_or_worse_in_five_evaluations_of_a_hundr
 
 def test_it_tells_the_shares_with_their_intervals_exactly_where_all_agree():
     found = conclude(evaluated(40, (1, 0), (1, 0)), n_boot=100)
-    assert "the right region in 100 % (91–100 %), raw attention in 0 % (0–9 %)" in found.text
+    assert "the right region in 100 % (91–100 %), raw attention in 0.0 % (0.0–8.9 %)" in found.text
 
 
 def test_few_images_are_told():
@@ -82,3 +82,5 @@ def test_run_metrics_are_sorted_by_whether_they_can_be_relied_on():
     assert reliable_metrics(table, ["a"]).endswith("do: a (0.90).")
     assert reliable_metrics(table, ["b"]).startswith("No run metric")
     assert reliable_metrics(table, ["c"]) == ""
+    named = table.assign(metric=table["metric"].replace("a", "path_length"))
+    assert reliable_metrics(named, ["path_length"]).endswith("do: path length (0.90).")  # as people read it

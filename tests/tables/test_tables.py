@@ -45,8 +45,14 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
     [
         (words.p_value, 0.0004, "< 0.001"), (words.p_value, 0.0312, "0.031"), (words.p_value, NAN, "–"),
         (words.share, 0.49, "49 %"), (words.share, 0.041, "4.1 %"), (words.share, 0.0, "0.0 %"),
+        (words.share, -0.2, "−20 %"), (words.share, -0.053, "−5.3 %"),
         (words.promise, 0.025, "2.5 %"), (words.metric, 1234.5, "1,234"), (words.metric, 0.012345, "0.0123"),
         (words.score, -0.001, "0.00"), (words.signed, 0.5, "+0.50"),
+        (words.figure, 0.87654, "0.877"), (words.figure, 1.0, "1.000"),
+        (words.figure, Estimate(9.512, 8, 11), "9.51 (8.00–11.00)"),
+        (words.figure, Estimate(0.021, -0.1, 0.2), "0.021 (−0.100 to 0.200)"), (words.figure, NAN, "–"),
+        (words.fine_difference, Estimate(0.0214, 0.001, 0.04), "+0.021 (+0.001 to +0.040)"),
+        (words.fine_difference, Estimate(0.02, 0.0002, 0.04), "+0.0200 (+0.0002 to +0.0400)"),
     ],
 )  # fmt: skip
 def test_each_kind_of_number_has_one_way_to_be_said(form, value, said):
@@ -102,6 +108,23 @@ def test_people_read_headings_and_formats_and_only_the_columns_that_are_meant_fo
 def test_cells_that_are_no_numbers_are_written_by_their_kind():
     frame = pd.DataFrame({"a": [None, pd.NA, "x\x1b[2Jy", True, np.int64(1234), np.float32(0.5)]}, dtype=object)
     assert [row[0] for row in Table(frame).shown.rows] == ["–", "–", "xy", "yes", "1,234", "0.5"]
+
+
+def test_a_row_without_an_estimate_has_a_dash_whatever_the_form_of_its_column():
+    frame = pd.DataFrame([{"a": Estimate(0.5, 0.25, 0.75), "b": 1}, {"b": 2}])
+    assert Table(frame, formats={"a": words.auc}).shown.rows == [["0.50 (0.25–0.75)", "1"], ["–", "2"]]
+
+
+def test_a_cell_of_fewer_than_could_be_says_of_how_many_it_is():
+    frame = pd.DataFrame({
+        "method": ["a", "a", "b", "b"], "step": [1, 2, 1, 2],
+        "auc": [Estimate(0.5), Estimate(0.6), Estimate(NAN), Estimate(0.7)],
+        "n": [1200, 5, 0, 1199], "of": 1200,
+    })  # fmt: skip
+    table = Table(frame, formats={"auc": words.auc}, across=Across("step", "auc", counts=("n", "of")))
+    assert table.shown.headings == ["method", "1", "2"]
+    assert table.shown.rows == [["a", "0.50", "0.60 of 5"], ["b", "–", "0.70 of 1,199"]]
+    assert table.plain()["n"].tolist() == [1200, 5, 0, 1199]
 
 
 def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():

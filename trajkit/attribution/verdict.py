@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from trajkit.attribution.evaluation import GROUNDED, Scored
 from trajkit.attribution.figures import ALL, GROUNDED_STEPS, exchanged, faithfulness_table, step_counts
 from trajkit.stats.correction import holm
 from trajkit.stats.resampling import MIN_GROUPS
+from trajkit.tables import Estimate, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,10 +46,11 @@ def conclude(
     counts = step_counts(scored)
     (steps, groups), total = counts[GROUNDED_STEPS], counts[ALL][0]
     where = f"{steps} of {total}"
+    images = words.count(groups, "image")
     if groups < MIN_GROUPS:
         return Conclusion(
             "too few",
-            f"Too few steps to tell: {where}, of {groups} images, depend on the image (an effect of at least "
+            f"Too few steps to tell: {where}, of {images}, depend on the image (an effect of at least "
             f"{GROUNDED:g} nats). At least {MIN_GROUPS} images with such steps are needed, and some dozens to be sure: "
             "ask more questions that cannot be answered without looking.",
         )
@@ -58,21 +60,26 @@ def conclude(
     sure = holm([p for _, p in found.values()]) < LEVEL
     gains = [figure for (figure, (gain, _)), told in zip(found.items(), sure, strict=True) if told and gain > 0]
     losses = [figure for (figure, (gain, _)), told in zip(found.items(), sure, strict=True) if told and gain < 0]
-    named = [_share(table.xs((method, "top-1"))) for method in (ours, raw)]
+    top = [table.loc[(method, "top-1"), ["value", "low", "high"]].to_numpy(float) for method in (ours, raw)]
+    named = [words.shares(Estimate.of(row)) for row in top]
     said = (
         f"On steps that depend on the image ({where}) the estimator names the right region in {named[0]}, "
         f"raw attention in {named[1]}"
     )
-    few = "" if groups >= SURE_GROUPS else f" This rests on {groups} images only: ask more questions to be sure."
-    ranks = [table["value"].get((method, "LDS"), float("nan")) for method in (ours, raw)]
-    several = f"what hiding several regions does (LDS {ranks[0]:.2f} against {ranks[1]:.2f})"
+    few = (
+        ""
+        if groups >= SURE_GROUPS
+        else f" This rests on {words.count(groups, 'image')} only: ask more questions to be sure."
+    )
+    ranks = [words.score(table["value"].get((method, "LDS"), float("nan"))) for method in (ours, raw)]
+    several = f"what hiding several regions does (LDS {ranks[0]} against {ranks[1]})"
     if gains and losses:
-        words = (
+        advice = (
             f"it is better at this and worse at {several}: use it to see where a step looks, not to add effects up."
             if "top-1" in gains
             else f"it is worse at this, if better at {several}: do not read from it where a step looks."
         )
-        return Conclusion("mixed", f"{said}: {words}{few}")
+        return Conclusion("mixed", f"{said}: {advice}{few}")
     if losses:
         worse = "raw attention is better" if "top-1" in losses else f"and it tells worse {several}"
         return Conclusion(
@@ -98,15 +105,10 @@ def reliable_metrics(reliability: pd.DataFrame, metrics: Sequence[str]) -> str:
     table = reliability.set_index("metric").loc[list(metrics)].dropna(subset=["low"])
     if table.empty:
         return ""
-    named = [f"{metric} ({row.value:.2f})" for metric, row in table.iterrows()]
+    named = [f"{str(metric).replace('_', ' ')} ({words.score(value)})" for metric, value in table["value"].items()]
     good = [name for name, low in zip(named, table["low"], strict=True) if low >= RELIABLE]
     other = [name for name in named if name not in good]
     if not good:
         return f"No run metric of estimated effects is shown to rank runs as measured ones do: {', '.join(other)}."
     but = f" Not shown for {', '.join(other)}." if other else ""
     return f"Run metrics of estimated effects that rank runs as measured ones do: {', '.join(good)}.{but}"
-
-
-def _share(row: Any) -> str:
-    """A share with its interval."""
-    return f"{100 * row['value']:.0f} % ({100 * row['low']:.0f}–{100 * row['high']:.0f} %)"

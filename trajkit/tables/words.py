@@ -55,6 +55,12 @@ def fine_mean(found: Estimate) -> str:
     return estimate(found, 3, null=0.0)
 
 
+def figure(found: Estimate | float) -> str:
+    """A figure of faithfulness, or another on which methods differ in the third decimal: three, and two above 1."""
+    found = found if isinstance(found, Estimate) else Estimate(found)
+    return estimate(found, 3 if abs(found.value) <= 1 else 2)
+
+
 def fine_difference(found: Estimate) -> str:
     """As `difference`, three decimals."""
     return estimate(found, 3, sign=True, null=0.0)
@@ -89,7 +95,7 @@ def p_value(p: float) -> str:
 
 def share(value: float) -> str:
     """A share as per cent: 49 %, 4.1 %, 0.0 %."""
-    return NONE if math.isnan(value) else f"{100 * value:.{int(value < 0.0995)}f} %"
+    return NONE if math.isnan(value) else _minus(f"{100 * value:.{int(abs(value) < 0.0995)}f} %")
 
 
 def shares(found: Estimate) -> str:
