@@ -1,8 +1,8 @@
 """What each command costs on folders of many runs: minutes, and the most memory it held.
 
-    python -m analyses.large_folders                      # 10,000, 31,000 and 100,000 runs; writes reports/large_folders.md
+    python -m analyses.large_folders               # 10,000, 31,000 and 100,000 runs; writes reports/large_folders.md
     python -m analyses.large_folders --runs 10000 --only fit monitor
-    python -m analyses.large_folders --keep big           # the folders stay, for the next call
+    python -m analyses.large_folders --keep big    # the folders and what was measured stay; a later call goes on
 
 The demo's saved runs are repeated under new ids: every copy has groups and questions of its own, other effects
 (each times a number near 1), and in a quarter of its runs one step less, so that no two runs are alike.
@@ -11,15 +11,14 @@ The demo's saved runs are repeated under new ids: every copy has groups and ques
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ import pyarrow.parquet as pq
 from trajkit.demo.paths import TRACES
 from trajkit.errors import InputError
 from trajkit.files import write_text
+from trajkit.studies.runs import MOST_RUNS
 from trajkit.text import markdown
 from trajkit.traces.atomic import write_tables
 from trajkit.traces.schema import SCHEMA
@@ -50,11 +50,13 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command, in a process of its own. gigabytes: the largest resident set."""
+    """Of one command, in a process of its own. minutes: by the clock; of_cpu: that its threads worked. gigabytes: the
+    largest resident set."""
 
     command: str
     runs: int
     minutes: float
+    of_cpu: float
     gigabytes: float
 
 
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("traces", type=Path, nargs="?", default=TRACES, help="saved runs to repeat")
     parser.add_argument("--runs", type=int, nargs="+", default=[10_000, 31_000, 100_000])
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--keep", type=Path, help="make the folders here, or take those that are there")
+    parser.add_argument("--keep", type=Path, help="keep folders and costs here, and take those that are there")
     parser.add_argument("--out", type=Path, default=Path("reports/large_folders.md"))
     args = parser.parse_args(argv)
     costs = []
@@ -95,7 +97,9 @@ def _whole(path: Path) -> pa.Table:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
     steps = table["steps"].combine_chunks()
-    said = [steps.values.field(f.name) if f.name in _names(steps) else pa.nulls(len(steps.values), f.type) for f in _STEP]
+    said = [
+        steps.values.field(f.name) if f.name in _names(steps) else pa.nulls(len(steps.values), f.type) for f in _STEP
+    ]
     whole = pa.ListArray.from_arrays(steps.offsets, pa.StructArray.from_arrays(said, fields=list(_STEP)))
     return table.set_column(table.schema.names.index("steps"), "steps", whole).select(SCHEMA.names)
 
@@ -146,7 +150,13 @@ def _kept(column: pa.ChunkedArray, keep: np.ndarray, n_steps: np.ndarray) -> pa.
 
 
 def measured(name: str, runs: int, work: Path) -> Cost:
-    """What `trajkit` with the arguments of COMMANDS costs. Raises InputError where it fails."""
+    """What `trajkit` with the arguments of COMMANDS costs, or did when it was last measured in `work`.
+
+    Raises InputError where it fails.
+    """
+    kept = work / f"{name.replace(' ', '_')}.json"
+    if kept.is_file():
+        return Cost(**json.loads(kept.read_text()))
     arguments = [part.format(traces=work / "traces", work=work) for part in COMMANDS[name]]
     began = time.perf_counter()
     with (work / "said").open("w") as said:
@@ -155,26 +165,28 @@ def measured(name: str, runs: int, work: Path) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise InputError(f"`trajkit {' '.join(arguments)}` failed: {(work / 'said').read_text()[-500:]}")
-    cost = Cost(name, runs, (time.perf_counter() - began) / 60, used.ru_maxrss * 1024 / 1e9)
-    print(f"{name}, {runs:,} runs: {cost.minutes:.2f} min, {cost.gigabytes:.2f} GB", file=sys.stderr, flush=True)
+    minutes, of_cpu = (time.perf_counter() - began) / 60, (used.ru_utime + used.ru_stime) / 60
+    cost = Cost(name, runs, minutes, of_cpu, used.ru_maxrss * 1024 / 1e9)
+    kept.write_text(json.dumps(asdict(cost)))
+    print(cost, file=sys.stderr, flush=True)
     return cost
 
 
 def _page(costs: list[Cost], args: argparse.Namespace) -> str:
-    table = pd.DataFrame([vars(cost) for cost in costs])
-    sizes = list(dict.fromkeys(table["runs"]))
-    rows = []
-    for name, mine in table.groupby("command", sort=False):
-        at = mine.set_index("runs")
-        rows.append(
-            {"command": f"`{name}`"}
-            | {f"minutes, {n:,} runs": f"{at['minutes'][n]:.1f}" for n in sizes}
-            | {f"peak GB, {n:,} runs": f"{at['gigabytes'][n]:.2f}" for n in sizes}
-        )
+    rows = [
+        {
+            "command": f"`{cost.command}`", "runs": f"{cost.runs:,}", "minutes": f"{cost.minutes:.1f}",
+            "minutes of CPU": f"{cost.of_cpu:.2f}", "peak GB": f"{cost.gigabytes:.2f}",
+        }
+        for cost in sorted(costs, key=lambda cost: (list(COMMANDS).index(cost.command), cost.runs))
+    ]  # fmt: skip
+    sizes = " ".join(map(str, args.runs))
     return (
         "# Large folders\n\n"
-        f"Regenerate: `python -m analyses.large_folders{_said(args)}`. Each command in a process of its own, one after "
-        f"another, on {platform.machine()} with {os.cpu_count()} cores; peak: the largest resident set. The demo's "
-        "saved runs are repeated with groups and questions of their own, so that groups grow with the runs.\n\n"
-        f"{markdown(pd.DataFrame(rows))}"
+        f"Regenerate: `python -m analyses.large_folders --runs {sizes}`. Each command in a process of its own, one "
+        f"after another, on {platform.machine()} with {os.cpu_count()} cores; peak: the largest resident set. Minutes by the "
+        "clock hang on what else the machine does, those of CPU hardly. The demo's saved runs are repeated with groups "
+        "and questions of their own, so that groups grow with the runs. "
+        f"`analyze --report` studies {MOST_RUNS:,} runs of a larger folder, whole groups drawn at random, and says so; "
+        f"the others read all runs.\n\n{markdown(pd.DataFrame(rows))}"
     )

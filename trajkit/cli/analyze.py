@@ -47,6 +47,11 @@ def analyze(
         typer.Option("--boot", metavar="N", min=100, max=100_000, show_default="1000",
                      help="Draws of groups behind each interval of --report."),
     ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option("--most", metavar="N", min=100, show_default="20000",
+                     help="Runs that --report studies at most: of a larger folder, whole groups drawn at random."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
@@ -73,9 +78,11 @@ def analyze(
     from trajkit.text import count
 
     if report is not None:
-        return _studies(traces, report, form, only, n_boot)
-    if only or form or n_boot:
-        raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
+        return _studies(traces, report, form, only, n_boot, most)
+    if only or form or n_boot or most:
+        raise InputError(
+            "--only, --format, --boot and --most are about what --report writes; name a folder with --report too."
+        )
     runs = run_table(traces, Wanted(metrics=False)).usable()
     last = runs.last
     if runs.left_out:
@@ -134,14 +141,16 @@ def differences(last: pd.DataFrame) -> pd.DataFrame:
     return compare(last, metrics, n_resamples=PERMUTATIONS).replace({"metric": NAMES})
 
 
-def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None) -> None:
+def _studies(
+    traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None, most: int | None
+) -> None:
     import shlex
 
     from trajkit.cli.output import note, stdout
     from trajkit.errors import InputError
     from trajkit.progress import progress
     from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
-    from trajkit.studies.runs import read_runs
+    from trajkit.studies.runs import MOST_RUNS, read_runs
     from trajkit.studies.write import FORMATS, check_folder, write_studies
 
     if form is not None and form not in FORMATS:
@@ -150,12 +159,14 @@ def _studies(traces: Path, out: Path, form: str | None, only: list[str] | None, 
     for name in names:
         make(name)
     check_folder(out)
-    runs = read_runs(traces)
+    every = read_runs(traces)
+    runs = every.drawn(most or MOST_RUNS)
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
     command += [part for name in only or () for part in ("--only", name)]
     command += ["--format", form] if form else []
     command += ["--boot", str(n_boot)] if n_boot else []
-    data = {"runs": runs.table, "steps": runs.frame}
+    command += ["--most", str(most)] if most else []
+    data = {"runs": every.table, "steps": every.frame} if form == "csv" else {}
     made: list[Study] = []
     left_out: dict[str, str] = {}
     with progress("studies", total=len(names)) as bar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -88,11 +88,13 @@ class RunTable:
     """Runs as columns, in the order that they were read.
 
     rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
-    longer (`usable`). The frames are made from `rows` when they are first asked for.
+    longer (`usable`). drawn_from: how many runs these were drawn from (`drawn`), 0 where none were. The frames are made
+    from `rows` when they are first asked for.
     """
 
     rows: pa.Table
     left_out: int = 0
+    drawn_from: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -174,7 +176,18 @@ class RunTable:
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
-        return RunTable(self.rows.filter(pa.array(keep)), self.left_out)
+        return replace(self, rows=self.rows.filter(pa.array(keep)))
+
+    def drawn(self, most: int, seed: int = 0) -> RunTable:
+        """All runs where they are at most `most`; else whole groups, drawn at random one after another for as long as
+        their runs are no more than that, one group at least, in the order of the table."""
+        if len(self) <= most:
+            return self
+        group = _one(self.rows["group_id"].dictionary_encode()).indices.to_numpy()
+        order = np.random.default_rng(seed).permutation(group.max() + 1)
+        taken = np.cumsum(np.bincount(group)[order]) <= most
+        taken[0] = True
+        return replace(self.only(np.isin(group, order[taken])), drawn_from=len(self))
 
     def usable(self) -> RunTable:
         """The runs of which there is a path; the others are counted in `left_out`.
@@ -185,7 +198,7 @@ class RunTable:
             raise InputError(
                 f"none of the {len(self)} runs has effects and a thinking step; there is nothing to analyse."
             )
-        return RunTable(self.rows.filter(pa.array(self.used)), self.left_out + int((~self.used).sum()))
+        return replace(self.only(self.used), left_out=self.left_out + int((~self.used).sum()))
 
     def known(self) -> RunTable:
         """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
@@ -208,7 +221,9 @@ class RunTable:
         said += f"Effects: {', '.join(self.values('effects_kind'))}."
         are = "is" if self.left_out == 1 else "are"
         left_out = f"{count(self.left_out, 'run')} without effects or thinking {are} left out."
-        return f"{said} {left_out}" if self.left_out else said
+        said += f" {left_out}" if self.left_out else ""
+        drawn = f"They were drawn, whole groups at random, from {count(self.drawn_from, 'run')}."
+        return f"{said} {drawn}" if self.drawn_from else said
 
     @cached_property
     def _steps(self) -> pa.StructArray:

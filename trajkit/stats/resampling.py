@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,7 +54,9 @@ class Draws:
         """(b, r) how often each of `rows` counts in each draw of a block."""
         return np.take(self.counts[block], self.member[rows], axis=1)
 
-    def in_slots(self, *sorts: tuple[Integers, Integers], n_slots: int) -> Iterator[tuple[slice, Iterator[list[Floats]]]]:
+    def in_slots(
+        self, *sorts: tuple[Integers, Integers], n_slots: int
+    ) -> Iterator[tuple[slice, Iterator[list[Floats]]]]:
         """Some draws at a time, b of them, and of these the slots in order, r at a time: for each sort of rows (r, b),
         how many of the rows in a slot were drawn.
 
@@ -66,7 +67,9 @@ class Draws:
 
         few = min(_SLOTS, 1 << (n_slots - 1).bit_length())
         shape = (-(-n_slots // few) * few, self.counts.shape[1])
-        tables = [csr_array((np.ones(len(rows), np.float32), (slot, self.member[rows])), shape=shape) for rows, slot in sorts]
+        tables = [
+            csr_array((np.ones(len(rows), np.float32), (slot, self.member[rows])), shape=shape) for rows, slot in sorts
+        ]
         parts = [[table[first : first + few] for table in tables] for first in range(0, shape[0], few)]
         for first in range(0, len(self.counts), _DRAWS):
             block = slice(first, first + _DRAWS)
