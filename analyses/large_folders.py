@@ -184,9 +184,13 @@ def _page(costs: list[Cost], args: argparse.Namespace) -> str:
     return (
         "# Large folders\n\n"
         f"Regenerate: `python -m analyses.large_folders --runs {sizes}`. Each command in a process of its own, one "
-        f"after another, on {platform.machine()} with {os.cpu_count()} cores; peak: the largest resident set. Minutes by the "
-        "clock hang on what else the machine does, those of CPU hardly. The demo's saved runs are repeated with groups "
-        "and questions of their own, so that groups grow with the runs. "
+        f"after another, on {platform.machine()} with {os.cpu_count()} cores; peak: the largest resident set. Minutes "
+        "by the clock hang on what else the machine does, those of CPU hardly. The demo's saved runs are repeated with "
+        "groups and questions of their own, so that groups grow with the runs. "
         f"`analyze --report` studies {MOST_RUNS:,} runs of a larger folder, whole groups drawn at random, and says so; "
         f"the others read all runs.\n\n{markdown(pd.DataFrame(rows))}"
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ def test_a_draw_is_of_whole_groups_and_of_no_more_runs_than_asked_for(runs: RunT
     assert len(drawn) == 48
     assert (sizes == 3).all()
     assert drawn.table["transcript_id"].tolist() == sorted(drawn.table["transcript_id"])  # in the order of the table
-    assert "They were drawn, whole groups at random, from 120 runs." in drawn.summary()
+    assert "These runs were drawn, whole groups at random, from 120 runs (seed 0)." in drawn.summary()
     assert "120 runs" in drawn.known().summary()  # whatever is left out of it later
 
 
@@ -34,5 +34,6 @@ def test_a_draw_hangs_on_its_seed_and_favours_no_group(runs: RunTable) -> None:
 
 def test_a_table_that_is_small_enough_is_all_there_and_one_group_is_the_least(runs: RunTable) -> None:
     assert runs.drawn(120) is runs
+    assert not runs.drawn_from
     assert "drawn" not in runs.summary()
     assert len(runs.drawn(2)) == 3

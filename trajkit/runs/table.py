@@ -88,13 +88,14 @@ class RunTable:
     """Runs as columns, in the order that they were read.
 
     rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
-    longer (`usable`). drawn_from: how many runs these were drawn from (`drawn`), 0 where none were. The frames are made
-    from `rows` when they are first asked for.
+    longer (`usable`). drawn_from: how many runs these were drawn from, with `seed` (`drawn`); 0: they are all. The
+    frames are made from `rows` when they are first asked for.
     """
 
     rows: pa.Table
     left_out: int = 0
     drawn_from: int = 0
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -187,7 +188,7 @@ class RunTable:
         order = np.random.default_rng(seed).permutation(group.max() + 1)
         taken = np.cumsum(np.bincount(group)[order]) <= most
         taken[0] = True
-        return replace(self.only(np.isin(group, order[taken])), drawn_from=len(self))
+        return replace(self.only(np.isin(group, order[taken])), drawn_from=len(self), seed=seed)
 
     def usable(self) -> RunTable:
         """The runs of which there is a path; the others are counted in `left_out`.
@@ -222,8 +223,14 @@ class RunTable:
         are = "is" if self.left_out == 1 else "are"
         left_out = f"{count(self.left_out, 'run')} without effects or thinking {are} left out."
         said += f" {left_out}" if self.left_out else ""
-        drawn = f"They were drawn, whole groups at random, from {count(self.drawn_from, 'run')}."
-        return f"{said} {drawn}" if self.drawn_from else said
+        return f"{said} {self.said_of_draw}" if self.drawn_from else said
+
+    @property
+    def said_of_draw(self) -> str:
+        """Of how many runs these were drawn, and how, in a sentence."""
+        return (
+            f"These runs were drawn, whole groups at random, from {count(self.drawn_from, 'run')} (seed {self.seed})."
+        )
 
     @cached_property
     def _steps(self) -> pa.StructArray:
