@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from trajkit.demo.paths import TRACES
 from trajkit.errors import InputError
 from trajkit.files import write_text
-from trajkit.studies.runs import MOST_RUNS
+from trajkit.runs.table import MOST_RUNS
 from trajkit.text import markdown
 from trajkit.traces.atomic import write_tables
 from trajkit.traces.schema import SCHEMA
@@ -187,8 +187,9 @@ def _page(costs: list[Cost], args: argparse.Namespace) -> str:
         f"after another, on {platform.machine()} with {os.cpu_count()} cores; peak: the largest resident set. Minutes "
         "by the clock hang on what else the machine does, those of CPU hardly. The demo's saved runs are repeated with "
         "groups and questions of their own, so that groups grow with the runs. "
-        f"`analyze --report` studies {MOST_RUNS:,} runs of a larger folder, whole groups drawn at random, and says so; "
-        f"the others read all runs.\n\n{markdown(pd.DataFrame(rows))}"
+        "`analyze --report`, and the comparisons by shuffling of `analyze` and `report`, are of "
+        f"{MOST_RUNS:,} runs of a larger folder, whole groups drawn at random, and say so; all else is of all runs.\n\n"
+        f"{markdown(pd.DataFrame(rows))}"
     )
 
 

@@ -49,7 +49,7 @@ def analyze(
     ] = None,
     most: Annotated[
         int | None,
-        typer.Option("--most", metavar="N", min=100, show_default="20000",
+        typer.Option("--most", metavar="N", min=100, show_default="10000",
                      help="Runs that --report studies at most: of a larger folder, whole groups drawn at random."),
     ] = None,
 ) -> None:  # fmt: skip
@@ -88,7 +88,8 @@ def analyze(
     if runs.left_out:
         note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
     sections = {"Runs by outcome": counts(last), "Metrics by outcome: median": medians(last)}
-    known = compared_outcomes(last)
+    drawn = runs.drawn()
+    known = compared_outcomes(drawn.last)
     outcomes = known["outcome"].nunique()
     if outcomes >= 2:
         sections[
@@ -105,6 +106,8 @@ def analyze(
         numbers = [f"{a} – {b}" for a, b in zip(table["n_a"], table["n_b"], strict=True)]
         pairs = table.assign(pair=table["a"] + " – " + table["b"], runs=numbers)
         show_frame(console, pairs, title, DIFFERENCES, formats)
+        if drawn.drawn_from:
+            console.print(f"Of {len(drawn):,} runs. {drawn.said_of_draw}\n")
         if table["delta_low"].isna().any():
             console.print(
                 f"–: no interval: a side has runs of under {MIN_GROUPS} groups (a δ of 1 or −1 has an exact bound all "
@@ -149,8 +152,9 @@ def _studies(
     from trajkit.cli.output import note, stdout
     from trajkit.errors import InputError
     from trajkit.progress import progress
+    from trajkit.runs.table import MOST_RUNS
     from trajkit.studies.make import N_BOOT, STUDIES, make, make_all
-    from trajkit.studies.runs import MOST_RUNS, read_runs
+    from trajkit.studies.runs import read_runs
     from trajkit.studies.write import FORMATS, check_folder, write_studies
 
     if form is not None and form not in FORMATS:

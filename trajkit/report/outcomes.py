@@ -17,6 +17,8 @@ from trajkit.stats.resampling import MIN_GROUPS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trajkit.runs.table import RunTable
+
 METRICS = ("mean_step", "tortuosity", "concentration_mean", "path_length", "step")
 
 PERMUTATIONS = 2000
@@ -57,7 +59,8 @@ def _panel(collection: Collection, metric: str, n_resamples: int) -> Panel:
 def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[Table | None, str]:
     from trajkit.stats import compare
 
-    known = compared_outcomes(collection.table.last)
+    drawn = collection.table.usable().drawn()
+    known = compared_outcomes(drawn.last)
     known = known[np.isfinite(known[metric].to_numpy(float))]
     if known["outcome"].nunique() < 2:
         return None, "Fewer than two known outcomes have runs here, so there is nothing to test."
@@ -73,13 +76,13 @@ def _comparison(collection: Collection, metric: str, n_resamples: int) -> tuple[
         )
         for row in table.to_dict("records")
     )
-    return Table(("pair (runs)", "Cliff's δ within task [95 %]", "p"), rows), _caveat(known, table)
+    return Table(("pair (runs)", "Cliff's δ within task [95 %]", "p"), rows), _caveat(known, table, drawn)
 
 
-def _caveat(known: pd.DataFrame, table: pd.DataFrame) -> str:
+def _caveat(known: pd.DataFrame, table: pd.DataFrame, drawn: RunTable) -> str:
     """What limits the comparisons, in words; empty where nothing does."""
     groups = known.groupby("outcome")["group_id"].nunique()
-    said = []
+    said = [f"δ and p are of {len(drawn):,} runs. {drawn.said_of_draw}"] if drawn.drawn_from else []
     if (groups < MIN_GROUPS).any():
         said.append(f"Fewer than {MIN_GROUPS} groups on a side: no interval, and a p to be read with care.")
     if table["cliffs_delta"].isna().any():

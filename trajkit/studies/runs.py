@@ -14,10 +14,6 @@ from trajkit.runs.table import RunTable, run_table
 from trajkit.stats.resampling import numbered
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
 
-MOST_RUNS = 20_000
-"""Runs of a folder that are studied, where nothing else is asked for (`RunTable.drawn`): their intervals are narrow
-enough to read, and every model is fitted dozens of times."""
-
 
 def read_runs(traces: Source) -> RunTable:
     """All runs of which there is a path, read once. Raises InputError when none has effects and a thinking step."""
