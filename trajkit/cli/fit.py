@@ -54,7 +54,7 @@ def fit(
     from trajkit.runs.table import run_table
 
     check_file(out / FILE)
-    runs = run_table(traces, Wanted(metrics=False, hidden=True, keys=True))
+    runs = run_table(traces, Wanted(metrics=False, keys=True))
     if runs.table["failed"].isna().all():
         raise InputError(
             f"none of the {len(runs)} runs in {traces} has a known outcome; "

@@ -48,7 +48,7 @@ def monitor(
     from trajkit.runs.table import run_table
 
     found = load_detectors(detectors)
-    saved = run_table(traces, Wanted(metrics=False, hidden=True, keys=True))
+    saved = run_table(traces, Wanted(metrics=False, keys=True))
     check_runs(found, saved)
     known = found.known(keyed(saved))
     copies = said_of_copies(found, known, saved)

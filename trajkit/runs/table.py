@@ -180,7 +180,7 @@ class RunTable:
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
-        return replace(self, rows=self.rows.filter(pa.array(keep)))
+        return self if keep.all() else replace(self, rows=self.rows.filter(pa.array(keep)))
 
     def drawn(self, most: int = MOST_RUNS, seed: int = 0) -> RunTable:
         """All runs where they are at most `most`; else whole groups, drawn at random one after another for as long as
