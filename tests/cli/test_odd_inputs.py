@@ -22,7 +22,7 @@ OPTIONS = {
     "evaluate": ("--masks", "--batch-size", "--temperature", "--max-new-tokens", "--seed"),
     "fit": ("--alpha", "--seed"),
     "monitor": ("--list",),
-    "analyze": ("--boot",),
+    "analyze": ("--boot", "--most"),
 }
 PATHS = ("", ".", "/", "/dev/null", "/dev/zero/x", "x" * 300, "a\x1b[2J", "half \udcff", "~root/x", "/proc/self/mem")
 

@@ -38,6 +38,18 @@ def test_analyze_writes_studies(cli, traces, tmp_path, form, first):
     assert (out / first).stat().st_size > 300
 
 
+def test_studies_of_a_larger_folder_are_of_whole_groups_and_every_page_says_so(cli, traces, tmp_path):
+    n = len(read_traces(traces))
+    asked = ("--report", tmp_path, "--only", "concentration", "--boot", "100", "--most", "100")
+    assert cli("analyze", traces, *asked).code == 0
+    for page in ("README.md", "concentration.md"):
+        said = (tmp_path / page).read_text(encoding="utf-8")
+        assert f"drawn, whole groups at random, from {n} runs (seed 0)" in said
+        assert "--most 100" in said  # makes it again
+    assert cli("analyze", traces, *asked, "--format", "csv").code == 0
+    assert len((tmp_path / "runs.csv").read_text(encoding="utf-8").splitlines()) == 1 + n  # the numbers of all runs
+
+
 def test_analyze_says_in_what_it_writes_which_studies_could_not_be_made(cli, tmp_path, make_trace):
     rng = np.random.default_rng(1)
     write_traces([make_trace(g, 0, False, rng) for g in range(12)], tmp_path / "t.parquet")
@@ -68,6 +80,7 @@ def test_analyze_names_what_it_does_not_know(cli, traces, tmp_path):
     cli("analyze", traces, "--report", tmp_path, "--only", "taste").assert_one_line_error("no study 'taste'")
     cli("analyze", traces, "--only", "outcomes").assert_one_line_error("--report")
     cli("analyze", traces, "--format", "csv").assert_one_line_error("--report")
+    cli("analyze", traces, "--most", "500").assert_one_line_error("--report")
     (tmp_path / "file").write_text("mine")
     cli("analyze", traces, "--report", tmp_path / "file").assert_one_line_error("is a file; name a folder")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -54,6 +55,40 @@ def test_within_strata_pairs_are_counted_one_by_one(world) -> None:
         right = (score[up][:, None] > score[down]) + (score[up][:, None] == score[down]) / 2
         assert pairs[b] == same.sum()
         assert wins[b] == pytest.approx((right * same).sum())
+
+
+def test_more_rows_than_are_held_at_a_time_are_counted_alike() -> None:
+    rng = np.random.default_rng(0)
+    y, score, stratum = rng.integers(0, 2, 9000), rng.normal(size=9000), rng.integers(0, 2, 9000)
+    draws = group_draws(rng.integers(0, 900, 9000), 3, 0)  # in about 2,250 slots, and more of two strata
+    wins, pairs = pairs_within(y, score, stratum, draws)
+    for b, rows in enumerate(each(draws)):
+        for area, count in ((weighted_auc(y, score, draws)[b], 1), (wins[b] / pairs[b], 2)):
+            of = stratum[rows] if count == 2 else np.zeros(len(rows), int)
+            parts = [(rows[of == s], y[rows[of == s]]) for s in range(count)]
+            weight = [labels.sum() * (1 - labels).sum() for _, labels in parts]
+            expected = [roc_auc_score(labels, score[mine]) for mine, labels in parts]
+            assert area == pytest.approx(np.average(expected, weights=weight))
+
+
+def test_pairs_of_all_draws_need_memory_for_the_rows_and_the_groups_and_not_for_their_draws() -> None:
+    rng = np.random.default_rng(0)
+    y, score, stratum = rng.integers(0, 2, 40_000), rng.normal(size=40_000), rng.integers(0, 3, 40_000)
+    few, many = (group_draws(np.arange(40_000) // 20, n_boot, 0) for n_boot in (100, 1000))
+    pairs_within(y[:9], score[:9], stratum[:9], few.of(np.arange(9)))  # what is imported counts for neither
+    peaks = [peak_of(lambda draws=draws: pairs_within(y, score, stratum, draws)) for draws in (few, many)]
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 40_000 * 1000 / 2  # half a byte a row and draw
+
+
+def peak_of(work) -> int:
+    """The most memory, bytes, that Python and NumPy held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_means_and_medians_are_those_of_the_repeated_rows(world) -> None:

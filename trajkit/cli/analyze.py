@@ -38,6 +38,11 @@ def analyze(
         typer.Option("--boot", metavar="N", min=100, max=100_000, show_default="1000",
                      help="Draws of groups behind each interval of --report."),
     ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option("--most", metavar="N", min=100, show_default="10000",
+                     help="Runs that --report studies at most: of a larger folder, whole groups drawn at random."),
+    ] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     address: AddressOption = None,
@@ -69,9 +74,11 @@ def analyze(
 
     how = Engine.of(engine, workers, address)
     if report is not None:
-        return _studies(traces, report, form, only, n_boot, how)
-    if only or form or n_boot:
-        raise InputError("--only, --format and --boot are about what --report writes; name a folder with --report too.")
+        return _studies(traces, report, form, only, n_boot, most, how)
+    if only or form or n_boot or most:
+        raise InputError(
+            "--only, --format, --boot and --most are about what --report writes; name a folder with --report too."
+        )
     runs = read_runs(traces, Wanted(), how).usable()
     if runs.left_out:
         note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
@@ -101,7 +108,7 @@ def counts(runs: pd.DataFrame) -> Table:
 
 
 def _studies(
-    traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None, how: Engine
+    traces: Path, out: Path, form: str | None, only: list[str] | None, n_boot: int | None, most: int | None, how: Engine
 ) -> None:
     import shlex
 
@@ -109,6 +116,7 @@ def _studies(
     from trajkit.cli.reading import read_runs
     from trajkit.errors import InputError
     from trajkit.progress import progress
+    from trajkit.runs.table import MOST_RUNS
     from trajkit.studies.make import N_BOOT, STUDIES, check_names, make_all
     from trajkit.studies.runs import WANTED
     from trajkit.studies.write import FORMATS, StudyFolder, check_folder
@@ -118,12 +126,14 @@ def _studies(
         raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
     names = check_names(only or STUDIES)
     check_folder(out)
-    runs = read_runs(traces, WANTED, how).usable()
+    every = read_runs(traces, WANTED, how).usable()
+    runs = every.drawn(most or MOST_RUNS)
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
     command += [part for name in only or () for part in ("--only", name)]
     command += ["--format", form] if form else []
     command += ["--boot", str(n_boot)] if n_boot else []
-    data = {"runs": runs.table, "steps": runs.frame} if form == "csv" else {}
+    command += ["--most", str(most)] if most else []
+    data = {"runs": every.table, "steps": every.frame} if form == "csv" else {}
     folder = StudyFolder(out, form or "md", shlex.join(command), runs.summary(), data)
     with progress("studies", total=len(names)) as bar:
         for name in names:

@@ -57,7 +57,7 @@ def fit(
 
     how = Engine.of(engine, workers, address)
     check_file(out / FILE)
-    runs = read_runs(traces, Wanted(metrics=False, hidden=True, keys=True), how)
+    runs = read_runs(traces, Wanted(metrics=False, keys=True), how)
     if runs.table["failed"].isna().all():
         raise InputError(
             f"none of {count(len(runs), 'run')} in {traces} has a known outcome; give the questions a target and "

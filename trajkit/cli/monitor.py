@@ -55,7 +55,7 @@ def monitor(
 
     how = Engine.of(engine, workers, address)
     found = load_detectors(detectors)
-    saved = read_runs(traces, Wanted(metrics=False, hidden=True, keys=True), how)
+    saved = read_runs(traces, Wanted(metrics=False, keys=True), how)
     check_runs(found, saved)
     known = found.known(keyed(saved))
     copies = said_of_copies(found, known, saved)

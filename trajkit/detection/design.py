@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.logistic import Part
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.traces.forms import task_labels
 
@@ -31,6 +32,8 @@ Z_CAP = 5.0
 HUGE = 1e12  # a number beyond it is an error of its source; its square must not overflow
 _LONGEST, _ALIKE = 100.0, 1e-9  # of logarithms of steps: none is larger, and a smaller sd is rounding
 _LEVEL = 10.0  # of the columns of `length`: large, so that the penalty hardly holds base rates back
+_PART = 1 << 14
+"""Rows of a design that are laid out at a time."""
 _LOGARITHMIC = ("path_length", "net_displacement", "mean_step", "n_tokens", "tortuosity")
 
 
@@ -76,6 +79,11 @@ class Rows:
             raise InputError("The column 'step' must hold numbers from 1 on; found NaN, infinite or smaller values.")
         tasks = tuple(task_labels(frame).tolist()) if "task" in sets else ()
         return cls(frame[list(columns)].to_numpy(float).reshape(len(frame), len(columns)), steps, tasks)
+
+    def part(self, some: slice | NDArray[np.int64]) -> Rows:
+        """Some of the rows."""
+        tasks = tuple(np.array(self.tasks, object)[some].tolist()) if self.tasks else ()
+        return Rows(self.values[some], self.steps[some], tasks)
 
 
 class Place(NamedTuple):
@@ -164,20 +172,43 @@ class FeatureMap:
 
     def matrix(self, rows: Rows) -> Floats:
         """(n, P) design matrix, always finite. Of one prefix: `StepDesign.vector`."""
+        own, curve = self._of_any_task(rows)
+        parts = [own]
+        if "task" in self.sets:
+            by_step = own[:, : 3 * len(columns_of(self.sets))]
+            hot = (np.array(rows.tasks, str)[:, None] == np.array(self.tasks, str)).astype(float)  # (n, tasks)
+            parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def parts(self, rows: Rows) -> Iterator[Part]:
+        """`matrix` in parts of one task, of at most _PART rows each, without its zeros."""
+        n_curve, n_by_step = 3 if "length" in self.sets else 1, 3 * len(columns_of(self.sets))
+        n_own = self.width - len(self.tasks) * (n_curve + n_by_step)
+        task = np.searchsorted(self.tasks, rows.tasks) if self.tasks else np.zeros(len(rows.steps), int)
+        order = np.argsort(task, kind="stable")
+        for number, of_task in enumerate(np.split(order, np.cumsum(np.bincount(task))[:-1])):
+            places = [(np.arange(n_own), np.arange(n_own))]
+            if "task" in self.sets:
+                by_task = n_own + n_curve * len(self.tasks)
+                places += [
+                    (n_own + np.arange(n_curve), n_own + n_curve * number + np.arange(n_curve)),
+                    (np.arange(n_by_step), by_task + n_by_step * number + np.arange(n_by_step)),
+                ]
+            for some in np.split(of_task, range(_PART, len(of_task), _PART)):
+                own, curve = self._of_any_task(Rows(rows.values[some], rows.steps[some], ()))
+                columns = np.concatenate([own, curve[:, :n_curve]], axis=1) if "task" in self.sets else own
+                yield Part(some, columns, tuple(places))
+
+    def _of_any_task(self, rows: Rows) -> tuple[Floats, Floats]:
+        """The columns of the design that do not hang on the task; and (n, 3) 1, s and s²."""
         x = _finite_scale(rows.values, columns_of(self.sets))
         known = np.isfinite(x)
         bins, curve, levels = self.at(rows.steps)
         scaled = (np.where(known, x, 0.0) - self.mean[bins]) / self.sd[bins]
         z = np.where(known, np.minimum(np.maximum(scaled, -Z_CAP), Z_CAP), 0.0)  # (n, F)
         flags = (~known - self.missing[bins])[:, self.flagged]
-        by_step = _products(z, curve)
-        parts = [by_step, flags]
-        if "length" in self.sets:
-            parts.append(levels)
-        if "task" in self.sets:
-            hot = (np.array(rows.tasks, str)[:, None] == np.array(self.tasks, str)).astype(float)  # (n, tasks)
-            parts += [_products(hot, curve) if "length" in self.sets else hot, _products(hot, by_step)]
-        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+        parts = [_products(z, curve), flags, *([levels] if "length" in self.sets else [])]
+        return np.concatenate(parts, axis=1), curve
 
     def at(self, steps: Floats) -> Place:
         """What the steps alone say."""

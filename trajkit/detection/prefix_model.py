@@ -21,6 +21,7 @@ from trajkit.detection.design import (
     read_array,
     read_number,
 )
+from trajkit.detection.logistic import fit_logistic
 from trajkit.detection.step_design import StepDesign
 from trajkit.errors import InputError
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 
 _NEWTON = 1000
-"""Coefficients up to which Newton's method is the faster."""
+"""Coefficients of several classes up to which Newton's method is the faster."""
+_ROWS = 1 << 14
+"""Rows whose design is laid out at a time where they are asked for a probability."""
 _STEEPEST = 1e6
 """No coefficient is larger, in log-odds a standard deviation: with the design's own bounds, sums stay finite."""
 
@@ -47,8 +50,6 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
     min_runs: int
 
     def _fit(self, X: pd.DataFrame, y: NDArray[Any], sample_weight: ArrayLike | None) -> None:
-        from sklearn.linear_model import LogisticRegression
-
         name = type(self).__name__
         sets = parse_features(self.features, name)
         if len(X) != len(y):
@@ -61,16 +62,28 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         self.map_ = FeatureMap.learn(sets, rows, self.min_runs)
         self.step_design_ = StepDesign(self.map_)
         weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        design = self.map_.matrix(rows)
-        small = design.shape[1] * len(labels) <= _NEWTON  # a few exact steps; else many cheap ones
-        model = LogisticRegression(C=self.C, max_iter=2000, solver="newton-cholesky" if small else "lbfgs")
-        model.fit(design, y, sample_weight=weight)
-        self.centre_ = np.average(design, axis=0, weights=weight) if weight.any() else np.zeros(design.shape[1])
-        self.classes_ = model.classes_
-        self.coef_ = np.ascontiguousarray(model.coef_)
-        self.intercept_ = model.intercept_
+        self.classes_ = labels
+        if len(labels) == 2:
+            self._fit_two(rows, y == labels[1], weight)
+        else:
+            self._fit_several(rows, y, weight)
         self.n_features_in_ = X.shape[1]
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+
+    def _fit_two(self, rows: Rows, y: NDArray[np.bool_], weight: Floats) -> None:
+        parts = list(self.map_.parts(rows))
+        fitted = fit_logistic(parts, self.map_.width, y.astype(float), weight, self.C)
+        self.coef_, self.intercept_, self.centre_ = fitted.coef[None], np.array([fitted.intercept]), fitted.centre
+
+    def _fit_several(self, rows: Rows, y: NDArray[Any], weight: Floats) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        design = self.map_.matrix(rows)
+        small = design.shape[1] * len(self.classes_) <= _NEWTON  # a few exact steps; else many cheap ones
+        model = LogisticRegression(C=self.C, max_iter=2000, solver="newton-cholesky" if small else "lbfgs")
+        model.fit(design, y, sample_weight=weight)
+        self.centre_ = np.average(design, axis=0, weights=weight)
+        self.coef_, self.intercept_ = np.ascontiguousarray(model.coef_), model.intercept_
 
     def predict_proba(self, X: pd.DataFrame) -> Floats:
         """(n, C) probabilities in the order of `classes_`; finite for any input, rows of one step included."""
@@ -87,6 +100,9 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         return np.asarray(odds / np.add.reduce(odds))
 
     def _proba(self, rows: Rows) -> Floats:
+        if len(rows.steps) > _ROWS:
+            starts = range(0, len(rows.steps), _ROWS)
+            return np.concatenate([self._proba(rows.part(slice(at, at + _ROWS))) for at in starts])
         design = self.map_.matrix(rows)
         # A matrix product may round a row differently by its neighbours; a sum along the row does not, so that the
         # online score is the batch score (test_early_failure.py).

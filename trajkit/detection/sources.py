@@ -43,7 +43,7 @@ def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sou
     from trajkit.runs.kernel import Wanted
     from trajkit.runs.table import RunTable, run_table
 
-    table = runs if isinstance(runs, RunTable) else run_table(runs, Wanted(metrics=False, hidden=True, keys=True))
+    table = runs if isinstance(runs, RunTable) else run_table(runs, Wanted(metrics=False, keys=True))
     refuse_bare(table.rows)
     models, fingerprints = table.values("model"), table.values("fingerprint")
     if len(models) > 1:

@@ -96,12 +96,15 @@ class Difference:
 class Comparison:
     """All differences of a table of runs, a metric and pair each; the family that p is corrected over.
 
+    drawn: of how many runs these were drawn, and how, where not all were compared.
+
     Terminal, report, studies and files read this one result, so that a metric and pair have the same numbers in all.
     """
 
     differences: tuple[Difference, ...]
     shuffles: int
     draws: int
+    drawn: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -147,7 +150,7 @@ class Comparison:
 
     def note(self, some: Sequence[Difference]) -> str:
         """What is to be known of the numbers in a table of some differences."""
-        said = [self.family]
+        said = [f"{self.family} {self.drawn}".rstrip()]
         if len(some) < len(self.differences):
             said[0] += " Only a part of them is shown here."
         said.append(
@@ -203,11 +206,13 @@ def medians(runs: pd.DataFrame) -> Table:
 def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
     """Compare METRICS between every two outcomes of some runs, within task family and question form.
 
-    runs: read with metrics and prefix features; those without a path are left out. A metric takes part where it is
+    runs: read with metrics and prefix features; those without a path are left out, and of very many
+    whole groups are drawn (`RunTable.drawn`). A metric takes part where it is
     finite in runs of two outcomes and not the same in all. draws: of groups, behind each interval. Raises InputError
     where fewer than two known outcomes are there, no metric can be compared, or the runs were read without them.
     """
-    table = runs.usable().table
+    some = runs.usable().drawn()
+    table = some.table
     if not set(METRICS) <= set(table):
         raise InputError("comparing needs runs that were read with metrics and prefix features: run_table(traces).")
     known = compared_outcomes(table)
@@ -233,4 +238,5 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
         ),
         PERMUTATIONS,
         draws,
+        some.said_of_draw if some.drawn_from else "",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,9 @@ RUN_COLUMNS = ("transcript_id", "group_id", "task_set", "form", "success", "outc
 """The columns that say the same on every row of a run in `RunTable.frame`."""
 LAST = ("n_tokens", "logprob_mean", "entropy_mean")
 """Prefix features that `RunTable.table` gives a run as its own, from its last thinking step."""
+MOST_RUNS = 10_000
+"""Runs that are compared by shuffling their labels, or studied, where nothing else is asked for (`RunTable.drawn`):
+enough for an AUC to ± 0.02, and few enough to shuffle 10,000 times and to fit every model dozens of times."""
 
 
 def run_table(
@@ -89,11 +92,14 @@ class RunTable:
     """Runs as columns, in the order that they were read.
 
     rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
-    longer (`usable`). The frames are made from `rows` when they are first asked for.
+    longer (`usable`). drawn_from: how many runs these were drawn from, with `seed` (`drawn`); 0: they are all. The
+    frames are made from `rows` when they are first asked for.
     """
 
     rows: pa.Table
     left_out: int = 0
+    drawn_from: int = 0
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -181,7 +187,18 @@ class RunTable:
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
-        return RunTable(self.rows.filter(pa.array(keep)), self.left_out)
+        return self if keep.all() else replace(self, rows=self.rows.filter(pa.array(keep)))
+
+    def drawn(self, most: int = MOST_RUNS, seed: int = 0) -> RunTable:
+        """All runs where they are at most `most`; else whole groups, drawn at random one after another for as long as
+        their runs are no more than that, one group at least, in the order of the table."""
+        if len(self) <= most:
+            return self
+        group = _one(self.rows["group_id"].dictionary_encode()).indices.to_numpy()
+        order = np.random.default_rng(seed).permutation(group.max() + 1)
+        taken = np.cumsum(np.bincount(group)[order]) <= most
+        taken[0] = True
+        return replace(self.only(np.isin(group, order[taken])), drawn_from=len(self), seed=seed)
 
     def usable(self) -> RunTable:
         """The runs of which there is a path; the others are counted in `left_out`.
@@ -192,7 +209,7 @@ class RunTable:
             raise InputError(
                 f"of {count(len(self), 'run')} none has effects and a thinking step; there is nothing to analyse."
             )
-        return RunTable(self.rows.filter(pa.array(self.used)), self.left_out + int((~self.used).sum()))
+        return replace(self.only(self.used), left_out=self.left_out + int((~self.used).sum()))
 
     def known(self) -> RunTable:
         """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
@@ -223,7 +240,16 @@ class RunTable:
         if self.left_out:
             are = "is" if self.left_out == 1 else "are"
             said.append(f"{count(self.left_out, 'run')} without effects or thinking {are} left out.")
+        if self.drawn_from:
+            said.append(self.said_of_draw)
         return " ".join(said)
+
+    @property
+    def said_of_draw(self) -> str:
+        """Of how many runs these were drawn, and how, in a sentence."""
+        return (
+            f"These runs were drawn, whole groups at random, from {count(self.drawn_from, 'run')} (seed {self.seed})."
+        )
 
     @cached_property
     def _steps(self) -> pa.StructArray:

@@ -18,6 +18,8 @@ MIN_GROUPS = 10
 sample could differ."""
 _BLOCK = 300_000
 """Weights that are laid out at a time: B draws of n rows need memory for B times the groups, and for this."""
+_SLOTS, _DRAWS = 1024, 64
+"""Slots (a power of 2) and draws whose sums are held at a time: so many stay in a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,28 @@ class Draws:
     def weights(self, block: slice, rows: Integers) -> Integers:
         """(b, r) how often each of `rows` counts in each draw of a block."""
         return np.take(self.counts[block], self.member[rows], axis=1)
+
+    def in_slots(
+        self, *sorts: tuple[Integers, Integers], n_slots: int
+    ) -> Iterator[tuple[slice, Iterator[list[Floats]]]]:
+        """Some draws at a time, b of them, and of these the slots in order, r at a time: for each sort of rows (r, b),
+        how many of the rows in a slot were drawn.
+
+        sorts: rows and their slots, (n,) each. r is a power of 2; the slots behind the last of `n_slots` are empty.
+        Rows are read once, whatever the number of draws.
+        """
+        from scipy.sparse import csr_array
+
+        few = min(_SLOTS, 1 << (n_slots - 1).bit_length())
+        shape = (-(-n_slots // few) * few, self.counts.shape[1])
+        tables = [
+            csr_array((np.ones(len(rows), np.float32), (slot, self.member[rows])), shape=shape) for rows, slot in sorts
+        ]
+        parts = [[table[first : first + few] for table in tables] for first in range(0, shape[0], few)]
+        for first in range(0, len(self.counts), _DRAWS):
+            block = slice(first, first + _DRAWS)
+            counts = np.ascontiguousarray(self.counts[block].T, dtype=np.float32)  # (G, b)
+            yield block, ([(table @ counts).astype(float) for table in part] for part in parts)
 
     def by_group(self, values: ArrayLike) -> Floats:
         """(G, …) sum of (n, …) finite values over the rows of each group."""
@@ -150,32 +174,58 @@ def edge_draws(value: float, trials: float, size: int, share: float = 1.0) -> Fl
 
 
 def pairs_within(y: ArrayLike, score: ArrayLike, stratum: Integers, draws: Draws) -> tuple[Floats, Floats]:
-    """(B,) pairs of a positive and a negative row of one stratum that are in the right order (ties half), and all."""
+    """(B,) pairs of a positive and a negative row of one stratum that are in the right order (ties half), and all.
+
+    By stratum and score, rows fall into slots: some negative ones, then some positive ones that are above them all, or
+    ties. Draws look at groups and slots alone.
+    """
     positive, values = np.asarray(y, dtype=float) == 1, np.asarray(score, dtype=float)
-    level = np.unique(values, return_inverse=True)[1]
-    place = np.unique(stratum, return_inverse=True)[1] * (len(level) + 1) + level  # by stratum, then by score
-    pos = np.flatnonzero(positive)
-    neg = np.flatnonzero(~positive)[np.argsort(place[~positive], kind="stable")]
-    ordered, start = place[neg], place[pos] - level[pos]
-    below, upto = np.searchsorted(ordered, place[pos]), np.searchsorted(ordered, place[pos], "right")
-    first, last = np.searchsorted(ordered, start), np.searchsorted(ordered, start + len(level), "right")
-    # (n_pos,) how many negative rows come before: lower; lower or tied; of other strata; those and of its own
-    ties, strata = bool((below != upto).any()), bool(first.any() or (last != len(neg)).any())
     wins, pairs = np.zeros(len(draws)), np.zeros(len(draws))
-    for block in draws.blocks():
-        w = draws.weights(block, pos)
-        before = np.zeros((len(w), len(neg) + 1), np.int64)
-        np.cumsum(draws.weights(block, neg), axis=1, out=before[:, 1:])
-        lower = np.take(before, below, axis=1)
-        half = (lower + np.take(before, upto, axis=1)) / 2 if ties else lower
-        if strata:
-            base = np.take(before, first, axis=1)
-            wins[block] = np.einsum("bi,bi->b", w, half - base)
-            pairs[block] = np.einsum("bi,bi->b", w, np.take(before, last, axis=1) - base)
-        else:
-            wins[block] = np.einsum("bi,bi->b", w, half)
-            pairs[block] = w.sum(axis=1, dtype=np.int64) * before[:, -1]
+    if positive.all() or not positive.any():
+        return wins, pairs
+    among, level = (np.unique(each, return_inverse=True)[1] for each in (stratum, values))
+    order = np.lexsort((positive, level, among))  # of tied rows the negative ones first
+    slot, counts_for = _slots(positive[order], level[order], among[order])
+    sides = [(order[side], slot[side]) for side in (~positive[order], positive[order])]
+    for block, parts in draws.in_slots(*sides, n_slots=len(counts_for)):
+        earlier, together = _in_order(parts, counts_for)
+        wins[block] = earlier + together
+    strata = [(rows, among[rows]) for rows, _ in sides]
+    for block, parts in draws.in_slots(*strata, n_slots=int(among.max()) + 1):
+        earlier, pairs[block] = _in_order(parts, np.ones(int(among.max()) + 1))
+        wins[block] -= earlier  # pairs of two strata
     return wins, pairs
+
+
+def _slots(positive: NDArray[np.bool_], level: Integers, among: Integers) -> tuple[Integers, Floats]:
+    """(n,) the slot of rows in order; and (R,) what a pair of a slot counts: 1 where its positive rows are above, a
+    half where they are tied."""
+    of_stratum = np.append(True, np.diff(among) != 0)
+    of_score = of_stratum | np.append(True, np.diff(level) != 0)
+    score = np.cumsum(of_score) - 1
+    n_pos = np.bincount(score, positive)
+    tied = ((n_pos > 0) & (n_pos < np.bincount(score)))[score]
+    first = of_stratum | np.append(True, positive[:-1] & ~positive[1:])
+    first |= of_score & (tied | np.append(False, tied[:-1]))
+    return np.cumsum(first) - 1, np.where(tied[first], 0.5, 1.0)
+
+
+def _in_order(parts: Iterator[list[Floats]], counts_for: Floats) -> tuple[Floats, Floats]:
+    """(b,) of all pairs of a negative and a positive row: those with the negative one in an earlier slot; and those in
+    one slot, each times what it counts for, (R,). parts: negative and positive rows of slots, (r, b) each."""
+    earlier = together = before = np.zeros(1)
+    first = 0
+    for negative, positive in parts:
+        here = counts_for[first : first + len(negative)]
+        together = together + np.einsum("ib,ib->b", negative[: len(here)] * here[:, None], positive[: len(here)])
+        first += len(negative)
+        within = np.zeros(1)
+        while len(negative) > 1:  # of two neighbours, the pairs across; then the two are one
+            within = within + np.einsum("ib,ib->b", negative[::2], positive[1::2])
+            negative, positive = negative[::2] + negative[1::2], positive[::2] + positive[1::2]
+        earlier = earlier + within + before * positive[0]
+        before = before + negative[0]
+    return earlier, together
 
 
 def weighted_mean(values: ArrayLike, draws: Draws) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import import_module
 
 from trajkit.errors import InputError
@@ -44,7 +45,9 @@ def make_all(
     for name in names:
         work = make(name)
         try:
-            made.append(work(runs, n_boot, lambda note, name=name: advance(f"{name}: {note}")))  # type: ignore[misc]
+            study = work(runs, n_boot, lambda note, name=name: advance(f"{name}: {note}"))  # type: ignore[misc]
+            drawn = (runs.said_of_draw,) if runs.drawn_from else ()
+            made.append(replace(study, reading=(*drawn, *study.reading)))
         except InputError as error:
             left_out[STUDIES[name]] = str(error)
     return made, left_out

@@ -26,5 +26,14 @@ def task_label(task_set: str, form: str = "") -> str:
 
 def task_labels(frame: pd.DataFrame) -> NDArray[np.str_]:
     """(n,) `task_label` of each row, from the columns task_set and form; a column that is not there is empty."""
-    columns = [frame[name].astype(str) if name in frame else [""] * len(frame) for name in ("task_set", "form")]
-    return np.array([task_label(*row) for row in zip(*columns, strict=True)], dtype=str)
+    import pandas as pd
+
+    names = [name for name in ("task_set", "form") if name in frame]
+    if not names:
+        return np.full(len(frame), "")
+    codes = frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()  # a label is made once, not for each row
+    first = pd.Series(codes).drop_duplicates().index
+    columns = [
+        frame[name].iloc[first].astype(str) if name in names else [""] * len(first) for name in ("task_set", "form")
+    ]
+    return np.array([task_label(*row) for row in zip(*columns, strict=True)], dtype=str)[codes]
