@@ -28,7 +28,9 @@ from trajkit.traces.schema import SCHEMA, STEP
 STEPS, REGIONS = (5, 60), (16, 128)
 FILE, GROUP = 20_000, 4_000
 """Runs of a file and of a row group."""
-_SENTENCES = tuple(f"{verb} row {row} col {col}." for verb in ("look at", "so", "then") for row in range(9) for col in range(9))  # fmt: skip
+_SENTENCES = tuple(
+    f"{verb} row {row} col {col}." for verb in ("look at", "so", "then") for row in range(9) for col in range(9)
+)
 
 
 def main(argv: list[str] | None = None) -> None:

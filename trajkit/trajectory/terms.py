@@ -6,6 +6,7 @@ buffers that the next block uses again: to allocate and to leave the cache costs
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class Buffers:
 
     def get(self, name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> NDArray[Any]:
         """An array of this shape; a name has one dtype."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         kept = self._kept.get(name)
         if kept is None or kept.size < size or kept.dtype != dtype:
             kept = self._kept[name] = np.empty(size, dtype)
