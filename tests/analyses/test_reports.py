@@ -26,6 +26,7 @@ from analyses import (
     performance,
     regions,
     scatter,
+    size,
     trajectories,
     transfer,
     weights,
@@ -168,6 +169,17 @@ def test_performance(report):
     assert len(tables(text)) == 3
     assert re.search(r"\| 0.05 GB \| [\d.e+]+ GB/s, 16 GB in [\d.]+ s \|", fingerprints[2])
     assert "reported as lagging" in text
+
+
+def test_size(report):
+    text = report(size, "--runs", "60", "--repeats", "1", "--metric-steps", "2000")
+    read, memory, processes, other, metrics = tables(text)
+    assert (
+        read[2].split("|")[3].strip() == processes[2].split("|")[3].strip() == other[2].split("|")[3].strip() == "1.00"
+    )
+    assert [line.split("|")[1].strip() for line in memory[2:]] == ["1", "6", "60"]
+    assert [line.split("|")[1].strip() for line in metrics[2:]] == ["float64", "float32"]
+    assert any("loop over runs with pandas" in line for line in other)
 
 
 def test_detection(report):

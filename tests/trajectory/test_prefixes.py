@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajkit.errors import InputError
-from trajkit.trajectory import prefixes
+from trajkit.trajectory import terms
 from trajkit.trajectory.features import FEATURE_NAMES, prefix_features
 from trajkit.trajectory.prefixes import prefix_features_of_runs, running_sums
 
@@ -51,7 +51,7 @@ def test_runs_side_by_side_are_as_each_alone(seed, lengths, k):
 
 
 def test_runs_across_blocks_and_across_threads_are_as_each_alone(monkeypatch):
-    monkeypatch.setattr(prefixes, "_BLOCK_BYTES", 8 * 8 * 5)
+    monkeypatch.setattr(terms, "_BLOCK_BYTES", 8 * 8 * 5)
     monkeypatch.setattr("trajkit.trajectory.runs._PART_SIZE", 64)
     assert_as_each_alone(some_runs(0, [3, 90, 1, 0, 40, 6, 0, 17], 8))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trajkit import trajectory as tj
 from trajkit.errors import InputError
-from trajkit.trajectory import runs
+from trajkit.trajectory import runs, terms
 from trajkit.trajectory.concentration import MEASURES
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
 
@@ -70,7 +70,8 @@ def test_runs_that_stay_reverse_repeat_or_go_straight_are_as_each_alone():
 
 
 def test_runs_longer_than_a_block_and_across_blocks_are_as_each_alone(monkeypatch):
-    monkeypatch.setattr(runs, "_BLOCK_BYTES", 8 * 5 * 7)
+    monkeypatch.setattr(terms, "_BLOCK_BYTES", 8 * 5 * 7)
+    monkeypatch.setattr(runs, "_STEPS", 30)
     assert_like_each_alone(some_runs(0, [3, 90, 1, 0, 40, 6]))
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from trajkit.runs.columns import EFFECTS, HIDDEN, KEYS, METRICS, PREFIX, PREFIXES, REGIONS, SAID
 from trajkit.runs.keys import keys_of
-from trajkit.strict_json import parse_json
-from trajkit.traces.forms import form_of
-from trajkit.trajectory.prefixes import prefixes_of_terms, step_terms
-from trajkit.trajectory.runs import run_metrics
+from trajkit.traces.meta import Meta, parse_meta
+from trajkit.trajectory.prefixes import prefixes_of_terms
+from trajkit.trajectory.runs import asked_of_runs, metrics_of_terms
+from trajkit.trajectory.terms import Asked, Buffers, StepTerms, step_terms
 
 _READ = (
     "transcript_id", "group_id", "task_set", "question", "model", "success", "outcome", "target", "image_sha256",
@@ -57,7 +57,7 @@ def rows_of(batch: pa.RecordBatch, wanted: Wanted | None = None) -> pa.RecordBat
     """
     wanted = wanted or Wanted()
     steps = _Steps.of(batch)
-    n_regions = _numpy(batch["n_regions"])
+    n_regions = _numpy(batch["n_regions"]).astype(np.int64)
     with_effects = batch["effects_kind"].is_valid().to_numpy(zero_copy_only=False) & (n_regions > 0)
     used = with_effects & (steps.counts > 0)
     columns = _said(batch) | {
@@ -66,37 +66,26 @@ def rows_of(batch: pa.RecordBatch, wanted: Wanted | None = None) -> pa.RecordBat
     }
     counts = np.where(used, steps.counts, 0)
     ends = _ends(counts)  # of the thinking steps of the runs that are used
-    metrics = {field.name: np.full(len(batch), np.nan) for field in METRICS}
-    by_width = np.flatnonzero(used)[np.argsort(n_regions[used], kind="stable")]
-    values = _effects(batch["effects"], by_width, steps)
-    widths, firsts = np.unique(n_regions[by_width], return_index=True)
-    terms = np.empty((4, ends[-1]))
-    at = 0
-    for k, runs in zip(widths.tolist(), np.split(by_width, firsts[1:]), strict=False):  # one empty part without runs
-        own = _ends(counts[runs])
-        mine = values[at : at + own[-1] * k].reshape(-1, k)
-        at += own[-1] * k
-        if wanted.metrics:
-            for name, column in run_metrics(mine, own).items():
-                if name in metrics:
-                    metrics[name][runs] = column
-        if wanted.prefixes:
-            terms[:, _at(ends, runs, counts)] = step_terms(mine, own)
+    if wanted.metrics or wanted.prefixes:
+        asked = asked_of_runs(int(counts.max(initial=0)), nets=True) if wanted.metrics else Asked()
+        terms = _terms(batch["effects"], steps, np.flatnonzero(used), n_regions, asked)
     if wanted.metrics:
-        columns |= {name: pa.array(column) for name, column in metrics.items()}
+        for name, column in metrics_of_terms(terms, ends).items():
+            column[~used] = np.nan
+            columns.setdefault(name, pa.array(column))  # n_steps is also of runs that are not used
     if wanted.prefixes:
         known = _at(steps.ends, np.flatnonzero(used), counts)
         found = prefixes_of_terms(terms, ends, steps.n_tokens[known], steps.logprob[known], steps.entropy[known])
         parts = [pa.array(found[field.name]).cast(field.type) for field in PREFIX]
         rows = pa.StructArray.from_arrays(parts, fields=list(PREFIX))
         columns["prefixes"] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), rows)
+    if wanted.effects or wanted.keys:
+        sizes = _ends(counts * n_regions)
+        kept = _kept(batch["effects"], steps, used)
     if wanted.effects:
-        sizes = counts * n_regions
-        kept = np.empty(sizes.sum(), np.float32)
-        kept[_at(_ends(sizes), by_width, sizes)] = values
-        columns["effects"] = pa.ListArray.from_arrays(pa.array(_ends(sizes), pa.int32()), pa.array(kept))
+        columns["effects"] = pa.ListArray.from_arrays(pa.array(sizes, pa.int32()), pa.array(kept))
     if wanted.keys:
-        columns["keys"] = _keys(batch, values, by_width, counts * n_regions, n_regions)
+        columns["keys"] = _keys(batch, kept, sizes, n_regions)
     if wanted.hidden:
         columns["hidden"] = _hidden(batch, steps, counts)
     schema = wanted.schema()
@@ -139,20 +128,15 @@ class _Steps:
 def _said(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """What runs say of themselves, the parts of `meta` that are read among it."""
     meta = batch["meta"].dictionary_encode()
-    parsed: list[Any] = [parse_json(text) for text in meta.dictionary.to_pylist()]
+    said = [parse_meta(text) for text in meta.dictionary.to_pylist()]
 
-    def of_meta(values: list[str]) -> pa.Array:
-        return pa.DictionaryArray.from_arrays(meta.indices, pa.array(values, pa.string())).dictionary_decode()
+    def of_meta(name: str) -> pa.Array:
+        values = pa.array([getattr(one, name) for one in said], pa.float64() if name == "unread" else pa.string())
+        return values.take(meta.indices)
 
-    unread = [one.get("unread") for one in parsed]
-    counted = np.array([said if isinstance(said, int | float) else np.nan for said in unread], float)
-    kinds = of_meta([form_of(one) for one in parsed])
     own = {name: batch[name] for name in batch.schema.names if name not in ("steps", "effects", "hidden", "meta")}
     return own | {
-        "form": kinds,
-        "fingerprint": of_meta([str(one.get("fingerprint") or "") for one in parsed]),
-        "unread": pa.array(counted[meta.indices.to_numpy()]),
-        "detail": of_meta([str(one.get("detail") or "") for one in parsed]),
+        **{name: of_meta(name) for name in Meta._fields},
         "target": pc.not_equal(batch["target"], ""),
         "outcome": pc.if_else(
             pc.and_(pc.equal(batch["outcome"], "unknown"), pc.fill_null(pc.invert(batch["success"]), False)),
@@ -162,15 +146,39 @@ def _said(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     }
 
 
-def _effects(column: pa.ListArray, runs: NDArray[np.int64], steps: _Steps) -> NDArray[np.float32]:
-    """The effects of the thinking steps of `runs`, flat and run after run."""
-    lists = column if len(runs) == len(column) and (np.diff(runs) > 0).all() else column.take(pa.array(runs))
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    flat = lists.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
-    counts = np.diff(steps.starts)
-    thinking = steps.thinking[_at(steps.starts, runs, counts)]
-    width = np.diff(offsets) // np.maximum(counts[runs], 1)
-    return flat if thinking.all() else flat[np.repeat(thinking, np.repeat(width, counts[runs]))]
+def _terms(
+    column: pa.ListArray, steps: _Steps, used: NDArray[np.int64], n_regions: NDArray[np.int64], asked: Asked
+) -> StepTerms:
+    """Terms of the thinking steps of the runs `used`, run after run: worked out over runs of one number of regions
+    together, whose rows are copied out of the batch for that and for no longer."""
+    flat, offsets = _flat(column)
+    counts = steps.counts[used]
+    place = np.flatnonzero(steps.thinking)[_at(steps.ends, used, steps.counts)] - np.repeat(steps.starts[used], counts)
+    begins = np.repeat(offsets[used], counts) + place * np.repeat(n_regions[used], counts)  # of each step, in flat
+    ends, buffers, out = _ends(counts), Buffers(), asked.empty(len(begins))
+    order = np.argsort(n_regions[used], kind="stable")
+    widths, firsts = np.unique(n_regions[used][order], return_index=True)
+    for k, runs in zip(widths.tolist(), np.split(order, firsts[1:]), strict=False):  # one empty part without runs
+        at = _at(ends, runs, counts)
+        windows: NDArray[np.float32] = np.ndarray((flat.size - k + 1, k), flat.dtype, flat, strides=2 * flat.strides)
+        rows = windows[begins[at]]
+        out.values[:, at] = step_terms(rows, _ends(counts[runs]), asked, buffers).values
+    return out
+
+
+def _flat(column: pa.ListArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(values, offsets): a view of Arrow's buffer."""
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    return column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def _kept(column: pa.ListArray, steps: _Steps, used: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The effects of the thinking steps of the runs that are used, flat and run after run."""
+    flat, offsets = _flat(column)
+    n_steps = np.diff(steps.starts)
+    keep = steps.thinking & np.repeat(used, n_steps)
+    width = np.repeat(np.diff(offsets) // np.maximum(n_steps, 1), n_steps)
+    return flat if keep.all() else flat[np.repeat(keep, width)]
 
 
 def _ends(counts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -178,13 +186,10 @@ def _ends(counts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
 
 
 def _keys(
-    batch: pa.RecordBatch, values: NDArray[np.float32], runs: NDArray[np.int64], sizes: NDArray[np.int64],
-    n_regions: NDArray[Any],
-) -> pa.Array:  # fmt: skip
-    """A loop over runs: a hash is of one run's bytes. values: of `runs`, run after run."""
-    effects = [np.zeros((0, 0), np.float32)] * len(batch)
-    for run, own in zip(runs.tolist(), np.split(values, _ends(sizes[runs])[1:-1]), strict=False):
-        effects[run] = own.reshape(-1, n_regions[run])
+    batch: pa.RecordBatch, values: NDArray[np.float32], ends: NDArray[np.int64], n_regions: NDArray[np.int64]
+) -> pa.Array:
+    """A loop over runs: a hash is of one run's bytes. values: of all runs, run i from ends[i] on."""
+    effects = [own.reshape(-1, max(k, 1)) for own, k in zip(np.split(values, ends[1:-1]), n_regions, strict=False)]
     said = zip(batch["image_sha256"].to_pylist(), batch["question"].to_pylist(), effects, strict=True)
     return pa.array([keys_of(*run) for run in said], KEYS.type)
 

@@ -40,12 +40,13 @@ def write_file(rows: Iterable[dict[str, Any]], path: Path) -> None:
         writer.add_key_value_metadata({ROWS_KEY: str(count)})
 
 
-def write_tables(tables: Iterable[pa.Table], path: Path) -> None:
-    """As `write_file`, of tables of the schema, each a row group or several; images stay on the rows that have them."""
+def write_tables(tables: Iterable[pa.Table], path: Path, row_group: int = ROW_GROUP) -> None:
+    """As `write_file`, of tables of the schema, each in row groups of `row_group` runs; images stay on the rows that
+    have them."""
     with replacing(path) as stream, _parquet(stream) as writer:
         count = 0
         for table in tables:
-            writer.write_table(table.select(SCHEMA.names).cast(SCHEMA), row_group_size=ROW_GROUP)
+            writer.write_table(table.select(SCHEMA.names).cast(SCHEMA), row_group_size=row_group)
             count += len(table)
         writer.add_key_value_metadata({ROWS_KEY: str(count)})
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trajkit.strict_json import parse_json
+from trajkit.traces.meta import parse_meta
 from trajkit.traces.schema import NULLABLE, STEP_OPTIONAL
 from trajkit.traces.trace import OUTCOMES, ROUNDING, EffectsKind, StepKind
 
@@ -150,10 +150,9 @@ def _of_meta(column: pa.Array) -> Iterator[Fault]:
     wrong: dict[int, str] = {}
     for number, text in enumerate(meta.dictionary.to_pylist()):
         try:
-            if not isinstance(parse_json(text), dict):
-                wrong[number] = ""
+            parse_meta(text)
         except ValueError as error:
-            wrong[number] = f" ({error})"
+            wrong[number] = f" ({error})" if str(error) else ""
     if wrong:
         for row, number in enumerate(meta.indices.to_pylist()):
             if number in wrong:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,40 +45,45 @@ def step_hhi(effects: Path, largest: float) -> float:
     return min(max(found, 0.0), 1.0)
 
 
-def concentrations(effects: Path, measures: Sequence[Measure], largest: Path | None = None) -> NDArray[np.float64]:
-    """(len(measures), T): several measures of (T, K) effects, as by `concentration`. largest: (T,) of each step, if
-    known."""
+def concentrations(
+    effects: Path,
+    measures: Sequence[Measure],
+    largest: Path | None = None,
+    work: tuple[Path, Path] | None = None,
+    ordered: NDArray[Any] | None = None,
+) -> NDArray[np.float64]:
+    """(len(measures), T): several measures of (T, K) effects, as by `concentration`.
+
+    largest: (T,) of each step, if known. work: two (T, K) arrays to work in. ordered: max(e, 0), each step's ascending,
+    in any precision that holds them.
+    """
     k = effects.shape[1]
     if largest is None:
         largest = effects.max(1, initial=-np.inf)
     if k < 2:
         return np.tile(np.where(largest > 0, 1.0, np.nan), (len(measures), 1))
-    share = np.maximum(effects, _TINY)  # and not 0, so that its logarithm is finite
+    share, room = work or (np.empty_like(effects), np.empty_like(effects))
+    np.maximum(effects, _TINY, out=share)  # and not 0, so that its logarithm is finite
     total = np.where(largest > 0, np.einsum("tk->t", share), np.nan)
-    found = np.array([_MEASURED[measure](share, total, largest) for measure in measures])
+    found = np.empty((len(measures), len(effects)))
+    for row, measure in zip(found, measures, strict=True):
+        if measure == "hhi":
+            row[:] = _above_floor(np.einsum("tk,tk->t", share, share) / total**2, k)
+        elif measure == "entropy":
+            logs = np.einsum("tk,tk->t", share, np.log(share, out=room))
+            row[:] = 1 - (np.log(total) - logs / total) / np.log(k)
+        elif measure == "gini":
+            np.copyto(room, np.sort(share, 1) if ordered is None else ordered)
+            weight = 2 * np.arange(1.0, k + 1) - k - 1
+            row[:] = np.einsum("tk,k->t", room, weight) / (total * (k - 1))
+        else:
+            row[:] = _above_floor(largest / total, k)
     return np.minimum(np.maximum(found, 0), 1)
 
 
-def _hhi(share: Path, total: Path, largest: Path) -> Path:
-    k = share.shape[1]
-    return (np.einsum("tk,tk->t", share, share) / total**2 - 1 / k) / (1 - 1 / k)
-
-
-def _entropy(share: Path, total: Path, largest: Path) -> Path:
-    entropy = np.log(total) - np.einsum("tk,tk->t", share, np.log(share)) / total
-    return np.asarray(1 - entropy / np.log(share.shape[1]))
-
-
-def _gini(share: Path, total: Path, largest: Path) -> Path:
-    k = share.shape[1]
-    weight = 2 * np.arange(1.0, k + 1) - k - 1
-    return np.asarray(np.einsum("tk,k->t", np.sort(share, 1), weight) / (total * (k - 1)))
-
-
-def _top_share(share: Path, total: Path, largest: Path) -> Path:
-    k = share.shape[1]
-    return (largest / total - 1 / k) / (1 - 1 / k)
+def _above_floor(value: Path, k: int) -> Path:
+    """A measure whose floor is 1/k, rescaled to [0, 1]."""
+    return (value - 1 / k) / (1 - 1 / k)
 
 
 _TINY = np.finfo(float).tiny
-_MEASURED = {"hhi": _hhi, "entropy": _entropy, "gini": _gini, "top_share": _top_share}

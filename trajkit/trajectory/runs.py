@@ -1,8 +1,8 @@
 """The metrics of many runs at once, from their steps one after another in one array. NumPy only.
 
-What each metric is stands in `geometry` and `concentration`, which say it of one path; these agree (tests). Every pass
-over the effects is made on a block of steps that fits the cache; what is left of a step are a few numbers, which are
-summed up by run without a loop over runs. Parts of the runs go side by side in threads.
+What each metric is stands in `geometry` and `concentration`, which say it of one path; these agree (tests). Passes
+over the effects are those of `terms`; what they leave of a step, a few numbers, is summed up by run without a loop over
+runs. Parts of the runs go side by side in threads.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.trajectory.concentration import MEASURES, concentrations
+from trajkit.trajectory.concentration import MEASURES
 from trajkit.trajectory.geometry import ANGLE_BINS, angle_bin, histogram_entropy, lags_of, without_rounding
+from trajkit.trajectory.terms import Asked, Buffers, Floats, StepTerms, step_terms
 
-Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 Part = TypeVar("Part")
 
@@ -35,8 +35,8 @@ RUN_METRICS: tuple[str, ...] = (
 one, the slope also where there is one only."""
 _PART_SIZE = 2**18
 """Numbers that are worth a thread of their own."""
-_BLOCK_BYTES = 2**21
-"""Of effects in a block: larger ones leave the cache, smaller ones pay for being many."""
+_STEPS = 2**13
+"""Of the runs that are summed up at a time: what is made of so many stays in the cache."""
 
 
 def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
@@ -50,8 +50,8 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     Raises InputError when they do not fit each other.
     """
     rows, ends = as_runs(values, offsets)
-    parts = in_parts(rows, ends, lambda mine, own: _by_run(mine, own, _step_terms(mine, own)))
-    return {name: np.concatenate([found[name] for found in parts]) for name in RUN_METRICS}
+    asked = asked_of_runs(int(np.diff(ends).max(initial=0)), nets=False)
+    return joined(in_parts(rows, ends, lambda mine, own: _metrics(mine, own, asked)))
 
 
 def as_runs(values: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -88,135 +88,170 @@ def in_parts(
         return list(pool.map(part, borders[:-1], borders[1:]))
 
 
-def top_of(x: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """(T,) the region of the largest effect of (T, K), −1 where one is NaN, and that effect; −inf without regions."""
-    if not x.shape[1]:
-        return np.zeros(len(x), np.int64), np.full(len(x), -np.inf)
-    top = x.argmax(1)  # NaN where there is one
-    largest = np.take_along_axis(x, top[:, None], 1)[:, 0]
-    return np.where(np.isnan(largest), -1, top), largest
+def asked_of_runs(longest: int, nets: bool) -> Asked:
+    """What `metrics_of_terms` needs of each step, of runs of up to so many steps. nets: as in `Asked`."""
+    return Asked(MEASURES, tuple(sorted({1, *lags_of(longest).tolist()})), turns=True, nets=nets)
 
 
-@dataclass(frozen=True, eq=False)
-class _Terms:
-    """What is kept of each of N steps. Terms that look back are NaN or wrong in the first rows of a run."""
-
-    lags: NDArray[np.int64]
-    squares: Floats  # (lags, N): ‖x_i − x_{i−τ}‖², τ = 1 first
-    turn: Floats  # (N,): (x_i − x_{i−1}) · (x_{i−1} − x_{i−2})
-    top: NDArray[np.int64]  # (N,)
-    level: Floats  # (4, N): concentration by MEASURES
-
-
-def _step_terms(rows: NDArray[np.generic], ends: NDArray[np.integer]) -> _Terms:
-    n, k = rows.shape
-    lengths = np.diff(ends)
-    lags = np.union1d(lags_of(int(lengths.max(initial=0))), [1]).astype(np.int64)
-    terms = _Terms(
-        lags,
-        np.full((len(lags), n), np.nan),
-        np.full(n, np.nan),
-        np.zeros(n, np.int64),
-        np.full((len(MEASURES), n), np.nan),
-    )
-    block = max(_BLOCK_BYTES // max(8 * k, 1), 4 * int(lags[-1]))
-
-    for start in range(0, n, block):
-        _fill(rows, terms, start, min(start + block, n))
-    return terms
+def _metrics(rows: NDArray[Any], ends: NDArray[np.int64], asked: Asked) -> Columns:
+    """RUN_METRICS of runs that have steps over the same regions, some runs at a time."""
+    buffers, found = Buffers(), []
+    for first, last in pairwise(_cuts(ends)):
+        own, mine = ends[first : last + 1] - ends[first], rows[ends[first] : ends[last]]
+        reach = np.zeros(len(own) - 1)
+        some = np.flatnonzero(np.diff(own))
+        between = np.subtract(mine[own[some + 1] - 1], mine[own[some]], dtype=np.float64)
+        reach[some] = np.sqrt(np.einsum("rk,rk->r", between, between))
+        found.append(_by_run(step_terms(mine, own, asked, buffers), own, reach))
+    return joined(found)
 
 
-def _fill(rows: NDArray[np.generic], terms: _Terms, start: int, end: int) -> None:
-    """Terms of the steps start … end−1."""
-    lead = min(start, max(int(terms.lags[-1]), 2))
-    x = rows[start - lead : end].astype(np.float64, copy=False)
-    first = max(lead - 1, 1)
-    move = x[first:] - x[first - 1 : -1]
-    own = max(lead - first, 0)  # the move before the block's own, for its first turn
-    terms.squares[0, start - lead + first + own : end] = np.einsum("tk,tk->t", move[own:], move[own:])
-    if len(move) > 1:
-        terms.turn[start - lead + first + 1 : end] = np.einsum("tk,tk->t", move[1:], move[:-1])
-    for squares, lag in zip(terms.squares[1:], terms.lags[1:].tolist(), strict=True):
-        first = max(lead, lag)
-        move = x[first:] - x[first - lag : -lag]
-        squares[start - lead + first : end] = np.einsum("tk,tk->t", move, move)
-    x = x[lead:]
-    if x.shape[1]:
-        terms.top[start:end], largest = top_of(x)
-        terms.level[:, start:end] = concentrations(x, MEASURES, largest)
+def metrics_of_terms(terms: StepTerms, ends: NDArray[np.int64]) -> Columns:
+    """RUN_METRICS, each (R,), of runs that may differ in regions, from the terms of their steps, `asked_of_runs`."""
+    found = []
+    for first, last in pairwise(_cuts(ends)):
+        own, mine = ends[first : last + 1] - ends[first], terms.of(ends[first], ends[last])
+        reach = np.zeros(len(own) - 1)
+        some = np.flatnonzero(np.diff(own))
+        reach[some] = mine.net[own[some + 1] - 1]
+        found.append(_by_run(mine, own, reach))
+    return joined(found)
 
 
-def _by_run(rows: NDArray[np.generic], ends: NDArray[np.integer], terms: _Terms) -> Columns:
-    lengths = np.diff(ends)
-    n_runs, n, k = len(lengths), len(rows), max(rows.shape[1], 1)
-    run = np.repeat(np.arange(n_runs), lengths)
-    place = np.arange(n) - np.repeat(ends[:-1], lengths)  # of a step in its run, from 0
-    steps, some = lengths.astype(float), lengths > 0
+def joined(parts: list[Columns]) -> Columns:
+    """The columns of several parts of the runs, one after another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in RUN_METRICS}
 
-    def total(terms: NDArray[np.generic]) -> Floats:
-        """(R,) sums over the steps of each run."""
-        sums = np.zeros(n_runs)
-        if some.any():
-            sums[some] = np.add.reduceat(terms, ends[:-1][some])
+
+def _cuts(ends: NDArray[np.int64]) -> list[int]:
+    """Where to cut R runs into parts of about _STEPS steps or a whole run: 0 … R, one part at least."""
+    of = np.searchsorted(ends, np.arange(_STEPS, ends[-1], _STEPS))
+    return [0, *np.unique(of[(of > 0) & (of < len(ends) - 1)]).tolist(), len(ends) - 1]
+
+
+class _Sums:
+    """Sums over the steps of each run of some that lie one after another."""
+
+    def __init__(self, ends: NDArray[np.int64]) -> None:
+        self.lengths = np.diff(ends)
+        self.some = np.flatnonzero(self.lengths)
+        self.starts = ends[:-1][self.some]
+
+    def __call__(self, terms: NDArray[Any]) -> Floats:
+        """(N,) → (R,), 0 for a run without steps."""
+        sums = np.zeros(len(self.lengths))
+        if len(self.some):
+            sums[self.some] = np.add.reduceat(terms, self.starts)
         return sums
 
-    out: Columns = {"n_steps": steps}
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(R,) → (N,): of the run of each step."""
+        return np.repeat(values, self.lengths)
+
+
+def _by_run(terms: StepTerms, ends: NDArray[np.int64], net: Floats) -> Columns:
+    """net: (R,) distance from the first step to the last."""
+    total = _Sums(ends)
+    lengths = total.lengths
+    place = np.arange(ends[-1]) - total.spread(ends[:-1])  # of a step in its run, from 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        move = np.sqrt(terms.squares[0])
-        length = total(np.where(place > 0, move, 0))
-        net = np.zeros(n_runs)
-        reach = np.subtract(rows[ends[1:][some] - 1], rows[ends[:-1][some]], dtype=np.float64)
-        net[some] = np.sqrt(np.einsum("rk,rk->r", reach, reach))
-        longest = np.where(np.isnan(length), np.nan, np.maximum(length, net))
-        out |= {"path_length": length, "net_displacement": net}
-        out |= {"tortuosity": longest / net, "straightness": net / longest}
-        step = out["mean_step"] = length / np.where(lengths > 1, steps - 1, np.nan)
+        out = {"n_steps": lengths.astype(np.float64)} | _shape(terms, total, place, net)
+        return out | _visits(terms, total, place) | _concentrations(terms, total, place)
 
-        scale = move * np.concatenate([[np.nan], move[:-1]])[:n]
-        turned = (place > 1) & (scale > 0)
-        cosine = np.clip(np.divide(terms.turn, scale, out=np.zeros(n), where=turned), -1, 1)
-        n_turns = total(turned.astype(float))
-        c = out["mean_cosine"] = without_rounding(total(cosine) / n_turns)
-        at = run[turned] * ANGLE_BINS + angle_bin(np.arccos(cosine[turned]))
-        bins = np.bincount(at, minlength=n_runs * ANGLE_BINS)
-        out["turning_entropy"] = histogram_entropy(bins.reshape(n_runs, ANGLE_BINS))
-        variance = total(np.where(place > 0, (move - np.repeat(step, lengths)) ** 2, 0)) / (steps - 2)
-        bent = 2 / np.sqrt(step * ((1 + c) / (1 - c) + variance / step**2))
-        out["sinuosity"] = np.where(c == 1, 0.0, bent)
-        out["e_max"] = c / (1 - c)
-        sums = [
-            total(np.where(place >= lag, squares, 0)) for squares, lag in zip(terms.squares, terms.lags, strict=True)
-        ]
-        out["msd_exponent"] = _msd_exponent(terms, lengths, np.stack(sums))
 
-        known = total((terms.top < 0).astype(float)) == 0
-        switches = np.where(known, total(((np.diff(terms.top, prepend=-1) != 0) & (place > 0)).astype(float)), np.nan)
-        held = np.sort((run * k + terms.top)[terms.top >= 0])
-        starts = np.flatnonzero(np.diff(held, prepend=-1))
-        of, count = held[starts] // k, np.diff(starts, append=len(held))
-        new = np.bincount(of, minlength=n_runs) - 1
-        alike = np.bincount(of, count * (count - 1.0), n_runs)
-        out["switch_rate"] = switches / np.where(lengths > 1, steps - 1, np.nan)
-        out["revisit_rate"] = (switches - new) / np.where(switches > 0, switches, np.nan)
-        out["dwell_time"] = np.where(some, steps, np.nan) / (switches + 1)
-        out["recurrence_rate"] = np.where(known, alike, np.nan) / np.where(lengths > 1, steps * (steps - 1), np.nan)
+def _shape(terms: StepTerms, total: _Sums, place: NDArray[np.int64], net: Floats) -> Columns:
+    """The geometry of paths."""
+    lengths, starts = total.lengths, total.starts
+    n_runs, steps = len(lengths), lengths.astype(np.float64)
+    move = terms.move.copy()
+    move[starts] = 0
+    length = total(move)
+    longest = np.where(np.isnan(length), np.nan, np.maximum(length, net))
+    step = length / np.where(lengths > 1, steps - 1, np.nan)
 
-        has = ~np.isnan(terms.level[0])  # all measures are defined on the same steps
-        count = total(has.astype(float))
-        time = np.where(has, place - np.repeat(total(np.where(has, place, 0)) / count, lengths), 0)
-        spread = np.where(count > 1, total(time * time), np.nan)
-        for measure, level in zip(MEASURES, terms.level, strict=True):
-            mean = total(np.where(has, level, 0)) / count
-            centred = np.where(has, level - np.repeat(mean, lengths), 0)
-            out[f"{measure}_level"] = mean
-            out[f"{measure}_slope"] = total(time * centred) / spread
-            out[f"{measure}_spread"] = np.sqrt(total(centred * centred) / count)
+    scale = np.zeros(len(move))
+    np.multiply(move[1:], move[:-1], out=scale[1:])  # 0 for the first two steps of a run, as the first move is
+    turned = scale > 0
+    cosine = np.divide(terms.turn, scale, out=np.zeros(len(move)), where=turned)
+    np.clip(cosine, -1, 1, out=cosine)
+    c = without_rounding(total(cosine) / total(turned.astype(np.float64)))
+    run = total.spread(np.arange(n_runs) * ANGLE_BINS)
+    bins = np.bincount(run[turned] + angle_bin(np.arccos(cosine[turned])), minlength=n_runs * ANGLE_BINS)
+
+    apart = total.spread(step)
+    np.subtract(move, apart, out=apart)
+    np.multiply(apart, apart, out=apart)
+    apart[starts] = 0
+    variance = total(apart) / (steps - 2)
+    bent = 2 / np.sqrt(step * ((1 + c) / (1 - c) + variance / step**2))
+    lags = terms.asked.lags
+    squares = [move * move, *(np.where(place >= lag, of, 0) for of, lag in zip(terms.squares, lags[1:], strict=True))]
+    return {
+        "path_length": length,
+        "net_displacement": net,
+        "tortuosity": longest / net,
+        "straightness": net / longest,
+        "mean_step": step,
+        "mean_cosine": c,
+        "turning_entropy": histogram_entropy(bins.reshape(n_runs, ANGLE_BINS)),
+        "sinuosity": np.where(c == 1, 0.0, bent),
+        "e_max": c / (1 - c),
+        "msd_exponent": _msd_exponent(lags, lengths, np.stack([total(of) for of in squares])),
+    }
+
+
+def _visits(terms: StepTerms, total: _Sums, place: NDArray[np.int64]) -> Columns:
+    """Of the top regions."""
+    lengths, top = total.lengths, terms.top.astype(np.int64)
+    n_runs, steps = len(lengths), lengths.astype(np.float64)
+    changed = np.zeros(len(top))
+    np.not_equal(top[1:], top[:-1], out=changed[1:], casting="unsafe")
+    changed[total.starts] = 0
+    known = total((top < 0).astype(np.float64)) == 0
+    switches = np.where(known, total(changed), np.nan)
+    k = int(top.max(initial=0)) + 1
+    held = np.sort((total.spread(np.arange(n_runs) * k) + top)[top >= 0])
+    starts = np.flatnonzero(np.diff(held, prepend=-1))
+    of, count = held[starts] // k, np.diff(starts, append=len(held))
+    new = np.bincount(of, minlength=n_runs) - 1
+    alike = np.bincount(of, count * (count - 1.0), n_runs)
+    return {
+        "switch_rate": switches / np.where(lengths > 1, steps - 1, np.nan),
+        "revisit_rate": (switches - new) / np.where(switches > 0, switches, np.nan),
+        "dwell_time": np.where(lengths > 0, steps, np.nan) / (switches + 1),
+        "recurrence_rate": np.where(known, alike, np.nan) / np.where(lengths > 1, steps * (steps - 1), np.nan),
+    }
+
+
+def _concentrations(terms: StepTerms, total: _Sums, place: NDArray[np.int64]) -> Columns:
+    """Level, slope and spread of each measure."""
+    has = ~np.isnan(terms.level[0])  # all measures are defined on the same steps
+    lacks = np.flatnonzero(~has)
+    count = total(has.astype(np.float64))
+    out: Columns = {}
+
+    def centred(column: NDArray[Any]) -> tuple[Floats, Floats]:
+        """(R,) means over the steps that have a level, and (N,) what differs from them; 0 at the other steps."""
+        known = column.astype(np.float64)
+        known[lacks] = 0
+        mean = total(known) / count
+        np.subtract(known, total.spread(mean), out=known)
+        known[lacks] = 0
+        return mean, known
+
+    _, time = centred(place)
+    passed = np.where(count > 1, total(time * time), np.nan)
+    for measure, column in zip(MEASURES, terms.level, strict=True):
+        mean, level = centred(column)
+        out[f"{measure}_level"] = mean
+        out[f"{measure}_slope"] = total(time * level) / passed
+        out[f"{measure}_spread"] = np.sqrt(total(level * level) / count)
     return out
 
 
-def _msd_exponent(terms: _Terms, lengths: NDArray[np.integer], sums: Floats) -> Floats:
+def _msd_exponent(asked: tuple[int, ...], lengths: NDArray[np.int64], sums: Floats) -> Floats:
     """(R,) slopes, from (lags, R) sums of squared displacements."""
-    lags = terms.lags[:, None]
+    lags = np.array(asked)[:, None]
     read = (lags <= np.maximum(lengths // 4, 2)) & (lengths >= 4)  # (lags, R), as `lags_of`
     msd = sums / np.where(read, lengths - lags, 1)
     x, y = np.where(read, np.log(lags), 0.0), np.where(read, np.log(msd), 0.0)

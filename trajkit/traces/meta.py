@@ -1,0 +1,45 @@
+"""What the `meta` of saved runs says that tables of runs hold."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from trajkit.strict_json import parse_json
+from trajkit.traces.forms import form_of
+
+KEPT = 4096
+"""Texts that are remembered: those of a batch, which are asked for when it is checked and when it is read."""
+
+
+class Meta(NamedTuple):
+    """form: of the question (`forms.form_of`). fingerprint: of the model, detail: the cause of the outcome, "" where
+    there is none. unread: parts of the image that the question is about and that were never read, NaN where that is not
+    said."""
+
+    form: str
+    fingerprint: str
+    detail: str
+    unread: float
+
+
+@lru_cache(maxsize=KEPT)
+def parse_meta(text: str) -> Meta:
+    """Of a JSON object. Raises ValueError on anything else, saying no more where it is JSON of another kind."""
+    meta = parse_json(text)
+    if not isinstance(meta, dict):
+        raise ValueError
+    return Meta(
+        form_of(meta),
+        str(meta.get("fingerprint") or ""),
+        str(meta.get("detail") or ""),
+        _number(meta.get("unread")),
+    )
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # a whole number beyond all floats
+        return math.inf
