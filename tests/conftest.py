@@ -55,7 +55,7 @@ def random_vlm(tmp_path_factory):
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from trajkit.demo.model import ARCHITECTURES, build_tokenizer, save_checkpoint
+    from pipelines.demo.model import ARCHITECTURES, build_tokenizer, save_checkpoint
     from trajkit.vlm.load import load_vlm
 
     @cache
