@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from functools import cache
@@ -22,6 +23,11 @@ ARGUMENTS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+
+
+def pytest_collection_finish():
+    """What was imported stays: collections of garbage, which statsmodels asks for at every correction, pass it by."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
