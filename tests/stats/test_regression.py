@@ -77,7 +77,7 @@ def test_a_metric_that_only_grows_with_length_differs_between_outcomes_until_len
 
 
 def test_shared_images_do_not_make_chance_significant():
-    """Ten runs an image share its outcome and most of x: taken as independent, half of such worlds have a difference."""
+    """Ten runs an image share its outcome and most of x: taken as independent, half of such worlds differ."""
     hits = {"cluster": 0, "mixed": 0, "as if independent": 0}
     for seed in range(25):
         rng = np.random.default_rng(seed)
