@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
 
 .PHONY: demo check test install clean
 
@@ -15,13 +16,14 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not slow' $(QUICK)
+	$(BIN)/pytest -m 'not slow and not alone' -n $(WORKERS) --dist loadfile $(QUICK)
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not alone' -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -m alone
 
 install: $(INSTALLED)
 

@@ -8,7 +8,7 @@ import shutil
 from functools import cache
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core
 
 from pathlib import Path
 
