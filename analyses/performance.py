@@ -352,7 +352,7 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
     """A Qwen3-VL model of random weights with the demo's tokenizer, whose sentences are about 20 tokens long."""
     from transformers import AutoModelForImageTextToText
 
-    from trajkit.demo.model import build_config, build_tokenizer, save_checkpoint
+    from pipelines.demo.model import build_config, build_tokenizer, save_checkpoint
     from trajkit.vlm.adapter import adapter_for
     from trajkit.vlm.processor import load_processor
 

@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> None:
 
     import torch
 
-    from trajkit.demo.model import build_model, build_tokenizer, save_checkpoint
-    from trajkit.demo.training import QUICK_STAGES, SMALL_STAGES, STAGES, Trainer
+    from pipelines.demo.model import build_model, build_tokenizer, save_checkpoint
+    from pipelines.demo.training import QUICK_STAGES, SMALL_STAGES, STAGES, Trainer
     from trajkit.progress import progress
 
     if args.quick:

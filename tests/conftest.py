@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from functools import cache
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core
 
 from pathlib import Path
 
@@ -22,6 +23,11 @@ ARGUMENTS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+
+
+def pytest_collection_finish():
+    """What was imported stays: collections of garbage, which statsmodels asks for at every correction, pass it by."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +61,7 @@ def random_vlm(tmp_path_factory):
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from trajkit.demo.model import ARCHITECTURES, build_tokenizer, save_checkpoint
+    from pipelines.demo.model import ARCHITECTURES, build_tokenizer, save_checkpoint
     from trajkit.vlm.load import load_vlm
 
     @cache

@@ -43,6 +43,7 @@ def test_import_trajkit_loads_nothing_heavy() -> None:
     assert not loaded_after("import trajkit; dir(trajkit); trajkit.__version__") & set(HEAVY)
 
 
+@pytest.mark.alone
 def test_import_trajkit_takes_less_than_three_tenths_of_a_second() -> None:
     code = "import time; start = time.perf_counter(); import trajkit; print(time.perf_counter() - start)"
     assert min(float(run(code)) for _ in range(3)) < 0.3

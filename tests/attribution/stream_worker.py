@@ -1,6 +1,6 @@
-"""A process that a run could hang or bring down: `python -m tests.attribution.stream_worker CASE` prints "free".
+"""A process that runs could hang or bring down: `python -m tests.attribution.stream_worker` prints what it is past.
 
-It must end by itself, with nothing running and no lock held.
+After each nothing runs and no lock is held; after the last the process must end by itself.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def cycle(vlm, image, estimator):
     del holder
     wait_for_threads()
     hook.remove()
+    gc.enable()
 
 
 def interrupt(vlm, image, estimator):
@@ -78,15 +79,18 @@ def wait_for_threads() -> None:
     assert not of_streams(), of_streams()
 
 
-def main(case: str) -> None:
+def main() -> None:
     vlm, estimator = tk.load_vlm(paths.MODEL), tk.EffectEstimator.load(paths.ESTIMATOR)
     image = Image.fromarray(draw_scene(np.random.default_rng(11), "test", 0.0)[1])
-    {"cycle": cycle, "interrupt": interrupt, "leave": leave}[case](vlm, image, estimator)
-    if case != "leave":
+    for case in (interrupt, cycle):
+        case(vlm, image, estimator)
         assert vlm.lock.acquire(timeout=1), "the lock is held"
+        vlm.lock.release()
         assert vlm.text_config._attn_implementation == "sdpa"
-    print("free")
+        print(case.__name__, flush=True)
+    leave(vlm, image, estimator)
+    print("leave", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

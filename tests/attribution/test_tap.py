@@ -10,11 +10,11 @@ from threading import Thread
 import pytest
 import torch
 
+from pipelines.demo.model import ARCHITECTURES
 from tests.attribution.conftest import QUESTION
 from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import attention_rows
 from trajkit.attribution.tap import AttentionTap
-from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
 
 

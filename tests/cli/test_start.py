@@ -39,6 +39,7 @@ def test_help_loads_no_heavy_library():
     assert done.stdout.rstrip().endswith("loaded: []")
 
 
+@pytest.mark.alone
 def test_help_takes_less_than_half_a_second():
     def seconds() -> float:
         began = time.perf_counter()

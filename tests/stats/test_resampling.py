@@ -200,6 +200,7 @@ def test_wilson_and_the_weighted_median_by_hand() -> None:
     np.testing.assert_array_equal(weighted_median([3.0, 1.0, 2.0], draws), [2, 3])
 
 
+@pytest.mark.alone
 def test_a_thousand_draws_cost_less_than_a_hundred_times_scikit_learns_auc() -> None:
     rng = np.random.default_rng(0)
     y, score = rng.integers(0, 2, 3000), rng.normal(size=3000)

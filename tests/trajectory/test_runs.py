@@ -101,6 +101,7 @@ def test_values_that_are_no_table_of_numbers_are_refused():
         run_metrics(np.zeros(3), [0, 3])
 
 
+@pytest.mark.alone
 def test_many_runs_take_a_few_passes_over_the_effects_and_a_small_part_of_a_loop_over_them():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(200_000, 64))

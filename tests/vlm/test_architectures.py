@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 import trajkit as tk
+from pipelines.demo.model import ARCHITECTURES
 from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.collect import collect, generate_runs
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.item import Item
 from trajkit.attribution.linear import LinearEstimator
-from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import split_steps

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import trajkit as tk
+from pipelines.demo.model import ARCHITECTURES
 from tests.attribution.conftest import QUESTION
 from trajkit.attribution.collect import collect, generate_runs
 from trajkit.attribution.estimator import Binding
 from trajkit.attribution.item import Item
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.replay import replay
-from trajkit.demo.model import ARCHITECTURES
 from trajkit.errors import InputError
 from trajkit.vlm.check import check_usable
 from trajkit.vlm.generation import Sampling, generate

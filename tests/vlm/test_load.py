@@ -16,8 +16,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 import trajkit as tk
+from pipelines.demo.batches import BatchMaker, patches
 from trajkit.demo import paths
-from trajkit.demo.batches import BatchMaker, patches
 from trajkit.errors import InputError, UnsupportedModelError
 
 

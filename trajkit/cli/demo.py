@@ -42,11 +42,10 @@ def demo(
       trajkit demo --runs 2 --seed 7
     """
     from trajkit.cli.output import stdout
-    from trajkit.demo import paths
     from trajkit.folders import check_own
     from trajkit.report.build import MARK
 
-    out = paths.ROOT / "reports" / "demo" if out is None else out
+    out = Path("reports", "demo") if out is None else out
     check_own(out, MARK)
     console = stdout()
     if runs:

@@ -148,34 +148,34 @@ def _demo() -> Iterator[Check]:
         count = sum(p.numel() for p in vlm.model.parameters())
         yield Check("demo model", True, f"{_name(paths.MODEL)} ({count / 1e6:.1f} M weights, {vlm.fingerprint})")
     except TrajkitError as error:
-        yield Check("demo model", False, _first(error), "python -m pipelines.train_demo_model")
+        yield Check("demo model", False, _first(error), paths.restore("train_demo_model"))
     try:
         estimator = EffectEstimator.load(paths.ESTIMATOR)
         if vlm is not None:
             estimator.check(vlm.fingerprint, vlm.name)
         yield Check("estimator", True, f"{_name(paths.ESTIMATOR)} made for {estimator.binding.fingerprint}")
     except TrajkitError as error:
-        yield Check("estimator", False, _first(error), "python -m pipelines.train_estimator")
+        yield Check("estimator", False, _first(error), paths.restore("train_estimator"))
     try:
         traces = read_traces(paths.TRACES)
         if not len(traces):
             raise InputError(f"no runs in {_name(paths.TRACES)}")
         first = traces[0].meta.get("fingerprint")
         if vlm is not None and first not in (None, vlm.fingerprint):
-            yield Check("traces", False, f"made by another model ({first})", "python -m pipelines.collect_traces")
+            yield Check("traces", False, f"made by another model ({first})", paths.restore("collect_traces"))
         else:
             yield Check("traces", True, f"{_name(paths.TRACES)} with {words.count(len(traces), 'run')}")
     except TrajkitError as error:
-        yield Check("traces", False, _first(error), "python -m pipelines.collect_traces")
+        yield Check("traces", False, _first(error), paths.restore("collect_traces"))
     try:
         if vlm is not None:
             load_detectors_for(str(paths.DETECTORS), vlm)
         found = paths.DETECTORS.is_dir()
         yield Check(
-            "detectors", found, _name(paths.DETECTORS) if found else "no detectors", "python -m pipelines.fit_detectors"
+            "detectors", found, _name(paths.DETECTORS) if found else "no detectors", paths.restore("fit_detectors")
         )
     except TrajkitError as error:
-        yield Check("detectors", False, _first(error), "python -m pipelines.fit_detectors")
+        yield Check("detectors", False, _first(error), paths.restore("fit_detectors"))
 
 
 def _first(error: Exception) -> str:

@@ -66,7 +66,7 @@ def load_detectors_for(folder: str | None, vlm: VLM) -> Detectors | None:
             note("no monitor: fit one for this model with `trajkit fit`, then pass --detectors.")
             return None
         if not paths.DETECTORS.is_dir():
-            note(f"no monitor: {_shown(paths.DETECTORS)} is not there; run `python -m pipelines.fit_detectors`.")
+            note(f"no monitor: {_shown(paths.DETECTORS)} is not there; run `{paths.restore('fit_detectors')}`.")
             return None
         folder = str(paths.DETECTORS)
     with status(f"reading the detectors {_shown(Path(folder))}"):
@@ -97,7 +97,8 @@ def _size(name: str) -> str:
 
 def _demo(path: Path, option: str) -> Path:
     if not path.is_dir():
-        raise InputError(f"the demo's {path.name} is not in {path}; restore the folder data/demo, or pass {option}.")
+        todo = "restore the folder data/demo" if paths.IN_CHECKOUT else "install trajkit again"
+        raise InputError(f"the demo's {path.name} is not in {path}; {todo}, or pass {option}.")
     return path
 
 
@@ -111,7 +112,7 @@ def _shown(path: Path) -> str:
 
 def _place(name: str) -> str:
     """What a model name means: a folder's full path, or a hub id as it is."""
-    for candidate in (Path(name), paths.ROOT / name):
-        if candidate.is_dir():
+    for candidate in (Path(name), paths.shipped(name)):
+        if candidate is not None and candidate.is_dir():
             return str(candidate.resolve())
     return name

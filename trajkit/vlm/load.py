@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from trajkit.demo.paths import shipped
 from trajkit.errors import InputError, TrajkitError
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.check import check_usable
@@ -80,8 +81,10 @@ def check_source(name: str, example: str, revision: str | None = None) -> None:
     """Raise InputError where `name` is neither a checkpoint folder nor a hub id that can be had; `example` is one."""
     looks_local = Path(name).exists() or name.startswith((".", "/")) or name.count("/") != 1
     if looks_local and not (Path(name) / "config.json").is_file():
+        here = shipped(name)
         raise InputError(
             f"no model at {name!r}: expected a checkpoint folder with config.json, or a hub id such as {example}."
+            + (f" The demo's is in {here}." if here else "")
         )
     if not looks_local:
         _check_hub(name, revision)

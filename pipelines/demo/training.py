@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trajkit.demo.batches import BatchMaker, Difficulty, cell_targets, draw_scenes, patches
+from pipelines.demo.batches import BatchMaker, Difficulty, cell_targets, draw_scenes, patches
 from trajkit.demo.scene import Scene
 from trajkit.files import replacing
 

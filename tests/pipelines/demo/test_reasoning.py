@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pipelines.demo.reasoning import vocabulary, write_reasoning
 from trajkit.demo.labeller import label_run
-from trajkit.demo.reasoning import vocabulary, write_reasoning
 from trajkit.demo.scene import Scene, draw_scene
 from trajkit.demo.tasks import FAMILIES, Task, draw_task, parse_question
 

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.demo.model import IMAGE_TOKENS, PATCH_PX
+from pipelines.demo.reasoning import Transcript, write_reasoning
 from trajkit.demo.digits import Split
-from trajkit.demo.model import IMAGE_TOKENS, PATCH_PX
-from trajkit.demo.reasoning import Transcript, write_reasoning
 from trajkit.demo.scene import CELL_PX, COLOURS, GRID, IMAGE_PX, Scene, draw_scene
 from trajkit.demo.tasks import Task, draw_task
 

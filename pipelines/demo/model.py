@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trajkit.demo.reasoning import vocabulary
+from pipelines.demo.reasoning import vocabulary
 from trajkit.demo.scene import IMAGE_PX
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.processor import transformers_class

@@ -11,12 +11,12 @@ from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 
 import trajkit as tk
+from pipelines.demo.batches import BatchMaker, Difficulty, draw_scenes
+from pipelines.demo.model import ARCHITECTURES, build_config, build_tokenizer
+from pipelines.demo.reasoning import Transcript, write_reasoning
+from pipelines.demo.training import STAGES, Stage, Trainer
 from trajkit.demo import paths
-from trajkit.demo.batches import BatchMaker, Difficulty, draw_scenes
-from trajkit.demo.model import ARCHITECTURES, build_config, build_tokenizer
-from trajkit.demo.reasoning import Transcript, write_reasoning
 from trajkit.demo.tasks import draw_task, parse_question
-from trajkit.demo.training import STAGES, Stage, Trainer
 from trajkit.errors import WriteError
 
 TINY = (

@@ -1,0 +1,1 @@
+"""What only training the demo model needs: its parts, the reasoning it learns from, batches of it, the stages."""
