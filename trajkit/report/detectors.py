@@ -254,15 +254,10 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
 
 
 def another_model(collection: Collection, detectors: Detectors) -> str:
-    """A sentence where some of the runs are of another model than the detectors', else "".
-
-    Weights tell models apart; names only where the weights are not known.
-    """
-    made_for = str(detectors.card.get("fingerprint", ""))
-    fingerprints = set(collection.table.values("fingerprint"))
-    known = bool(made_for and fingerprints)
-    others = sorted(set(collection.runs["model"]) - {detectors.model})
-    if not (fingerprints != {made_for} if known else others and detectors.model):
+    """A sentence where some of the runs are of another model than the detectors', else "": also where these do not say
+    what they were fitted on."""
+    others = detectors.others(collection.table.models)
+    if not others or not any(detectors.made_for):
         return ""
-    these = ", ".join(others) or "other weights"
+    these = ", ".join(sorted({other.name for other in others} - {detectors.model})) or "other weights"
     return f"the detectors were fitted on runs of {detectors.model}, and these come from {these}."
