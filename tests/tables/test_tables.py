@@ -37,6 +37,7 @@ def test_an_estimate_is_said_with_its_interval(found, said):
 def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null_an_interval_is_on():
     assert words.auc(Estimate(0.56, 0.503, 0.62)) == "0.560 (0.503–0.620)"
     assert words.auc(Estimate(0.56, 0.50, 0.62)) == "0.56 (0.50–0.62)"
+    assert words.auc(Estimate(1.0)) == "–"  # of four runs, say: a bare AUC is not to be read
     assert words.difference(Estimate(0.1, 0.004, 0.2)) == "+0.100 (+0.004 to +0.200)"
 
 
@@ -121,7 +122,7 @@ def test_a_cell_of_fewer_than_could_be_says_of_how_many_it_is():
         "auc": [Estimate(0.5), Estimate(0.6), Estimate(NAN), Estimate(0.7)],
         "n": [1200, 5, 0, 1199], "of": 1200,
     })  # fmt: skip
-    table = Table(frame, formats={"auc": words.auc}, across=Across("step", "auc", counts=("n", "of")))
+    table = Table(frame, formats={"auc": words.estimate}, across=Across("step", "auc", counts=("n", "of")))
     assert table.shown.headings == ["method", "1", "2"]
     assert table.shown.rows == [["a", "0.50", "0.60 of 5"], ["b", "–", "0.70 of 1,199"]]
     assert table.plain()["n"].tolist() == [1200, 5, 0, 1199]
@@ -136,7 +137,7 @@ def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():
     table = Table(joined(frame, "auc"), {"method": "method"}, {"auc": words.auc}, across=across)
     assert table.shown == (
         ["method", "step 1", "step 4"],
-        [["length", "0.50 (0.40–0.60)", "0.61 (0.55–0.67)"], ["path", "–", "0.70"], ["runs", "30", "20"]],
+        [["length", "0.50 (0.40–0.60)", "0.61 (0.55–0.67)"], ["path", "–", "–"], ["runs", "30", "20"]],
         [False, True, True],
     )
     assert list(table.plain()) == ["method", "step", "auc", "auc_low", "auc_high", "n_runs"]

@@ -30,14 +30,14 @@ def estimate(found: Estimate, digits: int = 2, sign: bool = False, null: float |
 
 
 def auc(found: Estimate) -> str:
-    """An AUC, told from 0.5 or not."""
-    return estimate(found, null=0.5)
+    """An AUC, told from 0.5 or not; a dash without an interval: a bare one, of four runs say, is not to be read."""
+    return estimate(found, null=0.5) if found.has_interval else NONE
 
 
 def judged(found: Estimate) -> str:
-    """An AUC as `auc`, and where it has no interval, the word that it has none: it is not to be read alone."""
+    """An AUC as `auc`, but one that has no interval with the word that it has none: where a dash would not do."""
     bare = math.isfinite(found.value) and not found.has_interval
-    return f"{auc(found)}, no interval" if bare else auc(found)
+    return f"{estimate(found)}, no interval" if bare else auc(found)
 
 
 def difference(found: Estimate) -> str:
