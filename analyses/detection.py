@@ -21,8 +21,8 @@ from trajkit.demo.runs import fit_demo_detectors
 from trajkit.files import write_text
 from trajkit.judging import layout
 from trajkit.judging.promise import check_promise
-from trajkit.plots.style import outcome_name
 from trajkit.tables import Table, joined, words
+from trajkit.tables.names import outcome_name
 from trajkit.tables.render import markdown
 
 MOST = 6

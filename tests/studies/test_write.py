@@ -9,13 +9,13 @@ import pytest
 
 from tests.detection.world import make_runs, make_trace
 from trajkit.errors import InputError
-from trajkit.plots.style import metric_name
 from trajkit.studies import write
 from trajkit.studies.make import STUDIES, make_all
 from trajkit.studies.runs import read_runs
 from trajkit.studies.study import Study
 from trajkit.studies.write import FORMATS, StudyFolder, write_studies
 from trajkit.tables import Estimate, Table
+from trajkit.tables.names import metric_name
 
 HOSTILE = "<script>document.title = 'broken'</script>"
 

@@ -67,8 +67,8 @@ def analyze(
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.errors import InputError
     from trajkit.judging.comparison import compare_runs, medians
-    from trajkit.plots.style import outcome_name
     from trajkit.runs.kernel import Wanted
+    from trajkit.tables.names import outcome_name
     from trajkit.tables.render import show
     from trajkit.tables.words import count
 
@@ -98,8 +98,8 @@ def analyze(
 
 def counts(runs: pd.DataFrame) -> Table:
     """Runs and groups of each outcome, the most frequent first."""
-    from trajkit.plots.style import outcome_name
     from trajkit.tables import Table, words
+    from trajkit.tables.names import outcome_name
 
     table = runs.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
     table["share"] = table["runs"] / len(runs)

@@ -82,8 +82,8 @@ def monitor(
 def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:
     """One row an alarm, with the question that the run was asked. alarms: rows of `Replay.runs`."""
     from trajkit.cli.output import one_line
-    from trajkit.plots.style import outcome_name
     from trajkit.tables import Table
+    from trajkit.tables.names import outcome_name
     from trajkit.tables.words import score, share
 
     questions = runs.table.set_index("transcript_id")["question"]

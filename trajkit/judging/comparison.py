@@ -10,10 +10,10 @@ import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.stats.compare import PERMUTATIONS, TASK, compare
 from trajkit.stats.resampling import MIN_GROUPS
 from trajkit.tables import Across, Estimate, Table, words
+from trajkit.tables.names import OUTCOME_ORDER, metric_name, outcome_name
 from trajkit.tables.table import Format
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def medians(runs: pd.DataFrame) -> Table:
 
     by = runs.groupby("outcome")
     columns = {"runs": by.size(), "groups": by["group_id"].nunique()} | {name: by[name].median() for name in METRICS}
-    order = [name for name in OUTCOME_COLOURS if name in by.groups]
+    order = [name for name in OUTCOME_ORDER if name in by.groups]
     frame = pd.DataFrame(
         [{"metric": name, "outcome": one, "value": values[one]} for name, values in columns.items() for one in order]
     )

@@ -8,8 +8,8 @@ import numpy as np
 
 from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
 from trajkit.judging.ranking import MACRO
-from trajkit.plots.style import outcome_name
 from trajkit.tables import Across, Table, joined
+from trajkit.tables.names import outcome_name
 from trajkit.tables.words import auc, failing, metric, promise, share, shares
 
 if TYPE_CHECKING:

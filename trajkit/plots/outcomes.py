@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, metric_name, outcome_name, quiet
+from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, quiet
+from trajkit.tables.names import metric_name, outcome_name
 
 if TYPE_CHECKING:
     import pandas as pd

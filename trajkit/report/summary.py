@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.report.collection import Collection
 from trajkit.stats.resampling import group_draws, interval, weighted_mean
 from trajkit.tables import Estimate, Table, words
+from trajkit.tables.names import outcome_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.judging.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
 from trajkit.stats.cross_validation import refitted
 from trajkit.stats.resampling import Draws, Floats, group_draws, interval, weighted_mean
@@ -22,6 +22,7 @@ from trajkit.studies import fixation
 from trajkit.studies.fixation import KINDS, Family, Region
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Across, Estimate, Part, Table, joined, words
+from trajkit.tables.names import metric_name, outcome_name
 from trajkit.tables.words import listed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
-from trajkit.plots.style import MUTED, OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import (
     Draws,
@@ -27,6 +27,7 @@ from trajkit.studies.runs import metrics_of
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Estimate, Table, words
 from trajkit.tables.estimate import Side
+from trajkit.tables.names import metric_name, outcome_name
 from trajkit.tables.words import listed
 from trajkit.traces.forms import task_labels
 from trajkit.trajectory import Space, on_grid
