@@ -156,7 +156,7 @@ def test_a_part_is_said_with_its_share_and_a_file_has_both_counts():
     ("said", "words_of_it"),
     [
         (words.judged(Estimate(1.0)), "1.00, no interval"), (words.judged(Estimate(NAN)), "–"),
-        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"), (words.fine_score(0.2184), "0.218"),
+        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"), (words.fine(0.2184), "0.218"),
         (words.fine(Estimate(0.218, 0.2071, 0.229)), "0.218 (0.207–0.229)"),
         (words.fine_difference(Estimate(-0.0004, -0.03, 0.03)), "+0.000 (−0.030 to +0.030)"),
         (words.failing(3120, 1003), "3,120 (1,003)"), (words.failing(6, 6), "6 (all)"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trajkit.plots.style import ACCENT, ALARM, MUTED, axis, faded, label, quiet
+from trajkit.tables.words import promise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +133,7 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
     alpha = float(table["alpha"].iloc[0]) if len(table) else 0.0
     figure.add_vline(x=alpha, line={"color": ALARM, "width": 1.5, "dash": "dash"})
     figure.add_annotation(
-        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {100 * alpha:g} % at most", showarrow=False,
+        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {promise(alpha)} at most", showarrow=False,
         font={"color": ALARM, "size": 12},
     )  # fmt: skip
     top = max([alpha * 2, *(value for _, rate, _, high, _ in rows for value in (rate, high) if np.isfinite(value))])

@@ -121,7 +121,7 @@ def _summaries(known: pd.DataFrame, n_boot: int) -> Table:
     return Table(
         pd.DataFrame(rows),
         {"measure": "measure", "summary": "of the run"},
-        {"mean": words.fine_mean},
+        {"mean": words.fine},
         across=Across("outcome", "mean", outcome_name),
         names={"measure": metric_name, "summary": SUMMARIES.__getitem__},
     )
@@ -180,7 +180,7 @@ def _agreement(known: pd.DataFrame) -> Table:
     return Table(
         pairs.melt("measure", var_name="other", value_name="spearman"),
         {"measure": "measure"},
-        {"spearman": words.fine_score},
+        {"spearman": words.fine},
         across=Across("other", "spearman", metric_name),
         names={"measure": metric_name},
     )

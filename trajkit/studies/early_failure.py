@@ -189,7 +189,7 @@ def _curve(curve: pd.DataFrame) -> Table:
             "step": "step", "n_runs": "runs", "risk": "mean risk given", "failed": "share that failed",
             "off": "risk less share",
         },
-        {"risk": words.fine_score, "off": words.fine_difference},
+        {"risk": words.fine, "off": words.fine_difference},
     )  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def _gain(table: pd.DataFrame) -> Table:
         joined(table, "gain"),
         _COUNTED | {"auc": "AUC", "auc_than": "AUC without", "gain": "gain (95 %)", "p_corrected": "p, corrected"},
         {
-            "auc": words.fine_score, "auc_than": words.fine_score, "gain": words.fine_difference,
+            "auc": words.fine, "auc_than": words.fine, "gain": words.fine_difference,
             "p_corrected": words.p_value,
         },
         "p is corrected by Holm over the steps." + _note_on_sides(table),
@@ -327,8 +327,8 @@ def _of_calibration(found: Found) -> str:
         gaps.append(
             f"at step {step} the slope is {words.estimate(slope)}, the mean risk is off by "
             f"{words.fine_difference(off)}, {_missed(found.curve[found.curve['step'] == step])}, and the Brier score "
-            f"is {words.fine_score(skill[WITH, step])} where the share that failed, given to every run, has "
-            f"{words.fine_score(skill[BASE_RATE, step])}"
+            f"is {words.fine(skill[WITH, step])} where the share that failed, given to every run, has "
+            f"{words.fine(skill[BASE_RATE, step])}"
         )
     return f"Calibration of all features (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}."
 

@@ -45,30 +45,20 @@ def difference(found: Estimate) -> str:
     return estimate(found, sign=True, null=0.0)
 
 
-def fine(found: Estimate) -> str:
-    """A figure whose differences are of thousandths, such as a Brier score: three decimals."""
-    return estimate(found, 3)
-
-
-def fine_mean(found: Estimate) -> str:
-    """As `fine`, told from 0 or not."""
-    return estimate(found, 3, null=0.0)
+def fine(found: Estimate | float) -> str:
+    """A figure whose differences are of thousandths, such as a Brier score: three decimals, told from 0 or not."""
+    return estimate(_estimated(found), 3, null=0.0)
 
 
 def figure(found: Estimate | float) -> str:
     """A figure of faithfulness, or another on which methods differ in the third decimal: three, and two above 1."""
-    found = found if isinstance(found, Estimate) else Estimate(found)
+    found = _estimated(found)
     return estimate(found, 3 if abs(found.value) <= 1 else 2)
 
 
 def fine_difference(found: Estimate) -> str:
     """As `difference`, three decimals."""
     return estimate(found, 3, sign=True, null=0.0)
-
-
-def fine_score(value: float) -> str:
-    """As `fine`, without interval."""
-    return _plain(value, 3, False)
 
 
 def score(value: float) -> str:
@@ -144,6 +134,10 @@ def sentence(text: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def _estimated(found: Estimate | float) -> Estimate:
+    return found if isinstance(found, Estimate) else Estimate(found)
 
 
 def _plain(value: float, digits: int, sign: bool) -> str:
