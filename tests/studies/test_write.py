@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,11 +15,21 @@ from trajkit.studies import write
 from trajkit.studies.make import STUDIES, make_all
 from trajkit.studies.runs import read_runs
 from trajkit.studies.study import Study
-from trajkit.studies.write import FORMATS, StudyFolder, write_studies
+from trajkit.studies.write import FORMATS, Format, StudyFolder
 from trajkit.tables import Estimate, Table
 from trajkit.tables.names import metric_name
 
 HOSTILE = "<script>document.title = 'broken'</script>"
+
+
+def write_studies(
+    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
+    data: Mapping[str, pd.DataFrame],
+) -> Path:  # fmt: skip
+    """All studies at once; what to open first."""
+    folder = StudyFolder(out, form, made_by, summary, data)
+    folder.add(studies, left_out)
+    return folder.first
 
 
 @pytest.fixture(scope="module")

@@ -115,17 +115,18 @@ def _studies(
     from trajkit.cli.output import note, stdout
     from trajkit.cli.reading import read_runs
     from trajkit.errors import InputError
+    from trajkit.folders import check_own
     from trajkit.progress import progress
     from trajkit.runs.table import MOST_RUNS
     from trajkit.studies.make import N_BOOT, STUDIES, check_names, make_all
     from trajkit.studies.runs import WANTED
-    from trajkit.studies.write import FORMATS, StudyFolder, check_folder
+    from trajkit.studies.write import FORMATS, MARK, StudyFolder
     from trajkit.tables.words import sentence
 
     if form is not None and form not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
     names = check_names(only or STUDIES)
-    check_folder(out)
+    check_own(out, MARK)
     every = read_runs(traces, WANTED, how).usable()
     runs = every.drawn(most or MOST_RUNS)
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]
