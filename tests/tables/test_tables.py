@@ -38,6 +38,7 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
     assert words.auc(Estimate(0.56, 0.503, 0.62)) == "0.560 (0.503–0.620)"
     assert words.auc(Estimate(0.56, 0.50, 0.62)) == "0.56 (0.50–0.62)"
     assert words.difference(Estimate(0.1, 0.004, 0.2)) == "+0.100 (+0.004 to +0.200)"
+    assert words.slope(Estimate(0.8, 0.61, 0.998)) == "0.800 (0.610–0.998)"
     assert words.difference(Estimate(0.1, 0.0004, 0.2)) == "+0.1000 (+0.0004 to +0.2000)"
 
 

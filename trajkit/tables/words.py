@@ -47,6 +47,11 @@ def difference(found: Estimate) -> str:
     return estimate(found, sign=True, null=0.0)
 
 
+def slope(found: Estimate) -> str:
+    """A slope of calibration, told from 1 or not."""
+    return estimate(found, null=1.0)
+
+
 def fine(found: Estimate) -> str:
     """A figure whose differences are of thousandths, such as a Brier score: three decimals."""
     return estimate(found, 3)
