@@ -39,6 +39,23 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
     assert words.auc(Estimate(0.56, 0.50, 0.62)) == "0.56 (0.50–0.62)"
     assert words.auc(Estimate(1.0)) == "–"  # of four runs, say: a bare AUC is not to be read
     assert words.difference(Estimate(0.1, 0.004, 0.2)) == "+0.100 (+0.004 to +0.200)"
+    assert words.slope(Estimate(0.8, 0.61, 0.998)) == "0.800 (0.610–0.998)"
+    assert words.difference(Estimate(0.1, 0.0004, 0.2)) == "+0.1000 (+0.0004 to +0.2000)"
+
+
+@given(st.floats(1e-5, 0.4), st.sampled_from([1, -1]), st.sampled_from([words.auc, words.difference, words.fine]))
+def test_no_interval_looks_as_if_it_held_a_null_that_it_does_not_hold(away, side, form):
+    null = 0.5 if form is words.auc else 0.0
+    near, far = null + side * away, null + side * 0.45
+    ends = form(Estimate(far, *sorted((near, far)))).replace("−", "-").split("(")[1].strip(")")
+    low, high = map(float, ends.split(" to " if " to " in ends else "–"))
+    assert (low > null) if side > 0 else (high < null)
+
+
+@given(st.floats(0, 1))
+def test_a_p_value_reads_as_below_the_level_where_it_is(p):
+    said = words.p_value(p)
+    assert ("<" in said or float(said) < 0.05) == (p < 0.05) or abs(p - 0.05) < 1e-7
 
 
 @pytest.mark.parametrize(
@@ -48,6 +65,8 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
         (words.share, 0.49, "49 %"), (words.share, 0.041, "4.1 %"), (words.share, 0.0, "0.0 %"),
         (words.share, -0.2, "−20 %"), (words.share, -0.053, "−5.3 %"),
         (words.promise, 0.025, "2.5 %"), (words.metric, 1234.5, "1,234"), (words.metric, 0.012345, "0.0123"),
+        (words.metric, 999.7, "1,000"), (words.metric, -1234.5, "−1,234"), (words.metric, 999.4, "999"),
+        (words.p_value, 0.0497, "0.0497"), (words.p_value, 0.05, "0.050"), (words.p_value, 1.0, "1.000"),
         (words.score, -0.001, "0.00"), (words.signed, 0.5, "+0.50"),
         (words.figure, 0.87654, "0.877"), (words.figure, 1.0, "1.000"),
         (words.figure, Estimate(9.512, 8, 11), "9.51 (8.00–11.00)"),

@@ -41,7 +41,7 @@ def analyze(
     most: Annotated[
         int | None,
         typer.Option("--most", metavar="N", min=100, show_default="10000",
-                     help="Runs that --report studies at most: of a larger folder, whole groups drawn at random."),
+                     help="Runs that --report studies at most: of a larger folder, some drawn at random."),
     ] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,

@@ -207,9 +207,9 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
     """Compare METRICS between every two outcomes of some runs, within task family and question form.
 
     runs: read with metrics and prefix features; those without a path are left out, and of very many
-    whole groups are drawn (`RunTable.drawn`). A metric takes part where it is
-    finite in runs of two outcomes and not the same in all. draws: of groups, behind each interval. Raises InputError
-    where fewer than two known outcomes are there, no metric can be compared, or the runs were read without them.
+    some are drawn (`RunTable.drawn`). A metric takes part where it is finite in runs of two outcomes and not the same
+    in all. draws: of groups, behind each interval. Raises InputError where fewer than two known outcomes are there, no
+    metric can be compared, or the runs were read without them.
     """
     some = runs.usable().drawn()
     table = some.table

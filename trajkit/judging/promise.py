@@ -56,10 +56,10 @@ class PromiseCheck:
             return f"This monitor cannot alarm, so its promise is kept and worth nothing.{out}"
         if not self.n:
             return f"Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded.{out}"
+        rate, low, high = (share(each, self.alpha) for each in (self.rate, self.low, self.high))
         found = (
-            f"{share(self.rate)} of successful runs were alarmed, for a new run of a new group (95 % from "
-            f"{share(self.low)} to {share(self.high)}, {count(self.n, 'group')}), and {promise(self.alpha)} "
-            "at most are promised"
+            f"{rate} of successful runs were alarmed, for a new run of a new group (95 % from {low} to {high}, "
+            f"{count(self.n, 'group')}), and {promise(self.alpha)} at most are promised"
         )
         if self.kept == "kept":
             return f"The promise is kept on these runs: {found}.{out}"

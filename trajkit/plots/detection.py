@@ -19,6 +19,7 @@ _BASELINES = {
     "task": "#5b8c5a",
     "uncertainty": "#8e5ea2",
     "length+task": "#c0708a",
+    "more tokens": "#b07d2b",
     "entropy so far": "#8e5ea2",
     "tortuosity alone": "#3f8f9b",
     "random": "#9aa2ab",

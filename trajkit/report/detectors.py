@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from trajkit.judging.evaluation import Evaluation
 
 _NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
+_MORE_TOKENS = "more tokens"
+_UNFITTED = (
+    " Nothing is fitted beside it: more tokens, more entropy and more tortuosity count as riskier, which was set "
+    "beforehand and not by these runs. One that is as far below 0.5 as another is above it tells as much, the other "
+    "way round."
+)
 _DRAWN = (
     "trajectory+concentration", "uncertainty+length", "uncertainty+length+task", "length", "task", "uncertainty",
-    "length+task", "entropy so far", "tortuosity alone", "raw attention",
+    "length+task", _MORE_TOKENS, "entropy so far", "tortuosity alone", "raw attention",
 )  # fmt: skip
 """Methods drawn beside the detectors' own; the rest are in the table below the figure."""
 
@@ -38,8 +44,9 @@ _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to t
 def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -> Evaluation | None:
     """What can be said of given detectors on the runs that they have not seen, without fitting anything.
 
-    The AUCs are those of the predictor and of single features that need no fit: length (tokens so far, `_facing`),
-    entropy so far, tortuosity, chance. None where no outcome is known.
+    The AUCs are those of the predictor and of single features that need no fit: _MORE_TOKENS, entropy so far,
+    tortuosity, chance. More of each counts as riskier, which was set beforehand: turned as suits these very runs, a
+    feature that tells nothing would be above 0.5 more often than below. None where no outcome is known.
     """
     from trajkit.detection.splits import failures
     from trajkit.judging import alarms, ranking
@@ -50,26 +57,14 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
         return None
     scores = {
         detectors.predictor.features: frame["risk"].to_numpy(float),
-        "length": frame["n_tokens"].to_numpy(float),
+        _MORE_TOKENS: frame["n_tokens"].to_numpy(float),
         "entropy so far": frame["entropy_mean"].to_numpy(float),
     } | ranking.plain_scores(frame, seed)
     return Evaluation(
         **vars(alarms.replay(detectors.monitor, frame, seed=seed)),
-        auc_by_step=_facing(ranking.auc_by_step(frame, scores, n_boot=300, seed=seed)),
-        auc_by_fraction=_facing(ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed)),
+        auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
+        auc_by_fraction=ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
     )
-
-
-def _facing(table: pd.DataFrame, method: str = "length") -> pd.DataFrame:
-    """AUCs where `method`, of which no fit says whether failing runs have more or less of it, is read in the direction
-    that tells these very runs better on the whole: an AUC of one direction is 1 less that of the other."""
-    mine = (table["method"] == method) & table["auc"].notna()
-    if not mine.any() or np.average(table["auc"][mine], weights=table["n_scored"][mine]) >= 0.5:
-        return table
-    turned = 1 - table.loc[mine, ["auc", "high", "low"]].to_numpy(float)
-    table = table.copy()
-    table.loc[mine, ["auc", "low", "high"]] = turned
-    return table
 
 
 def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> list[Panel]:
@@ -100,7 +95,7 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
             continue
         table = _telling(table)
         if evaluation.split is None:
-            caveat += " Nothing is fitted beside it: length is tokens so far, more or fewer as suits these very runs."
+            caveat += _UNFITTED
         drawn = table[table["method"].isin({*_DRAWN, main})]
         figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
         panels.append(

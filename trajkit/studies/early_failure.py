@@ -200,7 +200,7 @@ def _slopes(slopes: pd.DataFrame) -> Table:
     return Table(
         joined(joined(slopes, "slope"), "off", "off_low", "off_high"),
         _COUNTED | {"slope": "slope", "off": "mean risk less share"},
-        {"off": words.fine_difference},
+        {"slope": words.slope, "off": words.fine_difference},
     )  # fmt: skip
 
 
@@ -325,7 +325,7 @@ def _of_calibration(found: Found) -> str:
         row = slopes[step]
         slope, off = Estimate(row.slope, row.low, row.high), Estimate(row.off, row.off_low, row.off_high)
         gaps.append(
-            f"at step {step} the slope is {words.estimate(slope)}, the mean risk is off by "
+            f"at step {step} the slope is {words.slope(slope)}, the mean risk is off by "
             f"{words.fine_difference(off)}, {_missed(found.curve[found.curve['step'] == step])}, and the Brier score "
             f"is {words.fine(skill[WITH, step])} where the share that failed, given to every run, has "
             f"{words.fine(skill[BASE_RATE, step])}"

@@ -9,21 +9,23 @@ from trajkit.tables.estimate import Estimate, Part
 
 NONE = "–"
 """Where there is no number."""
+_MORE = 4
+"""Decimals that may be added to tell a number from a null value."""
 
 
 def estimate(found: Estimate, digits: int = 2, sign: bool = False, null: float | None = None) -> str:
     """`0.61 (0.55–0.67)`, `−0.02 (−0.10 to 0.05)`; the value alone without an interval.
 
-    sign: also of positive numbers. null: a value that the interval may or may not hold; where rounding would hide
-    which, one digit more is shown.
+    sign: also of positive numbers. null: a value that the interval may or may not hold; as many more digits are shown
+    as rounding would hide which, up to _MORE.
     """
     value, low, high = found
     if not math.isfinite(value):
         return NONE if math.isnan(value) else _plain(value, digits, sign)
     if not found.has_interval:
         return _plain(value, digits, sign)
-    if null is not None and any(round(end, digits) == null != end for end in (low, high)):
-        digits += 1
+    if null is not None:
+        digits = max(_telling(end, null, digits) for end in (low, high))
     between = "–" if low >= 0 and not sign else " to "
     ends = between.join(_plain(end, digits, sign) for end in (low, high))
     return f"{_plain(value, digits, sign)} ({ends})"
@@ -43,6 +45,11 @@ def judged(found: Estimate) -> str:
 def difference(found: Estimate) -> str:
     """A difference, a Cliff's δ or an effect in standard deviations, told from 0 or not."""
     return estimate(found, sign=True, null=0.0)
+
+
+def slope(found: Estimate) -> str:
+    """A slope of calibration, told from 1 or not."""
+    return estimate(found, null=1.0)
 
 
 def fine(found: Estimate | float) -> str:
@@ -75,17 +82,22 @@ def metric(value: float) -> str:
     """A metric, a step or a number of tokens: three significant digits, thousands in full."""
     if not math.isfinite(value):
         return _plain(value, 0, False)
-    return f"{value:,.0f}" if abs(value) >= 1000 else _minus(f"{value:.3g}")
+    return _minus(f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}")
 
 
 def p_value(p: float) -> str:
-    """A p-value: three decimals, or that it is smaller."""
-    return NONE if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p-value: three decimals, or that it is smaller; more where rounding would hide on which side of 0.05 it is."""
+    return NONE if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.{_telling(p, 0.05, 3)}f}"
 
 
-def share(value: float) -> str:
-    """A share as per cent: 49 %, 4.1 %, 0.0 %."""
-    return NONE if math.isnan(value) else _minus(f"{100 * value:.{int(abs(value) < 0.0995)}f} %")
+def share(value: float, null: float | None = None) -> str:
+    """A share as per cent: 49 %, 4.1 %, 0.0 %. null: a share that it is held against, as in `estimate`."""
+    if math.isnan(value):
+        return NONE
+    digits = int(abs(value) < 0.0995)
+    if null is not None:
+        digits = _telling(value, null, digits + 2) - 2
+    return _minus(f"{100 * value:.{digits}f} %")
 
 
 def shares(found: Estimate) -> str:
@@ -138,6 +150,12 @@ def listed(names: Sequence[str]) -> str:
 
 def _estimated(found: Estimate | float) -> Estimate:
     return found if isinstance(found, Estimate) else Estimate(found)
+
+
+def _telling(value: float, null: float, digits: int) -> int:
+    """Decimals by which a number that is not the null value is not written like it: `digits`, and _MORE at most."""
+    more = range(digits, digits + _MORE + 1)
+    return next((n for n in more if value == null or round(value, n) != round(null, n)), more[-1])
 
 
 def _plain(value: float, digits: int, sign: bool) -> str:
