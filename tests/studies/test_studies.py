@@ -13,7 +13,7 @@ from tests.detection.world import make_runs, make_trace, random_walks
 from trajkit.errors import InputError
 from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
-from trajkit.studies.early_failure import PROBED_PATH
+from trajkit.studies.early_measures import PROBED_PATH
 from trajkit.studies.make import STUDIES, check_names, make, make_all
 from trajkit.studies.runs import read_runs
 from trajkit.tables import words
