@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from trajkit.detection.alarm import exceeds
 from trajkit.detection.copies import one_group, regrouped
-from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import Sourced, require_runs, sourced
+from trajkit.detection.state import read, read_number
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import ModelId
 from trajkit.tables.words import count, promise

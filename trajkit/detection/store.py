@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trajkit.detection.copies import Keyed, groups_with
-from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
+from trajkit.detection.state import read
 from trajkit.errors import InputError
 from trajkit.files import replacing
 from trajkit.fingerprints import ModelId
