@@ -9,7 +9,7 @@ import numpy as np
 from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
 from trajkit.judging.ranking import MACRO
 from trajkit.tables import Across, Table, joined
-from trajkit.tables.names import outcome_name
+from trajkit.tables.names import feature_sets, outcome_name
 from trajkit.tables.words import auc, failing, metric, promise, share, shares
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from trajkit.judging.promise import PromiseCheck
     from trajkit.tables.table import Format
-
-
-def feature_sets(method: str) -> str:
-    """The name of a method, its feature sets set apart, so that a long one wraps."""
-    return method.replace("+", " + ")
 
 
 def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trajkit.plots.style import ACCENT, ALARM, MUTED, axis, faded, label, quiet
+from trajkit.tables.names import feature_sets
 from trajkit.tables.words import promise
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _add_method(
     rows = rows[np.isfinite(rows["auc"].to_numpy(float))].sort_values(at)
     x, low, high = (rows[name].to_numpy(float).round(4) for name in (at, "low", "high"))
     show = True if visible else "legendonly"
-    name = label(method.replace("+", " + "))
+    name = label(feature_sets(method))
     banded = np.isfinite(low) & np.isfinite(high)
     figure.add_scatter(
         x=np.concatenate([x[banded], x[banded][::-1]]), y=np.concatenate([high[banded], low[banded][::-1]]),

@@ -11,6 +11,7 @@ from trajkit.judging.risks import BASE_RATE
 from trajkit.studies.early_measures import PROBED, PROBED_PATH, TORTUOSITY, WITH, WITHOUT, Found
 from trajkit.studies.runs import records
 from trajkit.tables import Estimate, words
+from trajkit.tables.names import feature_sets
 from trajkit.tables.words import listed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ At = Literal["step", "fraction"]
 
 def method_name(method: str) -> str:
     """Feature sets as people call them."""
-    return SHORT.get(method, method.replace("+", " + "))
+    return SHORT.get(method, feature_sets(method))
 
 
 def point_name(at: At, value: float) -> str:

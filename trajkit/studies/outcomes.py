@@ -19,7 +19,7 @@ from trajkit.studies.fixation import KINDS
 from trajkit.studies.outcome_measures import Cause, Found, commonest, error_of, measure
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Across, Estimate, Part, Table, joined, words
-from trajkit.tables.names import OUTCOME_ORDER, metric_name, outcome_name
+from trajkit.tables.names import OUTCOME_ORDER, feature_sets, metric_name, outcome_name
 from trajkit.tables.words import listed
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _tables(found: Found, n_boot: int) -> dict[str, Table]:
 
 def method_name(method: str) -> str:
     """Feature sets as people call them."""
-    return "all features" if method == ALL else method.replace("+", " + ")
+    return "all features" if method == ALL else feature_sets(method)
 
 
 def _areas(areas: pd.DataFrame, note: str = "") -> Table:

@@ -1,4 +1,4 @@
-"""What metrics and outcomes are called by people; files have their machine names."""
+"""What metrics, outcomes and methods are called by people; files have their machine names."""
 
 from __future__ import annotations
 
@@ -35,3 +35,8 @@ def metric_name(metric: str) -> str:
 def outcome_name(outcome: str) -> str:
     """An outcome as people write it."""
     return outcome.replace("_", " ")
+
+
+def feature_sets(method: str) -> str:
+    """The name of a method, its feature sets set apart, so that a long one wraps."""
+    return method.replace("+", " + ")
