@@ -110,12 +110,12 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
 
     rows: list[tuple[str, float, float, float, str]] = []
     for row in table.to_dict("records"):
-        rows.append((f"{label(str(row['unit']))} (n = {row['n']})", row["rate"], row["low"], row["high"], ACCENT))
+        rows.append((f"{label(str(row['unit']))} (n = {row['n']:,})", row["rate"], row["low"], row["high"], ACCENT))
     if by_length is not None:
         for row in by_length.to_dict("records"):
             first, last = row["from_step"], row["to_step"]
             span = f"{first}–{last}" if first != last else f"{first}"
-            rows.append((f"{span} steps (n = {row['n']})", row["rate"], row["low"], row["high"], "#6f8aa5"))
+            rows.append((f"{span} steps (n = {row['n']:,})", row["rate"], row["low"], row["high"], "#6f8aa5"))
     figure = go.Figure()
     if rows:
         names, rates, lows, highs, colours = (list(column) for column in zip(*rows, strict=True))
