@@ -12,7 +12,7 @@ import numpy as np
 from trajkit.detection.design import Rows
 from trajkit.detection.outcome import OutcomeClassifier
 from trajkit.detection.prefix_model import PrefixModel
-from trajkit.tables.words import metric, share
+from trajkit.tables.words import count, metric, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,13 +81,13 @@ def words(name: str, value: float, usual: float, step: int, task_set: str = "", 
         named = [f"the {what} {value!r}" for what, value in (("family", task_set), ("form", form)) if value]
         return f"it is a question of {' and '.join(named)}" if named else "its questions are of no named family"
     if name == "step":
-        return f"the run has {step} steps"
+        return f"the run has {count(step, 'step')}"
     if math.isnan(value):
         return f"{_NAMES.get(name, name)} is not defined in this run"
     if name == "switch_rate":
         moves = step - 1
         kept = round((1 - value) * moves)
-        return f"top region kept at {kept} of {moves} moves (usual: {share(1 - usual)})"
+        return f"top region kept at {kept} of {count(moves, 'move')} (usual: {share(1 - usual)})"
     here, there = metric(value), metric(usual)
     how = "as usual" if here == there else f"{'above' if value > usual else 'below'} the usual {there}"
     return f"{_NAMES.get(name, name)} {here}, {how}"

@@ -45,7 +45,7 @@ def make_all(
     for name in names:
         work = make(name)
         try:
-            study = work(runs, n_boot, lambda note, name=name: advance(f"{name}: {note}"))  # type: ignore[misc]
+            study = work(runs, n_boot, lambda note, name=name: advance(f"{STUDIES[name]}: {note.replace('+', ' + ')}"))  # type: ignore[misc]
             drawn = (runs.said_of_draw,) if runs.drawn_from else ()
             made.append(replace(study, reading=(*drawn, *study.reading)))
         except InputError as error:
