@@ -83,6 +83,8 @@ def test_counts_agree_with_their_noun():
     assert [words.count(n, "run") for n in (0, 1, 12000)] == ["0 runs", "1 run", "12,000 runs"]
     assert words.count(2, "family", "families") == "2 families"
     assert words.shares(Estimate(0.084, 0.063, 0.112)) == "8.4 % (6.3–11.2 %)"
+    assert words.shares(Estimate(0.104, 0.063, 0.152)) == "10 % (6–15 %)"
+    assert words.shares(Estimate(0.104, 0.063, 0.152), null=0.1) == "10.4 % (6.3–15.2 %)"
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))

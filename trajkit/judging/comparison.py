@@ -227,6 +227,7 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
     if not metrics:
         raise InputError("No metric is defined and varies in runs of two outcomes, so there is nothing to compare.")
     found = compare(known, metrics, strata=TASK, n_resamples=PERMUTATIONS, n_boot=draws)
+    found["left_out"] += len(table) - len(known)
     fields = [name for name in Difference.__dataclass_fields__ if name != "delta"]
     return Comparison(
         tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,7 @@ def false_alarm_rates(rates: pd.DataFrame, check: PromiseCheck) -> Table:
     promised = {NEW_GROUP: promise(check.alpha), ALL_RUNS: "not promised"}
     rows = joined(rates, "rate").assign(promised=rates["unit"].map(promised))
     headings = {"unit": "of", "n": "n", "rate": "alarmed (95 %)", "promised": "promised"}
-    return Table(rows, headings, {"rate": shares}, names={"unit": _unit})
+    return Table(rows, headings, {"rate": partial(shares, null=check.alpha)}, names={"unit": _unit})
 
 
 def _unit(name: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from trajkit.detection.guarantee import chance_of_alarms, threshold_rank
 from trajkit.judging.alarms import effective_groups, of_new_groups
-from trajkit.tables.words import count, promise, share
+from trajkit.tables import Estimate
+from trajkit.tables.words import count, promise, share, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +57,10 @@ class PromiseCheck:
             return f"This monitor cannot alarm, so its promise is kept and worth nothing.{out}"
         if not self.n:
             return f"Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded.{out}"
-        rate, low, high = (share(each, self.alpha) for each in (self.rate, self.low, self.high))
+        rate = shares(Estimate(self.rate, self.low, self.high), self.alpha)
         found = (
-            f"{rate} of successful runs were alarmed, for a new run of a new group (95 % from {low} to {high}, "
-            f"{count(self.n, 'group')}), and {promise(self.alpha)} at most are promised"
+            f"{rate} of successful runs were alarmed, for a new run of a new "
+            f"group ({count(self.n, 'group')}), and {promise(self.alpha)} at most are promised"
         )
         if self.kept == "kept":
             return f"The promise is kept on these runs: {found}.{out}"

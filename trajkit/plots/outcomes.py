@@ -51,7 +51,7 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
         )  # fmt: skip
     ticks = {
         "tickvals": list(range(len(shown))),
-        "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y)}" for name, y in shown.items()],
+        "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y):,}" for name, y in shown.items()],
     }
     figure.update_xaxes(
         axis(

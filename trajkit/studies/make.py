@@ -10,6 +10,7 @@ from importlib import import_module
 from trajkit.errors import InputError
 from trajkit.runs.table import RunTable
 from trajkit.studies.study import Advance, Make, Study
+from trajkit.tables.names import feature_sets
 
 STUDIES = {
     "trajectories": "The path of grounding",
@@ -55,4 +56,4 @@ def make_all(
 
 
 def _advance(advance: Advance, name: str, note: str) -> None:
-    advance(f"{name}: {note}")
+    advance(f"{STUDIES[name]}: {feature_sets(note)}")

@@ -95,7 +95,7 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
         },
         {
             f"Paths in the paper's space from five angles: the first {DRAWN} groups with a run of three steps or more, "
-            "each run from its own start, light to dark, its end a dot; nats, one scale": _picture(known, in_paper)
+            "each run from its own start, faint to strong, its end a dot; nats, one scale": _picture(known, in_paper)
         },
         _reading(found),
     )  # fmt: skip

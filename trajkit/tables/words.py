@@ -100,13 +100,16 @@ def share(value: float, null: float | None = None) -> str:
     return _minus(f"{100 * value:.{digits}f} %")
 
 
-def shares(found: Estimate) -> str:
-    """A share with its interval: `8.4 % (6.3–11.2 %)`."""
+def shares(found: Estimate, null: float | None = None) -> str:
+    """A share with its interval: `8.4 % (6.3–11.2 %)`. null: a share that all three are held against, as in
+    `estimate`."""
     if not found.has_interval:
-        return share(found.value)
+        return share(found.value, null)
     digits = int(found.value < 0.0995)
-    low, high = (f"{100 * end:.{digits}f}" for end in found[1:])
-    return f"{share(found.value)} ({low}–{high} %)"
+    if null is not None:
+        digits = max(_telling(each, null, digits + 2) - 2 for each in found)
+    value, low, high = (f"{100 * each:.{digits}f}" for each in found)
+    return f"{value} % ({low}–{high} %)"
 
 
 def part(found: Part) -> str:
