@@ -79,7 +79,7 @@ def table_of_held(rows: list[dict[str, Any]]) -> Table:
     """Intervals down, numbers of groups across."""
     across = Across("groups", "held", "{} groups".format, counts=("n", "sims"))
     headings = {name: name for name in ("interval", "of", "truth")}
-    return Table(pd.DataFrame(rows), headings, {"truth": words.fine_score, "held": words.figure}, across=across)
+    return Table(pd.DataFrame(rows), headings, {"truth": words.fine, "held": words.figure}, across=across)
 
 
 def draws(

@@ -21,10 +21,10 @@ from trajkit.demo.evaluation import answer_all
 from trajkit.demo.runs import MIX, demo_items
 from trajkit.demo.tasks import FAMILIES
 from trajkit.files import write_text
-from trajkit.plots.style import outcome_name
 from trajkit.progress import progress
 from trajkit.stats.resampling import wilson
 from trajkit.tables import Estimate, Table, words
+from trajkit.tables.names import outcome_name
 from trajkit.tables.render import markdown
 from trajkit.vlm.generation import Sampling
 

@@ -21,8 +21,8 @@ from trajkit.demo.runs import fit_demo_detectors
 from trajkit.files import write_text
 from trajkit.judging import layout
 from trajkit.judging.promise import check_promise
-from trajkit.plots.style import outcome_name
 from trajkit.tables import Table, joined, words
+from trajkit.tables.names import outcome_name
 from trajkit.tables.render import markdown
 
 MOST = 6
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             found.tortuosity_by_task
         ),
         "Outcome at the end of thinking: macro AUC": replace(macro, note=f"Of {runs}."),
-        "Outcome with abstention": answered(found.abstention),
+        "Outcome with abstention": layout.answered(found.abstention),
         "False alarms on successful runs": layout.false_alarm_rates(found.false_alarms, check),
         "False alarms by length of the run": by_length(found.false_alarms_by_length),
         "Power: failing runs that were alarmed": layout.caught(found.power),
@@ -84,15 +84,7 @@ def split_by_part(split: pd.DataFrame) -> Table:
 def by_family(areas: pd.DataFrame) -> Table:
     """areas: as `Evaluation.tortuosity_by_task`."""
     headings = {"task_set": "family", "n_runs": "runs", "n_failures": "failing", "n_scored": "scored"}
-    return Table(layout.stated(areas), headings | {"auc": "AUC (95 %)"}, {"auc": words.auc})
-
-
-def answered(abstention: pd.DataFrame) -> Table:
-    """abstention: as `Evaluation.abstention`."""
-    headings = {"outcome": "outcome", "n_runs": "runs", "answered": "answered", "error": "wrong of the answered"}
-    return Table(
-        abstention, headings, dict.fromkeys(("answered", "error"), words.share), names={"outcome": outcome_name}
-    )
+    return Table(joined(areas, "auc"), headings | {"auc": "AUC (95 %)"}, {"auc": words.auc})
 
 
 def by_length(rates: pd.DataFrame) -> Table:

@@ -36,7 +36,7 @@ from trajkit.errors import TrajkitError
 from trajkit.files import replacing
 from trajkit.report.build import write_report
 from trajkit.studies.study import Study
-from trajkit.studies.write import write_studies
+from trajkit.studies.write import StudyFolder
 from trajkit.tables import Table
 from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import Trace
@@ -79,7 +79,7 @@ def studies(value: str) -> Callable[[Path], object]:
         Study(name, name.title(), f"What of {value}?", {"table": table}, {value: f"<svg>{value}</svg>"}, (value,))
         for name in ("first", "second")
     ]
-    return lambda folder: write_studies(made, folder / "out", "md", value, value, {}, {})
+    return lambda folder: StudyFolder(folder / "out", "md", value, value).add(made, {})
 
 
 def read_studies(folder: Path) -> object:

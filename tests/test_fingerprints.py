@@ -13,9 +13,11 @@ from trajkit.attribution.estimator import Binding
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredStore
 from trajkit.demo import paths
+from trajkit.detection.sources import sourced
 from trajkit.detection.store import load_detectors
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import ModelId, difference, stamped
+from trajkit.runs.kernel import Wanted
 from trajkit.runs.table import run_table
 from trajkit.traces.store import read_traces
 from trajkit.traces.writer import TraceWriter
@@ -62,6 +64,25 @@ def test_fingerprints_tell_models_apart_where_both_are_known_and_names_otherwise
             continue
         with pytest.raises(EstimatorMismatchError):
             check()
+
+
+@pytest.mark.parametrize(("one", "other", "same"), ONE_MODEL)
+def test_runs_are_of_one_model_by_the_same_rule_when_detectors_are_made_of_them_or_held_against_them(one, other, same):
+    runs = run_table(
+        [
+            replace(make_trace(i), model=name, meta={"fingerprint": weights} if weights else {})
+            for i, (name, weights) in enumerate([one, other])
+        ],
+        Wanted(keys=True),
+    )
+    made_for = replace(load_detectors(paths.DETECTORS), card={"model": one[0], "fingerprint": one[1]})
+    assert made_for.others(runs.models) == ([] if same else [ModelId(*other)])
+    if not same and all(map(any, (one, other))):
+        with pytest.raises(InputError, match=r"[Ss]plit them"):
+            sourced(runs, "here")
+        return
+    found = sourced(runs, "here")  # runs that say nothing of their model may be of any
+    assert (found.model, found.fingerprint) == (one[0] or other[0], one[1] or other[1])
 
 
 def test_a_table_of_runs_names_its_models():

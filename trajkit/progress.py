@@ -81,7 +81,7 @@ class Pace:
         if rate is None or left is None:
             return ""
         each = f"{duration(1 / rate)} each" if rate < 1 else f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
-        return f"{each} · {duration(left)} left"
+        return f"{each} · {duration(left)} left" if self._done < self._total else each
 
 
 class _Terminal:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from trajkit.judging.comparison import compare_runs
-from trajkit.plots.style import metric_name, outcome_name
 from trajkit.runs.table import run_table
 from trajkit.tables import words
+from trajkit.tables.names import metric_name, outcome_name
 
 
 @pytest.fixture(scope="module")

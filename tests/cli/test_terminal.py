@@ -216,6 +216,18 @@ def test_intervals_stand_below_their_numbers_where_a_table_would_be_too_wide():
     assert ["(0.55–0.67)"] * 4 in said[1]
 
 
+def test_the_verdict_of_a_comparison_stands_beside_its_number_on_a_narrow_terminal():
+    frame = pd.DataFrame({
+        "metric": ["exponent of the mean squared displacement"], "runs": [470], "against": [2117],
+        "delta": [Estimate(0.123, 0.041, 0.202)], "tested": [0.1], "p": [0.509], "verdict": ["not told apart"],
+    })  # fmt: skip
+    on = console(80, terminal=False)
+    show_table(on, Table(frame), "Differences")
+    lines = on.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert sum("metric" in line for line in lines) == 1
+    assert any("0.12" in line and "not told apart" in line for line in lines)
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_column_is_lost_where_a_table_is_wider_than_the_terminal(width):
     cells = {f"x{i} that has a long heading": [Estimate(i / 10, 0, 1), Estimate(-i / 10, -1, 1)] for i in range(8)}

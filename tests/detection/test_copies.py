@@ -13,6 +13,7 @@ import pytest
 from trajkit.detection import EarlyFailurePredictor, Monitor, copies
 from trajkit.detection.copies import Keyed, groups_with, one_group
 from trajkit.detection.sources import sourced
+from trajkit.errors import InputError
 from trajkit.judging import FitResult, fit_detectors
 from trajkit.runs.kernel import Wanted
 from trajkit.runs.table import run_table
@@ -25,6 +26,11 @@ RUNS = make_runs(40, 2, seed=4)
 
 def keyed(traces: list[Trace]) -> Keyed:
     return copies.keyed(run_table(traces, Wanted(keys=True)))
+
+
+def test_a_table_that_was_read_without_keys_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match=r"Wanted\(keys=True\)"):
+        fit_detectors(run_table(map(make_trace, RUNS)))
 
 
 def keys_of(trace: Trace) -> frozenset[bytes]:

@@ -57,8 +57,16 @@ def test_a_feature_that_alone_tells_the_outcome_is_the_reason(ends: pd.DataFrame
 
 
 def test_what_is_said_can_be_read() -> None:
-    assert words("switch_rate", 1 / 6, 0.55, 7) == "top region kept at 5 of 6 moves (usual: 45%)"
+    assert words("switch_rate", 1 / 6, 0.55, 7) == "top region kept at 5 of 6 moves (usual: 45 %)"
+    assert words("switch_rate", 0.0, 0.55, 2) == "top region kept at 1 of 1 move (usual: 45 %)"
+    assert words("step", 1, 3.0, 1) == "the run has 1 step"
+    assert words("logprob_mean", -0.0865, -0.167, 4) == (
+        "mean log-probability of tokens −0.0865, above the usual −0.167"
+    )
     assert words("entropy_mean", 0.8, 0.4, 3) == "mean entropy of tokens 0.8, above the usual 0.4"
+    assert words("n_tokens", 1234, 987, 9) == "tokens so far 1,234, above the usual 987"
+    assert words("logprob_mean", -0.2, -0.1, 9) == "mean log-probability of tokens −0.2, below the usual −0.1"
+    assert words("entropy_mean", 0.40001, 0.4, 3) == "mean entropy of tokens 0.4, as usual"
     assert words("tortuosity", np.inf, 2, 3) == "tortuosity ∞, above the usual 2"
     assert words("straightness", np.nan, 2, 1) == "straightness is not defined in this run"
     assert words("step", np.nan, np.nan, 9) == "the run has 9 steps"

@@ -100,6 +100,13 @@ def test_runs_without_a_path_do_not_change_a_number(traces, found):
     assert with_it.table().plain().equals(found.table().plain())
 
 
+def test_runs_of_unknown_outcome_are_counted_as_left_out_and_change_nothing_else(traces, found):
+    unknown = [replace(traces[i], transcript_id=f"x{i}", success=None, outcome="unknown") for i in range(5)]
+    with_them = compare_runs(run_table([*traces, *unknown])).table().plain()
+    expected = found.table().plain()
+    assert with_them.equals(expected.assign(left_out=expected["left_out"] + 5))
+
+
 def test_fewer_than_two_outcomes_no_metric_that_varies_and_unread_metrics_are_refused(traces):
     right = [trace for trace in traces if trace.success]
     with pytest.raises(InputError, match="Fewer than two known outcomes"):

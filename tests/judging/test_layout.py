@@ -6,7 +6,15 @@ import math
 
 import pandas as pd
 
-from trajkit.judging.layout import areas_across, caught, false_alarm_rates, macro_areas, saved, stated
+from trajkit.judging.layout import (
+    answered,
+    areas_across,
+    areas_by_outcome,
+    caught,
+    false_alarm_rates,
+    macro_areas,
+    saved,
+)
 from trajkit.judging.promise import PromiseCheck
 from trajkit.judging.ranking import MACRO
 from trajkit.tables.render import markdown
@@ -36,10 +44,8 @@ def test_no_auc_is_written_without_its_interval_and_the_counts_behind_it():
     assert numeric == [False, True, True]
 
 
-def test_a_bare_auc_is_left_out_of_a_long_table_too():
-    assert [area.value for area in stated(AREAS)["auc"][:3]] == [0.7, 0.61234, 0.75]
-    assert all(math.isnan(area.value) for area in stated(AREAS)["auc"][3:])
-    assert AREAS["auc"][3] == 1.0
+def test_a_bare_auc_that_people_do_not_read_is_in_the_file_all_the_same():
+    assert areas_across(AREAS, "step", 6).plain()["auc"].tolist()[:4] == [0.7, 0.61234, 0.75, 1.0]
 
 
 def test_places_are_spread_evenly_and_a_file_has_all_digits_of_each():
@@ -58,6 +64,18 @@ def test_the_mean_over_outcomes_stands_beside_the_runs_that_it_is_of():
     table, runs = macro_areas(areas)
     assert table.shown.rows == [["length + task", "38", "0.75 (0.65–0.85)"]]
     assert runs == "30 success, 8 reasoning failure"
+
+
+def test_outcomes_stand_side_by_side_and_what_was_answered_in_a_table_of_its_own():
+    areas = pd.DataFrame({
+        "method": ["length+task"] * 2, "outcome": [MACRO, "reasoning_failure"], "n_runs": [1038, 8],
+        "auc": [0.75, 1.0], "low": [0.65, NAN], "high": [0.85, NAN],
+    })  # fmt: skip
+    headings, rows, _ = areas_by_outcome(areas).shown
+    assert headings == ["method", MACRO, "reasoning failure"]
+    assert rows == [["length + task", "0.75 (0.65–0.85)", "–"], ["runs", "1,038", "8"]]
+    said = pd.DataFrame({"outcome": ["reasoning_failure"], "n_runs": [8], "answered": [0.5], "error": [NAN]})
+    assert answered(said).shown.rows == [["reasoning failure", "8", "50 %", "–"]]
 
 
 def test_false_alarms_stand_beside_what_was_promised():

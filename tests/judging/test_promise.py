@@ -14,7 +14,7 @@ from trajkit.detection import EarlyFailurePredictor, Monitor, confident_threshol
 from trajkit.detection.monitor import drawn_successes
 from trajkit.judging import false_alarms
 from trajkit.judging.alarms import effective_groups, of_new_groups
-from trajkit.judging.promise import check_promise
+from trajkit.judging.promise import PromiseCheck, check_promise
 
 GROUPS, PER_GROUP, REPEATS = 120, 6, 200
 Rule = Callable[[pd.DataFrame, int], pd.DataFrame]
@@ -161,7 +161,7 @@ def test_a_replay_with_far_too_many_false_alarms_breaks_the_promise_in_words() -
     check = check_promise(_replay([[True]] * 42 + [[False]] * 58), _monitor(90))
     assert check.kept == "broken"
     assert "THE PROMISE IS BROKEN" in check.message
-    assert "42 % of successful runs were alarmed" in check.message
+    assert "42 % (32–53 %) of successful runs were alarmed" in check.message
     assert "10 % at most are promised" in check.message
 
 
@@ -223,3 +223,9 @@ def test_a_promise_that_is_kept_is_seldom_called_broken(delta: float | None) -> 
         alarms = [[bool(run) for run in rng.random(2) > tau] for _ in range(new)]
         broken += check_promise(_replay(alarms), _monitor(n, threshold=tau, delta=delta)).kept == "broken"
     assert broken / 400 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 400)
+
+
+def test_rounding_does_not_put_an_interval_within_the_promise() -> None:
+    check = PromiseCheck("not told", 0.08, 0.06, 0.1003, 0.1, 0.5, 400, 60)
+    assert "8.00 % (6.00–10.03 %) of successful runs were alarmed" in check.message
+    assert "(400 groups), and 10 % at most are promised" in check.message

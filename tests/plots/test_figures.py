@@ -98,6 +98,18 @@ def test_auc_has_a_band_per_method_and_dims_what_is_not_compared():
     assert list(named(figure, "runs").y) == [49, 48]
 
 
+def test_an_auc_without_an_interval_is_counted_and_not_drawn():
+    table = pd.DataFrame({"method": "ours", "step": [1, 2, 3], "n_runs": [50, 20, 4], "n_failures": [20, 8, 2]})
+    table[["auc", "low", "high"]] = [(0.6, 0.5, 0.7), (0.7, 0.5, 0.9), (1.0, np.nan, np.nan)]
+    figure = auc_by_step(table, main="ours")
+    assert list(named(figure, "runs").y) == [50, 20, 4]
+    (line,) = [trace for trace in figure.data if trace.type == "scatter" and trace.mode == "lines+markers"]
+    assert list(line.y) == [0.6, 0.7]
+    assert not figure.layout.annotations
+    (said,) = auc_by_step(table[table["step"] == 3], main="ours").layout.annotations
+    assert said.text == "too few groups of runs for an interval"
+
+
 def test_false_alarms_stand_beside_the_promise_with_their_intervals():
     table = pd.DataFrame(
         {"unit": ["per run"], "n": [80], "rate": [0.125], "low": [0.06], "high": [0.2], "alpha": [0.1]}

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.browsing import assert_dark_on_screen_alone
 from tests.report.runs import HOSTILE, make_runs
 from trajkit.report import write_report
 
@@ -212,6 +213,40 @@ def test_it_fits_a_phone(chromium, full_report):
     path = watched.page.locator("#path").bounding_box()
     assert path["height"] <= path["width"]  # a higher one would cut the axes off at its sides
     watched.assert_no_trouble()
+    watched.page.close()
+
+
+def test_figures_keep_their_height_when_the_window_changes(chromium, full_report):
+    watched = Watched(chromium, full_report)
+    figures = ("#metrics", "#panel-mean_step .figure", "#panel-auc_by_step .figure", "#panel-false_alarms .figure")
+    for figure in figures:
+        watched.page.locator(figure).scroll_into_view_if_needed()
+        watched.page.locator(f"{figure} .main-svg").first.wait_for()
+    before = [watched.page.locator(figure).bounding_box()["height"] for figure in figures]
+    assert min(before) > 180
+    watched.page.set_viewport_size({"width": 900, "height": 900})
+    until(watched.page, "document.querySelector('#metrics .main-svg').clientWidth < 900")
+    watched.page.wait_for_timeout(300)
+    after = [watched.page.locator(f"{figure} .main-svg").first.bounding_box()["height"] for figure in figures]
+    assert after == before
+    watched.page.close()
+
+
+def test_it_is_dark_where_that_is_wanted_and_light_on_paper(chromium, full_report):
+    assert_dark_on_screen_alone(chromium, full_report, ".figure")
+
+
+def test_paper_has_no_controls_and_no_number_broken_over_lines(chromium, full_report):
+    watched = Watched(chromium, full_report)
+    watched.page.emulate_media(media="print")
+    watched.page.set_viewport_size({"width": 703, "height": 1000})  # of A4 less its margins
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= 703
+    for hidden in ("nav", ".chooser", ".controls", ".on-screen"):
+        assert not watched.page.locator(hidden).first.is_visible()
+    rows = watched.page.locator("#outcomes .panel > .scroll td.number:visible, #summary td.number")
+    assert rows.count() > 10
+    assert max(box["height"] for box in (cell.bounding_box() for cell in rows.all()[:60])) < 60
+    assert rows.evaluate_all("(cells) => cells.every((cell) => getComputedStyle(cell).whiteSpace === 'nowrap')")
     watched.page.close()
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 from tests.report.runs import HOSTILE, make_runs
 from trajkit.errors import InputError
 from trajkit.report import write_report
-from trajkit.report.collection import choose, collect
-from trajkit.report.detectors import _facing, early_panels, evaluation_of, predictor_note
+from trajkit.report.collection import Collection, choose, collect
+from trajkit.report.detectors import early_panels, evaluation_of, predictor_note
 from trajkit.report.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
@@ -280,23 +280,18 @@ def test_runs_that_a_target_alone_judged_are_right_or_wrong_and_the_others_are_c
     assert re.search(r'<th scope="row">mean step</th><td>failure</td><td>success</td>', page)
 
 
-def test_length_has_one_name_and_one_direction_also_where_failing_runs_are_the_shorter_ones(runs, fitted):
-    from trajkit.judging.ranking import auc_by_fraction, auc_by_step
-
+def test_no_feature_is_turned_by_the_runs_that_it_is_judged_on(runs, fitted):
     frame = collect(make_runs(40, 3, seed=5)).frame
-    failed, step = (frame["outcome"] != "success").to_numpy(), frame["step"].to_numpy(float)
-    for table_of in (auc_by_step, auc_by_fraction):
-        for tokens in (step + 99 * failed, step - 99 * failed):
-            found = _facing(table_of(frame, {"length": tokens, "other": tokens}, n_boot=50)).set_index("method")
-            assert found.loc["length", "auc"].min() == 1
-            assert (found.loc["length", "low"].dropna() <= found.loc["length", "high"].dropna()).all()
-            assert found.loc["other", "auc"].max() == (1 if tokens[failed].min() > 50 else 0)
-    found = evaluation_of(collect(runs, fitted.detectors), fitted.detectors)
-    for table in (found.auc_by_step, found.auc_by_fraction):
-        assert "length" in set(table["method"])
-        assert "tokens so far" not in set(table["method"])
-        mine = table[(table["method"] == "length") & table["auc"].notna()]
-        assert np.average(mine["auc"], weights=mine["n_scored"]) >= 0.5
+    failed = (frame["outcome"] != "success").to_numpy()
+    for sign, area in ((1, 1), (-1, 0)):  # failing runs are the longer ones, or the shorter ones
+        frame["n_tokens"] = 100.0 + sign * 50 * failed
+        collection = Collection(collect(runs).table, frame.assign(risk=0.5))
+        found = evaluation_of(collection, fitted.detectors)
+        for table in (found.auc_by_step, found.auc_by_fraction):
+            assert set(table.loc[table["method"] == "more tokens", "auc"].dropna()) == {area}
+            assert "length" not in set(table["method"])  # which is fitted, where it stands
+        for panel in early_panels(found, fitted.detectors):
+            assert "set beforehand and not by these runs" in panel.caveat
 
 
 def test_a_method_that_says_the_same_of_all_runs_has_no_row(fitted):

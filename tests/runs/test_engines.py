@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -55,8 +57,16 @@ def test_ray_gives_what_this_process_gives_also_when_a_worker_is_killed(folder, 
 
 
 def test_a_worker_of_a_pool_that_is_killed_ends_in_words(folder, tmp_path):
-    with pytest.raises(InputError, match="a worker process was killed"):
+    with pytest.raises(InputError, match="a worker process ended before its work: killed"):
         list(work_through(partial(dies_once, marks=tmp_path), parts_of_files(folder, 1), "pool", 2))
+
+
+def test_a_script_that_a_worker_would_run_again_is_told_what_it_lacks(folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"import trajkit\ntrajkit.run_table({str(folder)!r}, engine='pool', workers=2)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "not below `if __name__ == '__main__':`" in done.stderr
 
 
 @pytest.mark.parametrize("engine", ["local", "pool"])

@@ -11,7 +11,9 @@ import pytest
 from tests.detection.world import make_frame, make_runs, make_trace
 from trajkit.plots import auc_by_step
 from trajkit.plots.detection import auc_range
-from trajkit.studies.early_failure import TORTUOSITY, _missed, _sets, _told, _wide, early_failure
+from trajkit.studies.early_failure import _told, _wide, early_failure
+from trajkit.studies.early_measures import TORTUOSITY, sets_to_fit
+from trajkit.studies.early_words import missed
 from trajkit.studies.runs import read_runs
 from trajkit.tables import words
 
@@ -34,10 +36,10 @@ def test_runs_that_are_told_apart_wholly_are_said_to_be(told_apart):
 
 def test_only_bins_that_have_an_interval_can_miss():
     bins = pd.DataFrame({"off_low": [0.1, -0.1, np.nan, np.nan], "off_high": [0.2, 0.1, np.nan, np.nan]})
-    assert _missed(bins) == "1 of 2 bins that have an interval misses what happened"
-    assert _missed(bins[:2]) == "1 of 2 bins misses what happened"
-    assert _missed(bins[1:2]) == "0 of 1 bin miss what happened"
-    assert _missed(bins[2:]) == "no bin has an interval"
+    assert missed(bins) == "1 of 2 bins that have an interval misses what happened"
+    assert missed(bins[:2]) == "1 of 2 bins misses what happened"
+    assert missed(bins[1:2]) == "0 of 1 bin miss what happened"
+    assert missed(bins[2:]) == "no bin has an interval"
 
 
 def test_axes_hold_every_curve_and_band():
@@ -49,7 +51,8 @@ def test_axes_hold_every_curve_and_band():
     assert 0 <= low < 0.1
     assert high > 1
     assert auc_range(table[2:]) == auc_range(table[:0]) == pytest.approx((0.37, 1.02))
-    assert auc_by_step(table, main="m").layout.yaxis.range == pytest.approx((low, high))
+    drawn = auc_range(table[1:])  # an AUC without an interval is not
+    assert auc_by_step(table, main="m").layout.yaxis.range == pytest.approx(drawn) != pytest.approx((low, high))
 
 
 def some_steps(failures):
@@ -75,5 +78,5 @@ def test_a_method_that_has_no_score_of_some_runs_says_of_how_many_it_has():
 
 def test_the_task_alone_is_no_method_where_there_is_one_task():
     frame = make_frame(make_runs(2))
-    assert {"task", "length+task"} <= set(_sets(frame))
-    assert not {"task", "length+task"} & set(_sets(frame.assign(task_set="math")))
+    assert {"task", "length+task"} <= set(sets_to_fit(frame))
+    assert not {"task", "length+task"} & set(sets_to_fit(frame.assign(task_set="math")))

@@ -11,12 +11,13 @@ import pytest
 
 from tests.detection.world import make_runs, make_trace, random_walks
 from trajkit.errors import InputError
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
-from trajkit.studies.early_failure import PROBED_PATH
+from trajkit.studies.early_measures import PROBED_PATH
 from trajkit.studies.make import STUDIES, check_names, make, make_all
 from trajkit.studies.runs import read_runs
 from trajkit.tables import words
+from trajkit.tables.names import metric_name
 from trajkit.tables.render import markdown
 from trajkit.trajectory import RUN_METRICS, run_metrics
 from trajkit.trajectory.features import FEATURE_NAMES

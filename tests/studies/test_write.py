@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.browsing import assert_dark_on_screen_alone
 from tests.detection.world import make_runs, make_trace
 from trajkit.errors import InputError
-from trajkit.plots.style import metric_name
 from trajkit.studies import write
 from trajkit.studies.make import STUDIES, make_all
 from trajkit.studies.runs import read_runs
 from trajkit.studies.study import Study
-from trajkit.studies.write import FORMATS, StudyFolder, write_studies
+from trajkit.studies.write import FORMATS, Format, StudyFolder
 from trajkit.tables import Estimate, Table
+from trajkit.tables.names import metric_name
 
 HOSTILE = "<script>document.title = 'broken'</script>"
+
+
+def write_studies(
+    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
+    data: Mapping[str, pd.DataFrame],
+) -> Path:  # fmt: skip
+    """All studies at once; what to open first."""
+    folder = StudyFolder(out, form, made_by, summary, data)
+    folder.add(studies, left_out)
+    return folder.first
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +92,17 @@ def test_the_page_opens_offline_and_runs_nothing_that_traces_say(studies, tmp_pa
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
+
+
+def test_the_page_is_dark_where_that_is_wanted_and_light_on_paper(studies, tmp_path, chromium):
+    path = write_studies(studies, tmp_path, "html", "the command", "40 runs.", {}, {})
+    assert_dark_on_screen_alone(chromium, path, "figure svg")
+    page = chromium.new_page(viewport={"width": 1032, "height": 700})  # of A4 across, less its margins
+    page.goto(path.as_uri())
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert not page.locator("nav").is_visible()
     page.close()
 
 

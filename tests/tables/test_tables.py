@@ -37,7 +37,25 @@ def test_an_estimate_is_said_with_its_interval(found, said):
 def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null_an_interval_is_on():
     assert words.auc(Estimate(0.56, 0.503, 0.62)) == "0.560 (0.503–0.620)"
     assert words.auc(Estimate(0.56, 0.50, 0.62)) == "0.56 (0.50–0.62)"
+    assert words.auc(Estimate(1.0)) == "–"  # of four runs, say: a bare AUC is not to be read
     assert words.difference(Estimate(0.1, 0.004, 0.2)) == "+0.100 (+0.004 to +0.200)"
+    assert words.slope(Estimate(0.8, 0.61, 0.998)) == "0.800 (0.610–0.998)"
+    assert words.difference(Estimate(0.1, 0.0004, 0.2)) == "+0.1000 (+0.0004 to +0.2000)"
+
+
+@given(st.floats(1e-5, 0.4), st.sampled_from([1, -1]), st.sampled_from([words.auc, words.difference, words.fine]))
+def test_no_interval_looks_as_if_it_held_a_null_that_it_does_not_hold(away, side, form):
+    null = 0.5 if form is words.auc else 0.0
+    near, far = null + side * away, null + side * 0.45
+    ends = form(Estimate(far, *sorted((near, far)))).replace("−", "-").split("(")[1].strip(")")
+    low, high = map(float, ends.split(" to " if " to " in ends else "–"))
+    assert (low > null) if side > 0 else (high < null)
+
+
+@given(st.floats(0, 1))
+def test_a_p_value_reads_as_below_the_level_where_it_is(p):
+    said = words.p_value(p)
+    assert ("<" in said or float(said) < 0.05) == (p < 0.05) or abs(p - 0.05) < 1e-7
 
 
 @pytest.mark.parametrize(
@@ -47,6 +65,8 @@ def test_one_digit_more_is_said_where_rounding_would_hide_which_side_of_the_null
         (words.share, 0.49, "49 %"), (words.share, 0.041, "4.1 %"), (words.share, 0.0, "0.0 %"),
         (words.share, -0.2, "−20 %"), (words.share, -0.053, "−5.3 %"),
         (words.promise, 0.025, "2.5 %"), (words.metric, 1234.5, "1,234"), (words.metric, 0.012345, "0.0123"),
+        (words.metric, 999.7, "1,000"), (words.metric, -1234.5, "−1,234"), (words.metric, 999.4, "999"),
+        (words.p_value, 0.0497, "0.0497"), (words.p_value, 0.05, "0.050"), (words.p_value, 1.0, "1.000"),
         (words.score, -0.001, "0.00"), (words.signed, 0.5, "+0.50"),
         (words.figure, 0.87654, "0.877"), (words.figure, 1.0, "1.000"),
         (words.figure, Estimate(9.512, 8, 11), "9.51 (8.00–11.00)"),
@@ -63,6 +83,8 @@ def test_counts_agree_with_their_noun():
     assert [words.count(n, "run") for n in (0, 1, 12000)] == ["0 runs", "1 run", "12,000 runs"]
     assert words.count(2, "family", "families") == "2 families"
     assert words.shares(Estimate(0.084, 0.063, 0.112)) == "8.4 % (6.3–11.2 %)"
+    assert words.shares(Estimate(0.104, 0.063, 0.152)) == "10 % (6–15 %)"
+    assert words.shares(Estimate(0.104, 0.063, 0.152), null=0.1) == "10.4 % (6.3–15.2 %)"
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
@@ -121,7 +143,7 @@ def test_a_cell_of_fewer_than_could_be_says_of_how_many_it_is():
         "auc": [Estimate(0.5), Estimate(0.6), Estimate(NAN), Estimate(0.7)],
         "n": [1200, 5, 0, 1199], "of": 1200,
     })  # fmt: skip
-    table = Table(frame, formats={"auc": words.auc}, across=Across("step", "auc", counts=("n", "of")))
+    table = Table(frame, formats={"auc": words.estimate}, across=Across("step", "auc", counts=("n", "of")))
     assert table.shown.headings == ["method", "1", "2"]
     assert table.shown.rows == [["a", "0.50", "0.60 of 5"], ["b", "–", "0.70 of 1,199"]]
     assert table.plain()["n"].tolist() == [1200, 5, 0, 1199]
@@ -136,7 +158,7 @@ def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():
     table = Table(joined(frame, "auc"), {"method": "method"}, {"auc": words.auc}, across=across)
     assert table.shown == (
         ["method", "step 1", "step 4"],
-        [["length", "0.50 (0.40–0.60)", "0.61 (0.55–0.67)"], ["path", "–", "0.70"], ["runs", "30", "20"]],
+        [["length", "0.50 (0.40–0.60)", "0.61 (0.55–0.67)"], ["path", "–", "–"], ["runs", "30", "20"]],
         [False, True, True],
     )
     assert list(table.plain()) == ["method", "step", "auc", "auc_low", "auc_high", "n_runs"]
@@ -155,7 +177,7 @@ def test_a_part_is_said_with_its_share_and_a_file_has_both_counts():
     ("said", "words_of_it"),
     [
         (words.judged(Estimate(1.0)), "1.00, no interval"), (words.judged(Estimate(NAN)), "–"),
-        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"), (words.fine_score(0.2184), "0.218"),
+        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"), (words.fine(0.2184), "0.218"),
         (words.fine(Estimate(0.218, 0.2071, 0.229)), "0.218 (0.207–0.229)"),
         (words.fine_difference(Estimate(-0.0004, -0.03, 0.03)), "+0.000 (−0.030 to +0.030)"),
         (words.failing(3120, 1003), "3,120 (1,003)"), (words.failing(6, 6), "6 (all)"),

@@ -111,13 +111,19 @@ class EffectEstimator(ABC):
         if not (largest := cls.largest_effect(arrays)) <= LARGEST:
             raise ValueError(f"an effect could be {largest:.0e} nats; expected weights that keep it below {LARGEST:g}")
 
+    @property
+    def made_for(self) -> ModelId:
+        """The model whose attention it reads."""
+        return ModelId(self.binding.model, self.binding.fingerprint)
+
     def check(self, fingerprint: str, name: str) -> None:
         """Raise EstimatorMismatchError unless this model is the one it was made for (`ModelId.is_same`)."""
-        made_for, ours = ModelId(self.binding.model, self.binding.fingerprint), ModelId(name, fingerprint)
-        if not made_for.is_same(ours):
+        ours = ModelId(name, fingerprint)
+        if not self.made_for.is_same(ours):
             raise EstimatorMismatchError(
                 f"this estimator was trained on {self.binding.model} ({self.binding.fingerprint}) and does not fit "
-                f"{name} ({fingerprint}).{made_for.difference(ours)} Train one for it: trajkit train-estimator --help"
+                f"{name} ({fingerprint}).{self.made_for.difference(ours)} Train one for it: "
+                "trajkit train-estimator --help"
             )
 
     def check_regions(self, region_method: str) -> None:

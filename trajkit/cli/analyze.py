@@ -41,7 +41,7 @@ def analyze(
     most: Annotated[
         int | None,
         typer.Option("--most", metavar="N", min=100, show_default="10000",
-                     help="Runs that --report studies at most: of a larger folder, whole groups drawn at random."),
+                     help="Runs that --report studies at most: of a larger folder, some drawn at random."),
     ] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
@@ -67,8 +67,8 @@ def analyze(
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.errors import InputError
     from trajkit.judging.comparison import compare_runs, medians
-    from trajkit.plots.style import outcome_name
     from trajkit.runs.kernel import Wanted
+    from trajkit.tables.names import outcome_name
     from trajkit.tables.render import show
     from trajkit.tables.words import count
 
@@ -98,8 +98,8 @@ def analyze(
 
 def counts(runs: pd.DataFrame) -> Table:
     """Runs and groups of each outcome, the most frequent first."""
-    from trajkit.plots.style import outcome_name
     from trajkit.tables import Table, words
+    from trajkit.tables.names import outcome_name
 
     table = runs.groupby("outcome").agg(runs=("transcript_id", "size"), groups=("group_id", "nunique"))
     table["share"] = table["runs"] / len(runs)
@@ -115,17 +115,18 @@ def _studies(
     from trajkit.cli.output import note, stdout
     from trajkit.cli.reading import read_runs
     from trajkit.errors import InputError
+    from trajkit.folders import check_own
     from trajkit.progress import progress
     from trajkit.runs.table import MOST_RUNS
     from trajkit.studies.make import N_BOOT, STUDIES, check_names, make_all
     from trajkit.studies.runs import WANTED
-    from trajkit.studies.write import FORMATS, StudyFolder, check_folder
+    from trajkit.studies.write import FORMATS, MARK, StudyFolder
     from trajkit.tables.words import sentence
 
     if form is not None and form not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}; got {form!r}.")
     names = check_names(only or STUDIES)
-    check_folder(out)
+    check_own(out, MARK)
     every = read_runs(traces, WANTED, how).usable()
     runs = every.drawn(most or MOST_RUNS)
     command = ["trajkit", "analyze", str(traces), "--report", str(out)]

@@ -139,6 +139,7 @@ def _demo() -> Iterator[Check]:
     from trajkit.cli.loading import load_detectors_for, load_model
     from trajkit.demo import paths
     from trajkit.errors import InputError, TrajkitError
+    from trajkit.fingerprints import ModelId
     from trajkit.tables import words
     from trajkit.traces.store import read_traces
 
@@ -160,9 +161,10 @@ def _demo() -> Iterator[Check]:
         traces = read_traces(paths.TRACES)
         if not len(traces):
             raise InputError(f"no runs in {_name(paths.TRACES)}")
-        first = traces[0].meta.get("fingerprint")
-        if vlm is not None and first not in (None, vlm.fingerprint):
-            yield Check("traces", False, f"made by another model ({first})", paths.restore("collect_traces"))
+        made_by = ModelId(traces[0].model, str(traces[0].meta.get("fingerprint") or ""))
+        if vlm is not None and not made_by.is_same(ModelId(vlm.name, vlm.fingerprint)):
+            theirs = made_by.fingerprint or made_by.name
+            yield Check("traces", False, f"made by another model ({theirs})", paths.restore("collect_traces"))
         else:
             yield Check("traces", True, f"{_name(paths.TRACES)} with {words.count(len(traces), 'run')}")
     except TrajkitError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trajkit.cli.output import note
 from trajkit.demo import paths
 from trajkit.errors import EstimatorMismatchError, InputError
+from trajkit.fingerprints import ModelId
 from trajkit.progress import status
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def load_estimator(folder: Path | None, vlm: VLM) -> EffectEstimator:
         from trajkit.attribution.estimator import EffectEstimator
 
         estimator = EffectEstimator.load(place)
-    if folder is None and estimator.binding.fingerprint != vlm.fingerprint:
+    if folder is None and not estimator.made_for.is_same(ModelId(vlm.name, vlm.fingerprint)):
         raise EstimatorMismatchError(
             f"no --estimator was given, and the demo's own does not fit {vlm.name}. Train one for this model: "
             "trajkit train-estimator --help"

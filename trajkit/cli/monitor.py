@@ -82,8 +82,8 @@ def monitor(
 def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:
     """One row an alarm, with the question that the run was asked. alarms: rows of `Replay.runs`."""
     from trajkit.cli.output import one_line
-    from trajkit.plots.style import outcome_name
     from trajkit.tables import Table
+    from trajkit.tables.names import outcome_name
     from trajkit.tables.words import score, share
 
     questions = runs.table.set_index("transcript_id")["question"]
@@ -141,13 +141,9 @@ def said_of_copies(detectors: Detectors, known: Known, runs: RunTable) -> str:
 def check_runs(detectors: Detectors, runs: RunTable) -> None:
     """Raises EstimatorMismatchError when the runs come from another model than the detectors' own."""
     from trajkit.errors import EstimatorMismatchError
-    from trajkit.fingerprints import difference
 
-    ours = detectors.card.get("fingerprint")
-    for name, theirs in runs.table[["model", "fingerprint"]].drop_duplicates().itertuples(index=False):
-        if theirs != ours if theirs and ours else name != detectors.model:
-            why = difference(ours, theirs, name == detectors.model) if theirs and ours else ""
-            raise EstimatorMismatchError(
-                f"the detectors were fitted on runs of {detectors.model!r}, these traces hold runs of {name!r}.{why} "
-                "Fit detectors on runs of that model (`trajkit fit`)."
-            )
+    for other in detectors.others(runs.models):
+        raise EstimatorMismatchError(
+            f"the detectors were fitted on runs of {detectors.model!r}, these traces hold runs of {other.name!r}."
+            f"{detectors.made_for.difference(other)} Fit detectors on runs of that model (`trajkit fit`)."
+        )

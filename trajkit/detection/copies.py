@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.errors import InputError
 from trajkit.runs.keys import ENOUGH
 from trajkit.runs.keys import key as key_of
 
@@ -29,11 +30,17 @@ _NAMED = 3
 
 def keyed(runs: RunTable | pd.DataFrame) -> Keyed:
     """Group and keys of every run, in order. A feature frame knows neither image nor effects: its keys are of the
-    features of all steps, where the run moves, and are shared with those of other frames alone."""
+    features of all steps, where the run moves, and are shared with those of other frames alone. Raises InputError
+    where a table was read without keys."""
     from trajkit.runs.table import RunTable
 
     if not isinstance(runs, RunTable):
         return _of_frame(runs)
+    if "keys" not in runs.rows.schema.names:
+        raise InputError(
+            "telling copies of runs apart needs their keys, and this table was read without; give the traces or their "
+            "path instead, or read them with run_table(traces, Wanted(keys=True)) (`trajkit.runs.kernel.Wanted`)."
+        )
     groups, keys = (runs.rows[name].to_pylist() for name in ("group_id", "keys"))
     return [(group, frozenset(own)) for group, own in zip(groups, keys, strict=True)]
 

@@ -12,6 +12,7 @@ import numpy as np
 from trajkit.detection.design import Rows
 from trajkit.detection.outcome import OutcomeClassifier
 from trajkit.detection.prefix_model import PrefixModel
+from trajkit.tables.words import count, metric, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,15 +81,16 @@ def words(name: str, value: float, usual: float, step: int, task_set: str = "", 
         named = [f"the {what} {value!r}" for what, value in (("family", task_set), ("form", form)) if value]
         return f"it is a question of {' and '.join(named)}" if named else "its questions are of no named family"
     if name == "step":
-        return f"the run has {step} steps"
+        return f"the run has {count(step, 'step')}"
     if math.isnan(value):
         return f"{_NAMES.get(name, name)} is not defined in this run"
     if name == "switch_rate":
         moves = step - 1
         kept = round((1 - value) * moves)
-        return f"top region kept at {kept} of {moves} moves (usual: {1 - usual:.0%})"
-    how = "as usual" if value == usual else f"{'above' if value > usual else 'below'} the usual {_number(usual)}"
-    return f"{_NAMES.get(name, name)} {_number(value)}, {how}"
+        return f"top region kept at {kept} of {count(moves, 'move')} (usual: {share(1 - usual)})"
+    here, there = metric(value), metric(usual)
+    how = "as usual" if here == there else f"{'above' if value > usual else 'below'} the usual {there}"
+    return f"{_NAMES.get(name, name)} {here}, {how}"
 
 
 _NAMES = {
@@ -105,7 +107,3 @@ _NAMES = {
     "logprob_mean": "mean log-probability of tokens",
     "entropy_mean": "mean entropy of tokens",
 }
-
-
-def _number(value: float) -> str:
-    return "∞" if math.isinf(value) else f"{value:.3g}"

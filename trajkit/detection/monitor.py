@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from trajkit.detection.alarm import exceeds
 from trajkit.detection.copies import one_group, regrouped
-from trajkit.detection.design import read, read_number
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
 from trajkit.detection.sources import Sourced, require_runs, sourced
+from trajkit.detection.state import read, read_number
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import ModelId
-from trajkit.tables.words import count
+from trajkit.tables.words import count, promise
 from trajkit.traces.forms import task_label
 
 if TYPE_CHECKING:
@@ -185,9 +185,9 @@ class Monitor:
                 f"questions) whose run drawn for calibration succeeded, and there {was} {self.n}. Collect runs on more "
                 "images or questions, or raise alpha."
             )
-        sure = "" if self.delta is None else f", with {100 * (1 - self.delta):g} % confidence"
+        sure = "" if self.delta is None else f", with {promise(1 - self.delta)} confidence"
         return (
-            f"Alarms when the risk first exceeds {self.threshold:.2f}: at most {100 * self.alpha:g} % of successful "
+            f"Alarms when the risk first exceeds {self.threshold:.2f}: at most {promise(self.alpha)} of successful "
             f"runs{sure}, each a new run of a new group (image or question). Calibrated on one run of each group, the "
             f"{self.n} that succeeded. Many runs of few groups, pooled, are another matter: more may be alarmed there."
         )

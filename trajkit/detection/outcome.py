@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from trajkit.detection.design import DEFAULT_FEATURES, Floats, read_number
+from trajkit.detection.design import DEFAULT_FEATURES, Floats
 from trajkit.detection.prefix_model import PrefixModel
 from trajkit.detection.splits import group_folds, told_apart
+from trajkit.detection.state import read_number
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,17 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from trajkit.detection.design import (
-    HUGE,
-    FeatureMap,
-    Floats,
-    Rows,
-    parse_features,
-    read,
-    read_array,
-    read_number,
-)
+from trajkit.detection.design import FeatureMap, Floats, Rows, parse_features
 from trajkit.detection.logistic import fit_logistic
+from trajkit.detection.state import HUGE, read, read_array, read_number
 from trajkit.detection.step_design import StepDesign
 from trajkit.errors import InputError
 

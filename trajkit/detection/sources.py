@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from trajkit.detection.copies import Keyed, keyed
 from trajkit.errors import InputError
+from trajkit.fingerprints import ModelId
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,15 +47,22 @@ def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sou
 
     table = runs if isinstance(runs, RunTable) else run_table(runs, Wanted(metrics=False, keys=True))
     refuse_bare(table.rows)
-    models, fingerprints = table.values("model"), table.values("fingerprint")
-    if len(models) > 1:
-        raise InputError(f"detectors are made for one model; these traces come from {', '.join(models)}. Split them.")
-    if len(fingerprints) > 1:
+    model = _one_model(table.models)
+    return Sourced(table.frame, model.name, model.fingerprint, keyed(table))
+
+
+def _one_model(models: list[ModelId]) -> ModelId:
+    """What is known of the one model that some runs come from. Raises InputError where they come from several."""
+    known = [model for model in models if any(model)]
+    names = list(dict.fromkeys(model.name for model in known if model.name))
+    weights = list(dict.fromkeys(model.fingerprint for model in known if model.fingerprint))
+    if len(weights) > 1 and len(names) < 2:
         raise InputError(
-            f"these traces come from {len(fingerprints)} versions of the model (weights {', '.join(fingerprints)}); "
-            "split them."
+            f"these traces come from {len(weights)} versions of the model (weights {', '.join(weights)}); split them."
         )
-    return Sourced(table.frame, "".join(models), "".join(fingerprints), keyed(table))
+    if any(not one.is_same(other) for one, other in combinations(known, 2)):
+        raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
+    return ModelId(next(iter(names), ""), next(iter(weights), ""))
 
 
 def require_runs(frame: pd.DataFrame, owner: str) -> None:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.design import HUGE, TORTUOSITY_CAP, Z_CAP, FeatureMap, Floats, Rows, columns_of, tamed
+from trajkit.detection.design import TORTUOSITY_CAP, Z_CAP, FeatureMap, Floats, Rows, columns_of, tamed
+from trajkit.detection.state import HUGE
 from trajkit.traces.forms import task_label
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trajkit.detection.copies import Keyed, groups_with
-from trajkit.detection.design import read
 from trajkit.detection.monitor import Monitor
+from trajkit.detection.state import read
 from trajkit.errors import InputError
 from trajkit.files import replacing
 from trajkit.fingerprints import ModelId
@@ -78,6 +78,10 @@ class Detectors:
     def made_for(self) -> ModelId:
         """The model whose runs the detectors were fitted on."""
         return ModelId(self.model, str(self.card.get("fingerprint", "")))
+
+    def others(self, models: Iterable[ModelId]) -> list[ModelId]:
+        """Those of some models that are not the one they are made for (`ModelId.is_same`)."""
+        return [model for model in models if not model.is_same(self.made_for)]
 
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""

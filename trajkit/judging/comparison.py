@@ -10,10 +10,10 @@ import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
 from trajkit.stats.compare import PERMUTATIONS, TASK, compare
 from trajkit.stats.resampling import MIN_GROUPS
 from trajkit.tables import Across, Estimate, Table, words
+from trajkit.tables.names import OUTCOME_ORDER, metric_name, outcome_name
 from trajkit.tables.table import Format
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def medians(runs: pd.DataFrame) -> Table:
 
     by = runs.groupby("outcome")
     columns = {"runs": by.size(), "groups": by["group_id"].nunique()} | {name: by[name].median() for name in METRICS}
-    order = [name for name in OUTCOME_COLOURS if name in by.groups]
+    order = [name for name in OUTCOME_ORDER if name in by.groups]
     frame = pd.DataFrame(
         [{"metric": name, "outcome": one, "value": values[one]} for name, values in columns.items() for one in order]
     )
@@ -207,9 +207,9 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
     """Compare METRICS between every two outcomes of some runs, within task family and question form.
 
     runs: read with metrics and prefix features; those without a path are left out, and of very many
-    whole groups are drawn (`RunTable.drawn`). A metric takes part where it is
-    finite in runs of two outcomes and not the same in all. draws: of groups, behind each interval. Raises InputError
-    where fewer than two known outcomes are there, no metric can be compared, or the runs were read without them.
+    some are drawn (`RunTable.drawn`). A metric takes part where it is finite in runs of two outcomes and not the same
+    in all. draws: of groups, behind each interval. Raises InputError where fewer than two known outcomes are there, no
+    metric can be compared, or the runs were read without them.
     """
     some = runs.usable().drawn()
     table = some.table
@@ -227,6 +227,7 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
     if not metrics:
         raise InputError("No metric is defined and varies in runs of two outcomes, so there is nothing to compare.")
     found = compare(known, metrics, strata=TASK, n_resamples=PERMUTATIONS, n_boot=draws)
+    found["left_out"] += len(table) - len(known)
     fields = [name for name in Difference.__dataclass_fields__ if name != "delta"]
     return Comparison(
         tuple(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
 from trajkit.judging.ranking import MACRO
-from trajkit.plots.style import outcome_name
-from trajkit.tables import Across, Estimate, Table, joined
-from trajkit.tables.words import auc, metric, promise, share, shares
+from trajkit.tables import Across, Table, joined
+from trajkit.tables.names import feature_sets, outcome_name
+from trajkit.tables.words import auc, failing, metric, promise, share, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,34 +20,30 @@ if TYPE_CHECKING:
     from trajkit.tables.table import Format
 
 
-def feature_sets(method: str) -> str:
-    """The name of a method, its feature sets set apart, so that a long one wraps."""
-    return method.replace("+", " + ")
-
-
-def stated(areas: pd.DataFrame) -> pd.DataFrame:
-    """`areas` with `auc`, `low` and `high` as one column of `Estimate`: none where there is no interval, for a bare
-    AUC, of four runs say, is not to be read."""
-    found = joined(areas, "auc")
-    found["auc"] = [area if area.has_interval else Estimate(np.nan) for area in found["auc"]]
-    return found
-
-
 def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
-    """Methods down, `at` across, each cell an AUC as `stated`; `most` places spread evenly over those there.
+    """Methods down, `at` across, each cell an AUC as `words.auc` says it; `most` places spread evenly over those there.
 
     areas: as `Evaluation.auc_by_step` or `auc_by_fraction`; at: `step` or `fraction`. A last row counts the runs and,
     of them, the failing ones; where a method has no score for some of the runs, its cell says for how many it has.
     """
     places = sorted(areas[at].unique())
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
-    rows = stated(areas[areas[at].isin(kept)]).sort_values(at, kind="stable")
+    rows = joined(areas[areas[at].isin(kept)], "auc").sort_values(at, kind="stable")
     across = Across(
         at, "auc", lambda place: f"{at} {place:g}",
-        ("runs (failing)", lambda own: f"{own['n_runs'].max():,} ({own['n_failures'].max():,})"),
+        ("runs (failing)", lambda own: failing(int(own["n_runs"].max()), int(own["n_failures"].max()))),
         ("n_scored", "n_runs"),
     )  # fmt: skip
     return Table(rows, {"method": "method"}, {"auc": auc}, across=across, names={"method": feature_sets})
+
+
+def areas_by_outcome(areas: pd.DataFrame) -> Table:
+    """Methods down, outcomes across, each cell an AUC as `words.auc` says it; the last row counts the runs. areas: as
+    `Evaluation.outcome_auc`."""
+    across = Across("outcome", "auc", outcome_name, ("runs", lambda own: f"{own['n_runs'].max():,}"))
+    return Table(
+        joined(areas, "auc"), {"method": "method"}, {"auc": auc}, across=across, names={"method": feature_sets}
+    )
 
 
 def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
@@ -56,9 +53,15 @@ def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
     runs = ", ".join(
         f"{n:,} {outcome_name(name)}" for name, n in zip(of_each["outcome"], of_each["n_runs"], strict=True)
     )
-    rows = stated(areas[areas["outcome"] == MACRO])
+    rows = joined(areas[areas["outcome"] == MACRO], "auc")
     headings = {"method": "method", "n_runs": "runs", "auc": "AUC (95 %)"}
     return Table(rows, headings, {"auc": auc}, names={"method": feature_sets}), runs
+
+
+def answered(abstention: pd.DataFrame) -> Table:
+    """What the outcome classifier answered and how often it was wrong. abstention: as `Evaluation.abstention`."""
+    headings = {"outcome": "outcome", "n_runs": "runs", "answered": "answered", "error": "wrong of the answered"}
+    return Table(abstention, headings, dict.fromkeys(("answered", "error"), share), names={"outcome": outcome_name})
 
 
 def false_alarm_rates(rates: pd.DataFrame, check: PromiseCheck) -> Table:
@@ -66,7 +69,7 @@ def false_alarm_rates(rates: pd.DataFrame, check: PromiseCheck) -> Table:
     promised = {NEW_GROUP: promise(check.alpha), ALL_RUNS: "not promised"}
     rows = joined(rates, "rate").assign(promised=rates["unit"].map(promised))
     headings = {"unit": "of", "n": "n", "rate": "alarmed (95 %)", "promised": "promised"}
-    return Table(rows, headings, {"rate": shares}, names={"unit": _unit})
+    return Table(rows, headings, {"rate": partial(shares, null=check.alpha)}, names={"unit": _unit})
 
 
 def _unit(name: str) -> str:

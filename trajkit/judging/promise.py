@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from trajkit.detection.guarantee import chance_of_alarms, threshold_rank
 from trajkit.judging.alarms import effective_groups, of_new_groups
-from trajkit.tables.words import count
+from trajkit.tables import Estimate
+from trajkit.tables.words import count, promise, share, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +57,10 @@ class PromiseCheck:
             return f"This monitor cannot alarm, so its promise is kept and worth nothing.{out}"
         if not self.n:
             return f"Whether the promise is kept cannot be told: no run of a group new to the detectors succeeded.{out}"
+        rate = shares(Estimate(self.rate, self.low, self.high), self.alpha)
         found = (
-            f"{_percent(self.rate)} of successful runs were alarmed, for a new run of a new group (95 % from "
-            f"{_percent(self.low)} to {_percent(self.high)}, {count(self.n, 'group')}), and {100 * self.alpha:g} % "
-            "at most are promised"
+            f"{rate} of successful runs were alarmed, for a new run of a new "
+            f"group ({count(self.n, 'group')}), and {promise(self.alpha)} at most are promised"
         )
         if self.kept == "kept":
             return f"The promise is kept on these runs: {found}.{out}"
@@ -68,7 +69,7 @@ class PromiseCheck:
             if self.low > self.alpha:
                 why = f"a threshold from {count(self.calibrated_on, 'group')} may be so far off by chance"
             return f"Whether the promise is kept cannot be told from these runs: {found}; {why}.{out}"
-        odds = "less than 0.1 %" if self.chance < 0.001 else _percent(self.chance)
+        odds = "less than 0.1 %" if self.chance < 0.001 else share(self.chance)
         return (
             f"THE PROMISE IS BROKEN on these runs: {found}; were it kept, so many would have a chance of {odds}. "
             "They are not like the runs of the calibration (other tasks, settings, images or model). Do not trust "
@@ -97,7 +98,3 @@ def check_promise(runs: pd.DataFrame, monitor: Monitor, seen: Collection[str] = 
         kept, found.rate, found.low, found.high, monitor.alpha, chance, found.n, monitor.n, len(runs) - len(new),
         monitor.can_alarm,
     )  # fmt: skip
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.{int(share < 0.0995)}f} %"

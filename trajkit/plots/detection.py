@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trajkit.plots.style import ACCENT, ALARM, MUTED, axis, faded, label, quiet
+from trajkit.tables.names import feature_sets
+from trajkit.tables.words import promise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,7 @@ _BASELINES = {
     "task": "#5b8c5a",
     "uncertainty": "#8e5ea2",
     "length+task": "#c0708a",
+    "more tokens": "#b07d2b",
     "entropy so far": "#8e5ea2",
     "tortuosity alone": "#3f8f9b",
     "random": "#9aa2ab",
@@ -33,12 +36,15 @@ def auc_by_step(
 ) -> go.Figure:
     """AUC of failure with its 95 % band, a line per method, over the number of runs it was computed on.
 
-    table: of `judging.ranking.auc_by_step`, or of `auc_by_fraction` with at="fraction" (an oracle). main: the
-    method drawn boldly. shown: methods drawn at first, by default `main` and the baselines; others are in the legend.
+    table: of `judging.ranking.auc_by_step`, or of `auc_by_fraction` with at="fraction" (an oracle); an AUC without an
+    interval is of too few groups to be read, and not drawn. main: the method drawn boldly. shown: methods drawn at
+    first, by default `main` and the baselines; others are in the legend.
     """
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.05)
+    counts = table.drop_duplicates(at).sort_values(at)
+    table = table[np.isfinite(table[["auc", "low", "high"]].to_numpy(float)).all(axis=1)]
     methods = [str(name) for name in table["method"].unique()]
     order = {name: i for i, name in enumerate((main, *_BASELINES))}
     methods.sort(key=lambda name: order.get(name, len(order)))
@@ -48,12 +54,16 @@ def auc_by_step(
         colour = ACCENT if method == main else _BASELINES.get(method, _OTHERS[spare % len(_OTHERS)])
         spare += method != main and method not in _BASELINES
         _add_method(figure, table[table["method"] == method], method, colour, at, method == main, method in visible)
-    span = [float(table[at].min()), float(table[at].max())] if len(table) else [0.0, 1.0]
+    span = [float(counts[at].min()), float(counts[at].max())] if len(counts) else [0.0, 1.0]
     figure.add_scatter(
         x=span, y=[0.5, 0.5], mode="lines", line={"color": MUTED, "width": 1, "dash": "dot"}, hoverinfo="skip",
         showlegend=False, row=1, col=1,
     )  # fmt: skip
-    counts = table.drop_duplicates(at).sort_values(at)
+    if not methods:
+        figure.add_annotation(
+            text="too few groups of runs for an interval", x=0.5, y=0.75, xref="paper", yref="paper", showarrow=False,
+            font={"color": MUTED},
+        )  # fmt: skip
     for name, column, colour in (("runs", "n_runs", "#c9d3dd"), ("failing", "n_failures", faded(ALARM, 0.55))):
         figure.add_bar(
             x=counts[at], y=counts[column], name=name, marker={"color": colour}, showlegend=False, row=2, col=1,
@@ -81,13 +91,12 @@ def auc_range(*tables: pd.DataFrame) -> tuple[float, float]:
 def _add_method(
     figure: go.Figure, rows: pd.DataFrame, method: str, colour: str, at: str, bold: bool, visible: bool
 ) -> None:
-    rows = rows[np.isfinite(rows["auc"].to_numpy(float))].sort_values(at)
+    rows = rows.sort_values(at)
     x, low, high = (rows[name].to_numpy(float).round(4) for name in (at, "low", "high"))
     show = True if visible else "legendonly"
-    name = label(method.replace("+", " + "))
-    banded = np.isfinite(low) & np.isfinite(high)
+    name = label(feature_sets(method))
     figure.add_scatter(
-        x=np.concatenate([x[banded], x[banded][::-1]]), y=np.concatenate([high[banded], low[banded][::-1]]),
+        x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]),
         fill="toself", fillcolor=faded(colour, 0.2 if bold else 0.07), line={"width": 0}, hoverinfo="skip",
         legendgroup=method, showlegend=False, visible=show, row=1, col=1, mode="lines", name=name,
     )  # fmt: skip
@@ -110,12 +119,12 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
 
     rows: list[tuple[str, float, float, float, str]] = []
     for row in table.to_dict("records"):
-        rows.append((f"{label(str(row['unit']))} (n = {row['n']})", row["rate"], row["low"], row["high"], ACCENT))
+        rows.append((f"{label(str(row['unit']))} (n = {row['n']:,})", row["rate"], row["low"], row["high"], ACCENT))
     if by_length is not None:
         for row in by_length.to_dict("records"):
             first, last = row["from_step"], row["to_step"]
             span = f"{first}–{last}" if first != last else f"{first}"
-            rows.append((f"{span} steps (n = {row['n']})", row["rate"], row["low"], row["high"], "#6f8aa5"))
+            rows.append((f"{span} steps (n = {row['n']:,})", row["rate"], row["low"], row["high"], "#6f8aa5"))
     figure = go.Figure()
     if rows:
         names, rates, lows, highs, colours = (list(column) for column in zip(*rows, strict=True))
@@ -132,7 +141,7 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
     alpha = float(table["alpha"].iloc[0]) if len(table) else 0.0
     figure.add_vline(x=alpha, line={"color": ALARM, "width": 1.5, "dash": "dash"})
     figure.add_annotation(
-        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {100 * alpha:g} % at most", showarrow=False,
+        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {promise(alpha)} at most", showarrow=False,
         font={"color": ALARM, "size": 12},
     )  # fmt: skip
     top = max([alpha * 2, *(value for _, rate, _, high, _ in rows for value in (rate, high) if np.isfinite(value))])

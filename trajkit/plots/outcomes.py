@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, metric_name, outcome_name, quiet
+from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, quiet
+from trajkit.tables.names import metric_name, outcome_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
         )  # fmt: skip
     ticks = {
         "tickvals": list(range(len(shown))),
-        "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y)}" for name, y in shown.items()],
+        "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y):,}" for name, y in shown.items()],
     }
     figure.update_xaxes(
         axis(

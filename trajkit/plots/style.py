@@ -1,8 +1,10 @@
-"""What the figures share: colours, names in words, and a quiet layout."""
+"""What the figures share: colours, axes with their units, and a quiet layout."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from trajkit.tables.names import METRIC_WORDS, metric_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -20,27 +22,6 @@ OUTCOME_COLOURS = {
 }
 """Told apart also by the common colour-vision deficiencies; red and blue are kept for effects."""
 
-METRIC_WORDS = {
-    "step": "thinking steps",
-    "n_steps": "thinking steps",
-    "n_tokens": "tokens",
-    "net_displacement": "distance from the first step",
-    "mean_cosine": "mean cosine of the turns",
-    "e_max": "E_max",
-    "msd_exponent": "exponent of the mean squared displacement",
-    "concentration_mean": "level of concentration",
-    "concentration_slope": "trend of concentration",
-    "concentration_sd": "spread of concentration",
-    "hhi_level": "level of concentration",
-    "hhi_slope": "trend of concentration",
-    "hhi_spread": "spread of concentration",
-    "logprob_mean": "mean log-probability",
-    "entropy_mean": "mean entropy",
-    "hhi": "HHI",
-    "gini": "Gini",
-    "risk": "risk of failure",
-}
-"""What people call a metric; those that are not here are called what they are (`metric_name`)."""
 _UNITS = {
     "mean_step": "nats",
     "path_length": "nats",
@@ -54,22 +35,11 @@ _UNITS = {
     "entropy_mean": "nats",
 }
 
-
-def metric_name(metric: str) -> str:
-    """A metric as people call it, in prose and in tables."""
-    return METRIC_WORDS.get(metric, metric.replace("_", " "))
-
-
 METRIC_NAMES = {
     name: f"{metric_name(name)} ({_UNITS[name]})" if name in _UNITS else metric_name(name)
     for name in dict.fromkeys([*METRIC_WORDS, *_UNITS])
 }
-"""The same with the unit, as axes have it."""
-
-
-def outcome_name(outcome: str) -> str:
-    """An outcome as people write it."""
-    return outcome.replace("_", " ")
+"""What people call a metric, with its unit, as axes have it."""
 
 
 def axis(**changes: Any) -> dict[str, Any]:

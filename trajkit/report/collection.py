@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from trajkit.detection.copies import keyed, one_group, regrouped
 from trajkit.errors import InputError
-from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.runs.kernel import Wanted
 from trajkit.runs.source import Source
 from trajkit.runs.table import RunTable, run_table
+from trajkit.tables.names import OUTCOME_ORDER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def choose(collection: Collection, most: int) -> list[int]:
     families before a second run of any; otherwise in the order of the file. Nothing is picked by how it looks.
     """
     runs = collection.runs
-    queues: dict[str, list[tuple[tuple[bool, bool, int, int], int]]] = {name: [] for name in OUTCOME_COLOURS}
+    queues: dict[str, list[tuple[tuple[bool, bool, int, int], int]]] = {name: [] for name in OUTCOME_ORDER}
     seen: Counter[tuple[str, str, bool]] = Counter()
     columns = (runs[name] for name in ("outcome", "group_id", "task_set", "left_out"))
     for at, (outcome, group, task, left_out) in enumerate(zip(*columns, strict=True)):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.judging import layout
 from trajkit.judging.promise import check_promise
-from trajkit.judging.ranking import ALL
 from trajkit.plots import auc_by_step, false_alarms
-from trajkit.plots.style import outcome_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel
-from trajkit.tables import Across, Estimate, Table, joined, words
 from trajkit.tables.words import count
 
 if TYPE_CHECKING:
@@ -22,23 +21,32 @@ if TYPE_CHECKING:
     from trajkit.judging.evaluation import Evaluation
 
 _NEEDS = "This needs fitted detectors: run `trajkit fit TRACES --out DETECTORS`, then write the report with them."
+_MORE_TOKENS = "more tokens"
+_UNFITTED = (
+    " Nothing is fitted beside it: more tokens, more entropy and more tortuosity count as riskier, which was set "
+    "beforehand and not by these runs. One that is as far below 0.5 as another is above it tells as much, the other "
+    "way round."
+)
 _DRAWN = (
     "trajectory+concentration", "uncertainty+length", "uncertainty+length+task", "length", "task", "uncertainty",
-    "length+task", "entropy so far", "tortuosity alone", "raw attention",
+    "length+task", _MORE_TOKENS, "entropy so far", "tortuosity alone", "raw attention",
 )  # fmt: skip
 """Methods drawn beside the detectors' own; the rest are in the table below the figure."""
 
 _ABSTENTION = "Abstention: what is answered only when sure enough, and how often those answers are wrong"
 _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
 NO_INTERVAL = "–: no interval, as too few groups of runs tell; an AUC is not to be read without one."
+_MOST = 6
+"""Steps, or fractions of the length, that stand side by side."""
 _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to tell."
 
 
 def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -> Evaluation | None:
     """What can be said of given detectors on the runs that they have not seen, without fitting anything.
 
-    The AUCs are those of the predictor and of single features that need no fit: length (tokens so far, `_facing`),
-    entropy so far, tortuosity, chance. None where no outcome is known.
+    The AUCs are those of the predictor and of single features that need no fit: _MORE_TOKENS, entropy so far,
+    tortuosity, chance. More of each counts as riskier, which was set beforehand: turned as suits these very runs, a
+    feature that tells nothing would be above 0.5 more often than below. None where no outcome is known.
     """
     from trajkit.detection.splits import failures
     from trajkit.judging import alarms, ranking
@@ -49,26 +57,14 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
         return None
     scores = {
         detectors.predictor.features: frame["risk"].to_numpy(float),
-        "length": frame["n_tokens"].to_numpy(float),
+        _MORE_TOKENS: frame["n_tokens"].to_numpy(float),
         "entropy so far": frame["entropy_mean"].to_numpy(float),
     } | ranking.plain_scores(frame, seed)
     return Evaluation(
         **vars(alarms.replay(detectors.monitor, frame, seed=seed)),
-        auc_by_step=_facing(ranking.auc_by_step(frame, scores, n_boot=300, seed=seed)),
-        auc_by_fraction=_facing(ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed)),
+        auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
+        auc_by_fraction=ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
     )
-
-
-def _facing(table: pd.DataFrame, method: str = "length") -> pd.DataFrame:
-    """AUCs where `method`, of which no fit says whether failing runs have more or less of it, is read in the direction
-    that tells these very runs better on the whole: an AUC of one direction is 1 less that of the other."""
-    mine = (table["method"] == method) & table["auc"].notna()
-    if not mine.any() or np.average(table["auc"][mine], weights=table["n_scored"][mine]) >= 0.5:
-        return table
-    turned = 1 - table.loc[mine, ["auc", "high", "low"]].to_numpy(float)
-    table = table.copy()
-    table.loc[mine, ["auc", "low", "high"]] = turned
-    return table
 
 
 def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> list[Panel]:
@@ -99,10 +95,19 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
             continue
         table = _telling(table)
         if evaluation.split is None:
-            caveat += " Nothing is fitted beside it: length is tokens so far, more or fewer as suits these very runs."
+            caveat += _UNFITTED
         drawn = table[table["method"].isin({*_DRAWN, main})]
         figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
-        panels.append(Panel(key, title, read, caveat, figure=figure, details={"": _auc_table(table, at)}))
+        panels.append(
+            Panel(
+                key,
+                title,
+                read,
+                caveat,
+                figure=figure,
+                details={"": replace(layout.areas_across(table, at, _MOST), note=NO_INTERVAL)},
+            )
+        )
     if evaluation.outcome_auc is not None:
         panels.append(_outcome_panel(evaluation.outcome_auc, evaluation.abstention))
     return panels
@@ -114,54 +119,10 @@ def _telling(table: pd.DataFrame) -> pd.DataFrame:
     return table[~same.groupby(table["method"]).transform("all")]
 
 
-def _auc_table(table: pd.DataFrame, at: str) -> Table:
-    """Methods down, at most six places across; the last row counts the runs."""
-    places = sorted(table[at].unique())
-    places = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(6, len(places))).round().astype(int))]
-    return Table(
-        joined(table[table[at].isin(places)], "auc"),
-        {"method": f"AUC (95 %) at {at}"},
-        {"auc": _auc},
-        NO_INTERVAL,
-        Across(at, "auc", "{:g}".format, ("runs (failing)", _counted)),
-        {"method": _method},
-    )
-
-
-def _auc(found: Estimate) -> str:
-    """An AUC with its interval; a dash without one: a bare AUC, of four runs say, is not to be read."""
-    return words.auc(found) if found.has_interval else words.NONE
-
-
-def _method(name: str) -> str:
-    return name.replace("+", " + ")
-
-
-def _counted(rows: pd.DataFrame) -> str:
-    return words.failing(int(rows["n_runs"].max()), int(rows["n_failures"].max()))
-
-
 def _outcome_panel(areas: pd.DataFrame, abstention: pd.DataFrame | None) -> Panel:
-    def counted(rows: pd.DataFrame) -> str:
-        return f"{rows['n_runs'].max():,}"
-
-    tables = {
-        "AUC, one outcome against the rest (95 %)": Table(
-            joined(areas, "auc"),
-            {"method": "method"},
-            {"auc": _auc},
-            NO_INTERVAL,
-            Across("outcome", "auc", outcome_name, ("runs", counted)),
-            {"method": _method},
-        )
-    }
+    tables = {"AUC, one outcome against the rest (95 %)": replace(layout.areas_by_outcome(areas), note=NO_INTERVAL)}
     if abstention is not None:
-        tables[_ABSTENTION] = Table(
-            abstention,
-            {"outcome": "outcome", "n_runs": "runs", "answered": "answered", "error": "wrong among answered"},
-            {"answered": words.share, "error": words.share},
-            names={"outcome": outcome_name},
-        )
+        tables[_ABSTENTION] = layout.answered(abstention)
     read = (
         "How well the end of thinking tells outcomes apart on held-out runs; macro is the plain mean of the outcomes."
     )
@@ -203,25 +164,12 @@ def alarm_panels(
             "What alarms catch and save",
             "How many failing runs were alarmed, at which step, and the share of thinking tokens that came after.",
             "Tokens saved count a stop at the alarm; what stopping loses on successful runs is in the last row.",
-            tables=_alarm_tables(evaluation),
+            tables={
+                "Failing runs that were alarmed": layout.caught(evaluation.power),
+                "Share of thinking tokens that came after the alarm": layout.saved(evaluation.tokens_saved),
+            },
         ),
     ]
-
-
-def _alarm_tables(evaluation: Evaluation) -> dict[str, Table]:
-    caught = Table(
-        joined(evaluation.power, "rate"),
-        {"outcome": "failing runs", "k": "alarmed", "n": "of", "rate": "share (95 %)",
-         "median_alarm_step": "median alarm step"},
-        {"rate": words.shares},
-        names={"outcome": lambda name: "all failing" if name == ALL else outcome_name(name)},
-    )  # fmt: skip
-    saved = Table(
-        joined(evaluation.tokens_saved, "median"),
-        {"runs": "thinking tokens after the alarm", "n": "runs", "median": "median share (95 %)", "mean": "mean share"},
-        {"median": words.shares, "mean": words.share},
-    )
-    return {"Failing runs that were alarmed": caught, "Thinking that came after the alarm": saved}
 
 
 def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
@@ -254,15 +202,10 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
 
 
 def another_model(collection: Collection, detectors: Detectors) -> str:
-    """A sentence where some of the runs are of another model than the detectors', else "".
-
-    Weights tell models apart; names only where the weights are not known.
-    """
-    made_for = str(detectors.card.get("fingerprint", ""))
-    fingerprints = set(collection.table.values("fingerprint"))
-    known = bool(made_for and fingerprints)
-    others = sorted(set(collection.runs["model"]) - {detectors.model})
-    if not (fingerprints != {made_for} if known else others and detectors.model):
+    """A sentence where some of the runs are of another model than the detectors', else "": also where these do not say
+    what they were fitted on."""
+    others = detectors.others(collection.table.models)
+    if not others or not any(detectors.made_for):
         return ""
-    these = ", ".join(others) or "other weights"
+    these = ", ".join(sorted({other.name for other in others} - {detectors.model})) or "other weights"
     return f"the detectors were fitted on runs of {detectors.model}, and these come from {these}."

@@ -7,9 +7,9 @@ import numpy as np
 from trajkit.errors import InputError
 from trajkit.judging.comparison import compare_runs
 from trajkit.plots import outcome_distributions
-from trajkit.plots.style import metric_name
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel
+from trajkit.tables.names import metric_name
 
 METRICS = ("mean_step", "tortuosity", "hhi_level", "path_length", "n_steps")
 """Drawn, and in the table that is open; the table of all metrics is folded away."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from trajkit.errors import InputError
 from trajkit.plots import metrics_by_step, trajectory_3d
-from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.report.collection import Collection, choose
 from trajkit.report.pixels import label_map, picture, quantised
+from trajkit.tables.names import outcome_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trajkit.plots.style import OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.report.collection import Collection
 from trajkit.stats.resampling import group_draws, interval, weighted_mean
 from trajkit.tables import Estimate, Table, words
+from trajkit.tables.names import outcome_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """One outcome's part of the bar."""
+    """One outcome's part of the bar. share: in words."""
 
     name: str
     runs: int
-    share: float
+    share: str
     colour: str
 
 
@@ -58,7 +59,7 @@ def summarise(collection: Collection) -> Summary:
     )
     counts = runs["outcome"].value_counts()
     outcomes = tuple(
-        Share(outcome_name(name), int(counts[name]), float(counts[name] / len(runs)), colour)
+        Share(outcome_name(name), int(counts[name]), words.share(float(counts[name] / len(runs))), colour)
         for name, colour in OUTCOME_COLOURS.items()
         if name in counts
     )

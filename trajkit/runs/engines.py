@@ -57,7 +57,8 @@ def _pool(work: Callable[[Any], pa.Table], parts: Sequence[Any], workers: int | 
                 yield done
         except BrokenProcessPool as error:
             raise InputError(
-                "a worker process was killed, for memory perhaps; ask for fewer workers, or engine 'local'."
+                "a worker process ended before its work: killed, for memory perhaps (ask for fewer workers, or engine "
+                "'local'), or started by a script whose own work is not below `if __name__ == '__main__':`."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

@@ -34,6 +34,8 @@ LAST = ("n_tokens", "logprob_mean", "entropy_mean")
 MOST_RUNS = 10_000
 """Runs that are compared by shuffling their labels, or studied, where nothing else is asked for (`RunTable.drawn`):
 enough for an AUC to ± 0.02, and few enough to shuffle 10,000 times and to fit every model dozens of times."""
+LEAST_GROUPS = 50
+"""Groups that have room in what is drawn, or runs are drawn one by one."""
 
 
 def run_table(
@@ -92,14 +94,15 @@ class RunTable:
     """Runs as columns, in the order that they were read.
 
     rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
-    longer (`usable`). drawn_from: how many runs these were drawn from, with `seed` (`drawn`); 0: they are all. The
-    frames are made from `rows` when they are first asked for.
+    longer (`usable`). drawn_from: how many runs these were drawn from, with `seed` (`drawn`); 0: they are all. whole:
+    whether groups were drawn, not runs. The frames are made from `rows` when they are first asked for.
     """
 
     rows: pa.Table
     left_out: int = 0
     drawn_from: int = 0
     seed: int = 0
+    whole: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -190,15 +193,26 @@ class RunTable:
         return self if keep.all() else replace(self, rows=self.rows.filter(pa.array(keep)))
 
     def drawn(self, most: int = MOST_RUNS, seed: int = 0) -> RunTable:
-        """All runs where they are at most `most`; else whole groups, drawn at random one after another for as long as
-        their runs are no more than that, one group at least, in the order of the table."""
+        """All runs where they are at most `most`; else some at random, in the order of the table.
+
+        Whole groups are drawn one after another for as long as their runs are no more than that: the one that has no
+        room is a large one more often than not, which hardly matters while LEAST_GROUPS of the largest would have room.
+        Where they would not, each run is drawn with the same chance, and of each group as many as its share, but for
+        one: few large groups are then all there, as intervals and shuffles need them.
+        """
         if len(self) <= most:
             return self
         group = _one(self.rows["group_id"].dictionary_encode()).indices.to_numpy()
-        order = np.random.default_rng(seed).permutation(group.max() + 1)
-        taken = np.cumsum(np.bincount(group)[order]) <= most
-        taken[0] = True
-        return replace(self.only(np.isin(group, order[taken])), drawn_from=len(self), seed=seed)
+        sizes, rng = np.bincount(group), np.random.default_rng(seed)
+        whole = bool(LEAST_GROUPS * sizes.max() <= most)
+        if whole:
+            order = rng.permutation(len(sizes))
+            kept = np.isin(group, order[np.cumsum(sizes[order]) <= most])
+        else:
+            order = np.lexsort((rng.random(len(group)), rng.permutation(len(sizes))[group]))
+            kept = np.zeros(len(group), bool)
+            kept[order[(np.arange(most) * len(group) + rng.integers(len(group))) // most]] = True
+        return replace(self.only(kept), drawn_from=len(self), seed=seed, whole=whole)
 
     def usable(self) -> RunTable:
         """The runs of which there is a path; the others are counted in `left_out`.
@@ -247,9 +261,8 @@ class RunTable:
     @property
     def said_of_draw(self) -> str:
         """Of how many runs these were drawn, and how, in a sentence."""
-        return (
-            f"These runs were drawn, whole groups at random, from {count(self.drawn_from, 'run')} (seed {self.seed})."
-        )
+        how = "whole groups at random" if self.whole else "at random from each group, as some are large"
+        return f"These runs were drawn, {how}, from {count(self.drawn_from, 'run')} (seed {self.seed})."
 
     @cached_property
     def _steps(self) -> pa.StructArray:

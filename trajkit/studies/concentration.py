@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
-from trajkit.plots.style import MUTED, OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import auc_within, group_draws, interval, numbered, weighted_mean
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Across, Estimate, Table, joined, words
 from trajkit.tables.estimate import Side
+from trajkit.tables.names import metric_name, outcome_name
 from trajkit.tables.words import listed
 from trajkit.traces.forms import task_labels
 from trajkit.traces.trace import FAILURES
@@ -120,7 +121,7 @@ def _summaries(known: pd.DataFrame, n_boot: int) -> Table:
     return Table(
         pd.DataFrame(rows),
         {"measure": "measure", "summary": "of the run"},
-        {"mean": words.fine_mean},
+        {"mean": words.fine},
         across=Across("outcome", "mean", outcome_name),
         names={"measure": metric_name, "summary": SUMMARIES.__getitem__},
     )
@@ -179,7 +180,7 @@ def _agreement(known: pd.DataFrame) -> Table:
     return Table(
         pairs.melt("measure", var_name="other", value_name="spearman"),
         {"measure": "measure"},
-        {"spearman": words.fine_score},
+        {"spearman": words.fine},
         across=Across("other", "spearman", metric_name),
         names={"measure": metric_name},
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trajkit.errors import InputError
 from trajkit.judging.held_out_outcomes import HeldOutcomes
-from trajkit.plots.style import MUTED, OUTCOME_COLOURS, outcome_name
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS
 from trajkit.stats.resampling import (
     MIN_GROUPS,
     Draws,
@@ -25,6 +25,7 @@ from trajkit.stats.resampling import (
 from trajkit.studies.pictures import panels, quiet_style, svg
 from trajkit.tables import Estimate, Part, Table, words
 from trajkit.tables.estimate import Side
+from trajkit.tables.names import outcome_name
 from trajkit.tables.words import listed
 
 KINDS = ("hallucination", "reasoning_failure")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 
 from trajkit.errors import InputError
 from trajkit.runs.table import RunTable
 from trajkit.studies.study import Advance, Make, Study
+from trajkit.tables.names import feature_sets
 
 STUDIES = {
     "trajectories": "The path of grounding",
@@ -45,9 +47,13 @@ def make_all(
     for name in names:
         work = make(name)
         try:
-            study = work(runs, n_boot, lambda note, name=name: advance(f"{name}: {note}"))  # type: ignore[misc]
+            study = work(runs, n_boot, partial(_advance, advance, name))
             drawn = (runs.said_of_draw,) if runs.drawn_from else ()
             made.append(replace(study, reading=(*drawn, *study.reading)))
         except InputError as error:
             left_out[STUDIES[name]] = str(error)
     return made, left_out
+
+
+def _advance(advance: Advance, name: str, note: str) -> None:
+    advance(f"{STUDIES[name]}: {feature_sets(note)}")

@@ -9,12 +9,13 @@ import numpy as np
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.judging.comparison import LEVEL, Comparison, Difference, compare_runs, medians
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
 from trajkit.studies.pictures import quiet_style, svg
 from trajkit.studies.runs import records
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Estimate, Table, joined, words
+from trajkit.tables.names import metric_name, outcome_name
 from trajkit.traces.forms import task_labels
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +12,14 @@ from trajkit.detection.explanation import contributions
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
-from trajkit.judging.held_out_outcomes import ALL, FOLDS, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
-from trajkit.plots.style import OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.judging.held_out_outcomes import ALL, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
 from trajkit.runs.table import RunTable
-from trajkit.stats.cross_validation import refitted
-from trajkit.stats.resampling import Draws, Floats, group_draws, interval, weighted_mean
 from trajkit.studies import fixation
-from trajkit.studies.fixation import KINDS, Family, Region
+from trajkit.studies.fixation import KINDS
+from trajkit.studies.outcome_measures import Cause, Found, commonest, error_of, measure
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Across, Estimate, Part, Table, joined, words
+from trajkit.tables.names import OUTCOME_ORDER, feature_sets, metric_name, outcome_name
 from trajkit.tables.words import listed
 
 if TYPE_CHECKING:
@@ -31,48 +29,6 @@ EXPLAINED = 3
 """Runs of each outcome whose reasons are shown."""
 UNREAD = "never read some cell that the question is about"
 MACRO = "macro"
-ANSWERED = (0.25, 0.5, 0.75, 1.0)
-"""Shares of the runs that thresholds are set to answer."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """What went wrong in some runs of an outcome, as their judge says. runs: so many, of those of the outcome. unread:
-    the share that left unread a cell that the question is about, NaN where no judge counted."""
-
-    outcome: str
-    name: str
-    runs: Part
-    unread: float
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What a threshold comes to. aim: in words. share: of the runs, answered. error: the share wrong among those;
-    always: that of always saying the commonest outcome, of the same runs."""
-
-    aim: str
-    share: float
-    error: Estimate
-    always: Estimate
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """held: outcomes of every run by classifiers that have not seen its group. draws: of its groups. areas, alike: of
-    `HeldOutcomes.areas`, over all pairs, and over those of one family and form. regions, families: of the paper's
-    reading; none where a kind of failure is missing. thresholds: the last is the classifier's own. unread: the share of
-    all reasoning failures, as in `Cause`."""
-
-    held: HeldOutcomes
-    draws: Draws
-    areas: pd.DataFrame
-    alike: pd.DataFrame
-    regions: list[Region]
-    families: list[Family]
-    thresholds: list[Answered]
-    causes: list[Cause]
-    unread: float
 
 
 def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
@@ -89,7 +45,7 @@ def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
         raise InputError("no step of these runs is supported by any region, so there is no concentration to read.")
     ends = runs.last.set_index("transcript_id").loc[table["transcript_id"]].reset_index()
     held = held_out_outcomes(ends, advance)
-    found = _found(runs, held, level, spread, n_boot)
+    found = measure(runs, held, level, spread, n_boot)
     border = fixation.borders(level, spread, held.labels, held.task, np.ones(len(level), bool))
     return Study(
         "outcomes",
@@ -103,22 +59,6 @@ def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
         },
         _reading(found),
     )
-
-
-def _found(runs: RunTable, held: HeldOutcomes, level: Floats, spread: Floats, n_boot: int) -> Found:
-    draws = group_draws(held.ends["group_id"], n_boot, 0)
-    regions, families = [], []
-    if set(KINDS) <= set(held.labels):
-        place = fixation.places(level, spread, fixation.held_out_borders(level, spread, held))
-        regions = fixation.agreement(held.labels, place, held.task, draws)
-        families = fixation.direct(held, level, spread, n_boot)
-    differ = [name for name in held.probabilities if name != "task"]  # among runs of one task it says one thing
-    one_task = len(set(held.task)) == 1
-    return Found(
-        held, draws, held.areas(n_boot, False, differ if one_task else None), held.areas(n_boot, True, differ), regions,
-        families, _thresholds(held, draws), _causes(runs.table),
-        _unread(runs.table[runs.table["outcome"] == "reasoning_failure"]),
-    )  # fmt: skip
 
 
 def _tables(found: Found, n_boot: int) -> dict[str, Table]:
@@ -157,7 +97,7 @@ def _tables(found: Found, n_boot: int) -> dict[str, Table]:
 
 def method_name(method: str) -> str:
     """Feature sets as people call them."""
-    return "all features" if method == ALL else method.replace("+", " + ")
+    return "all features" if method == ALL else feature_sets(method)
 
 
 def _areas(areas: pd.DataFrame, note: str = "") -> Table:
@@ -187,36 +127,11 @@ def _confusion(labels: NDArray[Any], said: NDArray[Any], columns: Sequence[str])
     )
 
 
-def _thresholds(held: HeldOutcomes, draws: Draws) -> list[Answered]:
-    """Thresholds by how sure the classifier is, as each fold's training runs set them; last that of an error."""
-    answering = {f"answer {words.promise(share)}": held.sureness >= 1 - share for share in ANSWERED}
-    answering[f"err in {words.promise(TARGET_ERROR)}"] = held.decided != ABSTAIN
-    return [
-        Answered(aim, float(mine.mean()), _error(held, held.answered, mine, draws, True),
-                 _error(held, _commonest(held.labels), mine, draws, False))
-        for aim, mine in answering.items()
-    ]  # fmt: skip
-
-
-def _error(
-    held: HeldOutcomes, said: NDArray[Any] | str, mine: NDArray[np.bool_], draws: Draws, fitted: bool
-) -> Estimate:
-    """The share of some runs of which something else is said than they were. fitted: by models that another sample
-    would refit."""
-    wrong = weighted_mean(np.asarray(said != held.labels, float)[mine], draws.of(mine))
-    return Estimate(*interval(refitted(wrong[None], FOLDS, (0, 1)) if fitted else wrong))
-
-
-def _commonest(labels: NDArray[Any]) -> str:
-    names, counts = np.unique(labels, return_counts=True)
-    return str(names[counts.argmax()])
-
-
 def _threshold_table(found: Found) -> Table:
     import pandas as pd
 
     rows = found.thresholds
-    always = outcome_name(_commonest(found.held.labels))
+    always = outcome_name(commonest(found.held.labels))
     return Table(
         pd.DataFrame({
             "threshold_to": [row.aim for row in rows], "answered": [row.share for row in rows],
@@ -260,7 +175,7 @@ def _by_form(held: HeldOutcomes) -> Table:
         of = {"family": family or "(none)", "form": form or "(none)", "runs": len(found)}
         rows += [
             of | {"outcome": name, "n": Part(int((found == name).sum()), len(found))}
-            for name in OUTCOME_COLOURS
+            for name in OUTCOME_ORDER
             if name in held.classes
         ]
     return Table(
@@ -268,23 +183,6 @@ def _by_form(held: HeldOutcomes) -> Table:
         {"family": "family", "form": "form", "runs": "runs"},
         across=Across("outcome", "n", outcome_name),
     )
-
-
-def _causes(table: pd.DataFrame) -> list[Cause]:
-    """Of each outcome, the most frequent first, where judges gave any."""
-    found = []
-    for outcome in OUTCOME_COLOURS:
-        mine = table[table["outcome"] == outcome]
-        for cause, n in mine.loc[mine["detail"] != "", "detail"].value_counts().items():
-            unread = _unread(mine[mine["detail"] == cause])
-            found.append(Cause(outcome, str(cause), Part(int(n), len(mine)), unread))
-    return found
-
-
-def _unread(runs: pd.DataFrame) -> float:
-    """The share of some runs that left unread a cell that the question is about; NaN where no judge counted."""
-    counted = runs["unread"].dropna()
-    return float((counted > 0).mean()) if len(counted) else np.nan
 
 
 def _cause_table(causes: Sequence[Cause]) -> Table:
@@ -324,7 +222,7 @@ def _examples(held: HeldOutcomes) -> Table:
     import pandas as pd
 
     rows, answered, proba = [], held.answered, held.probabilities[ALL]
-    for name in [name for name in OUTCOME_COLOURS if (held.labels == name).any()]:
+    for name in [name for name in OUTCOME_ORDER if (held.labels == name).any()]:
         for i in np.flatnonzero(held.labels == name)[:EXPLAINED]:
             said = "; ".join(r.words for r in held.reasons[i]) or "nothing speaks for it beyond how common it is"
             rows.append({
@@ -377,13 +275,13 @@ def _of_areas(among: str, areas: pd.DataFrame) -> str:
 
 def _of_errors(found: Found) -> str:
     held, every = found.held, np.ones(len(found.held.labels), bool)
-    commonest = _commonest(held.labels)
-    ours = _error(held, held.answered, every, found.draws, True)
-    always = _error(held, commonest, every, found.draws, False)
+    most = commonest(held.labels)
+    ours = error_of(held, held.answered, every, found.draws, True)
+    always = error_of(held, most, every, found.draws, False)
     chosen = found.thresholds[-1]
     return (
         f"The share of runs whose likeliest outcome is wrong is {words.estimate(ours)}; always saying "
-        f"{outcome_name(commonest)}, {words.estimate(always)}. With a threshold to err in "
+        f"{outcome_name(most)}, {words.estimate(always)}. With a threshold to err in "
         f"{words.promise(TARGET_ERROR)}, chosen on other runs, it answers {words.share(chosen.share)} of them"
         + (f", and the share wrong is {words.estimate(chosen.error)}." if chosen.share else ".")
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
-from trajkit.plots.style import MUTED, OUTCOME_COLOURS, metric_name, outcome_name
+from trajkit.plots.style import MUTED, OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
 from trajkit.stats.resampling import (
     Draws,
@@ -27,6 +27,7 @@ from trajkit.studies.runs import metrics_of
 from trajkit.studies.study import Advance, Study
 from trajkit.tables import Estimate, Table, words
 from trajkit.tables.estimate import Side
+from trajkit.tables.names import metric_name, outcome_name
 from trajkit.tables.words import listed
 from trajkit.traces.forms import task_labels
 from trajkit.trajectory import Space, on_grid
@@ -94,7 +95,7 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
         },
         {
             f"Paths in the paper's space from five angles: the first {DRAWN} groups with a run of three steps or more, "
-            "each run from its own start, light to dark, its end a dot; nats, one scale": _picture(known, in_paper)
+            "each run from its own start, faint to strong, its end a dot; nats, one scale": _picture(known, in_paper)
         },
         _reading(found),
     )  # fmt: skip

@@ -51,14 +51,14 @@ class StudyFolder:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, studies: Sequence[Study], left_out: Mapping[str, str]) -> None:
-        """Write more studies, and what lists all; nothing while there is none. Raises InputError where `out` is no
-        folder for it (`check_folder`) or cannot be written."""
+        """Write more studies, and what lists all; nothing while there is none. Raises InputError where `out` is
+        neither new nor empty nor of studies, or cannot be written."""
         first = not self.studies
         self.studies += studies
         self.left_out |= left_out
         if not self.studies:
             return
-        check_folder(self.out)
+        check_own(self.out, MARK)
         with replacing_folder(self.out) as new:
             self._claim(new)
             for name, frame in self.data.items() if first and self.form == "csv" else ():
@@ -95,16 +95,6 @@ class StudyFolder:
         else:
             titles = [f"{name}: {table}\n" for study in self.studies for name, table in _titles(study).items()]
             write_text(new / "README.txt", f"{self.summary}\nWritten by: {self.made_by}\n\n{''.join(titles)}")
-
-
-def write_studies(
-    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
-    data: Mapping[str, pd.DataFrame],
-) -> Path:  # fmt: skip
-    """Write studies to the folder `out` at once, as `StudyFolder` does; returns the file to open first."""
-    folder = StudyFolder(out, form, made_by, summary, data)
-    folder.add(studies, left_out)
-    return folder.first
 
 
 def _files(study: Study) -> dict[str, Table]:
@@ -168,8 +158,3 @@ def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappin
     return environment.get_template("page.html").render(
         studies=shown, made_by=made_by, summary=summary, left_out=why_not, sections=sections
     )
-
-
-def check_folder(out: Path) -> None:
-    """Raise InputError unless `out` is new, empty, or was written by `write_studies`."""
-    check_own(out, MARK)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _NARROW = 22
 """A column of text is not folded below so many characters."""
+_TIGHT = 14
+"""The same, where that lets all columns stand beside each other."""
 
 
 def markdown(table: Table) -> str:
@@ -44,8 +46,9 @@ def text(table: Table) -> str:
 
 
 def show(screen: Console, table: Table, title: str) -> None:
-    """Print it on a console, numbers flush right. Where it is too wide, intervals stand below their numbers, and
-    columns that still have no room below the others, each time with the names of the rows."""
+    """Print it on a console, numbers flush right. Where it is too wide, intervals stand below their numbers; where
+    that is not enough, words break early; and columns that still have no room stand below the others, each time with
+    the names of the rows."""
     from rich.text import Text
 
     headings, rows, numbers = table.shown
@@ -53,9 +56,12 @@ def show(screen: Console, table: Table, title: str) -> None:
     if sum(2 + room for room in map(_room, headings, columns, numbers)) > screen.width:
         columns = [_narrower(cells) if numeric else cells for cells, numeric in zip(columns, numbers, strict=True)]
     rooms = list(map(_room, headings, columns, numbers))
+    tight = [_room(*column, most=_TIGHT) for column in zip(headings, columns, numbers, strict=True)]
+    whole = len(_parts(rooms, numbers, screen.width)) > 1 == len(_parts(tight, numbers, screen.width))
+    rooms = tight if whole else rooms
     screen.print(Text(title, "bold"))
     for part in _parts(rooms, numbers, screen.width):
-        room = [rooms[i] if numbers[i] else None for i in part]
+        room = [rooms[i] if numbers[i] or whole else None for i in part]
         grid = _grid([headings[i] for i in part], [columns[i] for i in part], [numbers[i] for i in part])
         if sum(2 + max(map(len, (headings[i], *columns[i]))) for i in part) > screen.width:
             for column, width in zip(grid.columns, room, strict=True):
@@ -66,11 +72,13 @@ def show(screen: Console, table: Table, title: str) -> None:
     screen.print()
 
 
-def _room(heading: str, cells: Sequence[str], numeric: bool) -> int:
-    """Characters that a column takes."""
+def _room(heading: str, cells: Sequence[str], numeric: bool, most: int = _NARROW) -> int:
+    """Characters that a column takes; of words `most`, but for a longer one."""
     lines = [line for cell in cells for line in cell.splitlines()]
     longest = max(map(len, lines), default=0)
-    return max(longest if numeric else min(longest, _NARROW), max(map(len, heading.split()), default=0))
+    word = max((len(word) for cell in cells for word in cell.split()), default=0)
+    taken = longest if numeric else min(longest, max(most, min(word, _NARROW)))
+    return max(taken, max(map(len, heading.split()), default=0))
 
 
 def _parts(rooms: Sequence[int], numbers: Sequence[bool], width: int) -> list[list[int]]:

@@ -64,7 +64,7 @@
     find("question").textContent = one.question || "(none)";
     const answer = one.steps.filter((step) => step.kind === "answer").map((step) => step.text).join(" ");
     find("answer").textContent = (one.answer || answer || "(none)") + (one.target ? `   (expected: ${one.target})` : "");
-    const badge = make("span", "tag", one.outcomeName);
+    const badge = make("span", "tag badge", one.outcomeName);
     badge.style.cssText = `color:#fff;background:${one.colour};border-color:${one.colour}`;
     const facts = [one.task, one.group && `group ${one.group}`, `${one.regions} regions`, one.effectsKind && `${one.effectsKind} effects`];
     if (one.seen !== null) facts.push(one.seen ? "seen by the detectors: its risk flatters" : "held out from the detectors");
@@ -205,6 +205,11 @@
     return run().steps.findIndex((step) => step.kind === "thinking" && ++seen === thinking);
   };
 
+  function tall(element, layout) { // keeps the height of its figure when the window changes, or it is printed
+    element.style.height = `${layout.height}px`;
+    return element;
+  }
+
   async function drawRunFigures(wanted = false) {
     const one = run();
     if (state.drawn === one || !(wanted || near(find("path")) || near(find("metrics")))) return;
@@ -216,7 +221,7 @@
       if (figure === null) continue;
       const layout = structuredClone(figure.layout);
       if (id === "path") layout.height = Math.min(layout.height, find(id).clientWidth); // or a phone cuts off its axes
-      await Plotly.react(find(id), structuredClone(figure.data), layout, CONFIG);
+      await Plotly.react(tall(find(id), layout), structuredClone(figure.data), layout, CONFIG);
       if (find(id).dataset.bound) continue;
       find(id).dataset.bound = "yes";
       for (const kind of ["plotly_hover", "plotly_click"]) find(id).on(kind, (event) => {
@@ -250,7 +255,7 @@
   function watchFigures() {
     const draw = (element) => {
       const figure = payload.figures[element.dataset.figure];
-      Plotly.newPlot(element, figure.data, figure.layout, CONFIG);
+      Plotly.newPlot(tall(element, figure.layout), figure.data, figure.layout, CONFIG);
     };
     const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
       if (!entry.isIntersecting) return;
