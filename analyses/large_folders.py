@@ -168,7 +168,7 @@ def measured(name: str, runs: int, work: Path) -> Cost:
         raise InputError(f"`trajkit {' '.join(arguments)}` failed: {(work / 'said').read_text()[-500:]}")
     minutes, of_cpu = (time.perf_counter() - began) / 60, (used.ru_utime + used.ru_stime) / 60
     cost = Cost(name, runs, minutes, of_cpu, used.ru_maxrss * 1024 / 1e9)
-    kept.write_text(json.dumps(asdict(cost)))
+    write_text(kept, json.dumps(asdict(cost)))
     print(cost, file=sys.stderr, flush=True)
     return cost
 
