@@ -32,7 +32,8 @@ from trajkit.demo.paths import TRACES
 from trajkit.errors import InputError
 from trajkit.files import write_text
 from trajkit.runs.table import MOST_RUNS
-from trajkit.text import markdown
+from trajkit.tables import Table
+from trajkit.tables.render import markdown
 from trajkit.traces.atomic import write_tables
 from trajkit.traces.schema import SCHEMA
 from trajkit.traces.store import files_of
@@ -167,19 +168,18 @@ def measured(name: str, runs: int, work: Path) -> Cost:
         raise InputError(f"`trajkit {' '.join(arguments)}` failed: {(work / 'said').read_text()[-500:]}")
     minutes, of_cpu = (time.perf_counter() - began) / 60, (used.ru_utime + used.ru_stime) / 60
     cost = Cost(name, runs, minutes, of_cpu, used.ru_maxrss * 1024 / 1e9)
-    kept.write_text(json.dumps(asdict(cost)))
+    write_text(kept, json.dumps(asdict(cost)))
     print(cost, file=sys.stderr, flush=True)
     return cost
 
 
 def _page(costs: list[Cost], args: argparse.Namespace) -> str:
-    rows = [
-        {
-            "command": f"`{cost.command}`", "runs": f"{cost.runs:,}", "minutes": f"{cost.minutes:.1f}",
-            "minutes of CPU": f"{cost.of_cpu:.2f}", "peak GB": f"{cost.gigabytes:.2f}",
-        }
-        for cost in sorted(costs, key=lambda cost: (list(COMMANDS).index(cost.command), cost.runs))
-    ]  # fmt: skip
+    order = sorted(costs, key=lambda cost: (list(COMMANDS).index(cost.command), cost.runs))
+    rows = pd.DataFrame([vars(cost) for cost in order])
+    headings = {
+        "command": "command", "runs": "runs", "minutes": "minutes", "of_cpu": "minutes of CPU", "gigabytes": "peak GB",
+    }  # fmt: skip
+    table = Table(rows, headings, {"minutes": "{:.1f}".format, "of_cpu": "{:.2f}".format, "gigabytes": "{:.2f}".format})
     sizes = " ".join(map(str, args.runs))
     return (
         "# Large folders\n\n"
@@ -189,7 +189,7 @@ def _page(costs: list[Cost], args: argparse.Namespace) -> str:
         "groups and questions of their own, so that groups grow with the runs. "
         "`analyze --report`, and the comparisons by shuffling of `analyze` and `report`, are of "
         f"{MOST_RUNS:,} runs of a larger folder, whole groups drawn at random, and say so; all else is of all runs.\n\n"
-        f"{markdown(pd.DataFrame(rows))}"
+        f"{markdown(table)}"
     )
 
 

@@ -38,8 +38,7 @@ from trajkit.attribution.network import N_FACTS
 from trajkit.attribution.stream import stream
 from trajkit.files import write_text
 from trajkit.progress import progress
-from trajkit.tables import render
-from trajkit.text import markdown
+from trajkit.tables import Table, render
 from trajkit.trajectory.concentration import MEASURES
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
@@ -93,12 +92,13 @@ def main(argv: list[str] | None = None) -> None:
         rows = [measure_context(setting, n, filled_by, repeats) for n, filled_by in asked]
         size = sum(p.numel() for p in setting.vlm.model.model.language_model.parameters()) / 1e6
         about = f"text stack of {size:,.0f} M weights, {setting.new_tokens} tokens a run"
-        text += f"## {setting.name}: {about}\n\n{markdown(pd.DataFrame(rows))}\n"
+        text += f"## {setting.name}: {about}\n\n{render.markdown(Table(pd.DataFrame(rows)))}\n"
     text += _READING
     text += f"\n## A worker made 100 × slower\n\n{slow_worker(settings[0], repeats)}\n"
     for setting in settings:
         rows = methods_by_context(setting)
-        text += f"\n## Milliseconds per generated token, {setting.name}\n\n{markdown(pd.DataFrame(rows))}\n{_METHODS}"
+        by_method = render.markdown(Table(pd.DataFrame(rows)))
+        text += f"\n## Milliseconds per generated token, {setting.name}\n\n{by_method}\n{_METHODS}"
     text += f"\n## Metrics of many runs\n\n{metrics}"
     text += f"\n## Fingerprints of weights\n\n{render.markdown(fingerprints)}"
     write_text(args.out, text)

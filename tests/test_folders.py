@@ -177,8 +177,9 @@ def test_folders_that_really_cannot_be_exchanged(tmp_path, way):
     folder.mkdir()
     named, uid, prepare = folder, 0, "true"
     if way == "read-only parent":
-        for above in (tmp_path, *tmp_path.parents[:2]):
-            above.chmod(0o755)
+        for above in (tmp_path, *tmp_path.parents):
+            if "pytest" in str(above):
+                above.chmod(0o755)
         folder.chmod(0o777)
         uid = 65534
     else:

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from trajkit.text import clean, code, escaped, for_spreadsheet, inert, markdown
+from trajkit.tables import Table
+from trajkit.tables.render import markdown
+from trajkit.text import clean, code, escaped, for_spreadsheet, inert
 
 HOSTILE = (
     "[click](javascript:alert(1))", "![see](https://evil.example/x.png)", "<https://evil.example>", "<b>bold</b>",
@@ -23,7 +25,7 @@ def test_in_markdown_a_text_is_itself(text):
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     kinds = {
         child.type
-        for source in (f"x {escaped(text)}\n", markdown(pd.DataFrame({"a": [text]})))
+        for source in (f"x {escaped(text)}\n", markdown(Table(pd.DataFrame({"a": [text]}))))
         for token in parser.parse(source)
         for child in [token, *(token.children or [])]
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trajkit.errors import InputError
@@ -66,17 +65,6 @@ def for_spreadsheet(frame: pd.DataFrame) -> str:
     return frame.map(plain).rename(columns=heading).to_csv(index=False)
 
 
-def number(value: Any) -> str:
-    """A table cell: floats to three digits, NaN as a dash, counts as they are."""
-    if value is None or (isinstance(value, float) and value != value):
-        return "–"
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
-    return clean(str(value))
-
-
 def escaped(text: str) -> str:
     """`text` as Markdown shows it: nothing in it is markup, HTML or the border of a cell."""
     return _MARKUP.sub(r"\\\1", text)
@@ -87,12 +75,3 @@ def code(text: str) -> str:
     text = clean(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
-
-
-def markdown(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> str:
-    """A DataFrame as a Markdown table. names: the columns to show → their headings."""
-    names = {str(c): str(c) for c in frame.columns} if names is None else names
-    names = {column: heading for column, heading in names.items() if column in frame.columns}
-    rows = [[escaped(clean(heading)) for heading in names.values()], ["---"] * len(names)]
-    rows += [[escaped(number(v)) for v in row] for row in frame[list(names)].itertuples(index=False)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

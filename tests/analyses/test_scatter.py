@@ -9,6 +9,7 @@ import pytest
 
 from analyses.scatter import coverage
 from trajkit.attribution.measure import MeasuredRun
+from trajkit.tables.words import shares
 
 
 class Widths:
@@ -30,14 +31,14 @@ def made(n: int, inside: float) -> list[MeasuredRun]:
 
 
 @pytest.mark.parametrize(
-    ("runs", "words"),
+    ("runs", "said"),
     [
-        (made(40, 0.75), r"7\d% \(\d\d% to \d\d%\)"),
-        (made(40, 1), r"100% \(9\d% to 100%\)"),  # the exact bound of 40 scenes
-        (made(9, 0.75), r"\d\d%"),
+        (made(40, 0.75), r"7\d % \(\d\d–\d\d %\)"),
+        (made(40, 1), r"100 % \(9\d–100 %\)"),  # the exact bound of 40 scenes
+        (made(9, 0.75), r"\d\d %"),
     ],
 )
-def test_an_interval_needs_ten_scenes_and_a_share_of_all_has_the_exact_bound(runs, words):
+def test_an_interval_needs_ten_scenes_and_a_share_of_all_has_the_exact_bound(runs, said):
     found = coverage(Widths(), runs, 200)
-    assert re.fullmatch(words, found["all"])
-    assert found["0.05 to 0.2"] == ""
+    assert re.fullmatch(said, shares(found["all"]))
+    assert shares(found["0.05 to 0.2"]) == "–"
