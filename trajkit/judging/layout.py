@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trajkit.tables.table import Format
 
 
+NO_INTERVAL = "–: no value, or too few groups of runs for an interval; an AUC is not to be read without one."
+
+
 def feature_sets(method: str) -> str:
     """The name of a method, its feature sets set apart, so that a long one wraps."""
     return method.replace("+", " + ")
@@ -46,7 +49,10 @@ def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
         ("runs (failing)", lambda own: f"{own['n_runs'].max():,} ({own['n_failures'].max():,})"),
         ("n_scored", "n_runs"),
     )  # fmt: skip
-    return Table(rows, {"method": "method"}, {"auc": auc}, across=across, names={"method": feature_sets})
+    said = [NO_INTERVAL] if _untold(rows) else []
+    if (rows["n_scored"] < rows["n_runs"]).any():
+        said.append("“of” says how many runs a method has a value for, where that is not all of them.")
+    return Table(rows, {"method": "method"}, {"auc": auc}, " ".join(said), across, {"method": feature_sets})
 
 
 def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
@@ -58,7 +64,12 @@ def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
     )
     rows = stated(areas[areas["outcome"] == MACRO])
     headings = {"method": "method", "n_runs": "runs", "auc": "AUC (95 %)"}
-    return Table(rows, headings, {"auc": auc}, names={"method": feature_sets}), runs
+    note = NO_INTERVAL if _untold(rows) else ""
+    return Table(rows, headings, {"auc": auc}, note, names={"method": feature_sets}), runs
+
+
+def _untold(rows: pd.DataFrame) -> bool:
+    return any(np.isnan(area.value) for area in rows["auc"])
 
 
 def false_alarm_rates(rates: pd.DataFrame, check: PromiseCheck) -> Table:

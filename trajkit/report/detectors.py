@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.judging.layout import NO_INTERVAL
 from trajkit.judging.promise import check_promise
 from trajkit.judging.ranking import ALL
 from trajkit.plots import auc_by_step, false_alarms
@@ -30,7 +31,6 @@ _DRAWN = (
 
 _ABSTENTION = "Abstention: what is answered only when sure enough, and how often those answers are wrong"
 _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
-NO_INTERVAL = "–: no interval, as too few groups of runs tell; an AUC is not to be read without one."
 _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to tell."
 
 
