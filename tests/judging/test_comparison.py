@@ -44,6 +44,12 @@ def test_p_is_corrected_by_holm_over_every_metric_and_pair_that_could_be_tested(
     assert f"by Holm over {len(raw)} tests: {len(METRICS)} metrics between 3 pairs of outcomes" in found.family
 
 
+def test_where_nothing_can_be_tested_no_correction_is_spoken_of(found):
+    bare = replace(found, differences=tuple(replace(one, p_corrected=np.nan) for one in found.differences))
+    assert bare.family.startswith("Nothing could be tested of")
+    assert "Holm" not in bare.family
+
+
 def test_a_table_of_some_metrics_has_the_numbers_of_the_whole_family(found):
     whole, part = found.table().plain(), found.table(["hhi_level", "n_steps"]).plain()
     expected = whole[whole["metric"].isin(["hhi_level", "n_steps"])].reset_index(drop=True)

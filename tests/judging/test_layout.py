@@ -42,6 +42,10 @@ def test_no_auc_is_written_without_its_interval_and_the_counts_behind_it():
         ["runs (failing)", "4,000 (1,200)", "8 (4)"],
     ]
     assert numeric == [False, True, True]
+    note = areas_across(AREAS, "step", 6).note
+    assert "too few groups of runs for an interval" in note
+    assert "“of” says how many runs" in note
+    assert areas_across(AREAS[AREAS["method"] == "length"][:1], "step", 6).note == ""
 
 
 def test_a_bare_auc_that_people_do_not_read_is_in_the_file_all_the_same():

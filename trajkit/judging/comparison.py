@@ -129,6 +129,8 @@ class Comparison:
         """What Holm runs over, and what else p is: a sentence for beside a table."""
         tests = sum(one.tested for one in self.differences)
         made = f"{words.count(len(self.metrics), 'metric')} between {words.count(len(self.pairs), 'pair')} of outcomes"
+        if not tests:
+            return f"Nothing could be tested of {made}: too few runs, or no task with runs of both outcomes."
         return (
             f"p by permutation ({self.shuffles:,} shuffles that keep groups together), corrected by Holm over "
             f"{words.count(tests, 'test')}: {made}, as far as they can be tested."

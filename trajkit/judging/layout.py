@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trajkit.tables.table import Format
 
 
+NO_INTERVAL = "–: no value, or too few groups of runs for an interval; an AUC is not to be read without one."
+
+
 def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
     """Methods down, `at` across, each cell an AUC as `words.auc` says it; `most` places spread evenly over those there.
 
@@ -34,16 +37,19 @@ def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
         ("runs (failing)", lambda own: failing(int(own["n_runs"].max()), int(own["n_failures"].max()))),
         ("n_scored", "n_runs"),
     )  # fmt: skip
-    return Table(rows, {"method": "method"}, {"auc": auc}, across=across, names={"method": feature_sets})
+    said = [NO_INTERVAL] if _untold(rows) else []
+    if (rows["n_scored"] < rows["n_runs"]).any():
+        said.append("“of” says how many runs a method has a value for, where that is not all of them.")
+    return Table(rows, {"method": "method"}, {"auc": auc}, " ".join(said), across, {"method": feature_sets})
 
 
 def areas_by_outcome(areas: pd.DataFrame) -> Table:
     """Methods down, outcomes across, each cell an AUC as `words.auc` says it; the last row counts the runs. areas: as
     `Evaluation.outcome_auc`."""
     across = Across("outcome", "auc", outcome_name, ("runs", lambda own: f"{own['n_runs'].max():,}"))
-    return Table(
-        joined(areas, "auc"), {"method": "method"}, {"auc": auc}, across=across, names={"method": feature_sets}
-    )
+    rows = joined(areas, "auc")
+    note = NO_INTERVAL if _untold(rows) else ""
+    return Table(rows, {"method": "method"}, {"auc": auc}, note, across, {"method": feature_sets})
 
 
 def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
@@ -55,7 +61,12 @@ def macro_areas(areas: pd.DataFrame) -> tuple[Table, str]:
     )
     rows = joined(areas[areas["outcome"] == MACRO], "auc")
     headings = {"method": "method", "n_runs": "runs", "auc": "AUC (95 %)"}
-    return Table(rows, headings, {"auc": auc}, names={"method": feature_sets}), runs
+    note = NO_INTERVAL if _untold(rows) else ""
+    return Table(rows, headings, {"auc": auc}, note, names={"method": feature_sets}), runs
+
+
+def _untold(rows: pd.DataFrame) -> bool:
+    return not all(area.has_interval for area in rows["auc"])
 
 
 def answered(abstention: pd.DataFrame) -> Table:

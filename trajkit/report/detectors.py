@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +34,6 @@ _DRAWN = (
 
 _ABSTENTION = "Abstention: what is answered only when sure enough, and how often those answers are wrong"
 _UNKNOWN = "No held-out run has a known outcome, so this cannot be told."
-NO_INTERVAL = "–: no interval, as too few groups of runs tell; an AUC is not to be read without one."
 _MOST = 6
 """Steps, or fractions of the length, that stand side by side."""
 _TOO_FEW = "Too few held-out runs of both outcomes are left at any one step to tell."
@@ -105,7 +103,7 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
                 read,
                 caveat,
                 figure=figure,
-                details={"": replace(layout.areas_across(table, at, _MOST), note=NO_INTERVAL)},
+                details={"": layout.areas_across(table, at, _MOST)},
             )
         )
     if evaluation.outcome_auc is not None:
@@ -120,7 +118,7 @@ def _telling(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outcome_panel(areas: pd.DataFrame, abstention: pd.DataFrame | None) -> Panel:
-    tables = {"AUC, one outcome against the rest (95 %)": replace(layout.areas_by_outcome(areas), note=NO_INTERVAL)}
+    tables = {"AUC, one outcome against the rest (95 %)": layout.areas_by_outcome(areas)}
     if abstention is not None:
         tables[_ABSTENTION] = layout.answered(abstention)
     read = (
