@@ -77,8 +77,9 @@ def main(argv: list[str] | None = None) -> None:
         many = args.folder or few
         text = (
             "# Size\n\n"
-            f"Regenerate: {_commands(args)}.\n\nMeasured on {platform.machine()}, {os.cpu_count()} processors, with a "
-            f"load of {os.getloadavg()[0]:.0f} when it began (1 is one processor that is busy), Arrow {pa.__version__}, NumPy "
+            f"Regenerate: {_commands(args)}.\n\n"
+            f"Measured on {platform.machine()}, {os.cpu_count()} processors, with a load of "
+            f"{os.getloadavg()[0]:.0f} when it began (1 is one processor that is busy), Arrow {pa.__version__}, NumPy "
             f"{np.__version__}. Made-up runs of {STEPS[0]} to {STEPS[1]} steps over {REGIONS[0]} to {REGIONS[1]} "
             "regions, each with a `meta` of its own.\n\n"
         )
