@@ -98,7 +98,7 @@ def _commands(args: argparse.Namespace) -> str:
     if not args.folder:
         return f"{again}`"
     n_all = sum(pq.read_metadata(file).num_rows for file in files_of(args.folder))
-    return f"`python -m analyses.many_runs /tmp/many --runs {n_all}`, then {again} --folder /tmp/many`"
+    return f"{again} --folder /tmp/many`, on runs by `python -m analyses.many_runs /tmp/many --runs {n_all}`"
 
 
 def fastest_read(path: Path, repeats: int) -> int:

@@ -17,7 +17,7 @@ from trajkit.trajectory.concentration import Measure, concentrations
 
 Floats = NDArray[np.float64]
 
-_BLOCK_BYTES = 2**20
+_BLOCK_BYTES = 2**19
 """Of effects in a block, as float64; a few arrays of that size are alive at once."""
 
 
