@@ -16,11 +16,10 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ from trajkit.attribution.stream import stream
 from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.tables import Table, render
-from trajkit.trajectory.concentration import MEASURES
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
@@ -74,7 +72,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     contexts = (512,) if args.quick else tuple(args.contexts)
     repeats, new_tokens = (2, 24) if args.quick else (args.repeats, 96)
-    metrics = metric_speed(20_000 if args.quick else 1_000_000)  # before models take their share of memory
     fingerprints = fingerprint.table(0.05 if args.quick else 2.0)
     small = small_model(2, 128, 2000) if args.quick else small_model(12, 768, VOCABULARY)
     settings = [Setting("CPU", small, contexts, new_tokens)]
@@ -99,7 +96,6 @@ def main(argv: list[str] | None = None) -> None:
         rows = methods_by_context(setting)
         by_method = render.markdown(Table(pd.DataFrame(rows)))
         text += f"\n## Milliseconds per generated token, {setting.name}\n\n{by_method}\n{_METHODS}"
-    text += f"\n## Metrics of many runs\n\n{metrics}"
     text += f"\n## Fingerprints of weights\n\n{render.markdown(fingerprints)}"
     write_text(args.out, text)
     print(text)
@@ -224,43 +220,6 @@ def methods_by_context(setting: Setting) -> list[dict[str, Any]]:
                 if time.perf_counter() - began > PATIENCE:
                     given_up.add(name)
     return list(rows.values())
-
-
-def metric_speed(steps: int, regions: int = 64, steps_a_run: int = 10) -> str:
-    """All metrics of many runs, beside one pass over their effects and beside a loop over the runs."""
-    from trajkit import trajectory as tj
-
-    values = np.random.default_rng(0).normal(size=(steps, regions))
-    offsets = np.arange(0, steps + 1, steps_a_run)
-
-    def seconds(work: Callable[[], Any], times: int = 5) -> float:
-        best = math.inf
-        for _ in range(times):
-            began = time.perf_counter()
-            work()
-            best = min(best, time.perf_counter() - began)
-        return best
-
-    few = pd.DataFrame(values[: steps // 500]).assign(run=np.arange(steps // 500) // steps_a_run)
-    alone = (
-        tj.path_length, tj.net_displacement, tj.tortuosity, tj.straightness, tj.mean_step, tj.mean_cosine,
-        tj.turning_entropy, tj.sinuosity, tj.e_max, tj.msd_exponent, tj.switch_rate, tj.revisit_rate, tj.dwell_time,
-        tj.recurrence_rate, *(partial(tj.concentration, measure=measure) for measure in MEASURES),
-    )  # fmt: skip
-
-    def loop() -> None:
-        for _, run in few.groupby("run"):
-            path = run.drop(columns="run").to_numpy()
-            for metric in alone:
-                metric(path)
-
-    ours = seconds(lambda: tj.run_metrics(values, offsets))
-    one_pass, looped = seconds(lambda: np.abs(values).sum()), 500 * seconds(loop, 1)
-    return (
-        f"{len(tj.RUN_METRICS)} metrics of {steps:,} steps over {regions} regions, in runs of {steps_a_run}, in double "
-        f"precision: {ours / one_pass:.1f} times one pass of `np.abs(x).sum()`, and 1/{looped / ours:,.0f} of the time "
-        "of a loop over the runs (timed on one run in 500).\n"
-    )
 
 
 def plain_decode(vlm: VLM, prompt: Prompt, sampling: Sampling) -> tuple[float, list[int]]:

@@ -49,6 +49,8 @@ from trajkit.trajectory.concentration import MEASURES
 
 PREFIXES = Wanted(metrics=False, hidden=True)
 """What `tk.features` reads and makes."""
+READ_ROWS = (256, 512, 1024, 2048)
+"""Runs in a batch that a bare read is tried with."""
 LOOPED = 200
 """Runs that the loop over runs is timed on."""
 
@@ -75,15 +77,15 @@ def main(argv: list[str] | None = None) -> None:
         many = args.folder or few
         text = (
             "# Size\n\n"
-            f"Regenerate: `python -m analyses.size --runs {args.runs} --repeats {args.repeats}`"
-            + (" with `--folder` of runs by `analyses.many_runs`. " if args.folder else ". ")
-            + f"Measured on {platform.machine()}, {os.cpu_count()} processors, with a load of "
+            f"Regenerate: {_commands(args)}.\n\n"
+            f"Measured on {platform.machine()}, {os.cpu_count()} processors, with a load of "
             f"{os.getloadavg()[0]:.0f} when it began (1 is one processor that is busy), Arrow {pa.__version__}, NumPy "
             f"{np.__version__}. Made-up runs of {STEPS[0]} to {STEPS[1]} steps over {REGIONS[0]} to {REGIONS[1]} "
             "regions, each with a `meta` of its own.\n\n"
         )
-        text += f"## Beside a bare read\n\n{beside_a_read(few, args.runs, args.repeats)}\n"
-        text += f"## Memory\n\n{memory(many, Path(scratch))}\n"
+        read = fastest_read(few, args.repeats)
+        text += f"## Beside a bare read\n\n{beside_a_read(few, read, args.runs, args.repeats)}\n"
+        text += f"## Memory\n\n{memory(many, read, Path(scratch))}\n"
         text += f"## Processes\n\n{processes(few, args.runs, args.repeats)}\n"
         text += f"## Other ways to the same metrics\n\n{other_ways(few, args.runs, args.repeats)}\n"
         text += f"## Metrics of runs in memory\n\n{in_memory(args.metric_steps, args.repeats)}"
@@ -91,21 +93,37 @@ def main(argv: list[str] | None = None) -> None:
     print(text)
 
 
-def beside_a_read(path: Path, n_runs: int, repeats: int) -> str:
-    """A table: to read, to check, to make features, metrics, and files of features."""
+def _commands(args: argparse.Namespace) -> str:
+    again = f"`python -m analyses.size --runs {args.runs} --repeats {args.repeats} --metric-steps {args.metric_steps}"
+    if not args.folder:
+        return f"{again}`"
+    n_all = sum(pq.read_metadata(file).num_rows for file in files_of(args.folder))
+    return f"{again} --folder /tmp/many`, on runs by `python -m analyses.many_runs /tmp/many --runs {n_all}`"
+
+
+def fastest_read(path: Path, repeats: int) -> int:
+    """Of READ_ROWS, how many runs a batch a bare read takes the least CPU time with."""
+    jobs = {str(rows): partial(bare_read, rows=rows) for rows in READ_ROWS}
+    return READ_ROWS[int(in_turn("bare reads", jobs, path, repeats).frame["cpu"].argmin())]
+
+
+def beside_a_read(path: Path, read: int, n_runs: int, repeats: int) -> str:
+    """A table: to read, to check, to make features, metrics, and files of features. read: runs in a batch of the bare
+    read."""
     jobs = {
-        "bare read by pyarrow": bare_read,
+        "bare read by pyarrow": partial(bare_read, rows=read),
         "prefix features": to_features,
         "prefix features and all run metrics": to_metrics,
         "prefix features, written to Parquet": to_files,
     }
     return markdown(in_turn(f"{count(n_runs, 'run')}, read", jobs, path, repeats)) + (
-        f"\nAll read the same columns in batches of {ROWS:,} runs; the bare read does nothing with them, and does not "
-        "check them, which all others do.\n"
+        f"\nAll read the same columns: the bare read in batches of {read:,} runs, which it is fastest with (of "
+        f"{', '.join(f'{rows:,}' for rows in READ_ROWS)}), the others in batches of {ROWS:,}. The bare read does "
+        "nothing with them, and does not check them, which all others do.\n"
     )
 
 
-def memory(many: Path, scratch: Path) -> str:
+def memory(many: Path, read_rows: int, scratch: Path) -> str:
     """A table: peak memory and time of `tk.features(path, out=)` over all runs, a tenth and a hundredth of them."""
     files = files_of(many)
     n_all = sum(pq.read_metadata(file).num_rows for file in files)
@@ -114,7 +132,7 @@ def memory(many: Path, scratch: Path) -> str:
     with progress("memory", total=len(sizes)) as bar:
         for n in sizes:
             own = many if n == n_all else some_runs(files, n, scratch / f"some {n}")
-            read, made = cost(bare_read, own), cost(to_files, own)
+            read, made = cost(partial(bare_read, rows=read_rows), own), cost(to_files, own)
             rows.append(
                 {
                     "runs": n,
@@ -268,11 +286,11 @@ def some_runs(files: Sequence[Path], n: int, out: Path) -> Path:
     return out
 
 
-def bare_read(path: Path) -> None:
+def bare_read(path: Path, rows: int) -> None:
     for file in files_of(path):
         found = pq.ParquetFile(file)
         columns = [name for name in PREFIXES.reads() if name in found.schema_arrow.names]
-        for _ in found.iter_batches(batch_size=ROWS, columns=columns):
+        for _ in found.iter_batches(batch_size=rows, columns=columns):
             pass
 
 

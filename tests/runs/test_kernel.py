@@ -92,6 +92,13 @@ def test_how_runs_are_batched_changes_no_bit(size):
     assert repr(pa.Table.from_batches(parts).to_pylist()) == repr(rows(TRACES).to_pylist())
 
 
+def test_a_count_beyond_all_numbers_is_infinite_and_one_that_is_no_number_is_not_known():
+    said = [10**400, 3, "3", None]
+    runs = [make_trace(number, meta={"unread": value}) for number, value in enumerate(said)]
+    (batch,) = batches(runs, Wanted().reads())
+    np.testing.assert_array_equal(rows_of(batch)["unread"].to_numpy(), [np.inf, 3, np.nan, np.nan])
+
+
 def test_no_runs_are_no_rows():
     empty = next(batches(TRACES, ALL.reads())).slice(0, 0)
     assert rows_of(empty, ALL).num_rows == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from trajkit.errors import InputError, TraceFormatError
+from trajkit.traces.file import TraceFile
 from trajkit.traces.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import OUTCOMES, Step, Trace
@@ -285,3 +288,16 @@ def test_hidden_states_that_do_not_fit_the_steps_are_refused(tmp_path):
     pq.write_table(table.set_column(at, "hidden", column), path)
     with pytest.raises(TraceFormatError, match="hidden must hold the same number of finite values"):
         read_traces(path)[0]
+
+
+def test_a_file_that_is_dropped_gives_its_memory_back_at_once() -> None:
+    """Not when Python next looks for cycles, which may be hundreds of files later."""
+    file = TraceFile(GOLDEN)
+    assert file.row(0, file.image(0)).n_steps
+    gone = weakref.ref(file._parquet)
+    gc.disable()
+    try:
+        del file
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -83,6 +83,16 @@ def test_whole_numbers_and_single_precision_are_taken_as_they_are():
             np.testing.assert_array_equal(column, exact[name], err_msg=name)
 
 
+def test_single_precision_costs_no_digit_beyond_those_that_it_lacks():
+    x = np.concatenate(some_runs(3, [40, 7, 90, 1, 23], k=64))
+    ends = np.cumsum([0, 40, 7, 90, 1, 23])
+    single = run_metrics(x.astype(np.float32), ends)
+    same, exact = run_metrics(x.astype(np.float32).astype(np.float64), ends), run_metrics(x, ends)
+    for name, column in single.items():
+        np.testing.assert_allclose(column, same[name], rtol=1e-12, atol=1e-14, err_msg=name)
+        np.testing.assert_allclose(column, exact[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
 def test_no_runs_and_no_regions_are_no_error():
     assert all(len(column) == 0 for column in run_metrics(np.zeros((0, 4)), [0]).values())
     without = run_metrics(np.zeros((3, 0)), [0, 3])

@@ -90,10 +90,12 @@ def _write(
         names = {part: out / f"part-{number:06d}.parquet" for number, part in enumerate(parts)}
         missing = [part for part in parts if not names[part].is_file()]
         done = work_through(partial(_part_features), missing, engine, workers, address)
-        for part, table in zip(missing, done, strict=True):
+        for part in missing:
+            table = next(done)
             with replacing(names[part]) as file:
                 pq.write_table(table, file, compression="zstd")
             advance("", int(table.schema.metadata[b"runs"]))
+            del table  # before the next is made
     finally:
         lock.close()
     return out

@@ -155,14 +155,18 @@ def _terms(
     counts = steps.counts[used]
     place = np.flatnonzero(steps.thinking)[_at(steps.ends, used, steps.counts)] - np.repeat(steps.starts[used], counts)
     begins = np.repeat(offsets[used], counts) + place * np.repeat(n_regions[used], counts)  # of each step, in flat
-    ends, buffers, out = _ends(counts), Buffers(), asked.empty(len(begins))
-    order = np.argsort(n_regions[used], kind="stable")
-    widths, firsts = np.unique(n_regions[used][order], return_index=True)
-    for k, runs in zip(widths.tolist(), np.split(order, firsts[1:]), strict=False):  # one empty part without runs
-        at = _at(ends, runs, counts)
+    by_width = np.argsort(n_regions[used], kind="stable")
+    ends = _ends(counts[by_width])
+    at = _at(_ends(counts), by_width, counts)
+    begins, buffers, sorted_terms = begins[at], Buffers(), asked.empty(len(at))
+    widths, firsts = np.unique(n_regions[used][by_width], return_index=True)
+    for k, first, last in zip(widths.tolist(), firsts.tolist(), [*firsts[1:].tolist(), len(used)], strict=False):
+        own = ends[first : last + 1]
         windows: NDArray[np.float32] = np.ndarray((flat.size - k + 1, k), flat.dtype, flat, strides=2 * flat.strides)
-        rows = windows[begins[at]]
-        out.values[:, at] = step_terms(rows, _ends(counts[runs]), asked, buffers).values
+        rows = windows[begins[own[0] : own[-1]]]
+        step_terms(rows, own - own[0], asked, buffers, sorted_terms.of(own[0], own[-1]))
+    out = asked.empty(len(at))
+    out.values[:, at] = sorted_terms.values
     return out
 
 

@@ -20,7 +20,7 @@ from trajkit.traces.store import Traces, files_of
 from trajkit.traces.trace import Trace
 
 Source = str | Path | Traces | Iterable[Trace]
-ROWS = 2048
+ROWS = 1024
 """Runs in a batch."""
 
 
@@ -32,7 +32,7 @@ class Part:
     groups: tuple[int, ...]
 
 
-def parts_of_files(path: str | Path, rows: int = 2 * ROWS) -> list[Part]:
+def parts_of_files(path: str | Path, rows: int = 4 * ROWS) -> list[Part]:
     """A file or folder in parts of about `rows` runs, in order. Raises InputError where there is nothing to read,
     TraceFormatError on what is not the schema."""
     return [Part(file, groups) for file in files_of(path) for groups in TraceFile(file).row_groups(rows)]

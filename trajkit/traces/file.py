@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ REST = tuple(name for name in SCHEMA.names if name not in ("effects", "image", *
 
 _INDEX = ("transcript_id", "image_sha256", "n_steps", "n_regions", "effects")
 _AGAIN = "Write it again, or move it away."
+_BUFFER = 2**18
+"""Bytes of each column that are read ahead: without it a column of a whole row group is held."""
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError, MemoryError)
 """What pyarrow raises on a damaged file."""
 
@@ -36,15 +38,15 @@ class TraceFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._parquet = pq.ParquetFile(path, page_checksum_verification=True)
+            self._parquet = pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_BUFFER)
         except _DAMAGE as error:
             raise _refused(path, "not a Parquet file, or cut short", error) from error
         self._check_rows()
         check_schema(self._parquet.schema_arrow, path)
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
         self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
-        self._image_group = lru_cache(maxsize=4)(lambda group: self._read(("image",), group)["image"])
-        self._kept_group = lru_cache(maxsize=len(KEPT))(lambda name, group: self._read((name,), group)[name])
+        self._image_group = lru_cache(maxsize=4)(partial(_column_of, path, self._parquet, "image"))
+        self._kept_group = lru_cache(maxsize=len(KEPT))(partial(_column_of, path, self._parquet))
 
     def _check_rows(self) -> None:
         """Raise TraceFormatError where the footer, which has no checksum, does not count the rows that were written."""
@@ -59,13 +61,7 @@ class TraceFile:
             )
 
     def _read(self, columns: Sequence[str], group: int | None = None) -> pa.Table:
-        try:
-            wanted = list(columns)
-            table = self._parquet.read(wanted) if group is None else self._parquet.read_row_group(group, wanted)
-            table.validate(full=True)
-            return as_schema(table)
-        except _DAMAGE as error:
-            raise _refused(self.path, "damaged, cannot be read", error) from error
+        return _read(self.path, self._parquet, columns, group)
 
     @property
     def group_sizes(self) -> list[int]:
@@ -215,6 +211,21 @@ class TraceFile:
         """The row group of a row, and its number there."""
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         return group, row - (int(self._group_ends[group - 1]) if group else 0)
+
+
+def _read(path: Path, parquet: pq.ParquetFile, columns: Sequence[str], group: int | None = None) -> pa.Table:
+    try:
+        wanted = list(columns)
+        table = parquet.read(wanted) if group is None else parquet.read_row_group(group, wanted)
+        table.validate(full=True)
+        return as_schema(table)
+    except _DAMAGE as error:
+        raise _refused(path, "damaged, cannot be read", error) from error
+
+
+def _column_of(path: Path, parquet: pq.ParquetFile, name: str, group: int) -> pa.ChunkedArray:
+    """A column of a row group. Not a method: what is remembered of it must not keep its file in memory."""
+    return _read(path, parquet, (name,), group)[name]
 
 
 def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:

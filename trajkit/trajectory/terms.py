@@ -95,48 +95,53 @@ class StepTerms:
 
 
 def step_terms(
-    rows: NDArray[Any], ends: NDArray[np.int64], asked: Asked, buffers: Buffers | None = None
+    rows: NDArray[Any], ends: NDArray[np.int64], asked: Asked, buffers: Buffers | None = None,
+    out: StepTerms | None = None,
 ) -> StepTerms:  # fmt: skip
-    """Terms of the steps of runs with one number of regions. rows: (N, K) of any real dtype; ends: (R+1,)."""
+    """Terms of the steps of runs with one number of regions. rows: (N, K) of any real dtype; ends: (R+1,). out: room
+    for them, from `Asked.empty`."""
     n, k = rows.shape
-    buffers, out = buffers or Buffers(), asked.empty(n)
-    first = np.repeat(ends[:-1], np.diff(ends))  # of the run of each step
+    buffers, out = buffers or Buffers(), asked.empty(n) if out is None else out
+    runs = np.repeat(np.arange(len(ends) - 1), ends[1:] - ends[:-1])  # of each step
     block = max(_BLOCK_BYTES // max(8 * k, 1), 4 * asked.lags[-1])
     for start in range(0, n, block):
-        _fill(rows, first, out, start, min(start + block, n), buffers)
+        _fill(rows, ends, runs, out, start, min(start + block, n), buffers)
     return out
 
 
 def _fill(
-    rows: NDArray[Any], first: NDArray[np.int64], out: StepTerms, start: int, end: int, buffers: Buffers
+    rows: NDArray[Any], ends: NDArray[np.int64], runs: NDArray[np.int64], out: StepTerms, start: int, end: int,
+    buffers: Buffers,
 ) -> None:  # fmt: skip
     """Terms of the steps start … end − 1."""
     asked, k = out.asked, rows.shape[1]
     lead = min(start, max(asked.lags[-1], 2 if asked.turns else 1))  # earlier steps that are looked back at
     x, work = (buffers.get(name, (lead + end - start, k)) for name in ("x", "work"))
     np.copyto(x, rows[start - lead : end])
-    own, mine = x[lead:], out.of(start, end)
+    own, mine = x[lead:], out if end - start == out.values.shape[1] else out.of(start, end)
 
     before = min(lead, 2 if asked.turns else 1)  # steps before the block that have a move into it, or into its first
     seen = x[lead - before :]
     move = np.subtract(seen[1:], seen[:-1], out=work[: len(seen) - 1])
     skip = max(before - 1, 0)  # the move before the block's own, for its first turn
-    lengths = np.einsum("tk,tk->t", move[skip:], move[skip:])
-    mine.move[len(own) - len(lengths) :] = np.sqrt(lengths)
+    moves = mine.move[len(own) - len(move) + skip :]
+    np.sqrt(_dot(move[skip:], move[skip:]), out=moves)
     if asked.turns and len(move) > 1:
-        turns = np.einsum("tk,tk->t", move[1:], move[:-1])
+        turns = _dot(move[1:], move[:-1])
         mine.turn[len(own) - len(turns) :] = turns
     for squares, lag in zip(mine.squares, asked.lags[1:], strict=True):
         late = max(lead, lag)
         if late < len(x):
             move = np.subtract(x[late:], x[late - lag : -lag], out=work[: len(x) - late])
-            squares[late - lead :] = np.einsum("tk,tk->t", move, move)
-    begins = first[start:end]
-    begun = np.flatnonzero(begins == np.arange(start, end))
+            squares[late - lead :] = _dot(move, move)
+    run = runs[start:end]
+    begins = ends[run[0] : run[-1] + 1]  # of the runs here; an empty one begins where the next does
+    begun = begins[begins >= start] - start
     if asked.nets:
-        from_first = np.take(rows, begins, axis=0, out=buffers.get("first", own.shape, rows.dtype), mode="clip")
-        offset = np.subtract(own, _as_double(from_first, work), out=work[: len(own)])
-        mine.net[:] = np.sqrt(np.einsum("tk,tk->t", offset, offset))
+        firsts = np.take(rows, begins, axis=0).astype(np.float64, copy=False)
+        offset = np.take(firsts, run - run[0], axis=0, out=work[: len(own)], mode="clip")
+        np.subtract(own, offset, out=offset)
+        np.sqrt(_dot(offset, offset), out=mine.net)
         mine.move[begun] = mine.net[begun]
     else:
         mine.move[begun] = np.where(np.isnan(own[begun]).any(1), np.nan, 0.0)
@@ -149,12 +154,9 @@ def _fill(
     mine.level[:] = concentrations(own, asked.measures, largest, level, ordered)
 
 
-def _as_double(rows: NDArray[Any], work: Floats) -> Floats:
-    if rows.dtype == np.float64:
-        return rows
-    made = work[: len(rows)]
-    np.copyto(made, rows)
-    return made
+def _dot(a: Floats, b: Floats) -> Floats:
+    """(T, K), (T, K) → (T,)"""
+    return np.einsum("tk,tk->t", a, b)
 
 
 def top_of(x: Floats) -> tuple[NDArray[np.int64], Floats]:
