@@ -20,7 +20,7 @@ from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import Step
 from trajkit.trajectory.features import FEATURE_NAMES, PrefixFeatures
 
-KNOWN = ((True, "success"), (None, "unknown"), (False, "unknown"))
+KNOWN = ((True, "success"), (None, "unknown"), (False, "unknown"), (False, "failure"))
 
 
 def test_each_thinking_step_is_a_row_and_the_answer_is_none() -> None:

@@ -44,7 +44,10 @@ def test_a_healthy_folder_is_healthy_and_left_alone(folder):
 BAD = {
     "effects": ([1.0], r"effects must have n_steps \* n_regions = 5 \* 3 values, got 1"),
     "n_steps": (9, "steps must have n_steps = 9 entries, got 5"),
-    "outcome": ("good", "outcome must be one of success, hallucination, reasoning_failure, unknown; got 'good'"),
+    "outcome": (
+        "good",
+        "outcome must be one of success, hallucination, reasoning_failure, failure, unknown; got 'good'",
+    ),
     "question": (None, "column 'question' must not be null"),
     "success": (False, "success False contradicts outcome 'success'"),
     "meta": ("[1]", r"meta must be a JSON object, got '\[1\]'"),

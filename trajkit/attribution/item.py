@@ -42,11 +42,11 @@ Judge = Callable[[Item, Sequence[str], str | None], Judgement]
 
 
 def judge_by_target(item: Item, sentences: Sequence[str], answer: str | None) -> Judgement:
-    """Success when the answer equals the target but for case, spacing and a final stop; a wrong one is `unknown`."""
+    """Success when the answer equals the target but for case, spacing and a final stop; a wrong one is a `failure`."""
     if item.target is None:
         return Judgement("unknown", None)
     right = answer is not None and _plain(answer) == _plain(item.target)
-    return Judgement("success" if right else "unknown", right)
+    return Judgement("success" if right else "failure", right)
 
 
 def _plain(text: str) -> str:

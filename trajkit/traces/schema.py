@@ -53,7 +53,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("question", pa.string(), "What the model was asked."),
     ("answer", pa.string(), "What the model answered, empty when it did not."),
     ("target", pa.string(), "The right answer, empty when unknown."),
-    ("outcome", pa.string(), "success, hallucination, reasoning_failure or unknown."),
+    ("outcome", pa.string(), "success, hallucination, reasoning_failure, failure or unknown."),
     ("image", pa.binary(), "Encoded PNG or JPEG; null when another row of the same image_sha256 has it, or none does."),
     ("image_sha256", pa.string(), "SHA-256 of the encoded image, hexadecimal; empty when there is no image."),
     ("regions", pa.binary(), "PNG label map (8 or 16 bit), H x W, values 0..K-1; empty when there are no regions."),

@@ -15,11 +15,11 @@ from trajkit.errors import TraceFormatError
 
 StepKind = Literal["thinking", "answer"]
 EffectsKind = Literal["estimated", "measured"]
-Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
+Outcome = Literal["success", "hallucination", "reasoning_failure", "failure", "unknown"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FAILURES = ("failure", "hallucination", "reasoning_failure")
-"""Of runs that are compared: outcomes of the wrong ones, first of those of no known kind, which a Trace calls `unknown`
-with a `success` of False."""
+"""Of runs that are compared: outcomes of the wrong ones, first of those of no known kind, which a Trace may call
+`unknown` too, with a `success` of False."""
 ROUNDING = 1e-3
 """Nats by which a log-probability may exceed 0, or an entropy fall below it, in half precision."""
 
