@@ -119,8 +119,8 @@ def beside_a_read(path: Path, read: int, n_runs: int, repeats: int) -> str:
     return markdown(in_turn(f"{count(n_runs, 'run')}, read", jobs, path, repeats)) + (
         f"\nAll read the same columns: the bare read in batches of {read:,} runs, which it is fastest with (of "
         f"{', '.join(f'{rows:,}' for rows in READ_ROWS)}), the others in batches of {ROWS:,}. The bare read does "
-        "nothing with them, and does not check them, which all others do. What a new process costs at first is in every "
-        "row, and makes ratios of so few runs\nsmaller than they are over many: for those see the next table.\n"
+        "nothing with them, and does not check them, which all others do. What a new process costs at first is in "
+        "every row, and makes ratios of so few runs\nsmaller than they are over many: for those see the next table.\n"
     )
 
 
