@@ -119,7 +119,8 @@ def beside_a_read(path: Path, read: int, n_runs: int, repeats: int) -> str:
     return markdown(in_turn(f"{count(n_runs, 'run')}, read", jobs, path, repeats)) + (
         f"\nAll read the same columns: the bare read in batches of {read:,} runs, which it is fastest with (of "
         f"{', '.join(f'{rows:,}' for rows in READ_ROWS)}), the others in batches of {ROWS:,}. The bare read does "
-        "nothing with them, and does not check them, which all others do.\n"
+        "nothing with them, and does not check them, which all others do. What a new process costs at first is in "
+        "every row, and makes ratios of so few runs\nsmaller than they are over many: for those see the next table.\n"
     )
 
 
@@ -149,8 +150,9 @@ def memory(many: Path, read_rows: int, scratch: Path) -> str:
         "runs": "runs", "peak": "peak memory, MB", "times": "beside the fewest", "minutes": "minutes",
         "cpu": "CPU minutes", "ratio": "beside a bare read", "cpu_ratio": "in CPU time",
     }  # fmt: skip
-    return markdown(
-        Table(pd.DataFrame(rows), headings, dict.fromkeys(("times", "ratio", "cpu_ratio"), "{:.2f}".format))
+    return (
+        markdown(Table(pd.DataFrame(rows), headings, dict.fromkeys(("times", "ratio", "cpu_ratio"), "{:.2f}".format)))
+        + "\n`tk.features(path, out=…)`: reading, checking, prefix features, and writing them to Parquet.\n"
     )
 
 
