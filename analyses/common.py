@@ -163,9 +163,12 @@ def figures(scored: Sequence[Scored], n_boot: int, in_nats: bool = True, band: s
 
 
 def cells(
-    scored: Sequence[Scored], n_boot: int, wanted: Sequence[str] = ("r²", "R²", "LDS"), in_nats: bool = True,
+    scored: Sequence[Scored],
+    n_boot: int,
+    wanted: Sequence[str] = ("r²", "R²", "LDS"),
+    in_nats: bool = True,
     band: str = ALL,
-) -> dict[str, Estimate]:  # fmt: skip
+) -> dict[str, Estimate]:
     """Figures of one method by the column of a table that they stand in, which names the band unless it is all steps;
     NaN where nothing was scored."""
     found = figures(scored, n_boot, in_nats, band) if scored else dict.fromkeys(wanted, Estimate(np.nan))

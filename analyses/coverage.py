@@ -25,12 +25,7 @@ from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.verdict import conclude
 from trajkit.errors import InputError
 from trajkit.judging.ranking import outcome_auc, select_steps
-from trajkit.judging.risks import (
-    average_precision,
-    calibration,
-    gains,
-    probability_scores,
-)
+from trajkit.judging.risks import average_precision, calibration, gains, probability_scores
 from trajkit.progress import progress
 from trajkit.stats import auc, regress
 from trajkit.stats.resampling import auc_within, group_draws, interval, weighted_mean, weighted_median

@@ -21,9 +21,12 @@ SIZES = (25, 50, 100, 200, 300, 600)
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/data_efficiency.md", argv,
-        train_runs=(600, "most training runs"), runs=(150, "test runs of each model"),
-    )  # fmt: skip
+        __doc__,
+        "reports/data_efficiency.md",
+        argv,
+        train_runs=(600, "most training runs"),
+        runs=(150, "test runs of each model"),
+    )
     figure, axes = panels(2, 4.6)
     sizes = sorted({n for n in (*SIZES, args.train_runs) if n <= args.train_runs})
     rows: list[dict[str, Any]] = []

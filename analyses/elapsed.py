@@ -25,7 +25,7 @@ from analyses.common import (
     subjects,
     table_of,
     write,
-)  # fmt: skip
+)
 from analyses.pictures import interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.plots.style import OUTCOME_COLOURS
@@ -50,8 +50,11 @@ def main(argv: list[str] | None = None) -> None:
             label = "the answer" if low == ANSWER else f"{100 * low:.0f} to {100 * (low + 1 / N_SHARES):.0f} %"
             both = []
             for end in lines:
-                inside = [(run, (low <= share) & (share < low + 1 / N_SHARES)) for run, share, ok in runs
-                          if ok == (end == "right")]  # fmt: skip
+                inside = [
+                    (run, (low <= share) & (share < low + 1 / N_SHARES))
+                    for run, share, ok in runs
+                    if ok == (end == "right")
+                ]
                 pieces = [only(run, steps) for run, steps in inside if steps.any()]
                 both.append(score("network", pieces, subject.network.predict))
                 if not pieces:
@@ -61,10 +64,12 @@ def main(argv: list[str] | None = None) -> None:
                     lines[end][low + 0.5 / N_SHARES] = table["R²"]
                 row = {"model": subject.name, "ends": end, "elapsed": label, "runs": len(pieces)}
                 rows.append(
-                    row | {"steps": sum(len(p.features) for p in pieces)}
+                    row
+                    | {"steps": sum(len(p.features) for p in pieces)}
                     | lead(both[-1], pieces, subject.vlm.n_features, args.boot)
-                    | {figure: table[figure] for figure in ("R²", "r²", "LDS")} | _spread(subject, pieces)
-                )  # fmt: skip
+                    | {figure: table[figure] for figure in ("R²", "r²", "LDS")}
+                    | _spread(subject, pieces)
+                )
             if all(both):
                 found = {f: difference(both[1], both[0], f, args.boot) for f in ("r²", "LDS")}
                 differences.append({"model": subject.name, "elapsed": label} | found)

@@ -50,13 +50,17 @@ class Views:
 
 def main(argv: list[str] | None = None) -> None:
     args = common.arguments(
-        __doc__, "reports/estimators.md", argv,
-        train_runs=(600, "runs to train on"), test_runs=(150, "runs to score on"),
-    )  # fmt: skip
+        __doc__,
+        "reports/estimators.md",
+        argv,
+        train_runs=(600, "runs to train on"),
+        test_runs=(150, "runs to score on"),
+    )
     rows = [
-        row for subject in common.subjects(args.models) for row in compare(subject, args.train_runs, args.test_runs,
-                                                                            args.boot)
-    ]  # fmt: skip
+        row
+        for subject in common.subjects(args.models)
+        for row in compare(subject, args.train_runs, args.test_runs, args.boot)
+    ]
     text = (
         f"# Estimators compared\n\nRegenerate: `{args.command}`. {args.train_runs} runs of each model "
         f"to train on and {args.test_runs} to score on, about other scenes of the same validation digits: forms are "
@@ -117,9 +121,7 @@ def variants(binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any]
         "linear (with squared error)": (as_is, partial(fit, kind="linear")),
         "linear, least squares on single regions": (as_is, lambda runs: least_squares(runs, binding, n, False)),
         "linear, the same, no negative weight": (as_is, lambda runs: least_squares(runs, binding, n, True)),
-        "linear, direct and through text": (
-            as_is, lambda runs: tk.LinearEstimator.fit(examples(runs), binding, 2 * n),
-        ),
+        "linear, direct and through text": (as_is, lambda runs: tk.LinearEstimator.fit(examples(runs), binding, 2 * n)),
         "AT2 recipe (logits)": (as_is, lambda runs: at2(examples(runs), binding, n)),
         "ridge on single regions, the network's inputs": (as_is, common.fit_ridge),
         "boosted trees on single regions, the network's inputs": (as_is, common.fit_trees),
@@ -133,7 +135,7 @@ def variants(binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any]
         "network, without the step's log-probability": (without(slice(2 * n, None), 1.0), one),
         "network, single regions alone as target": (as_is, partial(one, rank_weight=0.0)),
         "network, masks weigh more": (as_is, partial(one, rank_weight=1.0)),
-    }  # fmt: skip
+    }
 
 
 def least_squares(runs: Sequence[MeasuredRun], binding: Binding, n: int, positive: bool) -> tk.LinearEstimator:

@@ -52,9 +52,18 @@ PAPERS, TREES = "linear, the papers' objective", "boosted trees"
 REFERENCE, FLOOR = "leave-one-out, measured", "random"
 LESS = f"{OURS} less this"
 IN_NATS = (
-    OURS, LINEAR, PAPERS, TREES, REFERENCE, "ContextCite, 32 masks", "ContextCite, 64 masks", "feature ablation",
-    "integrated gradients", ESTIMATED_GATE, ORACLE_GATE,
-)  # fmt: skip
+    OURS,
+    LINEAR,
+    PAPERS,
+    TREES,
+    REFERENCE,
+    "ContextCite, 32 masks",
+    "ContextCite, 64 masks",
+    "feature ablation",
+    "integrated gradients",
+    ESTIMATED_GATE,
+    ORACLE_GATE,
+)
 SHOWN = (OURS, LINEAR, RAW, "integrated gradients", "AttnLRP", REFERENCE)
 """Methods in the table of task families; the file beside the report has all."""
 SIZES = tuple(band for band in BANDS if band not in (ALL, GROUNDED_STEPS))
@@ -73,9 +82,13 @@ class Evaluated:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/faithfulness.md", argv, ("quick", "leave out methods that take many passes or gradients"),
-        runs=(RUNS, "test runs of each model"), train_runs=(600, "runs for the methods that are fitted here"),
-    )  # fmt: skip
+        __doc__,
+        "reports/faithfulness.md",
+        argv,
+        ("quick", "leave out methods that take many passes or gradients"),
+        runs=(RUNS, "test runs of each model"),
+        train_runs=(600, "runs for the methods that are fitted here"),
+    )
     text = (
         f"# Faithfulness\n\nRegenerate: `{args.command}`. {args.runs} sampled runs of each demo model, regions "
         f"from its vision tower, hidden by filling them with the image's mean colour. {HELD_OUT}\n\n{_FIRST}\n"

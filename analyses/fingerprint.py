@@ -39,9 +39,11 @@ def seconds_per_gb(gigabytes: float = 2.0) -> dict[str, float]:
 def table(gigabytes: float = 2.0) -> Table:
     """The same as a table of one row."""
     headings = {
-        "weights": "weights", "first": "files, the first time", "again": "the same files again",
+        "weights": "weights",
+        "first": "files, the first time",
+        "again": "the same files again",
         "memory": "in memory, at every load",
-    }  # fmt: skip
+    }
     formats = {"weights": "{:g} GB".format, "first": _speed, "again": _milliseconds, "memory": _speed}
     return Table(pd.DataFrame([{"weights": gigabytes} | seconds_per_gb(gigabytes)]), headings, formats)
 

@@ -177,8 +177,12 @@ def _page(costs: list[Cost], args: argparse.Namespace) -> str:
     order = sorted(costs, key=lambda cost: (list(COMMANDS).index(cost.command), cost.runs))
     rows = pd.DataFrame([vars(cost) for cost in order])
     headings = {
-        "command": "command", "runs": "runs", "minutes": "minutes", "of_cpu": "minutes of CPU", "gigabytes": "peak GB",
-    }  # fmt: skip
+        "command": "command",
+        "runs": "runs",
+        "minutes": "minutes",
+        "of_cpu": "minutes of CPU",
+        "gigabytes": "peak GB",
+    }
     table = Table(rows, headings, {"minutes": "{:.1f}".format, "of_cpu": "{:.2f}".format, "gigabytes": "{:.2f}".format})
     sizes = " ".join(map(str, args.runs))
     return (

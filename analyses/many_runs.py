@@ -89,13 +89,17 @@ def many_runs(first: int, n: int, seed: int = 0) -> pa.Table:
         "effects": _lists(n_steps * n_regions, pa.array(_effects(rng, np.repeat(n_regions, n_steps)))),
         "effects_kind": _same("estimated", n),
         "meta": pc.binary_join_element_wise(
-            '{"kind": "', form, '", "detail": "", "unread": 0, "fingerprint": "0123456789abcdef", "temperature": 1.0, '
+            '{"kind": "',
+            form,
+            '", "detail": "", "unread": 0, "fingerprint": "0123456789abcdef", "temperature": 1.0, '
             '"max_new_tokens": null, "region_method": "vision", "torch": "2.13.0", "python": "3.11", "seed": ',
-            pa.array(number).cast(pa.string()), "}", "",
+            pa.array(number).cast(pa.string()),
+            "}",
+            "",
         ),
         "half_widths": pa.nulls(n, SCHEMA.field("half_widths").type),
         "hidden": pa.nulls(n, SCHEMA.field("hidden").type),
-    }  # fmt: skip
+    }
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 

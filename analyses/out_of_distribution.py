@@ -67,8 +67,11 @@ def larger_grid(rng: np.random.Generator, difficulty: float) -> tuple[Any, NDArr
 
 
 WORLDS: dict[str, Draw] = {
-    "as trained": as_trained, "photographs": photographs, "printed digits": printed, "6 × 6 cells": larger_grid,
-}  # fmt: skip
+    "as trained": as_trained,
+    "photographs": photographs,
+    "printed digits": printed,
+    "6 × 6 cells": larger_grid,
+}
 
 
 def items(world: str, n: int) -> Iterator[Item]:
@@ -84,9 +87,7 @@ def items(world: str, n: int) -> Iterator[Item]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = arguments(
-        __doc__, "reports/out_of_distribution.md", argv, runs=(60, "runs of each kind of scene and model")
-    )  # fmt: skip
+    args = arguments(__doc__, "reports/out_of_distribution.md", argv, runs=(60, "runs of each kind of scene and model"))
     rows: list[dict[str, Any]] = []
     for subject in subjects(args.models):
         for world in WORLDS:

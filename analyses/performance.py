@@ -115,9 +115,15 @@ def measure_context(setting: Setting, context: int, filled_by: str, repeats: int
                 plain, tokens = plain_decode(vlm, prompt, sampling)
             with forward_times(vlm) as times:
                 running = stream(
-                    vlm, image, question, estimator=estimator, regions=regions, temperature=1.0,
-                    max_new_tokens=setting.new_tokens, seed=0,
-                )  # fmt: skip
+                    vlm,
+                    image,
+                    question,
+                    estimator=estimator,
+                    regions=regions,
+                    temperature=1.0,
+                    max_new_tokens=setting.new_tokens,
+                    seed=0,
+                )
                 steps = list(running)
             if not i % 2:
                 plain, tokens = plain_decode(vlm, prompt, sampling)
@@ -164,9 +170,15 @@ def slow_worker(setting: Setting, repeats: int) -> str:
         for kind in (tk.NetworkEstimator, Slow):
             with forward_times(vlm) as times:
                 running = stream(
-                    vlm, image, question, estimator=kind(estimator.arrays, estimator.binding), regions=regions,
-                    temperature=1.0, max_new_tokens=setting.new_tokens, seed=0,
-                )  # fmt: skip
+                    vlm,
+                    image,
+                    question,
+                    estimator=kind(estimator.arrays, estimator.binding),
+                    regions=regions,
+                    temperature=1.0,
+                    max_new_tokens=setting.new_tokens,
+                    seed=0,
+                )
                 steps = list(running)
             seconds.append(times[-1] - times[0])
             if kind is tk.NetworkEstimator:
@@ -334,9 +346,13 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
     processor.image_processor.size = {"shortest_edge": 16**2, "longest_edge": 2**24}  # images keep their size
     never = tokenizer.convert_tokens_to_ids(["</think>", *tokenizer.all_special_tokens])
     model.generation_config.update(
-        do_sample=True, top_k=0, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        suppress_tokens=never, sequence_bias=[[[tokenizer.convert_tokens_to_ids(".")], 1.7]],
-    )  # fmt: skip
+        do_sample=True,
+        top_k=0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        suppress_tokens=never,
+        sequence_bias=[[[tokenizer.convert_tokens_to_ids(".")], 1.7]],
+    )
     known = len(tokenizer)
 
     def only_known_words(module: Any, inputs: Any, output: Any) -> None:

@@ -21,12 +21,29 @@ from trajkit.cli.demo import SEED, show_runs
 from trajkit.files import write_text
 
 THEME = TerminalTheme(
-    (17, 20, 26), (215, 220, 228),
-    [(17, 20, 26), (235, 80, 80), (110, 200, 120), (230, 190, 90), (90, 150, 255), (190, 130, 230), (90, 200, 215),
-     (200, 205, 212)],
-    [(100, 106, 116), (255, 110, 110), (130, 220, 140), (250, 210, 110), (120, 170, 255), (210, 150, 250),
-     (120, 225, 240), (255, 255, 255)],
-)  # fmt: skip
+    (17, 20, 26),
+    (215, 220, 228),
+    [
+        (17, 20, 26),
+        (235, 80, 80),
+        (110, 200, 120),
+        (230, 190, 90),
+        (90, 150, 255),
+        (190, 130, 230),
+        (90, 200, 215),
+        (200, 205, 212),
+    ],
+    [
+        (100, 106, 116),
+        (255, 110, 110),
+        (130, 220, 140),
+        (250, 210, 110),
+        (120, 170, 255),
+        (210, 150, 250),
+        (120, 225, 240),
+        (255, 255, 255),
+    ],
+)
 _FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 _LINE = 24.4  # rich's line height, px
 
@@ -59,9 +76,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=100)
     args = parser.parse_args(argv)
     console = Console(
-        record=True, width=args.width, force_terminal=True, color_system="truecolor", file=io.StringIO(),
-        highlight=False, _environ={"TERM": "xterm-256color"},
-    )  # fmt: skip
+        record=True,
+        width=args.width,
+        force_terminal=True,
+        color_system="truecolor",
+        file=io.StringIO(),
+        highlight=False,
+        _environ={"TERM": "xterm-256color"},
+    )
     show_runs(console, args.runs, args.seed)
     write_text(args.out, svg(console, "trajkit demo", args.steps))
     print(f"wrote {args.out}")

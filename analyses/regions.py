@@ -29,17 +29,22 @@ from trajkit.tables.render import markdown
 
 COUNTS = (16, 32, 64)
 STRATEGIES: list[tuple[str, tuple[int, int]]] = [
-    *(("blocks", (k, k)) for k in COUNTS), *(("voronoi", (k, k)) for k in COUNTS),
-    *(("vision", (k, k)) for k in COUNTS), ("vision", (16, 128)),
-]  # fmt: skip
+    *(("blocks", (k, k)) for k in COUNTS),
+    *(("voronoi", (k, k)) for k in COUNTS),
+    *(("vision", (k, k)) for k in COUNTS),
+    ("vision", (16, 128)),
+]
 GENERATED = 400
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/regions.md", argv,
-        train_runs=(60, "training runs of each model"), runs=(30, "test runs of each model"),
-    )  # fmt: skip
+        __doc__,
+        "reports/regions.md",
+        argv,
+        train_runs=(60, "training runs of each model"),
+        runs=(30, "test runs of each model"),
+    )
     rows: list[dict[str, Any]] = []
     times: list[dict[str, Any]] = []
     figure, axes = panels(len(args.models), 4.0, sharey=True)

@@ -147,9 +147,14 @@ def memory(many: Path, read_rows: int, scratch: Path) -> str:
             )
             bar.advance()
     headings = {
-        "runs": "runs", "peak": "peak memory, MB", "times": "beside the fewest", "minutes": "minutes",
-        "cpu": "CPU minutes", "ratio": "beside a bare read", "cpu_ratio": "in CPU time",
-    }  # fmt: skip
+        "runs": "runs",
+        "peak": "peak memory, MB",
+        "times": "beside the fewest",
+        "minutes": "minutes",
+        "cpu": "CPU minutes",
+        "ratio": "beside a bare read",
+        "cpu_ratio": "in CPU time",
+    }
     return (
         markdown(Table(pd.DataFrame(rows), headings, dict.fromkeys(("times", "ratio", "cpu_ratio"), "{:.2f}".format)))
         + "\n`tk.features(path, out=…)`: reading, checking, prefix features, and writing them to Parquet.\n"
@@ -183,10 +188,12 @@ def other_ways(path: Path, n_runs: int, repeats: int) -> str:
     looped, ours = cost(by_loop, path), table.frame.iloc[0]
     times = n_runs / min(LOOPED, n_runs)
     row = {
-        "what": "four metrics by a loop over runs with pandas", "seconds": times * looped.seconds,
-        "cpu": times * looped.cpu, "ratio": times * looped.seconds / ours.seconds,
+        "what": "four metrics by a loop over runs with pandas",
+        "seconds": times * looped.seconds,
+        "cpu": times * looped.cpu,
+        "ratio": times * looped.seconds / ours.seconds,
         "cpu_ratio": times * looped.cpu / ours.cpu,
-    }  # fmt: skip
+    }
     check_alike(by_kernel(path).head(LOOPED), by_loop(path))
     shown = Table(pd.concat([table.frame, pd.DataFrame([row])], ignore_index=True), table.headings, table.formats)
     return markdown(shown) + (
@@ -219,9 +226,7 @@ def in_memory(steps: int, repeats: int, regions: int = 64, steps_a_run: int = 10
     )
 
 
-def in_turn(
-    doing: str, jobs: dict[str, Callable[[Path], Any]], path: Path, repeats: int, cpu: bool = True
-) -> Table:  # fmt: skip
+def in_turn(doing: str, jobs: dict[str, Callable[[Path], Any]], path: Path, repeats: int, cpu: bool = True) -> Table:
     """Costs of jobs, each beside the first, run one after another so many times."""
     costs: dict[str, list[Cost]] = {name: [] for name in jobs}
     with progress(doing, total=repeats * len(jobs)) as bar:
@@ -371,10 +376,22 @@ def check_alike(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
 def _looped_once(values: np.ndarray, steps_a_run: int) -> float:
     """Seconds a step of all metrics by a loop over runs."""
     alone = (
-        tj.path_length, tj.net_displacement, tj.tortuosity, tj.straightness, tj.mean_step, tj.mean_cosine,
-        tj.turning_entropy, tj.sinuosity, tj.e_max, tj.msd_exponent, tj.switch_rate, tj.revisit_rate, tj.dwell_time,
-        tj.recurrence_rate, *(partial(tj.concentration, measure=measure) for measure in MEASURES),
-    )  # fmt: skip
+        tj.path_length,
+        tj.net_displacement,
+        tj.tortuosity,
+        tj.straightness,
+        tj.mean_step,
+        tj.mean_cosine,
+        tj.turning_entropy,
+        tj.sinuosity,
+        tj.e_max,
+        tj.msd_exponent,
+        tj.switch_rate,
+        tj.revisit_rate,
+        tj.dwell_time,
+        tj.recurrence_rate,
+        *(partial(tj.concentration, measure=measure) for measure in MEASURES),
+    )
     frame = pd.DataFrame(values).assign(run=np.arange(len(values)) // steps_a_run)
 
     def loop() -> None:

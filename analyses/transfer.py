@@ -21,9 +21,12 @@ MIXTURE = "all five"
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(
-        __doc__, "reports/transfer.md", argv,
-        train_runs=(600, "training runs of all families together"), runs=(150, "test runs of each model"),
-    )  # fmt: skip
+        __doc__,
+        "reports/transfer.md",
+        argv,
+        train_runs=(600, "training runs of all families together"),
+        runs=(150, "test runs of each model"),
+    )
     figure, axes = panels(len(args.models), 4.6, 3.9)
     rows: list[dict[str, Any]] = []
     falls = []

@@ -47,9 +47,16 @@ def main(argv: list[str] | None = None) -> None:
     with TraceWriter(args.work, flush_seconds=2.0) as writer, progress("collecting", total=args.scenes) as bar:
         writer.require(settings(vlm, estimator, SAMPLING, args.keep_hidden))
         for trace in collect(
-            vlm, items, estimator=estimator, samples=args.samples, sampling=SAMPLING, judge=judge_by_scene,
-            done=frozenset(writer.ids), keep_hidden=args.keep_hidden, advance=bar.advance,
-        ):  # fmt: skip
+            vlm,
+            items,
+            estimator=estimator,
+            samples=args.samples,
+            sampling=SAMPLING,
+            judge=judge_by_scene,
+            done=frozenset(writer.ids),
+            keep_hidden=args.keep_hidden,
+            advance=bar.advance,
+        ):
             writer.add(trace)
     args.out.mkdir(parents=True, exist_ok=True)
     traces = tk.read_traces(args.work)

@@ -52,9 +52,16 @@ def main(argv: list[str] | None = None) -> None:
         with progress(f"measuring ({kind})", total=args.runs) as bar:
             items = demo_items("validation", args.runs, TRAIN_SEED)
             estimator, report = train_estimator(
-                vlm, items, kind=kind, how=how, sampling=SAMPLING, mask_seed=TRAIN_SEED, store=store,
-                measured=bar.advance, **fitting,
-            )  # fmt: skip
+                vlm,
+                items,
+                kind=kind,
+                how=how,
+                sampling=SAMPLING,
+                mask_seed=TRAIN_SEED,
+                store=store,
+                measured=bar.advance,
+                **fitting,
+            )
         replace(estimator, card=estimator.card | {"digits": "validation"}).save(out)
         print(f"wrote {out} from {report.steps} steps of {report.runs} runs; held out: r² {report.r2:.3f}")
 

@@ -37,9 +37,18 @@ Read = Callable[[], object]
 ITEM = Item("a", Image.new("RGB", (16, 16)), "how many?", "g")
 SETTINGS = {"ablation": "mean", "n_masks": 5}
 HOSTILE = (
-    b"[" * 100_000, b"[]", b"{}", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\0", b"\xff\xfe",
+    b"[" * 100_000,
+    b"[]",
+    b"{}",
+    b"null",
+    b"NaN",
+    b"1e999",
+    b"9" * 5000,
+    b'"\\ud800"',
+    b"\0",
+    b"\xff\xfe",
     b'"\x1b[2J"',
-)  # fmt: skip
+)
 """Pieces that are put into a file, or take its place."""
 
 
@@ -118,9 +127,14 @@ def checkpoint(folder: Path) -> tuple[list[Path], Read]:
 
 
 FORMATS: dict[str, Callable[[Path], tuple[list[Path], Read]]] = {
-    "traces": traces, "questions": questions, "estimator": estimator, "detectors": detectors, "measured": measured,
-    "images": images, "checkpoint": checkpoint,
-}  # fmt: skip
+    "traces": traces,
+    "questions": questions,
+    "estimator": estimator,
+    "detectors": detectors,
+    "measured": measured,
+    "images": images,
+    "checkpoint": checkpoint,
+}
 
 
 def plain(value: Any) -> Any:

@@ -43,8 +43,11 @@ def kill() -> None:
 
 
 ACTS: dict[str, Callable[[], None]] = {
-    "kill": kill, "full_disk": full_disk, "broken_disk": broken_disk, "no_memory": no_memory,
-}  # fmt: skip
+    "kill": kill,
+    "full_disk": full_disk,
+    "broken_disk": broken_disk,
+    "no_memory": no_memory,
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ COMMANDS = {
     "collect": Command(
         ("collect", "{first}", "--out", "out", "--samples", "2", "--estimator", "{estimator}", *MODEL),
         ("collect", "{questions}", "--out", "out", "--samples", "2", "--estimator", "{estimator}", *MODEL),
-        runs_of, True,
+        runs_of,
+        True,
     ),
     "train-estimator": Command(
         ("train-estimator", "{questions}", "--out", "out", "--kind", "linear", "--masks", "8", "--work", "old", *MODEL),
@@ -114,7 +118,7 @@ COMMANDS = {
         ("analyze", "{traces}", "--report", "out", "--only", "concentration", "--boot", "100"),
         files_of,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -142,9 +146,13 @@ class Bench:
         for n_runs, few in enumerate(("one", "two"), 1):
             write_traces(runs[:n_runs], self.folder / f"{few}.parquet")
         self._inputs = {
-            "questions": "questions.jsonl", "first": "first.jsonl", "estimator": "estimator",
-            "traces": "traces.parquet", "one": "one.parquet", "two": "two.parquet",
-        }  # fmt: skip
+            "questions": "questions.jsonl",
+            "first": "first.jsonl",
+            "estimator": "estimator",
+            "traces": "traces.parquet",
+            "one": "one.parquet",
+            "two": "two.parquet",
+        }
 
     def run(self, place: Path, line: tuple[str, ...], n: int = 0, act: Callable[[], None] = kill) -> tuple[int, int]:
         """(exit code, steps of writing) of a command in `place`, with a fault at step n; its words go to said.txt."""

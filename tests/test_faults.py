@@ -219,9 +219,12 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name_and_the_name_after(tmp_pa
             stream.write(b"content")
 
     assert order_of(lambda: write(tmp_path / "new" / "a")) == [
-        ("mkdir", tmp_path / "new"), ("fsync", tmp_path),
-        ("fsync", tmp_path / "new" / ".a.*.tmp"), ("replace", tmp_path / "new" / "a"), ("fsync", tmp_path / "new"),
-    ]  # fmt: skip
+        ("mkdir", tmp_path / "new"),
+        ("fsync", tmp_path),
+        ("fsync", tmp_path / "new" / ".a.*.tmp"),
+        ("replace", tmp_path / "new" / "a"),
+        ("fsync", tmp_path / "new"),
+    ]
 
 
 @pytest.mark.parametrize("exchange", [folders._exchange, never, mounted])
@@ -240,16 +243,30 @@ def test_all_files_of_a_folder_are_on_the_disk_before_it_gets_its_name_and_the_n
     assert order_of(write) == [*within, *file, ("rename", folder), ("fsync", tmp_path)]
     within.append(("link", half / "a"))
     inner, ready = folder / ".folder.*.tmp", folder / ".folder.*.new"
-    assert order_of(write) == [*within, *file] + {
-        folders._exchange: [("exchange", folder), ("fsync", tmp_path)],
-        never: [
-            ("exchange", folder), ("rename", tmp_path / ".folder.*.old"), ("rename", folder), ("fsync", tmp_path)
-        ],
-        mounted: [
-            ("mkdir", inner), ("link", inner / "a"), ("fsync", inner), ("rename", ready), ("fsync", folder),
-            ("link", folder / ".a.*.tmp"), ("replace", folder / "a"), ("fsync", folder), ("rename", inner),
-        ],
-    }[exchange]  # fmt: skip
+    assert (
+        order_of(write)
+        == [*within, *file]
+        + {
+            folders._exchange: [("exchange", folder), ("fsync", tmp_path)],
+            never: [
+                ("exchange", folder),
+                ("rename", tmp_path / ".folder.*.old"),
+                ("rename", folder),
+                ("fsync", tmp_path),
+            ],
+            mounted: [
+                ("mkdir", inner),
+                ("link", inner / "a"),
+                ("fsync", inner),
+                ("rename", ready),
+                ("fsync", folder),
+                ("link", folder / ".a.*.tmp"),
+                ("replace", folder / "a"),
+                ("fsync", folder),
+                ("rename", inner),
+            ],
+        }[exchange]
+    )
 
 
 def short_of_memory(work: Callable[[], object], spare: int) -> str:

@@ -119,9 +119,11 @@ def test_whether_a_file_can_be_written_is_asked_before_and_leaves_nothing(tmp_pa
         check_file(path)
     (tmp_path / "file").write_text("mine")
     for path, why in (
-        (tmp_path, "it is a folder"), (tmp_path / "file" / "x", "Not a directory"), (Path("/proc/x"), "/proc/x could"),
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "x", "Not a directory"),
+        (Path("/proc/x"), "/proc/x could"),
         (tmp_path / ("x" * 300), "name too long"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(WriteError, match=why):
             check_file(path)
     assert names(tmp_path) == ["file"]

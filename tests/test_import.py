@@ -25,10 +25,25 @@ HEAVY = (
     "PIL",
 )
 PUBLIC = (
-    "load_vlm", "segment", "Regions", "EffectEstimator", "stream", "trace", "write_traces", "read_traces", "Traces",
-    "Trace", "Step", "features", "EarlyFailurePredictor", "OutcomeClassifier", "Monitor", "trajectory", "detection",
+    "load_vlm",
+    "segment",
+    "Regions",
+    "EffectEstimator",
+    "stream",
+    "trace",
+    "write_traces",
+    "read_traces",
+    "Traces",
+    "Trace",
+    "Step",
+    "features",
+    "EarlyFailurePredictor",
+    "OutcomeClassifier",
+    "Monitor",
+    "trajectory",
+    "detection",
     "stats",
-)  # fmt: skip
+)
 
 
 def run(code: str) -> str:

@@ -13,11 +13,25 @@ from trajkit.tables.render import markdown
 from trajkit.text import clean, code, escaped, for_spreadsheet, inert
 
 HOSTILE = (
-    "[click](javascript:alert(1))", "![see](https://evil.example/x.png)", "<https://evil.example>", "<b>bold</b>",
-    "<img src=x onerror=alert(1)>", "**bold**", "`code`", "a | b", "[a]: https://evil.example", "&lt;b&gt;",
-    "https://evil.example/x", "www.evil.example", "someone@evil.example", "\\[a](b)", "$x$", "~~gone~~", "_a_",
+    "[click](javascript:alert(1))",
+    "![see](https://evil.example/x.png)",
+    "<https://evil.example>",
+    "<b>bold</b>",
+    "<img src=x onerror=alert(1)>",
+    "**bold**",
+    "`code`",
+    "a | b",
+    "[a]: https://evil.example",
+    "&lt;b&gt;",
+    "https://evil.example/x",
+    "www.evil.example",
+    "someone@evil.example",
+    "\\[a](b)",
+    "$x$",
+    "~~gone~~",
+    "_a_",
     "mailto:someone@evil.example",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

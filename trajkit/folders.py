@@ -120,9 +120,13 @@ def _copy(folder: Path, new: Path) -> None:
     """All files of `folder`, if it is there, in `new` too, but for what is half done."""
     if folder.exists():
         shutil.copytree(
-            folder, new, symlinks=True, copy_function=_link, dirs_exist_ok=True,
+            folder,
+            new,
+            symlinks=True,
+            copy_function=_link,
+            dirs_exist_ok=True,
             ignore=lambda _, names: [name for name in names if HALF.fullmatch(name)],
-        )  # fmt: skip
+        )
 
 
 def _link(source: str | Path, target: str | Path) -> None:

@@ -212,7 +212,11 @@ def _bar(screen: Any, pace: Pace, transient: bool = False) -> Progress:
             return Text("" if task.finished else pace.said(time.monotonic()), "cyan")
 
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn(),
-        TimeElapsedColumn(), Left(), TextColumn("{task.fields[note]}", markup=False),
-    )  # fmt: skip
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        Left(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     return Progress(*columns, console=screen, transient=transient)

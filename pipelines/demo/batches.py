@@ -95,13 +95,7 @@ class BatchMaker:
             getattr(config, f"vision_{side}_token_id", None) or getattr(config, f"image_{side}_token_id")
             for side in ("start", "end")
         )
-        self.prefix = [
-            word("<|im_start|>"),
-            word("user"),
-            start,
-            *[config.image_token_id] * IMAGE_TOKENS,
-            end,
-        ]
+        self.prefix = [word("<|im_start|>"), word("user"), start, *[config.image_token_id] * IMAGE_TOKENS, end]
         self.to_think = [word("<|im_end|>"), word("<|im_start|>"), word("assistant"), word("<think>")]
         self.end_think, self.end = word("</think>"), word("<|im_end|>")
         self.pad = word("<|endoftext|>")

@@ -17,9 +17,19 @@ from trajkit.vlm.processor import transformers_class
 PATCH_PX = 16
 IMAGE_TOKENS = (IMAGE_PX // PATCH_PX) ** 2
 SPECIAL: tuple[str, ...] = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
-    "<|video_pad|>", "<unk>", "<think>", "</think>", "user", "assistant",
-)  # fmt: skip
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<unk>",
+    "<think>",
+    "</think>",
+    "user",
+    "assistant",
+)
 
 CHAT_TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -33,9 +43,11 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 
 
 GLM_NAMES = {
-    "<|vision_start|>": "<|begin_of_image|>", "<|vision_end|>": "<|end_of_image|>", "<|image_pad|>": "<|image|>",
+    "<|vision_start|>": "<|begin_of_image|>",
+    "<|vision_end|>": "<|end_of_image|>",
+    "<|image_pad|>": "<|image|>",
     "<|video_pad|>": "<|video|>",
-}  # fmt: skip
+}
 """What the tokens around an image are called where they are not called as in Qwen."""
 
 
@@ -88,9 +100,11 @@ def build_qwen2_5_vl_config(tokenizer: Any) -> Any:
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 5, 5]}
     vision = _vision(3, 96, 112) | {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1, 2]}
     return Qwen2_5_VLConfig(
-        text_config=_text(tokenizer, 112, 224, 4, 4, rope), vision_config=vision, **_tokens(tokenizer),
+        text_config=_text(tokenizer, 112, 224, 4, 4, rope),
+        vision_config=vision,
+        **_tokens(tokenizer),
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
 
 
 def build_glm4v_config(tokenizer: Any) -> Any:
@@ -104,9 +118,11 @@ def build_glm4v_config(tokenizer: Any) -> Any:
     rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 3, 3], "partial_rotary_factor": 0.5}
     text = _text(tokenizer, 128, 256, 4, 4, rope)
     return Glm4vConfig(
-        text_config=text, vision_config=_vision(3, 96, 128) | {"image_size": IMAGE_PX}, **_tokens(tokenizer),
+        text_config=text,
+        vision_config=_vision(3, 96, 128) | {"image_size": IMAGE_PX},
+        **_tokens(tokenizer),
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
 
 
 ARCHITECTURES: dict[str, Callable[[Any], Any]] = {
@@ -154,9 +170,11 @@ def _tokens(tokenizer: Any) -> dict[str, int]:
     start, end, image, video = token.values()
     around = "image" if "<|image|>" in vocabulary else "vision"
     return {
-        "image_token_id": image, "video_token_id": video, f"{around}_start_token_id": start,
+        "image_token_id": image,
+        "video_token_id": video,
+        f"{around}_start_token_id": start,
         f"{around}_end_token_id": end,
-    }  # fmt: skip
+    }
 
 
 def build_model(tokenizer: Any, architecture: str = "qwen3_vl") -> Any:
@@ -199,8 +217,5 @@ def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     parts = adapter_for(model.config).processor
     described = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-    described |= {
-        "image_processor_type": parts.image_processor.removesuffix("Pil"),
-        "processor_class": parts.processor,
-    }
+    described |= {"image_processor_type": parts.image_processor.removesuffix("Pil"), "processor_class": parts.processor}
     (folder / "preprocessor_config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

@@ -58,10 +58,19 @@ STAGES: tuple[Stage, ...] = (
 SMALL_STAGES: tuple[Stage, ...] = (
     Stage("see", 1600, 32, 0, 2e-3, 0.1, Difficulty(0.0, 0.6, 0.0), cells=1.0),
     Stage("look", 1800, 8, 6, 2e-3, 0.4, Difficulty(0.0, 0.25, 0.0, spell_out=True), cells=0.3, horizon=4500),
-    Stage("spell", 1200, 8, 6, 1.6e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), cells=0.3,
-          horizon=3500),
+    Stage(
+        "spell",
+        1200,
+        8,
+        6,
+        1.6e-3,
+        0.01,
+        Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True),
+        cells=0.3,
+        horizon=3500,
+    ),
     Stage("settle", 500, 8, 6, 1e-3, 0.01, Difficulty(0.0, 1.0, 1.0, stress=3.0, spell_out=True), cells=0.3),
-)  # fmt: skip
+)
 """The shorter curriculum of the smaller models of the other architectures.
 
 Trained on sentences alone after the first stage, their towers forget what they saw: with a linear reading, digits of

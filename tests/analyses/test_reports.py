@@ -134,10 +134,18 @@ FEW, SMALL = ("--runs", "5"), ("--train-runs", "10", "--runs", "5")
 TWO_SIZES = ("--train-runs", "26", "--runs", "5")
 
 
-@pytest.mark.parametrize(("analysis", "arguments", "rows"), [
-    (scatter, FEW, 1), (length, FEW, 6), (elapsed, FEW, 12), (weights, SMALL[:2], 2), (data_efficiency, TWO_SIZES, 4),
-    (transfer, SMALL, 6), (out_of_distribution, ("--runs", "2"), 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("analysis", "arguments", "rows"),
+    [
+        (scatter, FEW, 1),
+        (length, FEW, 6),
+        (elapsed, FEW, 12),
+        (weights, SMALL[:2], 2),
+        (data_efficiency, TWO_SIZES, 4),
+        (transfer, SMALL, 6),
+        (out_of_distribution, ("--runs", "2"), 4),
+    ],
+)
 def test_an_analysis_of_each_model_writes_its_table_and_its_picture(report, tmp_path, analysis, arguments, rows):
     text = report(analysis, "--models", "qwen3_vl", "--boot", "5", *arguments)
     table, *others = tables(text)

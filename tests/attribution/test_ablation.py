@@ -75,10 +75,13 @@ def test_an_effect_is_the_drop_in_log_probability(demo_vlm, prompt, generated, r
     np.testing.assert_allclose(measure(demo_vlm, prompt, generated, run, mask)[0], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize(("masks", "ablation", "message"), [
-    (np.zeros((1, 3), bool), "mean", r"masks must be \(M, 16\)"),
-    (np.zeros((1, 16), bool), "zap", "ablation must be one of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("masks", "ablation", "message"),
+    [
+        (np.zeros((1, 3), bool), "mean", r"masks must be \(M, 16\)"),
+        (np.zeros((1, 16), bool), "zap", "ablation must be one of"),
+    ],
+)
 def test_bad_arguments_are_refused(demo_vlm, prompt, generated, run, masks, ablation, message):
     with pytest.raises(InputError, match=message):
         measure(demo_vlm, prompt, generated, run, masks, ablation)

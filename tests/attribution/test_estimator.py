@@ -215,9 +215,22 @@ def test_a_missing_estimator_says_how_to_make_one(tmp_path):
 
 
 DAMAGES = [
-    "truncated", "shape", "dtype", "nan", "missing", "header", "kind", "binding", "bound to another", "version",
-    "other weights", "pickle", "card", "list", "bands",
-]  # fmt: skip
+    "truncated",
+    "shape",
+    "dtype",
+    "nan",
+    "missing",
+    "header",
+    "kind",
+    "binding",
+    "bound to another",
+    "version",
+    "other weights",
+    "pickle",
+    "card",
+    "list",
+    "bands",
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

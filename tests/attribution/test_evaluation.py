@@ -12,13 +12,7 @@ from sklearn.metrics import r2_score
 
 import trajkit as tk
 from trajkit.attribution.ablation import measure_effects
-from trajkit.attribution.evaluation import (
-    TOP,
-    Scored,
-    joint_drops,
-    score_measured,
-    score_run,
-)  # fmt: skip
+from trajkit.attribution.evaluation import TOP, Scored, joint_drops, score_measured, score_run
 from trajkit.attribution.faithfulness import lds
 from trajkit.attribution.figures import faithfulness_table, paired
 from trajkit.attribution.item import Item
@@ -31,9 +25,14 @@ RNG = np.random.default_rng(0)
 
 def run(group: int, t: int = 4, k: int = 6, m: int = 16) -> MeasuredRun:
     return MeasuredRun(
-        f"g{group}", "math", np.zeros((t, k, 2), np.float32), RNG.random((m, k)) < 0.5, RNG.normal(size=(m, t)),
-        RNG.normal(size=(k, t)), np.arange(40),
-    )  # fmt: skip
+        f"g{group}",
+        "math",
+        np.zeros((t, k, 2), np.float32),
+        RNG.random((m, k)) < 0.5,
+        RNG.normal(size=(m, t)),
+        RNG.normal(size=(k, t)),
+        np.arange(40),
+    )
 
 
 def scored(name: str, measured: MeasuredRun, scores) -> Scored:
@@ -127,10 +126,7 @@ def test_top_regions_are_hidden_together(demo_vlm, generation):
 def test_measured_effects_beat_chance_when_a_real_run_is_scored(demo_vlm, generation):
     measured = measure(demo_vlm, generation, Measuring(n_masks=16))
     torch.manual_seed(0)
-    methods = {
-        "measured": None,
-        "random": lambda g, m: RNG.normal(size=m.single.T.shape),
-    }
+    methods = {"measured": None, "random": lambda g, m: RNG.normal(size=m.single.T.shape)}
     rows = faithfulness_table(score_run(demo_vlm, generation, measured, methods)).set_index(["method", "figure"])
     assert ("measured", "ms per token") not in rows.index
     for figure in ("r²", "LDS", "drop@1", "drop@5"):

@@ -113,8 +113,14 @@ def test_the_p_of_a_difference_is_that_of_a_permutation_test_over_groups(runs):
 
 
 def test_bands_without_any_step_are_left_out(runs):
-    rows = [score_measured("m", MeasuredRun(r.group_id, "", r.features[:1], r.masks, r.effects[:, :1], r.single[:, :1],
-                                            r.tokens), r.single.T[:1]) for r in runs]  # fmt: skip
+    rows = [
+        score_measured(
+            "m",
+            MeasuredRun(r.group_id, "", r.features[:1], r.masks, r.effects[:, :1], r.single[:, :1], r.tokens),
+            r.single.T[:1],
+        )
+        for r in runs
+    ]
     assert set(band_table(rows, n_boot=5)["band"]) == {"< 0.5 nats", ALL}
 
 

@@ -48,9 +48,10 @@ def test_dinov3_regions_follow_what_is_in_an_image_of_any_shape(dinov3, size):
     assert (blue & inside).sum() / (blue | inside).sum() > 0.8
 
 
-@pytest.mark.parametrize(("source", "message"), [
-    ("nowhere", "no model at 'nowhere'"), ("data/demo/model", "'qwen3_vl' and no DINOv3 vision transformer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("nowhere", "no model at 'nowhere'"), ("data/demo/model", "'qwen3_vl' and no DINOv3 vision transformer")],
+)
 def test_what_is_no_dinov3_is_refused(scene_image, source, message):
     with pytest.raises(InputError, match=message):
         tk.segment(scene_image, f"dinov3:{source}")

@@ -157,9 +157,15 @@ def test_a_stream_that_has_ended_is_a_trace_with_what_was_said_of_each_step(
     demo_vlm, demo_estimator, scene_image, tmp_path
 ):
     running = tk.stream(
-        demo_vlm, scene_image, QUESTION, estimator=demo_estimator, monitor=watching(demo_vlm), seed=3,
-        task_set="general", form="present",
-    )  # fmt: skip
+        demo_vlm,
+        scene_image,
+        QUESTION,
+        estimator=demo_estimator,
+        monitor=watching(demo_vlm),
+        seed=3,
+        task_set="general",
+        form="present",
+    )
     live = list(running)
     trace = running.trace(target=live[-1].text)
     assert (trace.success, trace.task_set, trace.meta["kind"]) == (True, "general", "present")

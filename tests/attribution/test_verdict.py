@@ -32,15 +32,18 @@ def evaluated(groups, right, ranks, size=2.0, seed=0):
     return rows
 
 
-@pytest.mark.parametrize(("right", "ranks", "kind", "words"), [
-    ((0.95, 0.4), (1, 0), "use", ("On steps that depend on the image (120 of 120)", "use it.")),
-    ((0.9, 0.9), (1, 0), "use", ("it tells better what hiding several regions does", "use it.")),
-    ((0.3, 0.05), (1, 0), "use", ("wrong about most steps: never rely on a single one",)),
-    ((0.6, 0.6), (0.5, 0.5), "no better", ("is not shown to beat raw attention", "Do not trust its effects")),
-    ((0.3, 0.9), (0, 1), "worse", ("raw attention is better", "Do not use its effects on this model")),
-    ((0.8, 0.3), (0, 1), "mixed", ("use it to see where a step looks, not to add effects up",)),
-    ((0.3, 0.8), (1, 0), "mixed", ("do not read from it where a step looks",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("right", "ranks", "kind", "words"),
+    [
+        ((0.95, 0.4), (1, 0), "use", ("On steps that depend on the image (120 of 120)", "use it.")),
+        ((0.9, 0.9), (1, 0), "use", ("it tells better what hiding several regions does", "use it.")),
+        ((0.3, 0.05), (1, 0), "use", ("wrong about most steps: never rely on a single one",)),
+        ((0.6, 0.6), (0.5, 0.5), "no better", ("is not shown to beat raw attention", "Do not trust its effects")),
+        ((0.3, 0.9), (0, 1), "worse", ("raw attention is better", "Do not use its effects on this model")),
+        ((0.8, 0.3), (0, 1), "mixed", ("use it to see where a step looks, not to add effects up",)),
+        ((0.3, 0.8), (1, 0), "mixed", ("do not read from it where a step looks",)),
+    ],
+)
 def test_it_says_what_to_do(right, ranks, kind, words):
     found = conclude(evaluated(40, right, ranks), n_boot=200)
     assert found.kind == kind
@@ -66,9 +69,9 @@ def test_few_images_are_told():
     assert found.text.endswith("This rests on 12 images only: ask more questions to be sure.")
 
 
-@pytest.mark.parametrize(("groups", "size", "words"), [
-    (9, 2.0, "27 of 27, of 9 images"), (40, 0.1, "0 of 120, of 0 images"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("groups", "size", "words"), [(9, 2.0, "27 of 27, of 9 images"), (40, 0.1, "0 of 120, of 0 images")]
+)
 def test_too_few_steps_that_depend_on_the_image_tell_nothing(groups, size, words):
     found = conclude(evaluated(groups, (1, 0), (1, 0), size))
     assert found.kind == "too few"

@@ -82,18 +82,35 @@ def _trace(group: int, repeat: int, failed: bool | None, rng: np.random.Generato
     n_steps, k = int(rng.integers(3, 9)), 16
     effects = rng.gamma(2.0 if failed else 0.3, 1.0, (n_steps + 1, k)).astype(np.float32)
     steps = [
-        Step(f"sentence {i}.", "thinking" if i < n_steps else "answer", 5 * i, 5 * i + 5,
-             float(-rng.gamma(2.0, 0.4 if failed else 0.1)), float(rng.gamma(2.0, 0.2)))
+        Step(
+            f"sentence {i}.",
+            "thinking" if i < n_steps else "answer",
+            5 * i,
+            5 * i + 5,
+            float(-rng.gamma(2.0, 0.4 if failed else 0.1)),
+            float(rng.gamma(2.0, 0.2)),
+        )
         for i in range(n_steps + 1)
-    ]  # fmt: skip
+    ]
     outcome = "unknown" if failed is None else "success"
     if failed:
         outcome = ("hallucination", "reasoning_failure")[int(rng.integers(2))]
     return Trace(
-        f"g{group}-{repeat}", model, "how many?", tuple(steps), effects, "estimated", np.arange(k).reshape(4, 4),
-        f"g{group}", task_set=("math", "code")[group % 2], task_id=f"g{group}", task_repeat=repeat,
-        success=None if failed is None else not failed, answer="4", outcome=outcome,  # type: ignore[arg-type]
-    )  # fmt: skip
+        f"g{group}-{repeat}",
+        model,
+        "how many?",
+        tuple(steps),
+        effects,
+        "estimated",
+        np.arange(k).reshape(4, 4),
+        f"g{group}",
+        task_set=("math", "code")[group % 2],
+        task_id=f"g{group}",
+        task_repeat=repeat,
+        success=None if failed is None else not failed,
+        answer="4",
+        outcome=outcome,  # type: ignore[arg-type]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -339,8 +339,10 @@ def slow(questions, model_and_estimator, tmp_path):
     command = ["collect", questions(5), "--out", tmp_path / "traces", "--samples", "1", "--max-new-tokens", "40"]
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *map(str, command), *model_and_estimator],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "generating\n"
     yield process

@@ -62,8 +62,10 @@ def test_a_hub_id_that_cannot_be_had_is_one_line_at_once(picture, offline, words
     counted += "try: main(sys.argv[1:])\nfinally: print('slept', sum(slept))"
     done = subprocess.run(
         [sys.executable, "-c", counted, "stream", picture, "?", "--model", "nobody/no-such-model"],
-        capture_output=True, text=True, env=os.environ | hub,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=os.environ | hub,
+    )
     assert done.returncode == 1
     *doing, error = done.stderr.splitlines()
     assert all(line.startswith("loading ") and line.endswith(" …") for line in doing), done.stderr

@@ -40,8 +40,17 @@ def test_an_estimator_is_trained_in_one_command_and_collects_runs(cli, grouped, 
     assert "1 of 1 images are among those that the estimator was trained on: figures on them are" in evaluated.err
     collected = cli("collect", grouped(1), "--estimator", out, "--out", tmp_path / "t", "--samples", "1")
     assert collected.code == 0, collected.err
-    again = cli("train-estimator", grouped(4), "--out", tmp_path / "linear", "--kind", "linear", *QUICK,
-                "--work", tmp_path / "estimator.measured")  # fmt: skip
+    again = cli(
+        "train-estimator",
+        grouped(4),
+        "--out",
+        tmp_path / "linear",
+        "--kind",
+        "linear",
+        *QUICK,
+        "--work",
+        tmp_path / "estimator.measured",
+    )
     assert again.code == 0, again.err
     assert isinstance(tk.EffectEstimator.load(tmp_path / "linear"), tk.LinearEstimator)
 
@@ -108,13 +117,19 @@ def test_an_image_that_cannot_be_opened_is_left_out_and_named_and_the_command_en
     assert "Only 2 images" in result.out
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (("train-estimator", "{questions}", "--out", "{out}", "--ablation", "zap"), ("--ablation must be one of", "'zap'")),
-    (("train-estimator", "{questions}", "--out", "{out}", "--kind", "tree"), ("--kind must be one of", "'tree'")),
-    (("train-estimator", "{questions}", "--out", "{out}", *QUICK), ("at least 3 images", "more questions")),
-    (("evaluate", "{questions}", "--methods", "some"), ("--methods must be one of",)),
-    (("evaluate", "{out}/none.jsonl"), ("does not exist",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("train-estimator", "{questions}", "--out", "{out}", "--ablation", "zap"),
+            ("--ablation must be one of", "'zap'"),
+        ),
+        (("train-estimator", "{questions}", "--out", "{out}", "--kind", "tree"), ("--kind must be one of", "'tree'")),
+        (("train-estimator", "{questions}", "--out", "{out}", *QUICK), ("at least 3 images", "more questions")),
+        (("evaluate", "{questions}", "--methods", "some"), ("--methods must be one of",)),
+        (("evaluate", "{out}/none.jsonl"), ("does not exist",)),
+    ],
+)
 def test_bad_input_is_one_line(cli, grouped, tmp_path, arguments, words):
     given = [a.format(questions=grouped(1), out=tmp_path / "out") for a in arguments]
     cli(*given).assert_one_line_error(*words)

@@ -32,23 +32,33 @@ def hostile(tmp_path, make_trace) -> Path:
     rng = np.random.default_rng(0)
     runs = [make_trace(g, r, bool(rng.random() < 0.4), rng, model=f"m{NASTY}") for g in range(40) for r in range(3)]
     runs = [
-        replace(run, transcript_id=f"{run.transcript_id}{NASTY}", group_id=f"{run.group_id}{NASTY}", answer=NASTY,
-                task_set=f"{run.task_set}{NASTY}", question=f"how{NASTY}?")
+        replace(
+            run,
+            transcript_id=f"{run.transcript_id}{NASTY}",
+            group_id=f"{run.group_id}{NASTY}",
+            answer=NASTY,
+            task_set=f"{run.task_set}{NASTY}",
+            question=f"how{NASTY}?",
+        )
         for run in runs
-    ]  # fmt: skip
+    ]
     return write_traces(runs, tmp_path / f"runs{IN_A_PATH.replace('/', '')}.parquet")
 
 
 def test_commands_on_hostile_traces_print_text_and_line_ends_only(cli, hostile, tmp_path):
     detectors = tmp_path / f"detectors{IN_A_PATH}"
     for arguments in (
-        ["fit", hostile, "--out", detectors], ["monitor", hostile, "--detectors", detectors],
-        ["analyze", hostile], ["analyze", hostile, "--report", tmp_path / f"studies{IN_A_PATH}"],
+        ["fit", hostile, "--out", detectors],
+        ["monitor", hostile, "--detectors", detectors],
+        ["analyze", hostile],
+        ["analyze", hostile, "--report", tmp_path / f"studies{IN_A_PATH}"],
         ["report", hostile, "--out", tmp_path / f"report{IN_A_PATH}"],
         ["report", f"none{IN_A_PATH}", "--out", tmp_path],
-        ["monitor", hostile, "--detectors", tmp_path / IN_A_PATH], [f"no-such{IN_A_PATH}"],
-        ["stream", f"none{IN_A_PATH}.png", "what?"], ["doctor", f"--{IN_A_PATH}"],
-    ):  # fmt: skip
+        ["monitor", hostile, "--detectors", tmp_path / IN_A_PATH],
+        [f"no-such{IN_A_PATH}"],
+        ["stream", f"none{IN_A_PATH}.png", "what?"],
+        ["doctor", f"--{IN_A_PATH}"],
+    ):
         done = cli(*arguments)
         assert done.code != 70, done.err
         assert controls(done.out + done.err) == [], arguments
@@ -93,8 +103,9 @@ def test_all_that_is_printed_by_anything_is_cleaned(capsys):
 
 
 def test_a_console_keeps_its_own_colours_only():
-    on = console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300, highlight=False,
-                 markup=True)  # fmt: skip
+    on = console(
+        file=io.StringIO(), force_terminal=True, color_system="truecolor", width=300, highlight=False, markup=True
+    )
     on.print(f"[red]{NASTY.replace('[bold]', '')}x[/red]")
     assert re.fullmatch("\x1b\\[31mx\x1b\\[0m\n", on.file.getvalue())  # type: ignore[attr-defined]
 
@@ -139,8 +150,10 @@ def test_files_and_runs_named_in_markup_are_collected_and_analysed(
     scene_image.save(tmp_path / "[bold].png")
     scene_image.save(tmp_path / "[red]x[" / "red].png")
     names = ["[/].png", "[bold].png", "[red]x[/red].png", "none[/].png"]
-    rows = [{"id": f"q[/]{i}", "image": name, "question": "is there a red 1?", "task_set": "[/red]", "target": "no"}
-            for i, name in enumerate(names)]  # fmt: skip
+    rows = [
+        {"id": f"q[/]{i}", "image": name, "question": "is there a red 1?", "task_set": "[/red]", "target": "no"}
+        for i, name in enumerate(names)
+    ]
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = cli("collect", file, "--out", tmp_path / "[out", "--samples", 1, "--max-new-tokens", 8, *model_and_estimator)
@@ -151,9 +164,11 @@ def test_files_and_runs_named_in_markup_are_collected_and_analysed(
     runs = [replace(run, task_set=f"[/{run.task_set}]", group_id=f"[/]{run.group_id}") for run in runs]
     traces = write_traces(runs, tmp_path / "[dim].parquet")
     for arguments in (
-        ["analyze", traces], ["fit", traces, "--out", tmp_path / "[/d"],
-        ["monitor", traces, "--detectors", tmp_path / "[/d"], ["report", traces, "--out", tmp_path / "[/r"],
-    ):  # fmt: skip
+        ["analyze", traces],
+        ["fit", traces, "--out", tmp_path / "[/d"],
+        ["monitor", traces, "--detectors", tmp_path / "[/d"],
+        ["report", traces, "--out", tmp_path / "[/r"],
+    ):
         assert cli(*arguments).code == 0, arguments
 
 

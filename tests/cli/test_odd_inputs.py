@@ -56,15 +56,26 @@ def test_no_path_is_a_bug(cli, given, command, monkeypatch, tmp_path):
 
 
 OUTPUTS = {
-    "report": ("{tmp}/none", "--out"), "analyze": ("{tmp}/none", "--report"), "fit": ("{tmp}/none", "--out"),
+    "report": ("{tmp}/none", "--out"),
+    "analyze": ("{tmp}/none", "--report"),
+    "fit": ("{tmp}/none", "--out"),
     "train-estimator": ("{questions}", "--model", "{tmp}/none", "--out"),
-    "evaluate": ("{questions}", "--model", "{tmp}/none", "--out"), "demo": ("--out",),
-}  # fmt: skip
+    "evaluate": ("{questions}", "--model", "{tmp}/none", "--out"),
+    "demo": ("--out",),
+}
 BAD = {
-    "": "is", ".": "is", "/": "is", "file": "file", "file/x": "Not a directory", "/dev/zero/x": "Not a directory",
-    "/proc/x": "could not be written", "x" * 300: "name too long", "loop": "symbolic links", "loop/x": "symbolic",
+    "": "is",
+    ".": "is",
+    "/": "is",
+    "file": "file",
+    "file/x": "Not a directory",
+    "/dev/zero/x": "Not a directory",
+    "/proc/x": "could not be written",
+    "x" * 300: "name too long",
+    "loop": "symbolic links",
+    "loop/x": "symbolic",
     "a\x1b[2J/" + "x" * 300: "name too long",
-}  # fmt: skip
+}
 """Paths that nothing can be written to, and a word on why."""
 
 
@@ -86,6 +97,15 @@ def test_an_output_that_cannot_be_written_is_told_before_any_work(cli, given, co
 
 def test_temperatures_that_no_model_can_be_run_at_are_refused(cli, given, model_and_estimator):
     for temperature in ("nan", "1e-300"):
-        result = cli("stream", *given("stream"), *model_and_estimator, "--detectors", "none", "--temperature",
-                     temperature, "--max-new-tokens", "4")  # fmt: skip
+        result = cli(
+            "stream",
+            *given("stream"),
+            *model_and_estimator,
+            "--detectors",
+            "none",
+            "--temperature",
+            temperature,
+            "--max-new-tokens",
+            "4",
+        )
         assert result.code != 70, result.err

@@ -21,12 +21,7 @@ def found(traces):
 
 def said(one) -> tuple[str, ...]:
     """What people read of a difference: δ with its interval, the part that is tested, p and the verdict."""
-    return (
-        words.difference(one.delta),
-        words.signed(one.delta_tested),
-        words.p_value(one.p_corrected),
-        one.verdict,
-    )
+    return (words.difference(one.delta), words.signed(one.delta_tested), words.p_value(one.p_corrected), one.verdict)
 
 
 def test_terminal_report_study_and_file_say_the_same(cli, traces, found, tmp_path):

@@ -48,10 +48,13 @@ def test_json_is_one_object_a_line_with_regions_effects_and_an_end(cli, picture,
 
 @pytest.mark.parametrize(
     ("question", "told"),
-    [("clear \x1b[2J it", r"must be plain text, got '\x1b'"), ("half \udcff", r"must be plain text, got '\udcff'"),
-     ("is <|image_pad|> red?", "holds <|image_pad|>, which stands for an image"),
-     ("is <|video_pad|> red?", "holds <|video_pad|>, which stands for a video")],
-)  # fmt: skip
+    [
+        ("clear \x1b[2J it", r"must be plain text, got '\x1b'"),
+        ("half \udcff", r"must be plain text, got '\udcff'"),
+        ("is <|image_pad|> red?", "holds <|image_pad|>, which stands for an image"),
+        ("is <|video_pad|> red?", "holds <|video_pad|>, which stands for a video"),
+    ],
+)
 def test_a_question_that_collect_leaves_out_is_refused_in_the_same_words(
     cli, picture, model_and_estimator, tmp_path, question, told
 ):
@@ -125,9 +128,10 @@ def test_what_is_loaded_and_waited_for_is_said_in_order(cli, picture, model_and_
     assert result.code == 0, result.err
     size = sum(file.stat().st_size for file in Path(demo_vlm.name).glob("*.safetensors")) / 1e6
     assert said[:3] == [
-        f"loading {demo_vlm.name} ({size:.1f} MB)", f"reading the estimator {model_and_estimator[-1]}",
+        f"loading {demo_vlm.name} ({size:.1f} MB)",
+        f"reading the estimator {model_and_estimator[-1]}",
         "reading the image",
-    ]  # fmt: skip
+    ]
     assert re.fullmatch(r"reading \d+ tokens of image and question, then the first step", said[3])
 
 

@@ -25,8 +25,17 @@ from trajkit.text import clean
 
 REGIONS = Regions(np.kron(np.arange(4).reshape(2, 2), np.ones((8, 8), int)), 4)
 GREY = Image.new("RGB", (16, 16), (128, 128, 128))
-STEP = LiveStep("row 1 col 1 is red 7.", "thinking", 0, 8, -0.1, 0.2, index=0,
-                effects=np.array([2, -1, 0, 0], np.float32), verdict=Verdict(1, 0.2, 0.2, 0.6, False))  # fmt: skip
+STEP = LiveStep(
+    "row 1 col 1 is red 7.",
+    "thinking",
+    0,
+    8,
+    -0.1,
+    0.2,
+    index=0,
+    effects=np.array([2, -1, 0, 0], np.float32),
+    verdict=Verdict(1, 0.2, 0.2, 0.6, False),
+)
 
 
 class Watcher:
@@ -35,9 +44,14 @@ class Watcher:
 
 def console(width: int = 80, terminal: bool = True, **environment: str) -> Console:
     return Console(
-        file=io.StringIO(), width=width, force_terminal=terminal, color_system="truecolor" if terminal else None,
-        no_color="NO_COLOR" in environment, highlight=False, _environ={"TERM": "xterm-256color"} | environment,
-    )  # fmt: skip
+        file=io.StringIO(),
+        width=width,
+        force_terminal=terminal,
+        color_system="truecolor" if terminal else None,
+        no_color="NO_COLOR" in environment,
+        highlight=False,
+        _environ={"TERM": "xterm-256color"} | environment,
+    )
 
 
 def show(*steps: LiveStep, on: Console) -> str:
@@ -72,9 +86,13 @@ def test_supporting_regions_are_red_opposing_blue_and_the_rest_grey():
 
 def test_sixteen_colours_keep_red_for_support_and_blue_for_opposition():
     on = Console(
-        file=io.StringIO(), width=80, force_terminal=True, color_system="standard", highlight=False,
+        file=io.StringIO(),
+        width=80,
+        force_terminal=True,
+        color_system="standard",
+        highlight=False,
         _environ={"TERM": "xterm"},
-    )  # fmt: skip
+    )
     for cached in (Style.parse, Style._add):  # rich keeps the codes of a style for the terminal it was first shown on
         cached.cache_clear()  # type: ignore[attr-defined]
     view = RunView(on)
@@ -192,10 +210,16 @@ def test_a_step_that_no_region_supports_says_so():
 
 
 def test_a_table_as_wide_as_the_terminal_loses_no_column():
-    frame = pd.DataFrame({
-        "run": ["test-1-00000-2"], "question": ["is there a red 7 in the last column? " * 2],
-        "outcome": ["reasoning_failure"], "at": ["10 of 12"], "risk": [0.79], "saved": [0.5],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "run": ["test-1-00000-2"],
+            "question": ["is there a red 7 in the last column? " * 2],
+            "outcome": ["reasoning_failure"],
+            "at": ["10 of 12"],
+            "risk": [0.79],
+            "saved": [0.5],
+        }
+    )
     on = console(terminal=False)
     names = {"run": "run", "question": "question", "outcome": "outcome", "at": "alarm at step"}
     names |= {"risk": "highest risk", "saved": "tokens saved"}
@@ -217,10 +241,17 @@ def test_intervals_stand_below_their_numbers_where_a_table_would_be_too_wide():
 
 
 def test_the_verdict_of_a_comparison_stands_beside_its_number_on_a_narrow_terminal():
-    frame = pd.DataFrame({
-        "metric": ["exponent of the mean squared displacement"], "runs": [470], "against": [2117],
-        "delta": [Estimate(0.123, 0.041, 0.202)], "tested": [0.1], "p": [0.509], "verdict": ["not told apart"],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "metric": ["exponent of the mean squared displacement"],
+            "runs": [470],
+            "against": [2117],
+            "delta": [Estimate(0.123, 0.041, 0.202)],
+            "tested": [0.1],
+            "p": [0.509],
+            "verdict": ["not told apart"],
+        }
+    )
     on = console(80, terminal=False)
     show_table(on, Table(frame), "Differences")
     lines = on.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -50,8 +50,11 @@ def _online(risks: list[float], threshold: float) -> list[int]:
 
 def _frame(runs: list[list[float]]) -> pd.DataFrame:
     one = make_frame([RUN]).iloc[0]
-    rows = [{"transcript_id": f"run-{i}", "step": t, "told": risk}
-            for i, run in enumerate(runs) for t, risk in enumerate(run, 1)]  # fmt: skip
+    rows = [
+        {"transcript_id": f"run-{i}", "step": t, "told": risk}
+        for i, run in enumerate(runs)
+        for t, risk in enumerate(run, 1)
+    ]
     return pd.DataFrame([{**one, **row, "n_tokens": 10 * row["step"]} for row in rows])
 
 

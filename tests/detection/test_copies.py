@@ -66,11 +66,14 @@ def _fit(traces: list[Trace] | pd.DataFrame, **options: object) -> FitResult:
     return fit_detectors(traces, features="length", compared=(), n_boot=2, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [
-    _noisy,  # another run on the same image and question
-    lambda t: replace(t, question="another?"),  # the same run
-    lambda t: replace(t, image_sha256=""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        _noisy,  # another run on the same image and question
+        lambda t: replace(t, question="another?"),  # the same run
+        lambda t: replace(t, image_sha256=""),
+    ],
+)
 @pytest.mark.parametrize("use", [_calibrate, _fit])
 def test_a_group_that_is_another_group_under_a_new_id_is_taken_as_that_group_and_named(
     use: Callable[[list[Trace]], object], change: Callable[[Trace], Trace]

@@ -173,10 +173,15 @@ def test_the_design_by_hand_and_the_feature_of_each_column() -> None:
     s = (np.log(2) - known.step_mean) / known.step_sd
     curve, level, hot = [1, s, s**2], np.arange(len(known.first_steps)) == 1, [row["task_set"].iloc[0] == "document"]
     hot.append(not hot[0])
-    expected = np.concatenate([
-        np.outer(z, curve).ravel(), [10 * s, 10 * s**2], 10 * level, np.outer(hot, curve).ravel(),
-        np.outer(hot, np.outer(z, curve)).ravel(),
-    ])  # fmt: skip
+    expected = np.concatenate(
+        [
+            np.outer(z, curve).ravel(),
+            [10 * s, 10 * s**2],
+            10 * level,
+            np.outer(hot, curve).ravel(),
+            np.outer(hot, np.outer(z, curve)).ravel(),
+        ]
+    )
     np.testing.assert_allclose(known.matrix(Rows.of_frame(row, sets))[0], expected)
     own = [name for name in columns for _ in range(3)]
     assert known.owners() == own + ["step"] * (2 + len(level)) + ["task"] * 6 + own + own
@@ -195,8 +200,12 @@ def test_it_behaves_as_a_scikit_learn_estimator(frame: pd.DataFrame, failed: np.
     assert clone(model).get_params() == {"features": "length", "C": 3.0, "min_runs": 30}
     with pytest.raises(NotFittedError):
         model.predict_proba(frame)
-    search = GridSearchCV(EarlyFailurePredictor(), {"C": [0.01, 1.0], "features": ["length", "uncertainty"]},
-                          cv=GroupKFold(3), scoring="roc_auc")  # fmt: skip
+    search = GridSearchCV(
+        EarlyFailurePredictor(),
+        {"C": [0.01, 1.0], "features": ["length", "uncertainty"]},
+        cv=GroupKFold(3),
+        scoring="roc_auc",
+    )
     search.fit(frame, failed, groups=frame["group_id"])
     assert search.best_params_["features"] == "uncertainty"
     held_out = cross_val_predict(
@@ -210,10 +219,15 @@ def test_it_passes_the_checks_of_scikit_learn_that_are_not_about_nameless_column
     """The others fit on bare arrays; prefix features have names, and another number of columns is an error here."""
     model = kind()
     for check in (
-        checks.check_estimator_cloneable, checks.check_estimator_repr, checks.check_no_attributes_set_in_init,
-        checks.check_parameters_default_constructible, checks.check_get_params_invariance, checks.check_set_params,
-        checks.check_mixin_order, checks.check_valid_tag_types,
-    ):  # fmt: skip
+        checks.check_estimator_cloneable,
+        checks.check_estimator_repr,
+        checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible,
+        checks.check_get_params_invariance,
+        checks.check_set_params,
+        checks.check_mixin_order,
+        checks.check_valid_tag_types,
+    ):
         check(kind.__name__, model)
 
 

@@ -102,7 +102,9 @@ def test_two_outcomes_are_enough_and_one_is_an_input_error(runs_frame: pd.DataFr
 
 
 def test_a_class_with_runs_of_a_single_scene_is_an_input_error(runs_frame: pd.DataFrame) -> None:
-    few = runs_frame[(runs_frame["outcome"] == "success") | (runs_frame.index == runs_frame.index[
-        (runs_frame["outcome"] == "hallucination").to_numpy().argmax()])]  # fmt: skip
+    few = runs_frame[
+        (runs_frame["outcome"] == "success")
+        | (runs_frame.index == runs_frame.index[(runs_frame["outcome"] == "hallucination").to_numpy().argmax()])
+    ]
     with pytest.raises(InputError, match="two groups"):
         OutcomeClassifier().fit(few, few["outcome"])

@@ -19,8 +19,7 @@ def _runs(outcomes: list[tuple[int, bool]]) -> pd.DataFrame:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    outcomes=st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=150),
-    seed=st.integers(0, 5),
+    outcomes=st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=150), seed=st.integers(0, 5)
 )
 def test_no_group_is_ever_on_two_sides(outcomes: list[tuple[int, bool]], seed: int) -> None:
     frame = _runs(outcomes)
@@ -72,8 +71,9 @@ def test_a_split_is_the_same_for_a_seed_and_another_for_another() -> None:
     assert split_by_group(frame, seed=1) != split_by_group(frame, seed=2)
 
 
-@pytest.mark.parametrize("outcomes", [[(0, True), (1, False)], [(g, False) for g in range(40)],
-                                      [(g, True) for g in range(40)]])  # fmt: skip
+@pytest.mark.parametrize(
+    "outcomes", [[(0, True), (1, False)], [(g, False) for g in range(40)], [(g, True) for g in range(40)]]
+)
 def test_a_part_that_would_be_empty_or_of_one_class_is_an_input_error(outcomes: list[tuple[int, bool]]) -> None:
     with pytest.raises(InputError, match="part of the split has"):
         split_by_group(_runs(outcomes))

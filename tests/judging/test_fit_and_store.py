@@ -216,15 +216,28 @@ def _first(folder: Path, *keys: str, value: float) -> list[object]:
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        (("monitor", "alpha"), 5), (("monitor", "alpha"), 0.0), (("monitor", "n"), -5), (("monitor", "delta"), 2.0),
-        (("monitor", "threshold"), 7.0), (("monitor", "threshold"), None), (("monitor", "score_min"), -1),
-        (("predictor", "params", "C"), -1.0), (("predictor", "params", "min_runs"), 0),
-        (("predictor", "classes"), [1, 0]), (("outcome", "classes"), ["a", "a", "b"]),
-        (("outcome", "coverage"), 3), (("outcome", "threshold"), -0.5), (("outcome", "error"), 2),
-        (("predictor", "map", "step_sd"), 0), (("predictor", "map", "step_mean"), 1e308),
-        (("card", "fit_groups"), "all"), (("keys",), "????"), (("keys",), "Zg=="), (("keys",), ["Zg=="]),
+        (("monitor", "alpha"), 5),
+        (("monitor", "alpha"), 0.0),
+        (("monitor", "n"), -5),
+        (("monitor", "delta"), 2.0),
+        (("monitor", "threshold"), 7.0),
+        (("monitor", "threshold"), None),
+        (("monitor", "score_min"), -1),
+        (("predictor", "params", "C"), -1.0),
+        (("predictor", "params", "min_runs"), 0),
+        (("predictor", "classes"), [1, 0]),
+        (("outcome", "classes"), ["a", "a", "b"]),
+        (("outcome", "coverage"), 3),
+        (("outcome", "threshold"), -0.5),
+        (("outcome", "error"), 2),
+        (("predictor", "map", "step_sd"), 0),
+        (("predictor", "map", "step_mean"), 1e308),
+        (("card", "fit_groups"), "all"),
+        (("keys",), "????"),
+        (("keys",), "Zg=="),
+        (("keys",), ["Zg=="]),
     ],
-)  # fmt: skip
+)
 def test_a_value_out_of_its_range_is_refused_by_name(folder: Path, keys: tuple[str, ...], value: object) -> None:
     _edit(folder, *keys, value=value)
     with pytest.raises(InputError, match=f"'{keys[-1]}'"):
@@ -234,13 +247,20 @@ def test_a_value_out_of_its_range_is_refused_by_name(folder: Path, keys: tuple[s
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        (("predictor", "coef"), 1e308), (("predictor", "intercept"), -1e7), (("outcome", "coef"), 1e200),
-        (("predictor", "centre"), 1e300), (("predictor", "map", "sd"), -1.0), (("predictor", "map", "sd"), 0.0),
-        (("predictor", "map", "mean"), 1e100), (("predictor", "map", "missing"), 1.5),
-        (("predictor", "map", "first_steps"), 0), (("predictor", "map", "first_steps"), 3),
-        (("predictor", "map", "first_steps"), 1e300), (("predictor", "map", "flagged"), 2),
+        (("predictor", "coef"), 1e308),
+        (("predictor", "intercept"), -1e7),
+        (("outcome", "coef"), 1e200),
+        (("predictor", "centre"), 1e300),
+        (("predictor", "map", "sd"), -1.0),
+        (("predictor", "map", "sd"), 0.0),
+        (("predictor", "map", "mean"), 1e100),
+        (("predictor", "map", "missing"), 1.5),
+        (("predictor", "map", "first_steps"), 0),
+        (("predictor", "map", "first_steps"), 3),
+        (("predictor", "map", "first_steps"), 1e300),
+        (("predictor", "map", "flagged"), 2),
     ],
-)  # fmt: skip
+)
 def test_a_number_of_a_list_out_of_its_range_is_refused_by_name(
     folder: Path, keys: tuple[str, ...], value: float
 ) -> None:

@@ -168,10 +168,16 @@ def test_walks_that_differ_only_in_length_are_alike_once_matched_on_length() -> 
 
 
 def test_matching_by_hand() -> None:
-    frame = pd.DataFrame({
-        "transcript_id": list("abcdef"), "group_id": list("abcdef"), "step": 1, "task_set": "",
-        "success": [False, True, False, True, True, False], "outcome": "unknown",
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "transcript_id": list("abcdef"),
+            "group_id": list("abcdef"),
+            "step": 1,
+            "task_set": "",
+            "success": [False, True, False, True, True, False],
+            "outcome": "unknown",
+        }
+    )
     score = {"s": np.array([3.0, 1, 2, 9, 2, 9])}
     table = matched_auc(frame, score, select_steps(frame, [1]), [1, 1, 2, 2, 2, 3], n_boot=10)
     assert (table.pairs.iloc[0], table.auc.iloc[0]) == (3, pytest.approx((1 + 0 + 0.5) / 3))
@@ -180,9 +186,9 @@ def test_matching_by_hand() -> None:
 def test_a_calibration_curve_counts_every_run_once_and_is_straight_for_true_probabilities() -> None:
     rng = np.random.default_rng(0)
     risk = rng.random(4000)
-    frame = pd.DataFrame({
-        "group_id": np.arange(4000), "step": 1, "success": rng.random(4000) > risk, "outcome": "unknown",
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {"group_id": np.arange(4000), "step": 1, "success": rng.random(4000) > risk, "outcome": "unknown"}
+    )
     curve = calibration(frame, risk, select_steps(frame, [1]), bins=5, n_boot=100)
     assert curve.n_runs.sum() == 4000
     np.testing.assert_allclose(curve.risk, curve.failed, atol=0.05)

@@ -33,10 +33,18 @@ def test_short_runs_and_few_regions_have_a_trajectory_too(shape):
     assert len(trajectory_3d(np.ones(shape)).data[0].x) == shape[0]
 
 
-@pytest.mark.parametrize("effects", [
-    np.outer(np.arange(12), [1.0, 2, 3, 4]), np.eye(2, 6), np.ones((5, 4)), np.ones((1, 4)),
-    1e6 * np.eye(9), 1e-9 * np.eye(4),
-], ids=["line", "two points", "one place", "one point", "wide", "tiny"])  # fmt: skip
+@pytest.mark.parametrize(
+    "effects",
+    [
+        np.outer(np.arange(12), [1.0, 2, 3, 4]),
+        np.eye(2, 6),
+        np.ones((5, 4)),
+        np.ones((1, 4)),
+        1e6 * np.eye(9),
+        1e-9 * np.eye(4),
+    ],
+    ids=["line", "two points", "one place", "one point", "wide", "tiny"],
+)
 def test_the_whole_path_lies_within_the_frame_with_room_around_it(effects):
     figure = trajectory_3d(effects)
     for axis in "xyz":
@@ -52,10 +60,14 @@ def test_hover_texts_hold_no_markup_of_a_model():
 
 
 def run_frame(risk: list[float] | None = None) -> pd.DataFrame:
-    frame = pd.DataFrame({
-        "step": [1, 2, 3], "path_length": [0.0, 1.0, 2.5], "tortuosity": [np.nan, 1.0, np.inf],
-        "concentration": [0.2, 0.4, np.nan],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "step": [1, 2, 3],
+            "path_length": [0.0, 1.0, 2.5],
+            "tortuosity": [np.nan, 1.0, np.inf],
+            "concentration": [0.2, 0.4, np.nan],
+        }
+    )
     return frame if risk is None else frame.assign(risk=risk)
 
 
@@ -92,9 +104,7 @@ def test_auc_has_a_band_per_method_and_dims_what_is_not_compared():
     assert figure.data[0].name == "ours"
     assert list(figure.data[0].y) == [0.7, 0.7, 0.5, 0.5]
     lines = [trace for trace in figure.data if trace.type == "scatter" and trace.mode == "lines+markers"]
-    assert {trace.name: trace.visible for trace in lines} == {
-        "ours": True, "length": True, "other": "legendonly",
-    }  # fmt: skip
+    assert {trace.name: trace.visible for trace in lines} == {"ours": True, "length": True, "other": "legendonly"}
     assert list(named(figure, "runs").y) == [49, 48]
 
 

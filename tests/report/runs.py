@@ -40,15 +40,32 @@ def _run(rng, scene: int, repeat: int, outcome: str, drawn, picture: bytes) -> T
         texts.append(f"row {row + 1} col {col + 1} is " + (f"a {cell[0]} {cell[1]}." if cell else "empty."))
     ends = np.cumsum(rng.integers(6, 12, n + 1)).tolist()
     steps = tuple(
-        Step(texts[t] if t < n else "the answer is 7.", "thinking" if t < n else "answer", start, end,
-             float(-rng.gamma(2, 0.1 + 0.1 * failed)), float(rng.gamma(2, 0.2)))
+        Step(
+            texts[t] if t < n else "the answer is 7.",
+            "thinking" if t < n else "answer",
+            start,
+            end,
+            float(-rng.gamma(2, 0.1 + 0.1 * failed)),
+            float(rng.gamma(2, 0.2)),
+        )
         for t, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
-    )  # fmt: skip
+    )
     cells = np.arange(GRID * GRID).reshape(GRID, GRID)
     return Trace(
-        transcript_id=f"scene-{scene:03d}-{repeat}", model="demo", question=f"What is the sum of red digits? ({scene})",
-        steps=steps, effects=effects.astype(np.float32), effects_kind="estimated",
-        regions=np.kron(cells, np.ones((CELL_PX, CELL_PX), int)), group_id=f"scene-{scene:03d}",
-        task_set=TASKS[scene % len(TASKS)], task_repeat=repeat, success=not failed, answer="7",
-        target="7" if not failed else "9", outcome=outcome, image=picture, meta={"first_wrong": 2 if failed else None},
-    )  # fmt: skip
+        transcript_id=f"scene-{scene:03d}-{repeat}",
+        model="demo",
+        question=f"What is the sum of red digits? ({scene})",
+        steps=steps,
+        effects=effects.astype(np.float32),
+        effects_kind="estimated",
+        regions=np.kron(cells, np.ones((CELL_PX, CELL_PX), int)),
+        group_id=f"scene-{scene:03d}",
+        task_set=TASKS[scene % len(TASKS)],
+        task_repeat=repeat,
+        success=not failed,
+        answer="7",
+        target="7" if not failed else "9",
+        outcome=outcome,
+        image=picture,
+        meta={"first_wrong": 2 if failed else None},
+    )

@@ -53,8 +53,10 @@ def test_text_of_models_and_users_never_becomes_markup(full_report):
 def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(full_report, fitted):
     shown = payload_of(full_report.read_text())["runs"]
     assert {name: sum(run["outcome"] == name for run in shown) for name in {run["outcome"] for run in shown}} == {
-        "success": 3, "hallucination": 3, "reasoning_failure": 3,
-    }  # fmt: skip
+        "success": 3,
+        "hallucination": 3,
+        "reasoning_failure": 3,
+    }
     assert {run["group"] for run in shown} <= set(fitted.detectors.card["test_groups"])
     assert len({run["group"] for run in shown if run["outcome"] == "success"}) == 3
 

@@ -36,11 +36,14 @@ def some_trace(number):
     )
     bare = number % 7 == 5
     return make_trace(
-        number, steps=steps, effects=np.zeros((t, 0), np.float32) if bare else rng.normal(size=(t, k)).astype("f4"),
-        effects_kind=None if bare else "measured", regions=np.arange(480).reshape(20, 24) % k,
+        number,
+        steps=steps,
+        effects=np.zeros((t, 0), np.float32) if bare else rng.normal(size=(t, k)).astype("f4"),
+        effects_kind=None if bare else "measured",
+        regions=np.arange(480).reshape(20, 24) % k,
         hidden=rng.normal(size=(t, 3)).astype("f4") if number % 2 else None,
         meta={"kind": f"form {number % 3}", "detail": "omission" if number % 5 == 0 else "", "fingerprint": "f0"},
-    )  # fmt: skip
+    )
 
 
 TRACES = [some_trace(number) for number in range(40)]
@@ -72,9 +75,11 @@ def test_prefix_features_metrics_effects_and_hidden_states_are_each_runs_own():
             continue
         steps = [step for step in trace.steps if step.kind == "thinking"]
         alone = prefix_features(
-            trace.effects[thinking], n_tokens=np.cumsum([step.n_tokens for step in steps]),
-            logprob=[step.logprob for step in steps], entropy=[step.entropy for step in steps],
-        )  # fmt: skip
+            trace.effects[thinking],
+            n_tokens=np.cumsum([step.n_tokens for step in steps]),
+            logprob=[step.logprob for step in steps],
+            entropy=[step.entropy for step in steps],
+        )
         for name in FEATURE_NAMES:
             np.testing.assert_array_equal([step[name] for step in row["prefixes"]], alone[name], err_msg=name)
         for name, column in run_metrics(trace.effects[thinking], [0, thinking.sum()]).items():

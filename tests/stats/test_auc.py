@@ -62,8 +62,11 @@ def test_perfect_separation_has_the_exact_bound_of_as_many_pairs_as_have_no_grou
     """Twelve failing groups beside thirty: 12 disjoint pairs, all in order with probability A^12 at most."""
     group = np.repeat(np.arange(42), 3)
     y, score = (group < 12) != turned, -1.0 * group
-    for got, pairs in ((tk.stats.auc(y, score, group), 12), (tk.stats.auc(y[::3], score[::3]), 12),
-                       (tk.stats.auc(y[:39], score[:39], group[:39]), 1)):  # fmt: skip
+    for got, pairs in (
+        (tk.stats.auc(y, score, group), 12),
+        (tk.stats.auc(y[::3], score[::3]), 12),
+        (tk.stats.auc(y[:39], score[:39], group[:39]), 1),
+    ):
         bound = 0.025 ** (1 / pairs)
         assert (got.value, got.low, got.high) == pytest.approx((0, 0, 1 - bound) if turned else (1, bound, 1), abs=1e-4)
     mixed = tk.stats.auc(np.arange(126) % 3 == 0, np.arange(126) % 3 == 0, group)  # each group holds both
@@ -90,11 +93,14 @@ def test_rows_without_a_score_are_dropped():
     assert (got.value, got.n_pos, got.n_neg) == (1.0, 1, 1)
 
 
-@pytest.mark.parametrize(("y", "score", "message"), [
-    ([1, 1], [0.1, 0.2], "needs both classes; got 2 positive and 0 negative"),
-    ([0, 2], [0.1, 0.2], "y must hold 0"),
-    ([0, 1], [0.1], "same length"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("y", "score", "message"),
+    [
+        ([1, 1], [0.1, 0.2], "needs both classes; got 2 positive and 0 negative"),
+        ([0, 2], [0.1, 0.2], "y must hold 0"),
+        ([0, 1], [0.1], "same length"),
+    ],
+)
 def test_bad_input_is_refused(y, score, message):
     with pytest.raises(InputError, match=message):
         tk.stats.auc(y, score)

@@ -28,8 +28,10 @@ def test_figures_are_those_of_scipy_and_statsmodels():
     df = frame(shift=0.7)
     table = tk.stats.compare(df, "x", n_resamples=200)
     assert list(zip(table.a, table.b, strict=True)) == [
-        ("hallucination", "reasoning_failure"), ("hallucination", "success"), ("reasoning_failure", "success")
-    ]  # fmt: skip
+        ("hallucination", "reasoning_failure"),
+        ("hallucination", "success"),
+        ("reasoning_failure", "success"),
+    ]
     row = table.iloc[1]
     a, b = (df.x[df.outcome == o] for o in ("hallucination", "success"))
     u = mannwhitneyu(a, b)
@@ -105,10 +107,13 @@ def test_values_that_are_not_finite_are_left_out():
     assert table.n_a.iloc[0] + table.n_b.iloc[1] + table.n_b.iloc[0] == len(df) - 4
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"metric": "y"}, "could not find column 'y'; there are: outcome, x, group_id"),
-    ({"correction": "tukey"}, "correction must be one of holm"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "y"}, "could not find column 'y'; there are: outcome, x, group_id"),
+        ({"correction": "tukey"}, "correction must be one of holm"),
+    ],
+)
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         tk.stats.compare(frame(), **({"metric": "x"} | change))
@@ -218,8 +223,9 @@ def test_success_with_missing_values_is_compared_over_the_runs_that_were_judged(
     row = tk.stats.compare(df.assign(success=won), "x", by="success", n_resamples=50, n_boot=50).iloc[0]
     assert (row.a, row.b, row.left_out) == (False, True, 7)
     assert row.n_a + row.n_b == len(df) - 7
-    alone = tk.stats.compare(df[7:].assign(success=df.outcome == "success"), "x", by="success", n_resamples=50,
-                             n_boot=50).iloc[0]  # fmt: skip
+    alone = tk.stats.compare(
+        df[7:].assign(success=df.outcome == "success"), "x", by="success", n_resamples=50, n_boot=50
+    ).iloc[0]
     assert (row.cliffs_delta, row.p_permutation) == (alone.cliffs_delta, alone.p_permutation)
 
 

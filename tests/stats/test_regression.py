@@ -101,11 +101,14 @@ def test_a_covariate_that_says_nothing_new_is_left_out():
     assert row.p == pytest.approx(tk.stats.regress(df, "x").p.iloc[0])
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"metric": "y"}, "could not find column 'y'"),
-    ({"covariates": ("age",)}, "could not find column 'age'"),
-    ({"kind": "bayes"}, "kind must be one of cluster, mixed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "y"}, "could not find column 'y'"),
+        ({"covariates": ("age",)}, "could not find column 'age'"),
+        ({"kind": "bayes"}, "kind must be one of cluster, mixed"),
+    ],
+)
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         tk.stats.regress(frame(), **({"metric": "x"} | change))
@@ -131,10 +134,15 @@ def test_an_outcome_that_follows_from_the_task_cannot_be_held_apart_from_it():
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mixed_regression_of_groups_without_anything_in_common_is_the_plain_one(seed):
     rng = np.random.default_rng(seed)
-    df = pd.DataFrame({
-        "outcome": rng.choice(["success", "failure"], 200), "x": 1e4 * rng.normal(size=200), "task_set": "a",
-        "group_id": rng.permutation(np.repeat(np.arange(50), 4)), "n_tokens": rng.integers(10, 99, 200),
-    })  # fmt: skip
+    df = pd.DataFrame(
+        {
+            "outcome": rng.choice(["success", "failure"], 200),
+            "x": 1e4 * rng.normal(size=200),
+            "task_set": "a",
+            "group_id": rng.permutation(np.repeat(np.arange(50), 4)),
+            "n_tokens": rng.integers(10, 99, 200),
+        }
+    )
     df["x"] -= 0.99 * df.groupby("group_id")["x"].transform("mean")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -205,10 +213,16 @@ def test_the_form_is_held_fixed_where_it_is_known():
     rng = np.random.default_rng(0)
     hard = rng.random(600) < 0.5
     failed = rng.random(600) < np.where(hard, 0.8, 0.2)
-    df = pd.DataFrame({
-        "outcome": np.where(failed, "hallucination", "success"), "x": rng.normal(size=600) + 2 * hard, "n_tokens": 9,
-        "task_set": "science", "form": np.where(hard, "largest", "count"), "group_id": np.arange(600),
-    })  # fmt: skip
+    df = pd.DataFrame(
+        {
+            "outcome": np.where(failed, "hallucination", "success"),
+            "x": rng.normal(size=600) + 2 * hard,
+            "n_tokens": 9,
+            "task_set": "science",
+            "form": np.where(hard, "largest", "count"),
+            "group_id": np.arange(600),
+        }
+    )
     held, mixed = (tk.stats.regress(frame, "x").iloc[0] for frame in (df, df.drop(columns="form")))
     assert held.low < 0 < held.high
     assert mixed.low > 0.5

@@ -21,8 +21,10 @@ from trajkit.tables import words
 @pytest.fixture(scope="module")
 def told_apart():
     """Failing runs move a hundred times as far; nothing else tells them."""
-    world = [replace(run, effects=run.effects * (100 if run.outcome != "success" else 1))
-             for run in make_runs(40, seed=1, signal=0)]  # fmt: skip
+    world = [
+        replace(run, effects=run.effects * (100 if run.outcome != "success" else 1))
+        for run in make_runs(40, seed=1, signal=0)
+    ]
     return early_failure(read_runs([make_trace(run) for run in world]), 400, lambda note: None)
 
 

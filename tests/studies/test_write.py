@@ -24,9 +24,14 @@ HOSTILE = "<script>document.title = 'broken'</script>"
 
 
 def write_studies(
-    studies: Sequence[Study], out: Path, form: Format, made_by: str, summary: str, left_out: Mapping[str, str],
+    studies: Sequence[Study],
+    out: Path,
+    form: Format,
+    made_by: str,
+    summary: str,
+    left_out: Mapping[str, str],
     data: Mapping[str, pd.DataFrame],
-) -> Path:  # fmt: skip
+) -> Path:
     """All studies at once; what to open first."""
     folder = StudyFolder(out, form, made_by, summary, data)
     folder.add(studies, left_out)

@@ -61,20 +61,34 @@ def test_a_p_value_reads_as_below_the_level_where_it_is(p):
 @pytest.mark.parametrize(
     ("form", "value", "said"),
     [
-        (words.p_value, 0.0004, "< 0.001"), (words.p_value, 0.0312, "0.031"), (words.p_value, NAN, "–"),
-        (words.share, 0.49, "49 %"), (words.share, 0.041, "4.1 %"), (words.share, 0.0, "0.0 %"),
-        (words.share, -0.2, "−20 %"), (words.share, -0.053, "−5.3 %"),
-        (words.promise, 0.025, "2.5 %"), (words.metric, 1234.5, "1,234"), (words.metric, 0.012345, "0.0123"),
-        (words.metric, 999.7, "1,000"), (words.metric, -1234.5, "−1,234"), (words.metric, 999.4, "999"),
-        (words.p_value, 0.0497, "0.0497"), (words.p_value, 0.05, "0.050"), (words.p_value, 1.0, "1.000"),
-        (words.score, -0.001, "0.00"), (words.signed, 0.5, "+0.50"),
-        (words.figure, 0.87654, "0.877"), (words.figure, 1.0, "1.000"),
+        (words.p_value, 0.0004, "< 0.001"),
+        (words.p_value, 0.0312, "0.031"),
+        (words.p_value, NAN, "–"),
+        (words.share, 0.49, "49 %"),
+        (words.share, 0.041, "4.1 %"),
+        (words.share, 0.0, "0.0 %"),
+        (words.share, -0.2, "−20 %"),
+        (words.share, -0.053, "−5.3 %"),
+        (words.promise, 0.025, "2.5 %"),
+        (words.metric, 1234.5, "1,234"),
+        (words.metric, 0.012345, "0.0123"),
+        (words.metric, 999.7, "1,000"),
+        (words.metric, -1234.5, "−1,234"),
+        (words.metric, 999.4, "999"),
+        (words.p_value, 0.0497, "0.0497"),
+        (words.p_value, 0.05, "0.050"),
+        (words.p_value, 1.0, "1.000"),
+        (words.score, -0.001, "0.00"),
+        (words.signed, 0.5, "+0.50"),
+        (words.figure, 0.87654, "0.877"),
+        (words.figure, 1.0, "1.000"),
         (words.figure, Estimate(9.512, 8, 11), "9.51 (8.00–11.00)"),
-        (words.figure, Estimate(0.021, -0.1, 0.2), "0.021 (−0.100 to 0.200)"), (words.figure, NAN, "–"),
+        (words.figure, Estimate(0.021, -0.1, 0.2), "0.021 (−0.100 to 0.200)"),
+        (words.figure, NAN, "–"),
         (words.fine_difference, Estimate(0.0214, 0.001, 0.04), "+0.021 (+0.001 to +0.040)"),
         (words.fine_difference, Estimate(0.02, 0.0002, 0.04), "+0.0200 (+0.0002 to +0.0400)"),
     ],
-)  # fmt: skip
+)
 def test_each_kind_of_number_has_one_way_to_be_said(form, value, said):
     assert form(value) == said
 
@@ -96,13 +110,15 @@ def test_what_an_interval_says_of_a_null_is_what_it_holds(value, low, high):
     assert {"above": "below", "below": "above"}.get(said, said) == mirrored.beside(-0.5)
 
 
-FRAME = pd.DataFrame({
-    "metric": ["path_length", "=1+1|x"],
-    "auc": [Estimate(0.61234567891, 0.5512345, 0.67), Estimate(NAN)],
-    "p": [0.00012345678, NAN],
-    "runs": [1200, 3],
-    "kept": [True, False],
-})  # fmt: skip
+FRAME = pd.DataFrame(
+    {
+        "metric": ["path_length", "=1+1|x"],
+        "auc": [Estimate(0.61234567891, 0.5512345, 0.67), Estimate(NAN)],
+        "p": [0.00012345678, NAN],
+        "runs": [1200, 3],
+        "kept": [True, False],
+    }
+)
 
 
 def test_a_file_has_machine_names_and_all_digits():
@@ -138,11 +154,15 @@ def test_a_row_without_an_estimate_has_a_dash_whatever_the_form_of_its_column():
 
 
 def test_a_cell_of_fewer_than_could_be_says_of_how_many_it_is():
-    frame = pd.DataFrame({
-        "method": ["a", "a", "b", "b"], "step": [1, 2, 1, 2],
-        "auc": [Estimate(0.5), Estimate(0.6), Estimate(NAN), Estimate(0.7)],
-        "n": [1200, 5, 0, 1199], "of": 1200,
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "method": ["a", "a", "b", "b"],
+            "step": [1, 2, 1, 2],
+            "auc": [Estimate(0.5), Estimate(0.6), Estimate(NAN), Estimate(0.7)],
+            "n": [1200, 5, 0, 1199],
+            "of": 1200,
+        }
+    )
     table = Table(frame, formats={"auc": words.estimate}, across=Across("step", "auc", counts=("n", "of")))
     assert table.shown.headings == ["method", "1", "2"]
     assert table.shown.rows == [["a", "0.50", "0.60 of 5"], ["b", "–", "0.70 of 1,199"]]
@@ -150,10 +170,16 @@ def test_a_cell_of_fewer_than_could_be_says_of_how_many_it_is():
 
 
 def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():
-    frame = pd.DataFrame({
-        "method": ["length", "length", "path"], "step": [1, 4, 4], "auc": [0.5, 0.61234, 0.7],
-        "low": [0.4, 0.55, NAN], "high": [0.6, 0.67, NAN], "n_runs": [30, 20, 20],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "method": ["length", "length", "path"],
+            "step": [1, 4, 4],
+            "auc": [0.5, 0.61234, 0.7],
+            "low": [0.4, 0.55, NAN],
+            "high": [0.6, 0.67, NAN],
+            "n_runs": [30, 20, 20],
+        }
+    )
     across = Across("step", "auc", "step {}".format, ("runs", lambda rows: words.metric(rows["n_runs"].max())))
     table = Table(joined(frame, "auc"), {"method": "method"}, {"auc": words.auc}, across=across)
     assert table.shown == (
@@ -166,8 +192,10 @@ def test_places_stand_side_by_side_for_people_and_below_each_other_in_a_file():
 
 
 def test_a_part_is_said_with_its_share_and_a_file_has_both_counts():
-    table = Table(pd.DataFrame({"outcome": ["reasoning_failure", "success"], "n": [Part(84, 470), Part(0, 0)]}),
-                  names={"outcome": lambda name: name.replace("_", " ")})  # fmt: skip
+    table = Table(
+        pd.DataFrame({"outcome": ["reasoning_failure", "success"], "n": [Part(84, 470), Part(0, 0)]}),
+        names={"outcome": lambda name: name.replace("_", " ")},
+    )
     assert table.shown.rows == [["reasoning failure", "84 (18 %)"], ["success", "0"]]
     assert table.shown.numeric == [False, True]
     assert csv(table) == "outcome,n,n_of\nreasoning_failure,84,470\nsuccess,0,0\n"
@@ -176,13 +204,17 @@ def test_a_part_is_said_with_its_share_and_a_file_has_both_counts():
 @pytest.mark.parametrize(
     ("said", "words_of_it"),
     [
-        (words.judged(Estimate(1.0)), "1.00, no interval"), (words.judged(Estimate(NAN)), "–"),
-        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"), (words.fine(0.2184), "0.218"),
+        (words.judged(Estimate(1.0)), "1.00, no interval"),
+        (words.judged(Estimate(NAN)), "–"),
+        (words.judged(Estimate(1.0, 0.4, 1.0)), "1.00 (0.40–1.00)"),
+        (words.fine(0.2184), "0.218"),
         (words.fine(Estimate(0.218, 0.2071, 0.229)), "0.218 (0.207–0.229)"),
         (words.fine_difference(Estimate(-0.0004, -0.03, 0.03)), "+0.000 (−0.030 to +0.030)"),
-        (words.failing(3120, 1003), "3,120 (1,003)"), (words.failing(6, 6), "6 (all)"),
-        (words.failing(6, 0), "6 (none)"), (words.sentence("this tells"), "This tells"),
+        (words.failing(3120, 1003), "3,120 (1,003)"),
+        (words.failing(6, 6), "6 (all)"),
+        (words.failing(6, 0), "6 (none)"),
+        (words.sentence("this tells"), "This tells"),
     ],
-)  # fmt: skip
+)
 def test_what_studies_say_of_numbers(said, words_of_it):
     assert said == words_of_it

@@ -11,10 +11,17 @@ from trajkit.traces.forms import form_of, task_label, task_labels
 from .factory import make_trace
 
 
-@pytest.mark.parametrize(("meta", "form"), [
-    ({"kind": "sum"}, "sum"), ({"kind": ""}, ""), ({}, ""), ({"kind": 7}, ""), ({"kind": ["x"]}, ""),
-    ({"kind": None}, ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("meta", "form"),
+    [
+        ({"kind": "sum"}, "sum"),
+        ({"kind": ""}, ""),
+        ({}, ""),
+        ({"kind": 7}, ""),
+        ({"kind": ["x"]}, ""),
+        ({"kind": None}, ""),
+    ],
+)
 def test_a_form_is_a_kind_that_is_a_text_else_nothing(meta: dict[str, object], form: str) -> None:
     assert form_of(meta) == form
 
@@ -28,8 +35,11 @@ def test_every_step_of_a_run_has_its_form_which_is_the_same_whatever_other_runs_
 
 def test_family_and_form_are_one_label_and_what_is_not_known_is_left_out() -> None:
     assert [task_label("math", "sum"), task_label("math"), task_label("", "sum"), task_label("")] == [
-        "math · sum", "math", "sum", "",
-    ]  # fmt: skip
+        "math · sum",
+        "math",
+        "sum",
+        "",
+    ]
     frame = pd.DataFrame({"task_set": ["math", ""], "form": ["sum", "sum"]})
     assert task_labels(frame).tolist() == ["math · sum", "sum"]
     assert task_labels(frame[["task_set"]]).tolist() == ["math", ""]

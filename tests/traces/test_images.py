@@ -79,8 +79,7 @@ def test_a_picture_just_below_the_limit_is_not_too_large() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"\0\0\0\x18ftypisom" + bytes(20), b"\x1aE\xdf\xa3" + bytes(40), b"RIFF\0\0\0\0AVI " + bytes(9)],
+    "data", [b"\0\0\0\x18ftypisom" + bytes(20), b"\x1aE\xdf\xa3" + bytes(40), b"RIFF\0\0\0\0AVI " + bytes(9)]
 )
 def test_a_video_is_called_one(data: bytes) -> None:
     with pytest.raises(InputError, match="is a video; video is not supported: pass single frames"):
@@ -141,9 +140,16 @@ def test_an_image_is_confined_to_its_root_whatever_links_say(tmp_path):
     assert confined(root / "in" / ".." / "in" / "a.png", root) == (root / "in" / "a.png").resolve()
     assert confined(root / "inner.png", root) == (root / "in" / "a.png").resolve()
     (tmp_path / "root-too").mkdir()
-    for path in (root / "link.png", root / "folder" / "a.png", root / ".." / "outside" / "a.png", "/etc/passwd",
-                 tmp_path / "root-too" / "a.png", root / "folder" / ".." / "x.png", root / "loop" / "x",
-                 f"{root}/a\0b"):  # fmt: skip
+    for path in (
+        root / "link.png",
+        root / "folder" / "a.png",
+        root / ".." / "outside" / "a.png",
+        "/etc/passwd",
+        tmp_path / "root-too" / "a.png",
+        root / "folder" / ".." / "x.png",
+        root / "loop" / "x",
+        f"{root}/a\0b",
+    ):
         with pytest.raises(InputError, match=r"outside|cannot be looked for"):
             confined(path, root)
     with pytest.raises(InputError, match="cannot be looked for"):

@@ -31,9 +31,14 @@ texts = st.text(max_size=12)
 floats = st.floats(allow_nan=True, allow_infinity=False)
 steps = st.builds(
     lambda text, kind, start, length, *rest: Step(text, kind, start, start + length, *rest),
-    texts, st.sampled_from(["thinking", "answer"]), st.integers(0, 2**30), st.integers(0, 2**30 - 1),
-    st.floats(max_value=0, allow_infinity=False), st.floats(min_value=0, allow_infinity=False), st.floats(0, 1e6),
-)  # fmt: skip
+    texts,
+    st.sampled_from(["thinking", "answer"]),
+    st.integers(0, 2**30),
+    st.integers(0, 2**30 - 1),
+    st.floats(max_value=0, allow_infinity=False),
+    st.floats(min_value=0, allow_infinity=False),
+    st.floats(0, 1e6),
+)
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda x: st.lists(x, max_size=3))
 
 
@@ -100,10 +105,30 @@ def test_effects_of_a_single_file_are_a_view_of_arrows_memory(tmp_path: Path) ->
 
 def test_the_columns_are_those_of_the_design_in_its_order_each_with_a_sentence(tmp_path: Path) -> None:
     design = [
-        "transcript_id", "task_set", "task_id", "task_repeat", "model", "score", "success", "group_id", "question",
-        "answer", "target", "outcome", "image", "image_sha256", "regions", "n_steps", "n_regions", "steps", "effects",
-        "effects_kind", "meta", "half_widths", "hidden",
-    ]  # fmt: skip
+        "transcript_id",
+        "task_set",
+        "task_id",
+        "task_repeat",
+        "model",
+        "score",
+        "success",
+        "group_id",
+        "question",
+        "answer",
+        "target",
+        "outcome",
+        "image",
+        "image_sha256",
+        "regions",
+        "n_steps",
+        "n_regions",
+        "steps",
+        "effects",
+        "effects_kind",
+        "meta",
+        "half_widths",
+        "hidden",
+    ]
     file = pq.ParquetFile(write_traces([make_trace()], tmp_path / "runs.parquet"))
     assert file.schema_arrow.names == design
     assert file.schema_arrow.metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
@@ -185,8 +210,11 @@ def test_the_golden_file_stays_readable() -> None:
     assert bare.regions.size == 0
     assert right.meta == {"temperature": 1.0, "seed": 0}
     assert (right.question, right.group_id, right.task_set, right.task_repeat) == (
-        "is there a red 7?", "scene-0", "general", 0,
-    )  # fmt: skip
+        "is there a red 7?",
+        "scene-0",
+        "general",
+        0,
+    )
 
 
 def test_the_golden_file_of_version_2_stays_readable_verdicts_and_half_widths_among_it() -> None:
@@ -209,16 +237,27 @@ def test_what_other_tools_write_without_loss_is_read(tmp_path: Path) -> None:
     """Wider numbers, other offsets, dictionaries, steps with their fields in another order."""
     runs = [make_trace(i) for i in range(3)]
     table = pq.read_table(write_traces(runs, tmp_path / "runs.parquet"))
-    step = pa.struct([
-        pa.field("seconds", pa.float32()), pa.field("kind", pa.large_string()), pa.field("text", pa.string()),
-        pa.field("entropy", pa.float64()), pa.field("logprob", pa.float64()), pa.field("token_end", pa.int64()),
-        pa.field("token_start", pa.int16()),
-    ])  # fmt: skip
+    step = pa.struct(
+        [
+            pa.field("seconds", pa.float32()),
+            pa.field("kind", pa.large_string()),
+            pa.field("text", pa.string()),
+            pa.field("entropy", pa.float64()),
+            pa.field("logprob", pa.float64()),
+            pa.field("token_end", pa.int64()),
+            pa.field("token_start", pa.int16()),
+        ]
+    )
     wide = {
-        "n_steps": pa.int64(), "n_regions": pa.uint8(), "task_repeat": pa.int8(), "question": pa.large_string(),
-        "image": pa.large_binary(), "effects": pa.large_list(pa.float64()),
-        "score": pa.float32(), "steps": pa.large_list(step),
-    }  # fmt: skip
+        "n_steps": pa.int64(),
+        "n_regions": pa.uint8(),
+        "task_repeat": pa.int8(),
+        "question": pa.large_string(),
+        "image": pa.large_binary(),
+        "effects": pa.large_list(pa.float64()),
+        "score": pa.float32(),
+        "steps": pa.large_list(step),
+    }
     for name, type_ in wide.items():
         table = table.set_column(table.column_names.index(name), name, table[name].cast(type_))
     outcome = table["outcome"].dictionary_encode()

@@ -18,12 +18,15 @@ def test_the_ends_of_the_scale_are_the_same_for_every_k(measure, k):
     np.testing.assert_allclose(concentration([np.ones(k), np.eye(k)[0]], measure), [0, 1], atol=1e-12)
 
 
-@pytest.mark.parametrize(("measure", "expected"), [
-    ("hhi", (0.5**2 + 0.25**2 * 2 - 1 / 4) / (3 / 4)),
-    ("entropy", 1 - 1.5 * np.log(2) / np.log(4)),
-    ("gini", (0.5 * 3 + 0.25 * 1 - 0.25 * 1) / 3),
-    ("top_share", (0.5 - 0.25) / 0.75),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("hhi", (0.5**2 + 0.25**2 * 2 - 1 / 4) / (3 / 4)),
+        ("entropy", 1 - 1.5 * np.log(2) / np.log(4)),
+        ("gini", (0.5 * 3 + 0.25 * 1 - 0.25 * 1) / 3),
+        ("top_share", (0.5 - 0.25) / 0.75),
+    ],
+)
 def test_worked_by_hand(measure, expected):
     np.testing.assert_allclose(concentration([[2.0, 1.0, 1.0, 0.0]], measure), [expected])
 

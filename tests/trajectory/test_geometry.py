@@ -213,8 +213,16 @@ def test_a_path_on_the_plane_has_the_figures_of_other_libraries():
     """Lengths and turning angles as traja 25.0.1 gives them (length, distance, calc_turn_angle)."""
     assert tj.path_length(WANDERING) == pytest.approx(16.433982862042658, rel=1e-12)
     assert tj.net_displacement(WANDERING) == pytest.approx(11.800423721205947, rel=1e-12)
-    degrees = [36.86989764584402, 53.13010235415598, 98.13010235415598, 32.4711922908485, 77.47119229084849, 45, 90,
-               52.1250163489018]  # fmt: skip
+    degrees = [
+        36.86989764584402,
+        53.13010235415598,
+        98.13010235415598,
+        32.4711922908485,
+        77.47119229084849,
+        45,
+        90,
+        52.1250163489018,
+    ]
     np.testing.assert_allclose(np.degrees(tj.turning_angles(WANDERING)), degrees, rtol=1e-9)
 
 

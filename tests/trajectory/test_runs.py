@@ -17,9 +17,21 @@ from trajkit.trajectory.concentration import MEASURES
 from trajkit.trajectory.runs import RUN_METRICS, run_metrics
 
 ALONE = (
-    "path_length", "net_displacement", "tortuosity", "straightness", "mean_step", "mean_cosine", "turning_entropy",
-    "sinuosity", "e_max", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time", "recurrence_rate",
-)  # fmt: skip
+    "path_length",
+    "net_displacement",
+    "tortuosity",
+    "straightness",
+    "mean_step",
+    "mean_cosine",
+    "turning_entropy",
+    "sinuosity",
+    "e_max",
+    "msd_exponent",
+    "switch_rate",
+    "revisit_rate",
+    "dwell_time",
+    "recurrence_rate",
+)
 
 
 def alone(x):

@@ -73,12 +73,19 @@ def test_one_changed_weight_anywhere_is_noticed_in_files_and_in_memory(demo_vlm,
     assert checksum(changed.model) != before
 
 
-@pytest.mark.parametrize(("file", "changes"), [
-    ("generation_config.json", {"eos_token_id": [2, 3]}), ("generation_config.json", {"temperature": 0.9}),
-    ("generation_config.json", {"top_k": 5}), ("generation_config.json", {"suppress_tokens": [9]}),
-    ("generation_config.json", {"repetition_penalty": 1.1}), ("generation_config.json", {"do_sample": False}),
-    ("preprocessor_config.json", {"image_mean": [0.5, 0.5, 0.4]}), ("preprocessor_config.json", {"resample": 2}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("generation_config.json", {"eos_token_id": [2, 3]}),
+        ("generation_config.json", {"temperature": 0.9}),
+        ("generation_config.json", {"top_k": 5}),
+        ("generation_config.json", {"suppress_tokens": [9]}),
+        ("generation_config.json", {"repetition_penalty": 1.1}),
+        ("generation_config.json", {"do_sample": False}),
+        ("preprocessor_config.json", {"image_mean": [0.5, 0.5, 0.4]}),
+        ("preprocessor_config.json", {"resample": 2}),
+    ],
+)
 def test_a_setting_that_changes_tokens_is_noticed(demo_vlm, copy, file, changes):
     edit(copy / file, **changes)
     assert tk.load_vlm(copy).fingerprint != demo_vlm.fingerprint

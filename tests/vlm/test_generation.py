@@ -283,12 +283,24 @@ def test_a_seed_of_which_the_generator_would_read_a_part_is_refused(seed):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("top_p", -0.5), ("top_p", "0.9"), ("repetition_penalty", -1.0), ("stop_strings", [""]),
-     ("forced_eos_token_id", 10**6), ("forced_bos_token_id", 10**6), ("sequence_bias", [[[10**6], 1.0]]),
-     ("sequence_bias", [[[1]]]), ("bad_words_ids", [[10**6]]), ("exponential_decay_length_penalty", [1]),
-     ("exponential_decay_length_penalty", [5, 10**400]), ("watermarking_config", {"bias": "x"}), ("temperature", 1e7),
-     ("max_new_tokens", 0), ("renormalize_logits", "no")],
-)  # fmt: skip
+    [
+        ("top_p", -0.5),
+        ("top_p", "0.9"),
+        ("repetition_penalty", -1.0),
+        ("stop_strings", [""]),
+        ("forced_eos_token_id", 10**6),
+        ("forced_bos_token_id", 10**6),
+        ("sequence_bias", [[[10**6], 1.0]]),
+        ("sequence_bias", [[[1]]]),
+        ("bad_words_ids", [[10**6]]),
+        ("exponential_decay_length_penalty", [1]),
+        ("exponential_decay_length_penalty", [5, 10**400]),
+        ("watermarking_config", {"bias": "x"}),
+        ("temperature", 1e7),
+        ("max_new_tokens", 0),
+        ("renormalize_logits", "no"),
+    ],
+)
 def test_a_setting_that_makes_no_sense_is_named_when_it_is_read_too(random_vlm, scene_image, name, value):
     """By the table that a checkpoint is checked with when it is loaded: settings can be changed after that."""
     vlm, named = random_vlm(), rf"the {name} in the checkpoint's generation_config\.json must be"
@@ -310,9 +322,8 @@ def test_a_value_that_a_checkpoint_may_not_have_cannot_be_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
-    [({"seeding_scheme": "none such"}, "seeding_scheme"), ({"context_width": "x"}, "")],
-)  # fmt: skip
+    ("value", "told"), [({"seeding_scheme": "none such"}, "seeding_scheme"), ({"context_width": "x"}, "")]
+)
 def test_a_setting_that_only_transformers_can_tell_is_the_checkpoints_fault(random_vlm, scene_image, value, told):
     vlm = random_vlm()
     with with_settings(vlm, watermarking_config=value):

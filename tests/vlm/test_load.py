@@ -148,8 +148,13 @@ def test_no_code_of_a_checkpoint_is_run_even_where_someone_answers_yes(copy, fil
     if file == "config.json":
         edit(copy / file, model_type="unheard", auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"})
     else:
-        edit(copy / file, auto_map={"AutoTokenizer": ["evil.Evil"] * 2, "AutoImageProcessor": "evil.Evil"},
-             tokenizer_class="Unheard", image_processor_type="Unheard", processor_class="Unheard")  # fmt: skip
+        edit(
+            copy / file,
+            auto_map={"AutoTokenizer": ["evil.Evil"] * 2, "AutoImageProcessor": "evil.Evil"},
+            tokenizer_class="Unheard",
+            image_processor_type="Unheard",
+            processor_class="Unheard",
+        )
     loads = "import sys, trajkit; trajkit.load_vlm(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", loads, str(copy)], input="y\ny\ny\n", text=True, capture_output=True)
     assert not ran.exists()
@@ -187,28 +192,55 @@ def test_a_file_of_another_form_is_refused(copy, file, content):
         tk.load_vlm(copy)
 
 
-@pytest.mark.parametrize(("file", "changes"), [
-    ("config.json", {"image_token_id": "x"}), ("config.json", {"image_token_id": 10**9}),
-    ("config.json", {"image_token_id": -1}), ("config.json", {"text_config": []}),
-    ("config.json", {"model_type": ["qwen3_vl"]}), ("config.json", {"dtype": [1]}),
-    ("config.json", {"quantization_config": 5}), ("config.json", {"id2label": [1]}),
-    ("preprocessor_config.json", {"size": 3}), ("preprocessor_config.json", {"patch_size": 0}),
-    ("preprocessor_config.json", {"patch_size": 7}), ("preprocessor_config.json", {"rescale_factor": "x"}),
-    ("preprocessor_config.json", {"resample": 99}), ("tokenizer_config.json", {"eos_token": 5}),
-    ("tokenizer_config.json", {"model_max_length": "a"}), ("tokenizer_config.json", {"tokenizer_class": [1]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"image_token_id": "x"}),
+        ("config.json", {"image_token_id": 10**9}),
+        ("config.json", {"image_token_id": -1}),
+        ("config.json", {"text_config": []}),
+        ("config.json", {"model_type": ["qwen3_vl"]}),
+        ("config.json", {"dtype": [1]}),
+        ("config.json", {"quantization_config": 5}),
+        ("config.json", {"id2label": [1]}),
+        ("preprocessor_config.json", {"size": 3}),
+        ("preprocessor_config.json", {"patch_size": 0}),
+        ("preprocessor_config.json", {"patch_size": 7}),
+        ("preprocessor_config.json", {"rescale_factor": "x"}),
+        ("preprocessor_config.json", {"resample": 99}),
+        ("tokenizer_config.json", {"eos_token": 5}),
+        ("tokenizer_config.json", {"model_max_length": "a"}),
+        ("tokenizer_config.json", {"tokenizer_class": [1]}),
+    ],
+)
 def test_a_value_that_makes_no_sense_is_refused(copy, file, changes):
     edit(copy / file, **changes)
     with pytest.raises(InputError):
         tk.load_vlm(copy)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("eos_token_id", "a"), ("eos_token_id", [[2]]), ("eos_token_id", 2.5), ("pad_token_id", 2.5),
-    ("temperature", "hot"), ("temperature", -1), ("temperature", float("nan")), ("top_k", "x"), ("top_p", 7),
-    ("do_sample", "maybe"), ("max_new_tokens", 2.5), ("max_new_tokens", 0), ("max_new_tokens", 10**30),
-    ("repetition_penalty", -1), ("suppress_tokens", "x"), ("bad_words_ids", [1]), ("stop_strings", 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("eos_token_id", "a"),
+        ("eos_token_id", [[2]]),
+        ("eos_token_id", 2.5),
+        ("pad_token_id", 2.5),
+        ("temperature", "hot"),
+        ("temperature", -1),
+        ("temperature", float("nan")),
+        ("top_k", "x"),
+        ("top_p", 7),
+        ("do_sample", "maybe"),
+        ("max_new_tokens", 2.5),
+        ("max_new_tokens", 0),
+        ("max_new_tokens", 10**30),
+        ("repetition_penalty", -1),
+        ("suppress_tokens", "x"),
+        ("bad_words_ids", [1]),
+        ("stop_strings", 5),
+    ],
+)
 def test_a_generation_setting_that_makes_no_sense_is_named(copy, name, value):
     edit(copy / "generation_config.json", **{name: value})
     with pytest.raises(InputError, match=name):
@@ -217,15 +249,30 @@ def test_a_generation_setting_that_makes_no_sense_is_named(copy, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("forced_eos_token_id", 10**6), ("forced_eos_token_id", [2, 10**6]), ("pad_token_id", 10**6), ("pad_token_id", -1),
-     ("bad_words_ids", [[2], [3, 10**6]]), ("sequence_bias", [[[1, 10**6], 1.0]]), ("sequence_bias", [[[1]]]),
-     ("sequence_bias", {"(1,)": 1.0}), ("sequence_bias", [[[1], "a"]]), ("sequence_bias", [[[], 1.0]]),
-     ("sequence_bias", [[[1], 1e999]]), ("exponential_decay_length_penalty", [1]),
-     ("exponential_decay_length_penalty", {}), ("exponential_decay_length_penalty", [5, 1e300]),
-     ("exponential_decay_length_penalty", ["a", "b"]), ("stop_strings", [""]), ("top_h", 2), ("top_h", "x"),
-     ("watermarking_config", {"bias": "x"}), ("watermarking_config", {"hashing_key": "x"}),
-     ("watermarking_config", {"hashing_key": 10**30})],
-)  # fmt: skip
+    [
+        ("forced_eos_token_id", 10**6),
+        ("forced_eos_token_id", [2, 10**6]),
+        ("pad_token_id", 10**6),
+        ("pad_token_id", -1),
+        ("bad_words_ids", [[2], [3, 10**6]]),
+        ("sequence_bias", [[[1, 10**6], 1.0]]),
+        ("sequence_bias", [[[1]]]),
+        ("sequence_bias", {"(1,)": 1.0}),
+        ("sequence_bias", [[[1], "a"]]),
+        ("sequence_bias", [[[], 1.0]]),
+        ("sequence_bias", [[[1], 1e999]]),
+        ("exponential_decay_length_penalty", [1]),
+        ("exponential_decay_length_penalty", {}),
+        ("exponential_decay_length_penalty", [5, 1e300]),
+        ("exponential_decay_length_penalty", ["a", "b"]),
+        ("stop_strings", [""]),
+        ("top_h", 2),
+        ("top_h", "x"),
+        ("watermarking_config", {"bias": "x"}),
+        ("watermarking_config", {"hashing_key": "x"}),
+        ("watermarking_config", {"hashing_key": 10**30}),
+    ],
+)
 def test_a_setting_that_would_only_fail_while_generating_is_named_when_the_model_is_loaded(copy, name, value):
     edit(copy / "generation_config.json", **{name: value})
     with pytest.raises(InputError, match=rf"{name} in the checkpoint's generation_config\.json must be"):
@@ -238,10 +285,18 @@ def test_a_model_without_a_chat_template_is_told_so_when_it_is_loaded(copy):
         tk.load_vlm(copy)
 
 
-@pytest.mark.parametrize("template", [
-    "{% if", "{{ raise_exception('no') }}", "hello", "{{ foo.bar.baz }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}",
-    "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if",
+        "{{ raise_exception('no') }}",
+        "hello",
+        "{{ foo.bar.baz }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 1 / 0 }}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+    ],
+)
 def test_a_chat_template_that_fails_is_refused(copy, template):
     (copy / "chat_template.jinja").write_text(template)
     with pytest.raises(InputError, match="make no prompt"):

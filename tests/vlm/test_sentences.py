@@ -32,8 +32,10 @@ def cut(*pieces: str, opened: bool = False) -> list[tuple[str, str]]:
 
 def test_a_sentence_ends_where_white_space_follows_a_final_mark():
     assert cut("A", " cat", ".", " It", " sits", "!", "</think>", "yes") == [
-        ("A cat.", "thinking"), ("It sits!", "thinking"), ("yes", "answer")
-    ]  # fmt: skip
+        ("A cat.", "thinking"),
+        ("It sits!", "thinking"),
+        ("yes", "answer"),
+    ]
 
 
 def test_a_decimal_point_does_not_end_a_sentence():
@@ -76,8 +78,10 @@ def test_tags_may_be_ordinary_text_over_several_tokens():
     spans = [span for token in range(len(pieces)) if (span := splitter.push(token))]
     spans.append(splitter.finish())
     assert [(splitter.text(s), s.kind) for s in spans] == [
-        ("Look.", "thinking"), ("It is red.", "thinking"), ("red", "answer")
-    ]  # fmt: skip
+        ("Look.", "thinking"),
+        ("It is red.", "thinking"),
+        ("red", "answer"),
+    ]
     assert splitter.closed
 
 
@@ -172,9 +176,39 @@ def words_with_spaces(tokens):
 
 
 _TEXTS = [
-    "a", "B", " the", " cat", "12", " 3", ".", "!", "。", "…", ")", '"', "”", " ", "  ", "\n", "\u3000", "e.g", "Dr",
-    " Prof", "approx", "<", "think", ">", "</", "</think>", "<think>", "é", "猫", "", " Z", "x" * 40,
-]  # fmt: skip
+    "a",
+    "B",
+    " the",
+    " cat",
+    "12",
+    " 3",
+    ".",
+    "!",
+    "。",
+    "…",
+    ")",
+    '"',
+    "”",
+    " ",
+    "  ",
+    "\n",
+    "\u3000",
+    "e.g",
+    "Dr",
+    " Prof",
+    "approx",
+    "<",
+    "think",
+    ">",
+    "</",
+    "</think>",
+    "<think>",
+    "é",
+    "猫",
+    "",
+    " Z",
+    "x" * 40,
+]
 _EMOJI = ["👩‍🚀".encode()[i : i + 1] for i in range(11)] + [b"\xe7", b"\x8c\xab", b"\xff"]
 _DECODERS = [
     (pieces_of_bytes, [t.encode() for t in _TEXTS] + _EMOJI),

@@ -38,10 +38,20 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidd
 
 
 def of_stream(
-    vlm: VLM, prompt: Prompt, regions: Regions, estimator: EffectEstimator, sampling: Sampling,
-    live: Sequence[LiveStep], *, closed: bool, stopped: bool, target: str | None, group_id: str | None,
-    task_set: str, form: str,
-) -> Trace:  # fmt: skip
+    vlm: VLM,
+    prompt: Prompt,
+    regions: Regions,
+    estimator: EffectEstimator,
+    sampling: Sampling,
+    live: Sequence[LiveStep],
+    *,
+    closed: bool,
+    stopped: bool,
+    target: str | None,
+    group_id: str | None,
+    task_set: str,
+    form: str,
+) -> Trace:
     """The Trace of a stream, judged by its target. stopped: before the model had ended; it has no answer then."""
     names = ("text", "kind", "token_start", "token_end", "logprob", "entropy", "seconds", "risk", "alarm")
     steps = [Step(*(getattr(step, name) for name in names)) for step in live]
@@ -56,15 +66,33 @@ def of_stream(
     meta = ({"kind": form} if form else {}) | ({"stopped": True} if stopped else {})
     item = Item(name, picture, prompt.question, group_id or image_id[:16], target, task_set, meta)
     return assemble(
-        vlm, item, 0, steps, effects, regions, png, settings(vlm, estimator, sampling), closed, judge_by_target,
+        vlm,
+        item,
+        0,
+        steps,
+        effects,
+        regions,
+        png,
+        settings(vlm, estimator, sampling),
+        closed,
+        judge_by_target,
         np.stack(widths) if widths and len(widths) == len(live) else None,
-    )  # fmt: skip
+    )
 
 
 def assemble(
-    vlm: VLM, item: Item, repeat: int, steps: list[Step], effects: Any, regions: Regions, png: bytes,
-    settings: dict[str, Any], closed: bool, judge: Judge, half_widths: Any = None,
-) -> Trace:  # fmt: skip
+    vlm: VLM,
+    item: Item,
+    repeat: int,
+    steps: list[Step],
+    effects: Any,
+    regions: Regions,
+    png: bytes,
+    settings: dict[str, Any],
+    closed: bool,
+    judge: Judge,
+    half_widths: Any = None,
+) -> Trace:
     """The Trace of a run of an item, judged."""
     answer = next((s.text for s in steps if s.kind == "answer"), None) if closed else None
     verdict = judge(item, [s.text for s in steps if s.kind == "thinking"], answer)

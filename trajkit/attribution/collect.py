@@ -48,9 +48,18 @@ def trace(
 ) -> Trace:
     """Generate one run with `stream` and return its Trace (`Stream.trace`), with what the monitor said of each step."""
     running = stream(
-        vlm, image, question, estimator=estimator, monitor=monitor, regions=regions, temperature=temperature,
-        max_new_tokens=max_new_tokens, seed=seed, task_set=task_set, form=form,
-    )  # fmt: skip
+        vlm,
+        image,
+        question,
+        estimator=estimator,
+        monitor=monitor,
+        regions=regions,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        task_set=task_set,
+        form=form,
+    )
     try:
         for _ in running:
             pass

@@ -44,9 +44,23 @@ def baseline_method(vlm: VLM, baseline: Baseline) -> Method:
 
 DROPS = tuple(f"drop@{n}" for n in TOP)
 SUMS = (
-    "n", "x", "y", "xx", "yy", "xy", "residual", "within", "n_within", "lds", "n_lds", "top", "n_top", "steps",
-    "silent", *DROPS,
-)  # fmt: skip
+    "n",
+    "x",
+    "y",
+    "xx",
+    "yy",
+    "xy",
+    "residual",
+    "within",
+    "n_within",
+    "lds",
+    "n_lds",
+    "top",
+    "n_top",
+    "steps",
+    "silent",
+    *DROPS,
+)
 """Columns of `Scored.sums`: x are scores, y measured effects, n of them."""
 
 
@@ -67,9 +81,13 @@ class Scored:
 
 
 def score_run(
-    vlm: VLM, run: Generation, measured: MeasuredRun, methods: Mapping[str, Method | None],
-    ablation: Ablation = "mean", batch_size: int = 64,
-) -> list[Scored]:  # fmt: skip
+    vlm: VLM,
+    run: Generation,
+    measured: MeasuredRun,
+    methods: Mapping[str, Method | None],
+    ablation: Ablation = "mean",
+    batch_size: int = 64,
+) -> list[Scored]:
     """Every method on one run. Hides each method's best regions together, one pass for every distinct set of them.
 
     None stands for leave-one-out, the measured effects of single regions themselves; what they took is not told.
@@ -150,8 +168,23 @@ def _step_terms(score: NDArray[np.float64], measured: MeasuredRun) -> NDArray[np
     silent = (np.ptp(score, axis=1) == 0) & (score.shape[1] > 1)
     ranks[silent & np.isfinite(ranks)] = 0  # sums over masks would count regions, which no method need be asked for
     one, top = np.ones(len(score)), top_agreement(score, truth)
-    return np.stack([
-        one * score.shape[1], score.sum(1), truth.sum(1), (score**2).sum(1), (truth**2).sum(1), (score * truth).sum(1),
-        ((score - truth) ** 2).sum(1), np.nan_to_num(within), np.isfinite(within), np.nan_to_num(ranks),
-        np.isfinite(ranks), np.nan_to_num(top), np.isfinite(top), one, silent,
-    ], axis=1)  # fmt: skip
+    return np.stack(
+        [
+            one * score.shape[1],
+            score.sum(1),
+            truth.sum(1),
+            (score**2).sum(1),
+            (truth**2).sum(1),
+            (score * truth).sum(1),
+            ((score - truth) ** 2).sum(1),
+            np.nan_to_num(within),
+            np.isfinite(within),
+            np.nan_to_num(ranks),
+            np.isfinite(ranks),
+            np.nan_to_num(top),
+            np.isfinite(top),
+            one,
+            silent,
+        ],
+        axis=1,
+    )

@@ -163,9 +163,12 @@ def pooled_rows(query: Tensor, key: Tensor, values: Tensor, scaling: float) -> T
         seen = n_keys - n + at + rows.shape[2]
         mask = torch.ones(rows.shape[2], seen, dtype=torch.bool, device=key.device).tril(seen - rows.shape[2])
         out = scaled_dot_product_attention(
-            rows.flatten(1, 2)[None], key[:, :, :seen], values[:seen].expand(1, key.shape[1], -1, -1),
-            attn_mask=mask.repeat(group, 1), scale=scaling,
-        )  # fmt: skip
+            rows.flatten(1, 2)[None],
+            key[:, :, :seen],
+            values[:seen].expand(1, key.shape[1], -1, -1),
+            attn_mask=mask.repeat(group, 1),
+            scale=scaling,
+        )
         pooled.append(out.unflatten(2, (group, -1)).sum((0, 1, 2))[:, :n_values])
     return torch.cat(pooled)
 

@@ -130,9 +130,14 @@ def measure(vlm: VLM, run: Generation, how: Measuring, seed: int = 0, batch_size
     )
     features = replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
     measured = MeasuredRun(
-        run.item.group_id, run.item.task_set, features, masks, effects[: how.n_masks], effects[how.n_masks :],
+        run.item.group_id,
+        run.item.task_set,
+        features,
+        masks,
+        effects[: how.n_masks],
+        effects[how.n_masks :],
         run.tokens.cpu().numpy(),
-    )  # fmt: skip
+    )
     fault = measured.fault()
     if fault:
         raise InputError(
@@ -278,8 +283,20 @@ class MeasuredStore:
                 run = MeasuredRun(item.group_id, item.task_set, **arrays, seconds=seconds)
                 if fault := run.fault():
                     raise ValueError(fault)
-        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
-                RuntimeError, BadZipFile, zlib.error, struct.error) as error:  # fmt: skip
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            NotImplementedError,
+            RuntimeError,
+            BadZipFile,
+            zlib.error,
+            struct.error,
+        ) as error:
             raise InputError(f"{path} is damaged ({error}); remove it, and its run is measured again.") from error
         except MemoryError as error:  # of a whole file too: it must not be thrown away for that
             raise InputError(

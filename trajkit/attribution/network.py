@@ -26,8 +26,20 @@ if TYPE_CHECKING:
 COVERAGE = 0.9
 """Share of effects that lie within `half_width` of their estimate."""
 _LAYERS = ("w1", "b1", "w2", "b2", "w3", "b3")
-_SHAPES = {"w1": 3, "b1": 2, "w2": 3, "b2": 2, "w3": 3, "b3": 2, "floor": 1, "mean": 1, "deviation": 1, "offset": 1,
-           "from": 1, "factor": 1}  # fmt: skip
+_SHAPES = {
+    "w1": 3,
+    "b1": 2,
+    "w2": 3,
+    "b2": 2,
+    "w3": 3,
+    "b3": 2,
+    "floor": 1,
+    "mean": 1,
+    "deviation": 1,
+    "offset": 1,
+    "from": 1,
+    "factor": 1,
+}
 _BANDS = 6
 _BAND_SIZE = 50
 """Most bands of |estimate| that intervals are calibrated in; there are fewer where the last two would hold less than
@@ -60,11 +72,19 @@ class NetworkEstimator(EffectEstimator):
             members, _, width = arrays["w1"].shape
             inputs = 3 * len(arrays["floor"]) + N_FACTS
             expected = {
-                "floor": arrays["floor"].shape, "mean": (inputs,), "deviation": (inputs,), "offset": (1,),
-                "from": arrays["from"].shape, "factor": arrays["from"].shape,
-                "w1": (members, inputs, width), "b1": (members, width), "w2": (members, width, width),
-                "b2": (members, width), "w3": (members, width, 1), "b3": (members, 1),
-            }  # fmt: skip
+                "floor": arrays["floor"].shape,
+                "mean": (inputs,),
+                "deviation": (inputs,),
+                "offset": (1,),
+                "from": arrays["from"].shape,
+                "factor": arrays["from"].shape,
+                "w1": (members, inputs, width),
+                "b1": (members, width),
+                "w2": (members, width, width),
+                "b2": (members, width),
+                "w3": (members, width, 1),
+                "b3": (members, 1),
+            }
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise ValueError(f"arrays do not fit each other: { {n: a.shape for n, a in arrays.items()} }")
         if (arrays["deviation"] <= 0).any() or (arrays["floor"] <= 0).any():

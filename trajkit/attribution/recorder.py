@@ -96,9 +96,15 @@ class StepRecorder(LogitsProcessor):
         queries = self._tap.take(upto - self._taken)
         self._taken = upto
         item = FinishedStep(
-            span, self.splitter.text(span), queries, self._tap, self._logprob[first:last],
-            self._entropy[first:last], now - self._clock, now,
-        )  # fmt: skip
+            span,
+            self.splitter.text(span),
+            queries,
+            self._tap,
+            self._logprob[first:last],
+            self._entropy[first:last],
+            now - self._clock,
+            now,
+        )
         self._out.put_nowait(item)
         self._clock = now
         del self._logprob[:last], self._entropy[:last]

@@ -48,12 +48,7 @@ class Regions:
 
 
 def segment(
-    images: Images,
-    method: str = "vision",
-    k: tuple[int, int] = (16, 128),
-    *,
-    vlm: VLM | None = None,
-    seed: int = 0,
+    images: Images, method: str = "vision", k: tuple[int, int] = (16, 128), *, vlm: VLM | None = None, seed: int = 0
 ) -> Regions:
     """Partition an image into regions, or several images of one prompt into regions of their common canvas.
 

@@ -36,9 +36,14 @@ class Replay:
 
 @torch.inference_mode()
 def replay(
-    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions, pooling: Pooling,
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Tensor,
+    spans: Sequence[Span],
+    regions: Regions,
+    pooling: Pooling,
     keep_hidden: bool = False,
-) -> Replay:  # fmt: skip
+) -> Replay:
     """Features, log-probability and entropy of every step of a generation `tokens`, (n,); hidden states if asked."""
     inputs = full_inputs(vlm, prompt, tokens)
     keep: AbstractContextManager[list[Tensor]] = last_hidden_states(vlm) if keep_hidden else nullcontext([])

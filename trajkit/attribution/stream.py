@@ -140,9 +140,16 @@ class _Run:
     """The two threads of a Stream and what they share."""
 
     def __init__(
-        self, vlm: VLM, prompt: Prompt, regions: Regions, estimator: EffectEstimator, monitor: Monitor | None,
-        sampling: Sampling, task_set: str, form: str,
-    ) -> None:  # fmt: skip
+        self,
+        vlm: VLM,
+        prompt: Prompt,
+        regions: Regions,
+        estimator: EffectEstimator,
+        monitor: Monitor | None,
+        sampling: Sampling,
+        task_set: str,
+        form: str,
+    ) -> None:
         self.prompt, self.regions = prompt, regions
         self.tokens: list[int] = []
         self.closed = False
@@ -205,9 +212,18 @@ class _Run:
         """As `Stream.trace`."""
         self.close()
         return of_stream(
-            self._vlm, self.prompt, self.regions, self._estimator, self._sampling, self._made,
-            closed=self.closed and self._ended, stopped=not self._ended, target=target, group_id=group_id, **self._task,
-        )  # fmt: skip
+            self._vlm,
+            self.prompt,
+            self.regions,
+            self._estimator,
+            self._sampling,
+            self._made,
+            closed=self.closed and self._ended,
+            stopped=not self._ended,
+            target=target,
+            group_id=group_id,
+            **self._task,
+        )
 
     def _produce(self) -> None:
         try:
@@ -257,10 +273,12 @@ class _Run:
         logprob, entropy = torch.stack(item.logprob).mean(), torch.stack(item.entropy).mean()
         n_tokens = span.end - span.start
         features = self._features.push(
-            [q[0] for q in item.queries], [k[0] for k in item.tap.keys(span.end + self.prompt.length - 1)],
-            item.tap.scaling, n_tokens,
+            [q[0] for q in item.queries],
+            [k[0] for k in item.tap.keys(span.end + self.prompt.length - 1)],
+            item.tap.scaling,
+            n_tokens,
             (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
-        )  # fmt: skip
+        )
         effects, half_width = self._estimator.predict_interval(features.cpu().numpy())
         live = LiveStep(
             text=item.text,

@@ -27,26 +27,41 @@ def analyze(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="md|html|csv", show_default="md",
-                     help="What --report writes: pages with pictures, one page, or all numbers of all runs."),
+        typer.Option(
+            "--format",
+            metavar="md|html|csv",
+            show_default="md",
+            help="What --report writes: pages with pictures, one page, or all numbers of all runs.",
+        ),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="STUDY", help="Make this study alone; may be given again.")
     ] = None,
     n_boot: Annotated[
         int | None,
-        typer.Option("--boot", metavar="N", min=100, max=100_000, show_default="1000",
-                     help="Draws of groups behind each interval of --report."),
+        typer.Option(
+            "--boot",
+            metavar="N",
+            min=100,
+            max=100_000,
+            show_default="1000",
+            help="Draws of groups behind each interval of --report.",
+        ),
     ] = None,
     most: Annotated[
         int | None,
-        typer.Option("--most", metavar="N", min=100, show_default="10000",
-                     help="Runs that --report studies at most: of a larger folder, some drawn at random."),
+        typer.Option(
+            "--most",
+            metavar="N",
+            min=100,
+            show_default="10000",
+            help="Runs that --report studies at most: of a larger folder, some drawn at random.",
+        ),
     ] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     address: AddressOption = None,
-) -> None:  # fmt: skip
+) -> None:
     """Compare runs by how they ended: trajectory, concentration and uncertainty of successful runs, hallucinations and
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
 

@@ -49,17 +49,27 @@ def collect(
     system: SystemOption = None,
     estimator: EstimatorOption = None,
     samples: Annotated[
-        int, typer.Option("--samples", metavar="N", min=1, max=10_000,
-                          help="Runs of each question, made together: fewer need less memory.")
+        int,
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=1,
+            max=10_000,
+            help="Runs of each question, made together: fewer need less memory.",
+        ),
     ] = 4,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
     seed: SeedOption = 0,
     keep_hidden: Annotated[
-        bool, typer.Option("--keep-hidden", help="Also keep the last layer's state at the end of each step (128 "
-                                                 "numbers at most), for the linear probe in `trajkit analyze`.")
+        bool,
+        typer.Option(
+            "--keep-hidden",
+            help="Also keep the last layer's state at the end of each step (128 "
+            "numbers at most), for the linear probe in `trajkit analyze`.",
+        ),
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Run a model on your questions and save every run: its steps, their effects on the image, its answer.
 
     QUESTIONS.jsonl has one JSON object a line; target is the right answer, where you know it:
@@ -104,9 +114,14 @@ def collect(
 
 
 def _collect(
-    vlm: VLM, estimator: EffectEstimator, asked: Questions, samples: int, sampling: Sampling, keep_hidden: bool,
+    vlm: VLM,
+    estimator: EffectEstimator,
+    asked: Questions,
+    samples: int,
+    sampling: Sampling,
+    keep_hidden: bool,
     writer: TraceWriter,
-) -> None:  # fmt: skip
+) -> None:
     """Collect what is missing."""
     from trajkit.aside import aside
     from trajkit.progress import progress
@@ -123,9 +138,16 @@ def _collect(
 
 
 def _runs(
-    vlm: VLM, estimator: EffectEstimator, question: Question, asked: Questions, samples: int, sampling: Sampling,
-    keep_hidden: bool, done: frozenset[str], writer: TraceWriter,
-) -> Iterator[Trace]:  # fmt: skip
+    vlm: VLM,
+    estimator: EffectEstimator,
+    question: Question,
+    asked: Questions,
+    samples: int,
+    sampling: Sampling,
+    keep_hidden: bool,
+    done: frozenset[str],
+    writer: TraceWriter,
+) -> Iterator[Trace]:
     """The runs of one question that are not there yet. Where all are, its image is not opened.
 
     Raises InputError when the image is another than that of the runs that are there.
@@ -137,9 +159,15 @@ def _runs(
     item = asked.item(question)
     writer.require_same_image(question.id, item.image)  # type: ignore[arg-type]  # a question is about one image
     yield from collect(
-        vlm, [item], estimator=estimator, samples=samples, sampling=sampling, done=done,
-        keep_hidden=keep_hidden, set_aside=asked.set_aside_item,
-    )  # fmt: skip
+        vlm,
+        [item],
+        estimator=estimator,
+        samples=samples,
+        sampling=sampling,
+        done=done,
+        keep_hidden=keep_hidden,
+        set_aside=asked.set_aside_item,
+    )
 
 
 def _is_there(question: Question, samples: int, ids: Set[str]) -> bool:

@@ -73,9 +73,7 @@ def show_runs(console: Console, n: int, seed: int) -> None:
     ends: list[tuple[bool, bool]] = []
     for number, item in enumerate(demo_items("test", n, seed)):
         about = f"run {number + 1} of {n} · {item.task_set} · difficulty {item.meta['difficulty']:.2f}"
-        options = {
-            "seed": seed + number, "temperature": 1.0, "task_set": item.task_set, "form": form_of(item.meta),
-        }  # fmt: skip
+        options = {"seed": seed + number, "temperature": 1.0, "task_set": item.task_set, "form": form_of(item.meta)}
         view = RunView(console, watcher)
         steps = watch(view, vlm, item.image, item.question, estimator, watcher, options, about)
         answer = next((step.text for step in reversed(steps) if step.kind == "answer"), None)

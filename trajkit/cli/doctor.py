@@ -13,9 +13,22 @@ from typing import Annotated
 import typer
 
 NEEDED = (
-    "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas", "plotly", "statsmodels", "pyarrow", "pillow",
-    "safetensors", "typer", "rich", "jinja2", "matplotlib",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+    "pandas",
+    "plotly",
+    "statsmodels",
+    "pyarrow",
+    "pillow",
+    "safetensors",
+    "typer",
+    "rich",
+    "jinja2",
+    "matplotlib",
+)
 
 _LISTED = 20
 """Bad runs that are named."""

@@ -17,7 +17,7 @@ from trajkit.cli.options import (
     SystemOption,
     TemperatureOption,
     TokensOption,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from trajkit.attribution.measure import Generation

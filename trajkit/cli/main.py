@@ -85,10 +85,14 @@ for _name, _function, _panel, _short in (
     ("doctor", doctor.doctor, "On this machine", "Check libraries, GPU and the demo's data."),
 ):
     app.command(
-        _name, cls=_Command, help=_help(_function), rich_help_panel=_panel, short_help=_short,
+        _name,
+        cls=_Command,
+        help=_help(_function),
+        rich_help_panel=_panel,
+        short_help=_short,
         no_args_is_help=_name not in ("demo", "doctor"),
         epilog=collect.FIELDS_OF_A_LINE if _name == "collect" else None,
-    )(_function)  # fmt: skip
+    )(_function)
 
 
 def _version(wanted: bool) -> None:

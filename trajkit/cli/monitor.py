@@ -90,9 +90,13 @@ def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:
     asked = [shorten(one_line(questions[name]), 40, placeholder=" …") for name in alarms["transcript_id"]]
     at = [f"{step} of {n}" for step, n in zip(alarms["alarm_step"], alarms["n_steps"], strict=True)]
     headings = {
-        "transcript_id": "run", "question": "question", "outcome": "outcome", "at": "alarm at step",
-        "max_risk": "highest risk", "saved": "tokens saved",
-    }  # fmt: skip
+        "transcript_id": "run",
+        "question": "question",
+        "outcome": "outcome",
+        "at": "alarm at step",
+        "max_risk": "highest risk",
+        "saved": "tokens saved",
+    }
     return Table(
         alarms.assign(question=asked, at=at),
         headings,

@@ -12,29 +12,36 @@ from trajkit.errors import InputError
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="FOLDER|ID", show_default="the demo model",
+        "--model",
+        metavar="FOLDER|ID",
+        show_default="the demo model",
         help="Checkpoint folder or hub id, such as Qwen/Qwen3-VL-8B-Thinking.",
     ),
-]  # fmt: skip
+]
 SystemOption = Annotated[
-    str | None,
-    typer.Option("--system", metavar="TEXT", help="System prompt, for models that need one to think."),
+    str | None, typer.Option("--system", metavar="TEXT", help="System prompt, for models that need one to think.")
 ]
 EstimatorOption = Annotated[
     Path | None,
     typer.Option(
-        "--estimator", metavar="FOLDER", show_default="the demo's estimator",
+        "--estimator",
+        metavar="FOLDER",
+        show_default="the demo's estimator",
         help="Effect estimator made for that model.",
     ),
-]  # fmt: skip
+]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same runs.")]
 TemperatureOption = Annotated[
     float | None,
     typer.Option(
-        "--temperature", metavar="T", min=0.0, max=10.0, show_default="the model's own",
+        "--temperature",
+        metavar="T",
+        min=0.0,
+        max=10.0,
+        show_default="the model's own",
         help="Sampling temperature; 0 takes the likeliest token.",
     ),
-]  # fmt: skip
+]
 TokensOption = Annotated[
     int | None,
     typer.Option(
@@ -45,7 +52,7 @@ TokensOption = Annotated[
         show_default="the model's own",
         help="Stop a run after so many tokens.",
     ),
-]  # fmt: skip
+]
 TracesArgument = Annotated[
     Path, typer.Argument(metavar="TRACES", help="A .parquet file of runs, or a folder of them, as `collect` writes.")
 ]
@@ -61,30 +68,39 @@ ImagesOption = Annotated[
 ImagesRootOption = Annotated[
     Path | None,
     typer.Option(
-        "--images-root", metavar="DIR", exists=True, file_okay=False, show_default="any folder",
+        "--images-root",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        show_default="any folder",
         help="Leave out questions whose image, with links followed, is not within DIR.",
     ),
-]  # fmt: skip
+]
 EngineOption = Annotated[
     str,
     typer.Option(
-        "--engine", metavar="local|pool|ray",
+        "--engine",
+        metavar="local|pool|ray",
         help="Who reads the runs: this process, several, or a Ray cluster. The numbers are the same.",
     ),
-]  # fmt: skip
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", metavar="N", min=1, max=4096, show_default="as many as cores",
+        "--workers",
+        metavar="N",
+        min=1,
+        max=4096,
+        show_default="as many as cores",
         help="Processes of --engine pool, or of a Ray of this machine.",
     ),
-]  # fmt: skip
+]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address", metavar="HOST:PORT|auto", show_default="a Ray of this machine", help="Cluster of --engine ray."
     ),
-]  # fmt: skip
+]
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> str:

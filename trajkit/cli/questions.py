@@ -62,9 +62,14 @@ class Questions:
 
         within = question.image if self._images_root is None else confined(question.image, self._images_root)
         return Item(
-            question.id, open_image(within), question.question, question.group_id, question.target, question.task_set,
+            question.id,
+            open_image(within),
+            question.question,
+            question.group_id,
+            question.target,
+            question.task_set,
             question.facts,
-        )  # fmt: skip
+        )
 
     def set_aside(self, question: Question, error: InputError) -> None:
         """Say above a progress bar that a question, or a run of it, is left out, and why; it is counted once."""

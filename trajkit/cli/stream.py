@@ -32,12 +32,21 @@ def stream(
     estimator: EstimatorOption = None,
     detectors: Annotated[
         str | None,
-        typer.Option("--detectors", metavar="FOLDER|none", show_default="the demo's, on the demo model",
-                     help="What watches the run; `none` for no risk and no alarm."),
+        typer.Option(
+            "--detectors",
+            metavar="FOLDER|none",
+            show_default="the demo's, on the demo model",
+            help="What watches the run; `none` for no risk and no alarm.",
+        ),
     ] = None,
     task_set: Annotated[
-        str, typer.Option("--task-set", metavar="NAME", show_default="unknown",
-                          help="The question's family, for detectors that read the task (most do not).")
+        str,
+        typer.Option(
+            "--task-set",
+            metavar="NAME",
+            show_default="unknown",
+            help="The question's family, for detectors that read the task (most do not).",
+        ),
     ] = "",
     form: Annotated[
         str, typer.Option("--form", metavar="NAME", show_default="unknown", help="Its form in the family, likewise.")
@@ -46,7 +55,7 @@ def stream(
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of pictures.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
     (red supports, blue opposes), how concentrated they are, and the risk that the run is failing. Behind the strongest
     effect stands ± half the width of an interval that holds about nine in ten measured effects, where the estimator
@@ -73,8 +82,12 @@ def stream(
     found = load_detectors_for(detectors, vlm)
     monitor = found.monitor if found else None
     options = {
-        "seed": seed, "temperature": temperature, "max_new_tokens": max_new_tokens, "task_set": task_set, "form": form
-    }  # fmt: skip
+        "seed": seed,
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+        "task_set": task_set,
+        "form": form,
+    }
     if as_json:
         _stream_json(vlm, picture, question, estimate, monitor, options)
         return
@@ -83,9 +96,15 @@ def stream(
 
 
 def watch(
-    view: RunView, vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None,
-    options: dict[str, Any], about: str = "",
-) -> list[LiveStep]:  # fmt: skip
+    view: RunView,
+    vlm: VLM,
+    image: Images,
+    question: str,
+    estimator: EffectEstimator,
+    monitor: Monitor | None,
+    options: dict[str, Any],
+    about: str = "",
+) -> list[LiveStep]:
     """Run the model on one question, show each step on `view` as it comes, and return them all. options: of
     `attribution.stream.stream`."""
     from contextlib import nullcontext
@@ -108,9 +127,8 @@ def watch(
 
 
 def _begin(
-    vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None,
-    options: dict[str, Any],
-) -> Stream:  # fmt: skip
+    vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]
+) -> Stream:
     """Start the run, and say that the image is being read while it is."""
     from trajkit.attribution.stream import stream as start
     from trajkit.progress import status
@@ -134,9 +152,13 @@ def answered(running: Stream, steps: list[LiveStep]) -> bool:
 
 
 def _stream_json(
-    vlm: VLM, image: Image.Image, question: str, estimator: EffectEstimator, monitor: Monitor | None,
+    vlm: VLM,
+    image: Image.Image,
+    question: str,
+    estimator: EffectEstimator,
+    monitor: Monitor | None,
     options: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     running = _begin(vlm, image, question, estimator, monitor, options)
     steps: list[LiveStep] = []
     try:

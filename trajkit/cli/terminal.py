@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 SUPPORT = (235, 45, 45)
 OPPOSE = (60, 120, 255)
-_SIXTEEN = np.array([
-    [(0, 0, 0), (85, 85, 85)],  # neither: the dark and the light of the picture
-    [(170, 0, 0), (255, 85, 85)],  # supports: weakly and strongly
-    [(0, 0, 170), (85, 85, 255)],  # opposes
-], np.uint8)  # fmt: skip
+_SIXTEEN = np.array(
+    [
+        [(0, 0, 0), (85, 85, 85)],  # neither: the dark and the light of the picture
+        [(170, 0, 0), (255, 85, 85)],  # supports: weakly and strongly
+        [(0, 0, 170), (85, 85, 255)],  # opposes
+    ],
+    np.uint8,
+)
 """The 16 colours of a plain terminal that a heat map is drawn with: mixtures would come out yellow, white and grey."""
 FAINT = 1.0
 """Nats. A map is scaled to the strongest effect so far, and never to less than this, so that noise stays pale."""
@@ -144,8 +147,12 @@ class RunView:
             self._plain(f"question: {one_line(question)} ({facts})")
             return
         self._map = HeatMap.of(image, regions, *((16, 8) if self.console.width >= _WIDE else (12, 6)))
-        legend = Text.assemble(("■", f"rgb{SUPPORT}".replace(" ", "")), " supports the step   ",
-                               ("■", f"rgb{OPPOSE}".replace(" ", "")), " opposes it")  # fmt: skip
+        legend = Text.assemble(
+            ("■", f"rgb{SUPPORT}".replace(" ", "")),
+            " supports the step   ",
+            ("■", f"rgb{OPPOSE}".replace(" ", "")),
+            " opposes it",
+        )
         lines = [one_line(about), f"{regions.k} regions"] if about else [f"{regions.k} regions"]
         body = [Text(one_line(question), "bold"), *(Text(line, "dim") for line in lines), Text(), legend]
         if intervals:
@@ -203,8 +210,11 @@ class RunView:
         width = 28 if wide else 16
         hhi = _concentration(step)
         shown = score(hhi) if not math.isnan(hhi) else "no region supports it"
-        gauges.add_row(Text("concentration", "dim"), bar(hhi, width, "cyan"),
-                       Text.assemble(shown, (f"   strongest {strongest(step)}", "dim")))  # fmt: skip
+        gauges.add_row(
+            Text("concentration", "dim"),
+            bar(hhi, width, "cyan"),
+            Text.assemble(shown, (f"   strongest {strongest(step)}", "dim")),
+        )
         if verdict is not None:
             style = "bold red" if verdict.alarmed else "yellow" if verdict.risk > 0.7 * verdict.threshold else "green"
             gauges.add_row(

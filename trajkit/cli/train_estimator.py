@@ -99,10 +99,18 @@ def train_estimator(
     try:
         with progress("measuring", total=len(asked)) as bar:
             estimator, report = train(
-                vlm, asked.items(bar.advance), kind=kind, how=how, sampling=sampling, store=store,  # type: ignore[arg-type]
-                batch_size=batch_size, measured=bar.advance, set_aside=asked.set_aside_item, seed=seed,
+                vlm,
+                asked.items(bar.advance),
+                kind=kind,  # type: ignore[arg-type]
+                how=how,
+                sampling=sampling,
+                store=store,
+                batch_size=batch_size,
+                measured=bar.advance,
+                set_aside=asked.set_aside_item,
+                seed=seed,
                 advance=lambda loss: bar.advance(f"fitting, loss {score(loss)}", 0),
-            )  # fmt: skip
+            )
     except KeyboardInterrupt:
         kept = len(list(folder.glob("*.npz")))
         raise Interrupted.keeping(kept, folder) from None

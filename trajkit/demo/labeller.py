@@ -13,9 +13,16 @@ from trajkit.demo.tasks import Position, Task
 
 Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
 Detail = Literal[
-    "", "misreading", "omission", "wrong step", "wrong answer", "no answer", "misreading and wrong step",
-    "misreading and wrong answer", "misreading and no answer",
-]  # fmt: skip
+    "",
+    "misreading",
+    "omission",
+    "wrong step",
+    "wrong answer",
+    "no answer",
+    "misreading and wrong step",
+    "misreading and wrong answer",
+    "misreading and no answer",
+]
 
 _PERCEPT = re.compile(rf"row (\d+) col (\d+) is (?:(empty)|({'|'.join(COLOURS)}) (\d+))(?=\s*\.|\s|$)")
 _COMPARISON = re.compile(r"look for (\w+ \d+), see (\w+ \d+), (yes|no)|(\d+) more than (\d+), (yes|no)")

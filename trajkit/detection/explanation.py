@@ -43,9 +43,7 @@ def contributions(model: PrefixModel, frame: pd.DataFrame) -> dict[str, np.ndarr
     coef = model.coef_ if len(model.classes_) > 2 else np.concatenate([-model.coef_, model.coef_]) / 2
     coef = coef - coef.mean(0)
     owners = np.array(model.map_.owners())
-    return {
-        name: design[:, owners == name] @ coef[:, owners == name].T for name in dict.fromkeys(owners.tolist())
-    }  # fmt: skip
+    return {name: design[:, owners == name] @ coef[:, owners == name].T for name in dict.fromkeys(owners.tolist())}
 
 
 def explain(classifier: OutcomeClassifier, frame: pd.DataFrame, most: int = 3) -> list[list[Reason]]:

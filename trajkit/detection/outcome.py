@@ -53,11 +53,7 @@ class OutcomeClassifier(PrefixModel):
         self.random_state = random_state
 
     def fit(
-        self,
-        X: pd.DataFrame,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
+        self, X: pd.DataFrame, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Self:
         """y: (n,) outcomes; rows of those that cannot be compared are dropped (`splits.told_apart`). groups: (n,), X's
         column group_id when not given.

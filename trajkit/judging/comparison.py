@@ -22,23 +22,50 @@ if TYPE_CHECKING:
     from trajkit.runs.table import RunTable
 
 METRICS = (
-    "n_steps", "n_tokens", "path_length", "mean_step", "tortuosity", "straightness", "mean_cosine", "turning_entropy",
-    "sinuosity", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time", "recurrence_rate", "hhi_level",
-    "hhi_slope", "hhi_spread", "logprob_mean", "entropy_mean",
-)  # fmt: skip
+    "n_steps",
+    "n_tokens",
+    "path_length",
+    "mean_step",
+    "tortuosity",
+    "straightness",
+    "mean_cosine",
+    "turning_entropy",
+    "sinuosity",
+    "msd_exponent",
+    "switch_rate",
+    "revisit_rate",
+    "dwell_time",
+    "recurrence_rate",
+    "hhi_level",
+    "hhi_slope",
+    "hhi_spread",
+    "logprob_mean",
+    "entropy_mean",
+)
 """Columns of `RunTable.table`, each read at the end of a run's thinking."""
 DRAWS = 1000
 """Of groups, behind each interval of δ."""
 LEVEL = 0.05
 SHOWN = {
-    "metric": "metric", "a": "a", "b": "b", "n_a": "runs a", "n_b": "runs b", "delta": "Cliff's δ (95 %)",
-    "delta_tested": "δ tested", "p_corrected": "p", "verdict": "verdict",
-}  # fmt: skip
+    "metric": "metric",
+    "a": "a",
+    "b": "b",
+    "n_a": "runs a",
+    "n_b": "runs b",
+    "delta": "Cliff's δ (95 %)",
+    "delta_tested": "δ tested",
+    "p_corrected": "p",
+    "verdict": "verdict",
+}
 """Columns that people read, and their headings."""
 _FORMATS: dict[str, Format] = {
-    "delta": words.difference, "delta_tested": words.signed, "p_corrected": words.p_value,
-    "p_permutation": words.p_value, "p_mannwhitney": words.p_value, "p_group_means": words.p_value,
-}  # fmt: skip
+    "delta": words.difference,
+    "delta_tested": words.signed,
+    "p_corrected": words.p_value,
+    "p_permutation": words.p_value,
+    "p_mannwhitney": words.p_value,
+    "p_group_means": words.p_value,
+}
 
 
 @dataclass(frozen=True)
@@ -177,9 +204,11 @@ class Comparison:
 
 _COLUMNS = [*Difference.__dataclass_fields__, "verdict"]
 _HEADINGS = {
-    "median_a": "median a", "median_b": "median b", "p_mannwhitney": "p, Mann-Whitney",
+    "median_a": "median a",
+    "median_b": "median b",
+    "p_mannwhitney": "p, Mann-Whitney",
     "p_permutation": "p, permutation",
-}  # fmt: skip
+}
 _NAMES = {"metric": metric_name, "a": outcome_name, "b": outcome_name}
 
 

@@ -64,9 +64,7 @@ class HeldOutcomes:
         strata = numbered(self.task, self.fold) if within_task else self.fold
         chosen = {name: self.probabilities[name][mine] for name in names or self.probabilities}
         groups = self.ends["group_id"].to_numpy(str)[mine]
-        return outcome_auc(
-            self.labels[mine], chosen, self.classes, groups, n_boot, strata=strata[mine], n_folds=FOLDS
-        )  # fmt: skip
+        return outcome_auc(self.labels[mine], chosen, self.classes, groups, n_boot, strata=strata[mine], n_folds=FOLDS)
 
 
 def held_out_outcomes(ends: pd.DataFrame, advance: Callable[[str], None]) -> HeldOutcomes:

@@ -33,10 +33,12 @@ def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
     kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
     rows = joined(areas[areas[at].isin(kept)], "auc").sort_values(at, kind="stable")
     across = Across(
-        at, "auc", lambda place: f"{at} {place:g}",
+        at,
+        "auc",
+        lambda place: f"{at} {place:g}",
         ("runs (failing)", lambda own: failing(int(own["n_runs"].max()), int(own["n_failures"].max()))),
         ("n_scored", "n_runs"),
-    )  # fmt: skip
+    )
     said = [NO_INTERVAL] if _untold(rows) else []
     if (rows["n_scored"] < rows["n_runs"]).any():
         said.append("“of” says how many runs a method has a value for, where that is not all of them.")

@@ -95,6 +95,14 @@ def check_promise(runs: pd.DataFrame, monitor: Monitor, seen: Collection[str] = 
     elif chance < BROKEN and found.rate > monitor.alpha:
         kept = "broken"
     return PromiseCheck(
-        kept, found.rate, found.low, found.high, monitor.alpha, chance, found.n, monitor.n, len(runs) - len(new),
+        kept,
+        found.rate,
+        found.low,
+        found.high,
+        monitor.alpha,
+        chance,
+        found.n,
+        monitor.n,
+        len(runs) - len(new),
         monitor.can_alarm,
-    )  # fmt: skip
+    )

@@ -28,10 +28,7 @@ ALL, MACRO = "all", "macro"
 def plain_scores(frame: pd.DataFrame, seed: int = 0) -> dict[str, Floats]:
     """Scores that need no fitting, one per row: `random`; `tortuosity alone`, higher meaning riskier as in the paper;
     `raw attention`, where the frame has a column attention_concentration."""
-    scores = {
-        "random": np.random.default_rng(seed).random(len(frame)),
-        TORTUOSITY: frame["tortuosity"].to_numpy(float),
-    }
+    scores = {"random": np.random.default_rng(seed).random(len(frame)), TORTUOSITY: frame["tortuosity"].to_numpy(float)}
     if ATTENTION in frame:
         scores["raw attention"] = frame[ATTENTION].to_numpy(float)
     return scores
@@ -148,10 +145,12 @@ def outcome_auc(
             )
         deals = proba.reshape(-1, *proba.shape[-2:])[:, keep]
         strata_of = np.broadcast_to(among[: len(deals)], deals.shape[:2])
-        areas = np.stack([
-            [auc_within(mine, p, stratum, draws) for mine, p in zip(is_it, deal.T, strict=True)]
-            for deal, stratum in zip(deals, strata_of, strict=True)
-        ])  # (R, C, B)  # fmt: skip
+        areas = np.stack(
+            [
+                [auc_within(mine, p, stratum, draws) for mine, p in zip(is_it, deal.T, strict=True)]
+                for deal, stratum in zip(deals, strata_of, strict=True)
+            ]
+        )  # (R, C, B)
         for name, area in [(MACRO, areas.mean(axis=1)), *zip(classes, areas.swapaxes(0, 1), strict=True)]:
             value, low, high = interval(refitted(area, n_folds, (0, 1)) if n_folds else area.mean(axis=0))
             n = len(labels) if name == MACRO else int((labels == name).sum())
@@ -184,11 +183,7 @@ def abstention(outcomes: ArrayLike, decisions: ArrayLike) -> pd.DataFrame:
 
 
 def _auc_table(
-    frame: pd.DataFrame,
-    scores: Mapping[str, ArrayLike],
-    selected: Sequence[Selection],
-    n_boot: int,
-    seed: int,
+    frame: pd.DataFrame, scores: Mapping[str, ArrayLike], selected: Sequence[Selection], n_boot: int, seed: int
 ) -> pd.DataFrame:
     """A row per method and selection of rows (one row per run each)."""
     import pandas as pd

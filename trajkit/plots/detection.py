@@ -56,19 +56,36 @@ def auc_by_step(
         _add_method(figure, table[table["method"] == method], method, colour, at, method == main, method in visible)
     span = [float(counts[at].min()), float(counts[at].max())] if len(counts) else [0.0, 1.0]
     figure.add_scatter(
-        x=span, y=[0.5, 0.5], mode="lines", line={"color": MUTED, "width": 1, "dash": "dot"}, hoverinfo="skip",
-        showlegend=False, row=1, col=1,
-    )  # fmt: skip
+        x=span,
+        y=[0.5, 0.5],
+        mode="lines",
+        line={"color": MUTED, "width": 1, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        row=1,
+        col=1,
+    )
     if not methods:
         figure.add_annotation(
-            text="too few groups of runs for an interval", x=0.5, y=0.75, xref="paper", yref="paper", showarrow=False,
+            text="too few groups of runs for an interval",
+            x=0.5,
+            y=0.75,
+            xref="paper",
+            yref="paper",
+            showarrow=False,
             font={"color": MUTED},
-        )  # fmt: skip
+        )
     for name, column, colour in (("runs", "n_runs", "#c9d3dd"), ("failing", "n_failures", faded(ALARM, 0.55))):
         figure.add_bar(
-            x=counts[at], y=counts[column], name=name, marker={"color": colour}, showlegend=False, row=2, col=1,
+            x=counts[at],
+            y=counts[column],
+            name=name,
+            marker={"color": colour},
+            showlegend=False,
+            row=2,
+            col=1,
             hovertemplate=f"%{{y}} {name}<extra></extra>",
-        )  # fmt: skip
+        )
     title_y = {"text": "AUC", "font": {"size": 12, "color": MUTED}}
     figure.update_yaxes(axis(title=title_y, range=auc_range(table)), row=1, col=1)
     figure.update_yaxes(axis(title={"text": "runs", "font": {"size": 12, "color": MUTED}}, nticks=3), row=2, col=1)
@@ -77,9 +94,13 @@ def auc_by_step(
     figure.update_xaxes(title={"text": title, "font": {"size": 12, "color": MUTED}}, row=2, col=1)
     legend = {"orientation": "h", "y": -0.17, "yanchor": "top", "x": 0, "font": {"size": 11}}
     return quiet(
-        figure, height=520, barmode="overlay", legend=legend, hovermode="closest",
+        figure,
+        height=520,
+        barmode="overlay",
+        legend=legend,
+        hovermode="closest",
         margin={"l": 56, "r": 12, "t": 12, "b": 60},
-    )  # fmt: skip
+    )
 
 
 def auc_range(*tables: pd.DataFrame) -> tuple[float, float]:
@@ -96,18 +117,36 @@ def _add_method(
     show = True if visible else "legendonly"
     name = label(feature_sets(method))
     figure.add_scatter(
-        x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]),
-        fill="toself", fillcolor=faded(colour, 0.2 if bold else 0.07), line={"width": 0}, hoverinfo="skip",
-        legendgroup=method, showlegend=False, visible=show, row=1, col=1, mode="lines", name=name,
-    )  # fmt: skip
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        fill="toself",
+        fillcolor=faded(colour, 0.2 if bold else 0.07),
+        line={"width": 0},
+        hoverinfo="skip",
+        legendgroup=method,
+        showlegend=False,
+        visible=show,
+        row=1,
+        col=1,
+        mode="lines",
+        name=name,
+    )
     figure.add_scatter(
-        x=x, y=rows["auc"].to_numpy(float).round(4), mode="lines+markers", name=name,
-        legendgroup=method, visible=show, row=1, col=1, marker={"size": 6 if bold else 4},
+        x=x,
+        y=rows["auc"].to_numpy(float).round(4),
+        mode="lines+markers",
+        name=name,
+        legendgroup=method,
+        visible=show,
+        row=1,
+        col=1,
+        marker={"size": 6 if bold else 4},
         line={"color": colour, "width": 3 if bold else 1.5, "dash": "dot" if method == "random" else "solid"},
-        customdata=np.stack([low, high, rows["n_runs"]], axis=1), hovertext=[name] * len(x),
+        customdata=np.stack([low, high, rows["n_runs"]], axis=1),
+        hovertext=[name] * len(x),
         hovertemplate=f"%{{hovertext}} · {at} %{{x}}<br>AUC %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]"
         "<br>%{customdata[2]} runs<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> go.Figure:
@@ -129,21 +168,34 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
     if rows:
         names, rates, lows, highs, colours = (list(column) for column in zip(*rows, strict=True))
         figure.add_scatter(
-            x=np.round(rates, 4), y=names, mode="markers", marker={"size": 10, "color": colours}, showlegend=False,
+            x=np.round(rates, 4),
+            y=names,
+            mode="markers",
+            marker={"size": 10, "color": colours},
+            showlegend=False,
             error_x={
-                "type": "data", "array": np.nan_to_num(np.subtract(highs, rates)).round(4), "symmetric": False,
-                "arrayminus": np.nan_to_num(np.subtract(rates, lows)).round(4), "color": MUTED, "thickness": 1.5,
+                "type": "data",
+                "array": np.nan_to_num(np.subtract(highs, rates)).round(4),
+                "symmetric": False,
+                "arrayminus": np.nan_to_num(np.subtract(rates, lows)).round(4),
+                "color": MUTED,
+                "thickness": 1.5,
                 "width": 5,
             },
             customdata=np.stack([lows, highs], axis=1),
             hovertemplate="%{y}<br>%{x:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<extra></extra>",
-        )  # fmt: skip
+        )
     alpha = float(table["alpha"].iloc[0]) if len(table) else 0.0
     figure.add_vline(x=alpha, line={"color": ALARM, "width": 1.5, "dash": "dash"})
     figure.add_annotation(
-        x=alpha, y=1, yref="paper", yanchor="bottom", text=f"promised: {promise(alpha)} at most", showarrow=False,
+        x=alpha,
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        text=f"promised: {promise(alpha)} at most",
+        showarrow=False,
         font={"color": ALARM, "size": 12},
-    )  # fmt: skip
+    )
     top = max([alpha * 2, *(value for _, rate, _, high, _ in rows for value in (rate, high) if np.isfinite(value))])
     figure.update_xaxes(
         axis(

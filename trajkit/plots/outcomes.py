@@ -38,17 +38,29 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
         y = (np.log10(y) if metric in _LOG else y).astype(np.float32)
         if len(y) >= 5 and np.ptp(y) > 0:
             figure.add_violin(
-                x=np.full(len(y), at, np.uint8), y=y, name=outcome_name(name), points=False, width=0.85,
-                line={"color": colour, "width": 1.5}, fillcolor=faded(colour, 0.16), hoverinfo="skip",
-                spanmode="hard", box={"visible": True, "width": 0.14}, showlegend=False,
-            )  # fmt: skip
+                x=np.full(len(y), at, np.uint8),
+                y=y,
+                name=outcome_name(name),
+                points=False,
+                width=0.85,
+                line={"color": colour, "width": 1.5},
+                fillcolor=faded(colour, 0.16),
+                hoverinfo="skip",
+                spanmode="hard",
+                box={"visible": True, "width": 0.14},
+                showlegend=False,
+            )
         dots = np.sort(rng.choice(y, min(len(y), POINTS), replace=False))
         figure.add_scatter(
-            x=(at + rng.uniform(-0.16, 0.16, len(dots))).round(3), y=dots, mode="markers", showlegend=False,
-            marker={"size": 4, "color": faded(colour, 0.45)}, name=outcome_name(name),
+            x=(at + rng.uniform(-0.16, 0.16, len(dots))).round(3),
+            y=dots,
+            mode="markers",
+            showlegend=False,
+            marker={"size": 4, "color": faded(colour, 0.45)},
+            name=outcome_name(name),
             customdata=(10**dots if metric in _LOG else dots).round(4),
             hovertemplate="%{customdata:.3g}<extra></extra>",
-        )  # fmt: skip
+        )
     ticks = {
         "tickvals": list(range(len(shown))),
         "ticktext": [f"{outcome_name(name).replace(' ', '<br>')}<br>n = {len(y):,}" for name, y in shown.items()],

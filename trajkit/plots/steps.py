@@ -32,10 +32,18 @@ def metrics_by_step(run: pd.DataFrame, threshold: float | None = None) -> go.Fig
         values = run[name].to_numpy(float)
         values = np.where(np.isfinite(values), values, np.nan).round(5)
         figure.add_scatter(
-            x=steps, y=values, mode="lines+markers", name=METRIC_NAMES[name], showlegend=False, row=row, col=1,
-            line={"color": ACCENT, "width": 2}, marker={"size": 5}, customdata=steps - 1,
+            x=steps,
+            y=values,
+            mode="lines+markers",
+            name=METRIC_NAMES[name],
+            showlegend=False,
+            row=row,
+            col=1,
+            line={"color": ACCENT, "width": 2},
+            marker={"size": 5},
+            customdata=steps - 1,
             hovertemplate=f"step %{{x}}<br>{METRIC_NAMES[name]} %{{y:.3g}}<extra></extra>",
-        )  # fmt: skip
+        )
         label = METRIC_NAMES[name].split(" (")[0].replace(" of failure", "")
         bounds = {"range": [-0.04, 1.04]} if name in ("concentration", "risk") else {"rangemode": "tozero"}
         figure.update_yaxes(axis(title={"text": label, "font": {"size": 12}}, nticks=4, **bounds), row=row, col=1)
@@ -48,14 +56,27 @@ def metrics_by_step(run: pd.DataFrame, threshold: float | None = None) -> go.Fig
 
 def _add_threshold(figure: go.Figure, steps: np.ndarray, risk: np.ndarray, threshold: float, row: int) -> None:
     figure.add_scatter(
-        x=[0.5, max(len(steps), 2) + 0.5], y=[threshold, threshold], mode="lines", name="alarm threshold", row=row,
-        col=1, line={"color": ALARM, "width": 1.5, "dash": "dash"}, showlegend=False,
+        x=[0.5, max(len(steps), 2) + 0.5],
+        y=[threshold, threshold],
+        mode="lines",
+        name="alarm threshold",
+        row=row,
+        col=1,
+        line={"color": ALARM, "width": 1.5, "dash": "dash"},
+        showlegend=False,
         hovertemplate=f"alarm above {threshold:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     at = alarm_rows(risk, threshold)
     if at[0] >= 0:
         figure.add_scatter(
-            x=steps[at], y=risk[at].round(5), mode="markers", name="alarm", showlegend=False, row=row,
-            col=1, marker={"size": 12, "symbol": "circle-open", "color": ALARM, "line": {"width": 2.5}},
-            hovertemplate="alarm at step %{x}<extra></extra>", customdata=steps[at] - 1,
-        )  # fmt: skip
+            x=steps[at],
+            y=risk[at].round(5),
+            mode="markers",
+            name="alarm",
+            showlegend=False,
+            row=row,
+            col=1,
+            marker={"size": 12, "symbol": "circle-open", "color": ALARM, "line": {"width": 2.5}},
+            hovertemplate="alarm at step %{x}<extra></extra>",
+            customdata=steps[at] - 1,
+        )

@@ -45,17 +45,27 @@ METRIC_NAMES = {
 def axis(**changes: Any) -> dict[str, Any]:
     """A cartesian axis: thin grid, no zero line."""
     return {
-        "gridcolor": GRID, "zeroline": False, "linecolor": "#c5ccd4", "ticks": "outside", "ticklen": 4,
-        "tickcolor": "#c5ccd4", "automargin": True, "title": {"font": {"size": 12, "color": MUTED}}, **changes,
-    }  # fmt: skip
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": "#c5ccd4",
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": "#c5ccd4",
+        "automargin": True,
+        "title": {"font": {"size": 12, "color": MUTED}},
+        **changes,
+    }
 
 
 def quiet(figure: go.Figure, **layout: Any) -> go.Figure:
     """The common layout on `figure`, which is returned; its template is dropped, so that it is small as JSON."""
     figure.update_layout(
-        template=None, font={"family": FONT, "size": 12, "color": INK}, paper_bgcolor="white", plot_bgcolor="white",
+        template=None,
+        font={"family": FONT, "size": 12, "color": INK},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
         hoverlabel={"bgcolor": "white", "bordercolor": "#c5ccd4", "font": {"family": FONT, "size": 12, "color": INK}},
-    )  # fmt: skip
+    )
     return figure.update_layout(**layout)
 
 

@@ -37,25 +37,45 @@ def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None, space:
     x, y, z = points.T.round(5)
     figure = go.Figure(
         go.Scatter3d(
-            x=x, y=y, z=z, mode="lines+markers", name="steps", showlegend=False, customdata=steps - 1,
+            x=x,
+            y=y,
+            z=z,
+            mode="lines+markers",
+            name="steps",
+            showlegend=False,
+            customdata=steps - 1,
             line={"width": 5, "color": steps, "colorscale": _EARLY_TO_LATE},
             marker={"size": 4, "color": steps, "colorscale": _EARLY_TO_LATE},
             hovertext=[f"<b>{step}</b> {text}" for step, text in zip(steps, said, strict=True)],
             hovertemplate="%{hovertext}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     start = (0, "start", "circle-open", "#1b8a6b", "top left")
     ends = (start, (-1, "end", "diamond", INK, "bottom right")) if len(points) else ()
     for at, name, symbol, colour, place in ends:
         figure.add_scatter3d(
-            x=x[[at]], y=y[[at]], z=z[[at]], mode="markers+text", name=name, text=[name], textposition=place,
-            textfont={"size": 13, "color": colour}, hoverinfo="skip", showlegend=False,
+            x=x[[at]],
+            y=y[[at]],
+            z=z[[at]],
+            mode="markers+text",
+            name=name,
+            text=[name],
+            textposition=place,
+            textfont={"size": 13, "color": colour},
+            hoverinfo="skip",
+            showlegend=False,
             marker={"size": 8 if name == "start" else 6, "symbol": symbol, "color": colour, "line": {"width": 2}},
-        )  # fmt: skip
+        )
     figure.add_scatter3d(
-        x=x[:1], y=y[:1], z=z[:1], mode="markers", name="current", hoverinfo="skip", showlegend=False,
+        x=x[:1],
+        y=y[:1],
+        z=z[:1],
+        mode="markers",
+        name="current",
+        hoverinfo="skip",
+        showlegend=False,
         marker={"size": 11, "symbol": "circle", "color": faded(ALARM, 0.55), "line": {"width": 2, "color": ALARM}},
-    )  # fmt: skip
+    )
     low, high = np.array([points.min(0), points.max(0)]) if len(points) else np.zeros((2, 3))
     middle, half = (low + high) / 2, max(float((high - low).max()) / 2, 1e-3) * ROOM
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "showbackground": False, "tickfont": {"size": 10, "color": MUTED}}

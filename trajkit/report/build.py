@@ -92,9 +92,12 @@ def _render(**values: Any) -> str:
         return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     return environment.get_template("page.html").render(
         **values,
         version=trajkit.__version__,

@@ -27,9 +27,18 @@ _UNFITTED = (
     "way round."
 )
 _DRAWN = (
-    "trajectory+concentration", "uncertainty+length", "uncertainty+length+task", "length", "task", "uncertainty",
-    "length+task", _MORE_TOKENS, "entropy so far", "tortuosity alone", "raw attention",
-)  # fmt: skip
+    "trajectory+concentration",
+    "uncertainty+length",
+    "uncertainty+length+task",
+    "length",
+    "task",
+    "uncertainty",
+    "length+task",
+    _MORE_TOKENS,
+    "entropy so far",
+    "tortuosity alone",
+    "raw attention",
+)
 """Methods drawn beside the detectors' own; the rest are in the table below the figure."""
 
 _ABSTENTION = "Abstention: what is answered only when sure enough, and how often those answers are wrong"
@@ -73,7 +82,10 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
     panels = []
     for key, table, title, at, read, caveat in (
         (
-            "auc_by_step", evaluation.auc_by_step, "At absolute steps", "step",
+            "auc_by_step",
+            evaluation.auc_by_step,
+            "At absolute steps",
+            "step",
             "Among runs still thinking at a step, the chance that a failing one gets a higher risk than a successful "
             "one: 0.5 is guessing, 1 is perfect; the band is a 95 % interval from resampling groups, the bars below "
             "count the runs still at risk and, in orange, those that fail.",
@@ -81,13 +93,16 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
             "baselines (length, task, uncertainty) shows that looking at the trajectory adds something.",
         ),
         (
-            "auc_by_fraction", evaluation.auc_by_fraction, "At fractions of the final length: an oracle", "fraction",
+            "auc_by_fraction",
+            evaluation.auc_by_fraction,
+            "At fractions of the final length: an oracle",
+            "fraction",
             "The same, each run read at a fraction of its own final length, as in the literature.",
             "No monitor could do this: the final length is not known while a run goes on, and knowing it leaks the "
             "outcome. On random walks that differ in length alone, path length has an AUC of "
             "0.80 at a tenth of the final length, and 0.5 at a fixed step.",
         ),
-    ):  # fmt: skip
+    ):
         if not np.isfinite(table["auc"].to_numpy(float)).any():
             panels.append(Panel(key, title, missing=_TOO_FEW))
             continue
@@ -97,14 +112,7 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
         drawn = table[table["method"].isin({*_DRAWN, main})]
         figure = auc_by_step(drawn, main, "step" if at == "step" else "fraction", shown={*_DRAWN, main})
         panels.append(
-            Panel(
-                key,
-                title,
-                read,
-                caveat,
-                figure=figure,
-                details={"": layout.areas_across(table, at, _MOST)},
-            )
+            Panel(key, title, read, caveat, figure=figure, details={"": layout.areas_across(table, at, _MOST)})
         )
     if evaluation.outcome_auc is not None:
         panels.append(_outcome_panel(evaluation.outcome_auc, evaluation.abstention))

@@ -21,9 +21,12 @@ _RETRIES = 3
 
 
 def work_through(
-    work: Callable[[Any], pa.Table], parts: Sequence[Any], engine: Engine = "local", workers: int | None = None,
+    work: Callable[[Any], pa.Table],
+    parts: Sequence[Any],
+    engine: Engine = "local",
+    workers: int | None = None,
     address: str | None = None,
-) -> Iterator[pa.Table]:  # fmt: skip
+) -> Iterator[pa.Table]:
     """`work(part)` of every part, in order.
 
     engine: "local", in this process, one part after another; "pool", in `workers` processes (as many as there are
@@ -70,7 +73,7 @@ def _call(work: Callable[[Any], pa.Table], part: Any) -> pa.Table:
 
 def _ray(
     work: Callable[[Any], pa.Table], parts: Sequence[Any], workers: int | None, address: str | None
-) -> Iterator[pa.Table]:  # fmt: skip
+) -> Iterator[pa.Table]:
     try:
         import ray
     except ImportError as error:

@@ -31,11 +31,24 @@ _JOB = "_job.json"
 
 
 @overload
-def features(source: Source, *, engine: Engine = ..., workers: int | None = ..., address: str | None = ...,
-             advance: Callable[..., None] = ...) -> pd.DataFrame: ...  # fmt: skip
+def features(
+    source: Source,
+    *,
+    engine: Engine = ...,
+    workers: int | None = ...,
+    address: str | None = ...,
+    advance: Callable[..., None] = ...,
+) -> pd.DataFrame: ...
 @overload
-def features(source: Source, *, out: str | Path, engine: Engine = ..., workers: int | None = ...,
-             address: str | None = ..., advance: Callable[..., None] = ...) -> Path: ...  # fmt: skip
+def features(
+    source: Source,
+    *,
+    out: str | Path,
+    engine: Engine = ...,
+    workers: int | None = ...,
+    address: str | None = ...,
+    advance: Callable[..., None] = ...,
+) -> Path: ...
 def features(
     source: Source,
     *,

@@ -22,9 +22,22 @@ from trajkit.trajectory.runs import asked_of_runs, metrics_of_terms
 from trajkit.trajectory.terms import Asked, Buffers, StepTerms, step_terms
 
 _READ = (
-    "transcript_id", "group_id", "task_set", "question", "model", "success", "outcome", "target", "image_sha256",
-    "effects_kind", "n_steps", "n_regions", "steps", "effects", "meta",
-)  # fmt: skip
+    "transcript_id",
+    "group_id",
+    "task_set",
+    "question",
+    "model",
+    "success",
+    "outcome",
+    "target",
+    "image_sha256",
+    "effects_kind",
+    "n_steps",
+    "n_regions",
+    "steps",
+    "effects",
+    "meta",
+)
 NO_EFFECTS, NO_THINKING = "no effects", "no thinking step"
 
 
@@ -120,9 +133,14 @@ class _Steps:
         counts = np.diff(ends)
         earlier = np.repeat(np.concatenate([[0], tokens])[ends[:-1]], counts)  # of the runs before: whole numbers
         return cls(
-            thinking, starts, counts, ends, (tokens - earlier).astype(float), _numpy(logprob)[thinking],
+            thinking,
+            starts,
+            counts,
+            ends,
+            (tokens - earlier).astype(float),
+            _numpy(logprob)[thinking],
             _numpy(entropy)[thinking],
-        )  # fmt: skip
+        )
 
 
 def _said(batch: pa.RecordBatch) -> dict[str, pa.Array]:

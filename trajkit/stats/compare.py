@@ -98,14 +98,24 @@ def compare(
                 means_a, means_b = (_group_means(values[side], member[side]) for side in (is_a, ~is_a))
                 delta, low, high = interval(2 * auc_within(is_a, values, within, draws) - 1)
                 rows[metrics[j], a, b] = {
-                    "metric": metrics[j], "a": a, "b": b, "n_a": int(is_a.sum()), "n_b": int((~is_a).sum()),
-                    "mean_a": values[is_a].mean(), "mean_b": values[~is_a].mean(),
-                    "median_a": np.median(values[is_a]), "median_b": np.median(values[~is_a]),
+                    "metric": metrics[j],
+                    "a": a,
+                    "b": b,
+                    "n_a": int(is_a.sum()),
+                    "n_b": int((~is_a).sum()),
+                    "mean_a": values[is_a].mean(),
+                    "mean_b": values[~is_a].mean(),
+                    "median_a": np.median(values[is_a]),
+                    "median_b": np.median(values[~is_a]),
                     "p_mannwhitney": float(mannwhitneyu(values[is_a], values[~is_a]).pvalue),
-                    "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue), "p_permutation": p,
-                    "cliffs_delta": delta, "delta_low": low, "delta_high": high, "delta_tested": tested,
+                    "p_group_means": float(mannwhitneyu(means_a, means_b).pvalue),
+                    "p_permutation": p,
+                    "cliffs_delta": delta,
+                    "delta_low": low,
+                    "delta_high": high,
+                    "delta_tested": tested,
                     "left_out": given - int(finite[:, j].sum()),
-                }  # fmt: skip
+                }
     table = pd.DataFrame([rows[name, a, b] for name in metrics for a, b in combinations(present[name], 2)])
     corrected = _corrected(table["p_permutation"].to_numpy(float), correction)
     table.insert(list(table).index("p_permutation") + 1, "p_corrected", corrected)
@@ -138,9 +148,13 @@ def _group_means(values: NDArray[Any], member: NDArray[Any]) -> NDArray[np.float
 
 
 def _permutation_p(
-    values: NDArray[Any], is_a: NDArray[np.bool_], member: NDArray[Any], stratum: NDArray[Any], n_resamples: int,
+    values: NDArray[Any],
+    is_a: NDArray[np.bool_],
+    member: NDArray[Any],
+    stratum: NDArray[Any],
+    n_resamples: int,
     seed: int,
-) -> tuple[list[float], list[float]]:  # fmt: skip
+) -> tuple[list[float], list[float]]:
     """Shuffle group label profiles among groups of equal size, then labels within groups; p = (1 + hits) / (1 + n).
 
     values: (n, M), a p each; all see the same shuffles. Second, Cliff's delta less its mean under the shuffles. Under

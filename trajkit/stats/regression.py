@@ -87,16 +87,27 @@ def regress(
     params, intervals, p = (_clustered if kind == "cluster" else _mixed)(y, design, member)
     few = [design.shape[1] - len(levels) + i for i, level in enumerate(levels) if groups_of[level] < MIN_GROUPS]
     intervals[few], p[few] = np.nan, np.nan
-    return pd.DataFrame([
-        {
-            "metric": metric, "level": level, "reference": reference, "n": len(y), "groups": int(member.max()) + 1,
-            "level_groups": groups_of[level],
-            "coefficient": params[i], "low": intervals[i, 0], "high": intervals[i, 1],
-            "effect": params[i] / y.std(), "effect_low": intervals[i, 0] / y.std(),
-            "effect_high": intervals[i, 1] / y.std(), "p": p[i], "kind": kind,
-        }
-        for i, level in enumerate(levels, design.shape[1] - len(levels))
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "metric": metric,
+                "level": level,
+                "reference": reference,
+                "n": len(y),
+                "groups": int(member.max()) + 1,
+                "level_groups": groups_of[level],
+                "coefficient": params[i],
+                "low": intervals[i, 0],
+                "high": intervals[i, 1],
+                "effect": params[i] / y.std(),
+                "effect_low": intervals[i, 0] / y.std(),
+                "effect_high": intervals[i, 1] / y.std(),
+                "p": p[i],
+                "kind": kind,
+            }
+            for i, level in enumerate(levels, design.shape[1] - len(levels))
+        ]
+    )
 
 
 Fit = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -168,7 +179,7 @@ def _mixed(y: np.ndarray, design: np.ndarray, member: np.ndarray) -> Fit:
 
 def _independent(
     covered: list[np.ndarray], of_level: list[np.ndarray], by: str, covariates: Sequence[str]
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The covariates that are no combination of those before them, then all levels, which must be none either."""
     kept: list[np.ndarray] = []
     for column in covered:

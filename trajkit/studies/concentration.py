@@ -159,19 +159,29 @@ def _sign_table(signs: Sequence[Sign]) -> Table:
     import pandas as pd
 
     return Table(
-        pd.DataFrame({
-            "family": [ALL if row.family is None else row.family or "(none)" for row in signs],
-            "outcome": [row.outcome for row in signs], "summary": [row.summary for row in signs],
-            "failing": [row.failing for row in signs], "successful": [row.successful for row in signs],
-            "auc": [row.area for row in signs], "auc_same_length": [row.matched for row in signs],
-        }),
+        pd.DataFrame(
+            {
+                "family": [ALL if row.family is None else row.family or "(none)" for row in signs],
+                "outcome": [row.outcome for row in signs],
+                "summary": [row.summary for row in signs],
+                "failing": [row.failing for row in signs],
+                "successful": [row.successful for row in signs],
+                "auc": [row.area for row in signs],
+                "auc_same_length": [row.matched for row in signs],
+            }
+        ),
         {
-            "family": "family", "outcome": "outcome", "summary": "of the run", "failing": "failing runs",
-            "successful": "successful runs", "auc": "AUC", "auc_same_length": "among runs of equal length",
+            "family": "family",
+            "outcome": "outcome",
+            "summary": "of the run",
+            "failing": "failing runs",
+            "successful": "successful runs",
+            "auc": "AUC",
+            "auc_same_length": "among runs of equal length",
         },
         {"auc": words.judged, "auc_same_length": words.judged},
         names={"outcome": outcome_name},
-    )  # fmt: skip
+    )
 
 
 def _agreement(known: pd.DataFrame) -> Table:

@@ -73,11 +73,14 @@ def _curve(curve: pd.DataFrame) -> Table:
     return Table(
         joined(joined(curve, "failed"), "off", "off_low", "off_high"),
         {
-            "step": "step", "n_runs": "runs", "risk": "mean risk given", "failed": "share that failed",
+            "step": "step",
+            "n_runs": "runs",
+            "risk": "mean risk given",
+            "failed": "share that failed",
             "off": "risk less share",
         },
         {"risk": words.fine, "off": words.fine_difference},
-    )  # fmt: skip
+    )
 
 
 _COUNTED = {"step": "step", "n_runs": "runs", "n_failures": "failing"}
@@ -88,19 +91,16 @@ def _slopes(slopes: pd.DataFrame) -> Table:
         joined(joined(slopes, "slope"), "off", "off_low", "off_high"),
         _COUNTED | {"slope": "slope", "off": "mean risk less share"},
         {"slope": words.slope, "off": words.fine_difference},
-    )  # fmt: skip
+    )
 
 
 def _gain(table: pd.DataFrame) -> Table:
     return Table(
         joined(table, "gain"),
         _COUNTED | {"auc": "AUC", "auc_than": "AUC without", "gain": "gain (95 %)", "p_corrected": "p, corrected"},
-        {
-            "auc": words.fine, "auc_than": words.fine, "gain": words.fine_difference,
-            "p_corrected": words.p_value,
-        },
+        {"auc": words.fine, "auc_than": words.fine, "gain": words.fine_difference, "p_corrected": words.p_value},
         "p is corrected by Holm over the steps." + _note_on_sides(table),
-    )  # fmt: skip
+    )
 
 
 def _told(quality: pd.DataFrame) -> pd.DataFrame:

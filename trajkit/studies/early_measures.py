@@ -61,9 +61,11 @@ class Found:
 PROBES = {
     "AUC of all features less that of a linear probe on hidden states (paired)": (WITH, HIDDEN),
     "AUC of trajectory and concentration less that of the probe (paired)": (PATH, HIDDEN),
-    "Gain in AUC of trajectory and concentration over the probe, uncertainty, length and task (paired)":
-    (PROBED_PATH, PROBED),
-}  # fmt: skip
+    "Gain in AUC of trajectory and concentration over the probe, uncertainty, length and task (paired)": (
+        PROBED_PATH,
+        PROBED,
+    ),
+}
 
 
 def sets_to_fit(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -94,9 +96,7 @@ def measure(frame: pd.DataFrame, n_boot: int, advance: Advance) -> Found:
     return Found(
         by_step=matched_auc(frame, risks | single, steps, fold, **asked),
         by_fraction=matched_auc(frame, risks | single, fraction, fold, **asked),
-        matched=matched_auc(
-            frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, of_length, **asked
-        ),
+        matched=matched_auc(frame, {TORTUOSITY: single[TORTUOSITY], PATH: risks[PATH]}, fraction, of_length, **asked),
         matched_steps=matched_auc(frame, some, steps, of_length, **asked),
         quality=probability_scores(frame, risks, steps, fold, **asked),
         gained=gains(frame, risks[WITH], risks[WITHOUT], steps, fold, **asked),
@@ -109,7 +109,7 @@ def measure(frame: pd.DataFrame, n_boot: int, advance: Advance) -> Found:
         slopes=calibration_slope(frame, risks[WITH], steps, **asked),
         first=float((at_30 == 1).mean()),
         second=float((at_30 == 2).mean()),
-    )  # fmt: skip
+    )
 
 
 def _two_sided(frame: pd.DataFrame, steps: list[Selection]) -> list[Selection]:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHORT = {
-    WITH: "all features", WITHOUT: "uncertainty + length + task", HIDDEN: "probe on hidden states",
-    PROBED: "probe + uncertainty + length + task", PROBED_PATH: "probe + all features",
-}  # fmt: skip
+    WITH: "all features",
+    WITHOUT: "uncertainty + length + task",
+    HIDDEN: "probe on hidden states",
+    PROBED: "probe + uncertainty + length + task",
+    PROBED_PATH: "probe + all features",
+}
 At = Literal["step", "fraction"]
 
 

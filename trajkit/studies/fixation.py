@@ -134,9 +134,7 @@ def agreement(labels: NDArray[Any], place: NDArray[Any], task: NDArray[Any], dra
         is_it = (labels == kind).astype(float)
         right = interval(weighted_mean(is_it[here & fails], draws.of(here & fails)))
         expected, more = _over_expected(here[fails], is_it[fails], numbered(task[fails]), draws.of(fails))
-        found.append(
-            Region(name, kind, shares, Estimate(*right), float(expected[0]), Estimate(*interval(more)))
-        )  # fmt: skip
+        found.append(Region(name, kind, shares, Estimate(*right), float(expected[0]), Estimate(*interval(more))))
     return found
 
 
@@ -156,11 +154,12 @@ def agreement_table(regions: Sequence[Region]) -> Table:
         | {f"share_{name}": f"share of {outcome_name(name)}" for name in present}
         | {
             "right": "of failing runs here, share that was it",
-            "expected": "share expected from family and form alone", "more": "share more than expected",
+            "expected": "share expected from family and form alone",
+            "more": "share more than expected",
         },
         {"expected": words.score, "more": words.difference},
         names={"reading": outcome_name},
-    )  # fmt: skip
+    )
 
 
 def _over_expected(here: NDArray[np.bool_], right: Floats, stratum: Any, draws: Draws) -> tuple[Floats, Floats]:
@@ -172,8 +171,10 @@ def _over_expected(here: NDArray[np.bool_], right: Floats, stratum: Any, draws: 
         of_all = draws.sums(mine)
         rate = np.divide(draws.sums(mine * right), of_all, out=np.zeros(len(draws)), where=of_all > 0)
         expected += draws.sums(mine & here) * rate
-    share = [np.divide(x, inside, out=np.full(len(x), np.nan), where=inside > 0) for x in (
-        expected, draws.sums(here * right) - expected)]  # fmt: skip
+    share = [
+        np.divide(x, inside, out=np.full(len(x), np.nan), where=inside > 0)
+        for x in (expected, draws.sums(here * right) - expected)
+    ]
     return share[0], draws.sample_if_few(share[1], MIN_GROUPS, here)
 
 
@@ -192,10 +193,12 @@ def direct(held: HeldOutcomes, level: Floats, spread_: Floats, n_boot: int) -> l
                 name,
                 {kind: int((held.labels[mine] == kind).sum()) for kind in KINDS},
                 Part(sum(len(kinds) == 2 for kinds in tasks), len(tasks)),
-                {"level": _told(held, "level", level, mine, n_boot),
-                 "spread": _told(held, "spread", spread_, mine, n_boot)},
+                {
+                    "level": _told(held, "level", level, mine, n_boot),
+                    "spread": _told(held, "spread", spread_, mine, n_boot),
+                },
             )
-        )  # fmt: skip
+        )
     return found
 
 

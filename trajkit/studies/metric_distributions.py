@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 
 LENGTH = ("n_steps", "n_tokens")
 SHOWN = (
-    "metric", "a", "b", "n_a", "n_b", "median_a", "median_b", "delta", "delta_tested", "p_mannwhitney",
-    "p_permutation", "p_corrected", "verdict",
-)  # fmt: skip
+    "metric",
+    "a",
+    "b",
+    "n_a",
+    "n_b",
+    "median_a",
+    "median_b",
+    "delta",
+    "delta_tested",
+    "p_mannwhitney",
+    "p_permutation",
+    "p_corrected",
+    "verdict",
+)
 
 
 def metric_distributions(runs: RunTable, n_boot: int, advance: Advance) -> Study:
@@ -82,13 +93,19 @@ def _held(held: pd.DataFrame) -> Table:
     return Table(
         joined(held, "effect", "effect_low", "effect_high"),
         {
-            "metric": "metric", "level": "a", "reference": "b", "n": "runs", "groups": "groups",
-            "effect": "difference (sd)", "p": "p", "p_corrected": "p, corrected",
+            "metric": "metric",
+            "level": "a",
+            "reference": "b",
+            "n": "runs",
+            "groups": "groups",
+            "effect": "difference (sd)",
+            "p": "p",
+            "p_corrected": "p, corrected",
         },
         {"effect": words.difference, "p": words.p_value, "p_corrected": words.p_value},
         f"Corrected by Holm over the {words.count(int(held['p'].notna().sum()), 'test')} of this table.",
         names={"metric": metric_name, "level": outcome_name, "reference": outcome_name},
-    )  # fmt: skip
+    )
 
 
 def _reading(found: Comparison, held: pd.DataFrame, not_fitted: list[str]) -> tuple[str, ...]:

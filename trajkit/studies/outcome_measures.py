@@ -75,10 +75,16 @@ def measure(runs: RunTable, held: HeldOutcomes, level: Floats, spread: Floats, n
     differ = [name for name in held.probabilities if name != "task"]  # among runs of one task it says one thing
     one_task = len(set(held.task)) == 1
     return Found(
-        held, draws, held.areas(n_boot, False, differ if one_task else None), held.areas(n_boot, True, differ), regions,
-        families, _thresholds(held, draws), _causes(runs.table),
+        held,
+        draws,
+        held.areas(n_boot, False, differ if one_task else None),
+        held.areas(n_boot, True, differ),
+        regions,
+        families,
+        _thresholds(held, draws),
+        _causes(runs.table),
         _unread(runs.table[runs.table["outcome"] == "reasoning_failure"]),
-    )  # fmt: skip
+    )
 
 
 def _thresholds(held: HeldOutcomes, draws: Draws) -> list[Answered]:
@@ -86,10 +92,14 @@ def _thresholds(held: HeldOutcomes, draws: Draws) -> list[Answered]:
     answering = {f"answer {words.promise(share)}": held.sureness >= 1 - share for share in ANSWERED}
     answering[f"err in {words.promise(TARGET_ERROR)}"] = held.decided != ABSTAIN
     return [
-        Answered(aim, float(mine.mean()), error_of(held, held.answered, mine, draws, True),
-                 error_of(held, commonest(held.labels), mine, draws, False))
+        Answered(
+            aim,
+            float(mine.mean()),
+            error_of(held, held.answered, mine, draws, True),
+            error_of(held, commonest(held.labels), mine, draws, False),
+        )
         for aim, mine in answering.items()
-    ]  # fmt: skip
+    ]
 
 
 def error_of(

@@ -103,10 +103,13 @@ def method_name(method: str) -> str:
 def _areas(areas: pd.DataFrame, note: str = "") -> Table:
     """The mean first, then each outcome."""
     return Table(
-        joined(areas, "auc"), {"method": "method"}, {"auc": words.judged}, note,
+        joined(areas, "auc"),
+        {"method": "method"},
+        {"auc": words.judged},
+        note,
         Across("outcome", "auc", outcome_name, ("runs", lambda rows: f"{rows['n_runs'].iloc[0]:,}")),
         {"method": method_name},
-    )  # fmt: skip
+    )
 
 
 def _confusion(labels: NDArray[Any], said: NDArray[Any], columns: Sequence[str]) -> Table:
@@ -133,16 +136,22 @@ def _threshold_table(found: Found) -> Table:
     rows = found.thresholds
     always = outcome_name(commonest(found.held.labels))
     return Table(
-        pd.DataFrame({
-            "threshold_to": [row.aim for row in rows], "answered": [row.share for row in rows],
-            "error": [row.error for row in rows], "error_always": [row.always for row in rows],
-        }),
+        pd.DataFrame(
+            {
+                "threshold_to": [row.aim for row in rows],
+                "answered": [row.share for row in rows],
+                "error": [row.error for row in rows],
+                "error_always": [row.always for row in rows],
+            }
+        ),
         {
-            "threshold_to": "threshold to", "answered": "answered", "error": "error",
+            "threshold_to": "threshold to",
+            "answered": "answered",
+            "error": "error",
             "error_always": f"error of always saying {always}, same runs",
         },
         {"answered": words.share},
-    )  # fmt: skip
+    )
 
 
 def _families(held: HeldOutcomes, n_boot: int) -> Table | None:
@@ -161,7 +170,7 @@ def _families(held: HeldOutcomes, n_boot: int) -> Table | None:
     frame = joined(pd.concat(parts, ignore_index=True), "auc")
     return Table(
         frame, {"family": "family", "n_runs": "runs"}, {"auc": words.judged}, "", Across("method", "auc", method_name)
-    )  # fmt: skip
+    )
 
 
 def _by_form(held: HeldOutcomes) -> Table:
@@ -213,9 +222,13 @@ def _sizes(classifier: OutcomeClassifier, ends: pd.DataFrame) -> Table:
         for i, outcome in enumerate(classifier.classes_)
     ]
     return Table(
-        pd.DataFrame(rows), {"feature": "feature"}, {"size": words.score}, "",
-        Across("outcome", "size", outcome_name), {"feature": metric_name},
-    )  # fmt: skip
+        pd.DataFrame(rows),
+        {"feature": "feature"},
+        {"size": words.score},
+        "",
+        Across("outcome", "size", outcome_name),
+        {"feature": metric_name},
+    )
 
 
 def _examples(held: HeldOutcomes) -> Table:
@@ -225,10 +238,15 @@ def _examples(held: HeldOutcomes) -> Table:
     for name in [name for name in OUTCOME_ORDER if (held.labels == name).any()]:
         for i in np.flatnonzero(held.labels == name)[:EXPLAINED]:
             said = "; ".join(r.words for r in held.reasons[i]) or "nothing speaks for it beyond how common it is"
-            rows.append({
-                "run": held.ends["transcript_id"][i], "was": name, "given": str(answered[i]),
-                "probability": float(proba[i].max()), "because": said,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "run": held.ends["transcript_id"][i],
+                    "was": name,
+                    "given": str(answered[i]),
+                    "probability": float(proba[i].max()),
+                    "because": said,
+                }
+            )
     return Table(
         pd.DataFrame(rows),
         {"run": "run", "was": "was", "given": "given", "probability": "with", "because": "because"},

@@ -13,15 +13,7 @@ from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
 from trajkit.plots.style import MUTED, OUTCOME_COLOURS
 from trajkit.runs.table import RunTable
-from trajkit.stats.resampling import (
-    Draws,
-    auc_within,
-    group_draws,
-    interval,
-    numbered,
-    weighted_mean,
-    weighted_median,
-)
+from trajkit.stats.resampling import Draws, auc_within, group_draws, interval, numbered, weighted_mean, weighted_median
 from trajkit.studies.pictures import quiet_style, svg
 from trajkit.studies.runs import metrics_of
 from trajkit.studies.study import Advance, Study
@@ -83,14 +75,14 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
         spaces.append(space if space.name == PAPER else space._replace(paths=()))
         advance(space.name)
     found = _dependences(known, spaces, metrics, draws, advance)
+    paper = _paper_table(known, metrics[PAPER], draws)
     in_paper = next(space.paths for space in spaces if space.name == PAPER)
     return Study(
         "trajectories",
         "The path of grounding",
         "Do failing runs walk longer and more winding paths, and does it depend on the space that is looked at?",
         {
-            "The paper's figures, in its space: the 32 regions with the largest mean |effect|, three axes":
-            _paper_table(known, metrics[PAPER], draws),
+            "The paper's figures, in its space: the 32 regions with the largest mean |effect|, three axes": paper,
             "What each metric depends on": _dependence_table(found),
         },
         {
@@ -98,7 +90,7 @@ def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
             "each run from its own start, faint to strong, its end a dot; nats, one scale": _picture(known, in_paper)
         },
         _reading(found),
-    )  # fmt: skip
+    )
 
 
 def spaces_of(runs: RunTable) -> Iterator[InSpace]:
@@ -131,9 +123,12 @@ def spaces_of(runs: RunTable) -> Iterator[InSpace]:
 
 
 def _dependences(
-    known: RunTable, spaces: Sequence[InSpace], metrics: Mapping[str, Mapping[str, NDArray[np.float64]]], draws: Draws,
+    known: RunTable,
+    spaces: Sequence[InSpace],
+    metrics: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    draws: Draws,
     advance: Advance,
-) -> list[Dependence]:  # fmt: skip
+) -> list[Dependence]:
     """Each metric in each space."""
     from scipy.stats import spearmanr
 
@@ -154,11 +149,17 @@ def _dependences(
             )
             found.append(
                 Dependence(
-                    metric, space.name, float(spearmanr(value[both], own[both])[0]) if varies else np.nan,
-                    _median(value[has & (failed == 0)]), _median(value[has & (failed == 1)]), area, matched,
-                    space.explained, space.of,
+                    metric,
+                    space.name,
+                    float(spearmanr(value[both], own[both])[0]) if varies else np.nan,
+                    _median(value[has & (failed == 0)]),
+                    _median(value[has & (failed == 1)]),
+                    area,
+                    matched,
+                    space.explained,
+                    space.of,
                 )
-            )  # fmt: skip
+            )
         advance(metric)
     return found
 
@@ -167,22 +168,33 @@ def _dependence_table(found: Sequence[Dependence]) -> Table:
     import pandas as pd
 
     return Table(
-        pd.DataFrame({
-            "metric": [row.metric for row in found], "space": [row.space for row in found],
-            "spearman": [row.spearman for row in found], "median_success": [row.success for row in found],
-            "median_failure": [row.failure for row in found], "auc": [row.area for row in found],
-            "auc_same_length": [row.matched for row in found], "explained": [row.explained for row in found],
-            "explained_of": [row.explained_of for row in found],
-        }),
+        pd.DataFrame(
+            {
+                "metric": [row.metric for row in found],
+                "space": [row.space for row in found],
+                "spearman": [row.spearman for row in found],
+                "median_success": [row.success for row in found],
+                "median_failure": [row.failure for row in found],
+                "auc": [row.area for row in found],
+                "auc_same_length": [row.matched for row in found],
+                "explained": [row.explained for row in found],
+                "explained_of": [row.explained_of for row in found],
+            }
+        ),
         {
-            "metric": "metric", "space": "space", "spearman": "Spearman with effects",
-            "median_success": "median, success", "median_failure": "median, failure",
-            "auc": "AUC of failure, within family and form", "auc_same_length": "among runs of equal length",
-            "explained": "variance explained", "explained_of": "of",
+            "metric": "metric",
+            "space": "space",
+            "spearman": "Spearman with effects",
+            "median_success": "median, success",
+            "median_failure": "median, failure",
+            "auc": "AUC of failure, within family and form",
+            "auc_same_length": "among runs of equal length",
+            "explained": "variance explained",
+            "explained_of": "of",
         },
         {"spearman": words.score, "auc": words.judged, "auc_same_length": words.judged, "explained": words.share},
         names={"metric": metric_name},
-    )  # fmt: skip
+    )
 
 
 def _paper_table(known: RunTable, metrics: Mapping[str, NDArray[np.float64]], draws: Draws) -> Table:
@@ -205,12 +217,17 @@ def _paper_table(known: RunTable, metrics: Mapping[str, NDArray[np.float64]], dr
     return Table(
         pd.DataFrame(rows),
         {
-            "outcome": "outcome", "runs": "runs", "steps": "steps, mean", "path_length": "path length, mean (nats)",
-            "mean_step": "mean step, mean (nats)", "tortuosity": "tortuosity, mean",
-            "tortuosity_median": "tortuosity, median", "tortuosity_infinite": "tortuosity infinite",
+            "outcome": "outcome",
+            "runs": "runs",
+            "steps": "steps, mean",
+            "path_length": "path length, mean (nats)",
+            "mean_step": "mean step, mean (nats)",
+            "tortuosity": "tortuosity, mean",
+            "tortuosity_median": "tortuosity, median",
+            "tortuosity_infinite": "tortuosity infinite",
         },
         names={"outcome": outcome_name},
-    )  # fmt: skip
+    )
 
 
 def _mean(value: NDArray[np.float64], mine: NDArray[np.bool_], draws: Draws) -> Estimate:

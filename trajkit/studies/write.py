@@ -135,19 +135,23 @@ def _page(studies: Sequence[Study], made_by: str, summary: str, left_out: Mappin
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     shown = [
         {
-            "name": study.name, "title": study.title, "asked": study.asked, "reading": study.reading,
+            "name": study.name,
+            "title": study.title,
+            "asked": study.asked,
+            "reading": study.reading,
             "pictures": [(said, Markup(picture)) for said, picture in study.pictures.items()],
-            "tables": [
-                (title, clean(table.note), table.shown) for title, table in study.tables.items()
-            ],
+            "tables": [(title, clean(table.note), table.shown) for title, table in study.tables.items()],
         }
         for study in studies
-    ]  # fmt: skip
+    ]
     sections = [
         (heading.strip(), [paragraph.replace("\n", " ").replace("`", "") for paragraph in body.strip().split("\n\n")])
         for heading, _, body in (

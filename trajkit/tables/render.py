@@ -101,9 +101,13 @@ def _grid(headings: Sequence[str], columns: Sequence[Sequence[str]], numbers: Se
         longest = max((len(line) for cell in cells for line in cell.splitlines()), default=0)
         word = longest if numeric else max((len(word) for cell in cells for word in cell.split()), default=0)
         grid.add_column(
-            heading, justify="right" if numeric else "left", header_style="dim", overflow="fold",
-            min_width=min(_NARROW, word), no_wrap=not numeric and word == longest <= _NARROW,
-        )  # fmt: skip
+            heading,
+            justify="right" if numeric else "left",
+            header_style="dim",
+            overflow="fold",
+            min_width=min(_NARROW, word),
+            no_wrap=not numeric and word == longest <= _NARROW,
+        )
     for row in zip(*columns, strict=True):
         grid.add_row(*map(Text, row))
     return grid

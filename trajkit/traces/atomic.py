@@ -20,9 +20,20 @@ ROW_GROUP = 64
 
 _EFFECTS = "effects.list.element"
 _DICTIONARY = [
-    "task_set", "task_id", "model", "group_id", "question", "answer", "target", "outcome", "image_sha256", "regions",
-    "steps.list.element.kind", "effects_kind", "meta",
-]  # fmt: skip
+    "task_set",
+    "task_id",
+    "model",
+    "group_id",
+    "question",
+    "answer",
+    "target",
+    "outcome",
+    "image_sha256",
+    "regions",
+    "steps.list.element.kind",
+    "effects_kind",
+    "meta",
+]
 
 
 def write_file(rows: Iterable[dict[str, Any]], path: Path) -> None:

@@ -31,10 +31,7 @@ def parse_meta(text: str) -> Meta:
     if not isinstance(meta, dict):
         raise ValueError
     return Meta(
-        form_of(meta),
-        str(meta.get("fingerprint") or ""),
-        str(meta.get("detail") or ""),
-        _number(meta.get("unread")),
+        form_of(meta), str(meta.get("fingerprint") or ""), str(meta.get("detail") or ""), _number(meta.get("unread"))
     )
 
 

@@ -18,9 +18,21 @@ from trajkit.traces.schema import NULLABLE, SCHEMA, STEP, STEP_OPTIONAL
 from trajkit.traces.trace import EffectsKind, Step, StepKind, Trace
 
 _SCALARS = (
-    "transcript_id", "task_set", "task_id", "task_repeat", "model", "score", "success", "group_id", "question",
-    "answer", "target", "outcome", "image_sha256", "effects_kind",
-)  # fmt: skip
+    "transcript_id",
+    "task_set",
+    "task_id",
+    "task_repeat",
+    "model",
+    "score",
+    "success",
+    "group_id",
+    "question",
+    "answer",
+    "target",
+    "outcome",
+    "image_sha256",
+    "effects_kind",
+)
 _STEP_FIELDS = tuple(field.name for field in STEP)
 
 

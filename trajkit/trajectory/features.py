@@ -67,9 +67,16 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
 
 
 def columns_of_sums(
-    steps: Floats, n_tokens: Floats, net: Floats, level: Floats, move: Floats, switched: Floats, logprob: Floats,
-    entropy: Floats, running: Callable[[Floats], Floats],
-) -> Columns:  # fmt: skip
+    steps: Floats,
+    n_tokens: Floats,
+    net: Floats,
+    level: Floats,
+    move: Floats,
+    switched: Floats,
+    logprob: Floats,
+    entropy: Floats,
+    running: Callable[[Floats], Floats],
+) -> Columns:
     """FEATURE_NAMES from what each step adds, all (N,). running: (m, N) → their sums over the steps of a run so far.
 
     steps: 1-based. net: distance from the run's first step. level: hhi, NaN where no region supports the step. move:
@@ -163,9 +170,7 @@ class PrefixFeatures:
     def _concentration(self, step: float, level: float) -> tuple[float, float, float]:
         if not math.isnan(level):
             n, sy, st, syy, stt, sty = self._sums
-            self._sums = (
-                n + 1.0, sy + level, st + step, syy + level * level, stt + step * step, sty + step * level,
-            )  # fmt: skip
+            self._sums = (n + 1.0, sy + level, st + step, syy + level * level, stt + step * step, sty + step * level)
         n, sy, st, syy, stt, sty = self._sums
         mean = _divide(sy, n)
         sd = math.sqrt(max(_divide(syy, n) - mean * mean, 0.0)) if n else math.nan

@@ -49,9 +49,16 @@ def prefixes_of_terms(
     switched[place == 0] = 0
     switched[top < 0] = np.nan
     return columns_of_sums(
-        (place + 1).astype(np.float64), n_tokens, terms.net, hhi, terms.move, switched, logprob, entropy,
+        (place + 1).astype(np.float64),
+        n_tokens,
+        terms.net,
+        hhi,
+        terms.move,
+        switched,
+        logprob,
+        entropy,
         lambda terms: running_sums(terms, ends),
-    )  # fmt: skip
+    )
 
 
 def running_sums(terms: Floats, ends: NDArray[np.int64]) -> Floats:

@@ -27,10 +27,23 @@ Part = TypeVar("Part")
 SUMMARIES = ("level", "slope", "spread")
 """Of each measure of concentration over the steps of a run: its mean, its trend a step, its sd (divided by n)."""
 RUN_METRICS: tuple[str, ...] = (
-    "n_steps", "path_length", "net_displacement", "tortuosity", "straightness", "mean_step", "mean_cosine",
-    "turning_entropy", "sinuosity", "e_max", "msd_exponent", "switch_rate", "revisit_rate", "dwell_time",
-    "recurrence_rate", *(f"{measure}_{summary}" for measure in MEASURES for summary in SUMMARIES),
-)  # fmt: skip
+    "n_steps",
+    "path_length",
+    "net_displacement",
+    "tortuosity",
+    "straightness",
+    "mean_step",
+    "mean_cosine",
+    "turning_entropy",
+    "sinuosity",
+    "e_max",
+    "msd_exponent",
+    "switch_rate",
+    "revisit_rate",
+    "dwell_time",
+    "recurrence_rate",
+    *(f"{measure}_{summary}" for measure in MEASURES for summary in SUMMARIES),
+)
 """recurrence_rate: of top regions. hhi_level … top_share_spread: over the steps that some region supports; NaN without
 one, the slope also where there is one only."""
 _PART_SIZE = 2**18

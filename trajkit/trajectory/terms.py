@@ -95,9 +95,12 @@ class StepTerms:
 
 
 def step_terms(
-    rows: NDArray[Any], ends: NDArray[np.int64], asked: Asked, buffers: Buffers | None = None,
+    rows: NDArray[Any],
+    ends: NDArray[np.int64],
+    asked: Asked,
+    buffers: Buffers | None = None,
     out: StepTerms | None = None,
-) -> StepTerms:  # fmt: skip
+) -> StepTerms:
     """Terms of the steps of runs with one number of regions. rows: (N, K) of any real dtype; ends: (R+1,). out: room
     for them, from `Asked.empty`."""
     n, k = rows.shape
@@ -110,9 +113,14 @@ def step_terms(
 
 
 def _fill(
-    rows: NDArray[Any], ends: NDArray[np.int64], runs: NDArray[np.int64], out: StepTerms, start: int, end: int,
+    rows: NDArray[Any],
+    ends: NDArray[np.int64],
+    runs: NDArray[np.int64],
+    out: StepTerms,
+    start: int,
+    end: int,
     buffers: Buffers,
-) -> None:  # fmt: skip
+) -> None:
     """Terms of the steps start … end − 1."""
     asked, k = out.asked, rows.shape[1]
     lead = min(start, max(asked.lags[-1], 2 if asked.turns else 1))  # earlier steps that are looked back at

@@ -28,18 +28,50 @@ if TYPE_CHECKING:
 SETTLED = 2.0
 """Seconds. A file that was changed later than this before it was read is not remembered: it might change again
 within the clock's tick, at the same size."""
-_BLIND = frozenset({
-    "transformers_version", "_from_model_config", "_name_or_path", "dtype", "torch_dtype", "architectures",
-    "_attn_implementation", "attn_implementation", "return_dict", "return_dict_in_generate", "output_attentions",
-    "output_hidden_states", "output_scores", "output_logits", "use_cache", "cache_implementation", "cache_config",
-    "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile", "low_memory",
-})  # fmt: skip
+_BLIND = frozenset(
+    {
+        "transformers_version",
+        "_from_model_config",
+        "_name_or_path",
+        "dtype",
+        "torch_dtype",
+        "architectures",
+        "_attn_implementation",
+        "attn_implementation",
+        "return_dict",
+        "return_dict_in_generate",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "output_logits",
+        "use_cache",
+        "cache_implementation",
+        "cache_config",
+        "max_cache_len",
+        "prefill_chunk_size",
+        "compile_config",
+        "disable_compile",
+        "low_memory",
+    }
+)
 """Settings that change no token, or that are about how a checkpoint was written or loaded. What else is idle by
 `settings.OVERRIDDEN` is not left out: fingerprints that were given count it, and are to stay."""
 _PICTURE = (
-    "size", "min_pixels", "max_pixels", "patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std",
-    "rescale_factor", "resample", "do_resize", "do_rescale", "do_normalize", "do_convert_rgb",
-)  # fmt: skip
+    "size",
+    "min_pixels",
+    "max_pixels",
+    "patch_size",
+    "temporal_patch_size",
+    "merge_size",
+    "image_mean",
+    "image_std",
+    "rescale_factor",
+    "resample",
+    "do_resize",
+    "do_rescale",
+    "do_normalize",
+    "do_convert_rgb",
+)
 """What an image processor does to a picture; its two implementations differ in what else they say."""
 
 
@@ -97,9 +129,13 @@ def weight_files(name: str, revision: str | None = None) -> tuple[Path, ...]:
 
     def find(file: str) -> Path | None:
         found = cached_file(
-            name, file, revision=revision, _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False,
-        )  # fmt: skip
+            name,
+            file,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_gated_repo=False,
+        )
         return None if found is None else Path(found)
 
     whole = find("model.safetensors")
@@ -183,9 +219,12 @@ def _combined(digests: Mapping[str, str]) -> str:
 
 def hash_tensors(model: Any) -> str:
     """As `hash_files`, of the parameters and buffers of a model in memory: all bytes, in the dtype they have."""
-    return _combined({
-        name: _digest(str(tensor.dtype), tensor.shape, _bytes(tensor).cpu().numpy()) for name, tensor in _tensors(model)
-    })  # fmt: skip
+    return _combined(
+        {
+            name: _digest(str(tensor.dtype), tensor.shape, _bytes(tensor).cpu().numpy())
+            for name, tensor in _tensors(model)
+        }
+    )
 
 
 def checksum(model: Any) -> str:

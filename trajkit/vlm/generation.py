@@ -19,9 +19,7 @@ DEFAULT_NEW_TOKENS = 4096
 GREEDY_BELOW = 1e-6
 """Temperatures below it take the likeliest token: float32 logits next to each other lie about this far apart."""
 
-_WARPERS = (
-    "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
-)  # fmt: skip
+_WARPERS = ("temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 """What a setting raises that is of another kind than transformers thinks: it reads them unchecked."""
 
@@ -119,9 +117,13 @@ def generate(
     begun = False
 
     def decode(
-        model: Any, input_ids: Tensor, logits_processor: Any, stopping_criteria: Any,
-        generation_config: GenerationConfig, **model_kwargs: Any,
-    ) -> Any:  # fmt: skip
+        model: Any,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: GenerationConfig,
+        **model_kwargs: Any,
+    ) -> Any:
         """transformers' own loop, with our draw behind the warpers that it made, in its order, for sampling."""
         nonlocal begun
         begun = True
@@ -138,9 +140,12 @@ def generate(
         ends = [_StopStrings(vlm.tokenizer, strings, length)] if strings else []
         with torch.inference_mode():
             output = vlm.model.generate(
-                **inputs, **arguments, logits_processor=ours,
-                stopping_criteria=[*ends, failures, *stopping], custom_generate=decode,
-            )  # fmt: skip
+                **inputs,
+                **arguments,
+                logits_processor=ours,
+                stopping_criteria=[*ends, failures, *stopping],
+                custom_generate=decode,
+            )
     except _BAD_SETTING as error:
         if begun:
             raise

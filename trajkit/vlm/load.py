@@ -19,9 +19,14 @@ COMPLETE = "Is the checkpoint complete, with its weights as safetensors?"
 
 
 def load_vlm(
-    source: str | Path, *, device: str | None = None, dtype: Any = "auto", revision: str | None = None,
-    system: str | None = None, attention: str = "sdpa",
-) -> VLM:  # fmt: skip
+    source: str | Path,
+    *,
+    device: str | None = None,
+    dtype: Any = "auto",
+    revision: str | None = None,
+    system: str | None = None,
+    attention: str = "sdpa",
+) -> VLM:
     """Load a thinking vision-language model.
 
     source: a checkpoint folder or a hub id, such as "Qwen/Qwen3-VL-8B-Thinking". device: "cuda", "cpu" …; a GPU is
@@ -42,9 +47,14 @@ def load_vlm(
     adapter = adapter_for(config)
     with checkpoint(name, COMPLETE), no_loading_bar():
         model = AutoModelForImageTextToText.from_pretrained(
-            name, config=config, revision=revision, dtype=dtype, attn_implementation=attention,
-            trust_remote_code=False, use_safetensors=True,
-        )  # fmt: skip
+            name,
+            config=config,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
         processor = load_processor(name, adapter, revision)
     model.eval().requires_grad_(False)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -6,8 +6,10 @@ ADAPTER = Adapter(
     "qwen2_5_vl",
     "text_config",
     ProcessorParts(
-        "qwen2_5_vl.processing_qwen2_5_vl", "Qwen2_5_VLProcessor",
-        "qwen2_vl.image_processing_pil_qwen2_vl", "Qwen2VLImageProcessorPil",
+        "qwen2_5_vl.processing_qwen2_5_vl",
+        "Qwen2_5_VLProcessor",
+        "qwen2_vl.image_processing_pil_qwen2_vl",
+        "Qwen2VLImageProcessorPil",
     ),
     ("nvidia/Cosmos-Reason1-7B", "XiaomiMiMo/MiMo-VL-7B-RL"),
-)  # fmt: skip
+)

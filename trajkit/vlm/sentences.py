@@ -62,9 +62,12 @@ class StepSplitter:
     """
 
     def __init__(
-        self, decode: Callable[[Sequence[int]], str], think_start: int | None, think_end: int | None,
+        self,
+        decode: Callable[[Sequence[int]], str],
+        think_start: int | None,
+        think_end: int | None,
         marks: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """think_start, think_end: the tags as tokens, None where they are text. marks: text left out of an answer."""
         self._decode, self._think_start, self._think_end, self._marks = decode, think_start, think_end, marks
         self._tokens: list[int] = []

@@ -225,7 +225,16 @@ REFUSED: dict[str, Any] = {
 }
 """With the value at which each does nothing."""
 _CACHES = (
-    None, "dynamic", "dynamic_full", "offloaded", "static", "offloaded_static", "sliding_window", "hybrid",
-    "hybrid_chunked", "offloaded_hybrid", "offloaded_hybrid_chunked",
-)  # fmt: skip
+    None,
+    "dynamic",
+    "dynamic_full",
+    "offloaded",
+    "static",
+    "offloaded_static",
+    "sliding_window",
+    "hybrid",
+    "hybrid_chunked",
+    "offloaded_hybrid",
+    "offloaded_hybrid_chunked",
+)
 """Caches that hold every key as it was computed, in a model without sliding windows (`AttentionTap` refuses those)."""

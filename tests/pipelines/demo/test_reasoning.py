@@ -27,15 +27,25 @@ def drawn(n, freedom, spell_out=True):
         yield task, scene, write_reasoning(task, scene, rng, freedom, spell_out)
 
 
-@pytest.mark.parametrize(("question", "answer"), [
-    ("is there a red 1?", "yes"), ("is there a red 7?", "no"), ("is there a red 1 in row 2?", "no"),
-    ("what is the sum of row 1?", "8"), ("what is the sum of the blue digits?", "14"),
-    ("what is row 1 col 3 minus row 2 col 2?", "2"),
-    ("read row 1.", "1 empty 7 empty"), ("read col 1.", "1 empty 1 empty"),
-    ("how many blue digits are there?", "2"), ("what is the largest green digit?", "5"),
-    ("are there more blue than green digits?", "yes"), ("are there more red than blue digits?", "no"),
-    ("write commands to draw row 3.", "draw 3 1 red 1; draw 3 4 blue 7"), ("write commands to draw row 4.", "nothing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("is there a red 1?", "yes"),
+        ("is there a red 7?", "no"),
+        ("is there a red 1 in row 2?", "no"),
+        ("what is the sum of row 1?", "8"),
+        ("what is the sum of the blue digits?", "14"),
+        ("what is row 1 col 3 minus row 2 col 2?", "2"),
+        ("read row 1.", "1 empty 7 empty"),
+        ("read col 1.", "1 empty 1 empty"),
+        ("how many blue digits are there?", "2"),
+        ("what is the largest green digit?", "5"),
+        ("are there more blue than green digits?", "yes"),
+        ("are there more red than blue digits?", "no"),
+        ("write commands to draw row 3.", "draw 3 1 red 1; draw 3 4 blue 7"),
+        ("write commands to draw row 4.", "nothing"),
+    ],
+)
 def test_the_truth_of_each_question_worked_by_hand(question, answer):
     assert parse_question(question).truth(SCENE) == answer
 
@@ -110,32 +120,43 @@ class TestLabels:
         label = self.label("row 1 col 1 is blue 1.", self.look[1], "1 plus 7 is 9.", answer="9")
         assert (label.outcome, label.first_wrong, label.false_readings) == ("reasoning_failure", 2, 1)
 
-    @pytest.mark.parametrize(("sentences", "answer", "outcome", "detail"), [
-        ((*look, "1 plus 7 is 8."), "8", "success", ""),
-        (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 11."), "11", "hallucination", "misreading"),
-        (look[:1], "1", "reasoning_failure", "omission"),
-        (("row 1 col 1 is blue 1.",), "1", "reasoning_failure", "omission"),  # the colour does not matter
-        ((look[0], "1 plus 7 is 9.", "the sum is 1."), "1", "reasoning_failure", "omission"),
-        ((*look, "1 plus 7 is 9."), "9", "reasoning_failure", "wrong step"),
-        ((look[0], "1 plus 7 is 9."), "9", "reasoning_failure", "wrong step"),
-        ((*look, "1 plus 7 is 8."), "9", "reasoning_failure", "wrong answer"),
-        (look, None, "reasoning_failure", "no answer"),
-        (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 12."), "12", "unknown", "misreading and wrong step"),
-        (("row 1 col 1 is red 4.", look[1]), "30", "unknown", "misreading and wrong answer"),
-        (("row 1 col 1 is red 4.", look[1]), None, "unknown", "misreading and no answer"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("sentences", "answer", "outcome", "detail"),
+        [
+            ((*look, "1 plus 7 is 8."), "8", "success", ""),
+            (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 11."), "11", "hallucination", "misreading"),
+            (look[:1], "1", "reasoning_failure", "omission"),
+            (("row 1 col 1 is blue 1.",), "1", "reasoning_failure", "omission"),  # the colour does not matter
+            ((look[0], "1 plus 7 is 9.", "the sum is 1."), "1", "reasoning_failure", "omission"),
+            ((*look, "1 plus 7 is 9."), "9", "reasoning_failure", "wrong step"),
+            ((look[0], "1 plus 7 is 9."), "9", "reasoning_failure", "wrong step"),
+            ((*look, "1 plus 7 is 8."), "9", "reasoning_failure", "wrong answer"),
+            (look, None, "reasoning_failure", "no answer"),
+            (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 12."), "12", "unknown", "misreading and wrong step"),
+            (("row 1 col 1 is red 4.", look[1]), "30", "unknown", "misreading and wrong answer"),
+            (("row 1 col 1 is red 4.", look[1]), None, "unknown", "misreading and no answer"),
+        ],
+    )
     def test_the_cause_stands_beside_the_outcome(self, sentences, answer, outcome, detail):
         label = self.label(*sentences, answer=answer)
         assert (label.outcome, label.detail) == (outcome, detail)
 
-    @pytest.mark.parametrize(("sentences", "answer", "detail", "unread"), [
-        ((look[0], "row 1 col 2 is empty.", look[1], "row 1 col 4 is empty.", "1 plus 7 is 8."), "8", "", 0),
-        (look, "8", "", 2),  # a success may do without
-        (look[:1], "1", "omission", 3),
-        ((look[0], "row 2 col 3 is red 5.", "1 plus 7 is 9."), "9", "wrong step", 3),  # beside the step that is wrong
-        (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 12."), "12", "misreading and wrong step", 2),
-        ((), None, "no answer", 4),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("sentences", "answer", "detail", "unread"),
+        [
+            ((look[0], "row 1 col 2 is empty.", look[1], "row 1 col 4 is empty.", "1 plus 7 is 8."), "8", "", 0),
+            (look, "8", "", 2),  # a success may do without
+            (look[:1], "1", "omission", 3),
+            (
+                (look[0], "row 2 col 3 is red 5.", "1 plus 7 is 9."),
+                "9",
+                "wrong step",
+                3,
+            ),  # beside the step that is wrong
+            (("row 1 col 1 is red 4.", look[1], "4 plus 7 is 12."), "12", "misreading and wrong step", 2),
+            ((), None, "no answer", 4),
+        ],
+    )
     def test_cells_that_were_never_read_are_told_whatever_the_cause(self, sentences, answer, detail, unread):
         label = self.label(*sentences, answer=answer)
         assert (label.detail, label.unread) == (detail, unread)
@@ -155,14 +176,17 @@ class TestLabels:
         label = label_run(parse_question("is there a red 7?"), SCENE, ["look for red 7, see red 1, yes."], "yes")
         assert (label.outcome, label.first_wrong) == ("reasoning_failure", 0)
 
-    @pytest.mark.parametrize(("question", "conclusion", "answer"), [
-        ("how many red digits are there?", "that makes 3 red digits.", "3"),
-        ("are there more red than blue digits?", "that makes 1 red and 0 blue.", "yes"),
-        ("what is the sum of row 1?", "the sum is 9.", "9"),
-        ("what is the largest blue digit?", "the largest is 9.", "9"),
-        ("is there a blue 7?", "there is no blue 7.", "no"),
-        ("is there a red 2?", "that is a red 2.", "yes"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("question", "conclusion", "answer"),
+        [
+            ("how many red digits are there?", "that makes 3 red digits.", "3"),
+            ("are there more red than blue digits?", "that makes 1 red and 0 blue.", "yes"),
+            ("what is the sum of row 1?", "the sum is 9.", "9"),
+            ("what is the largest blue digit?", "the largest is 9.", "9"),
+            ("is there a blue 7?", "there is no blue 7.", "no"),
+            ("is there a red 2?", "that is a red 2.", "yes"),
+        ],
+    )
     def test_a_conclusion_that_does_not_follow_from_what_was_read_is_found(self, question, conclusion, answer):
         label = label_run(parse_question(question), SCENE, (*self.look, conclusion), answer)
         assert (label.outcome, label.first_wrong) == ("reasoning_failure", 2)

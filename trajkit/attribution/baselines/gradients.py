@@ -24,12 +24,7 @@ from trajkit.vlm.sentences import Span
 
 
 def input_x_gradient(
-    vlm: VLM,
-    prompt: Prompt,
-    tokens: Tensor,
-    spans: Sequence[Span],
-    regions: Regions,
-    ablation: Ablation = "mean",
+    vlm: VLM, prompt: Prompt, tokens: Tensor, spans: Sequence[Span], regions: Regions, ablation: Ablation = "mean"
 ) -> NDArray[np.float64]:
     """(T, K) nats: Σ over the numbers of a region's pixels of (x − x′) · ∂log p(step)/∂x, signed.
 
