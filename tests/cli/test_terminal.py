@@ -243,7 +243,7 @@ def test_intervals_stand_below_their_numbers_where_a_table_would_be_too_wide():
 def test_the_verdict_of_a_comparison_stands_beside_its_number_on_a_narrow_terminal():
     frame = pd.DataFrame(
         {
-            "metric": ["exponent of the mean squared displacement"],
+            "metric": ["MSD exponent"],
             "runs": [470],
             "against": [2117],
             "delta": [Estimate(0.123, 0.041, 0.202)],

@@ -131,7 +131,7 @@ def test_csv_has_all_digits_and_machine_names_and_pages_have_few(tmp_path):
     assert file == "metric,auc,auc_low,auc_high\nmsd_exponent,0.61234567,0.5,0.7\n"
     write_studies([study], tmp_path / "md", "md", "c", "s", {}, {})
     page = (tmp_path / "md" / "taste.md").read_text(encoding="utf-8")
-    assert "| exponent of the mean squared displacement | 0.61 (0.50–0.70) |" in page
+    assert "| MSD exponent | 0.61 (0.50–0.70) |" in page
 
 
 def test_the_page_sets_numbers_flush_right_and_has_the_note_of_a_table(tmp_path):

@@ -165,7 +165,7 @@ def _picture(found: Comparison, held: pd.DataFrame) -> str:
                 effect = Estimate(row.effect, row.effect_low, row.effect_high)
                 _bar(right, effect, place[row.metric] - shift, colour)
             left.plot([], [], "o", color=colour, label=f"{outcome_name(name)} against success")
-        for ax, title in ((left, "Cliff's δ"), (right, "difference in sd, length and task held fixed*")):
+        for ax, title in ((left, "Cliff's δ"), (right, "in sd, length and task held fixed*")):
             ax.axvline(0, color="#66717f", lw=1)
             ax.set_title(title)
         left.set_yticks(list(place.values()), [metric_name(name) for name in place])

@@ -11,7 +11,7 @@ METRIC_WORDS = {
     "net_displacement": "distance from the first step",
     "mean_cosine": "mean cosine of the turns",
     "e_max": "E_max",
-    "msd_exponent": "exponent of the mean squared displacement",
+    "msd_exponent": "MSD exponent",
     "concentration_mean": "level of concentration",
     "concentration_slope": "trend of concentration",
     "concentration_sd": "spread of concentration",
