@@ -154,8 +154,8 @@ class RunTable:
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """The rows of `frame` at each used run's last thinking step (`last_steps`)."""
-        return last_steps(self.frame).reset_index(drop=True)
+        """The rows of `frame` at each used run's last thinking step, as `last_steps` finds them in any frame."""
+        return self.frame.iloc[self._ends[1:] - 1].reset_index(drop=True)
 
     @cached_property
     def effects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
