@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from trajkit.attribution.regions import Regions
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
-from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.model import VLM
 
 if TYPE_CHECKING:
     from trajkit.attribution.explainer import LiveRun

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import torch
-from torch import Tensor
 
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep, Watching
@@ -117,12 +116,7 @@ class _Run:
     """The two threads of a Stream and what they share."""
 
     def __init__(
-        self,
-        watching: Watching,
-        sampling: Sampling,
-        run: LiveRun,
-        on_step: Callback | None,
-        on_alarm: Callback | None,
+        self, watching: Watching, sampling: Sampling, run: LiveRun, on_step: Callback | None, on_alarm: Callback | None
     ) -> None:
         self.prompt, self.regions = run.prompt, run.regions
         self.tokens: list[int] = []
