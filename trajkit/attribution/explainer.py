@@ -1,4 +1,4 @@
-"""Explains finished steps of running generations: their effects, the monitor's verdict, and what a policy makes of it."""
+"""Explains finished steps of running generations: their effects, the monitor's verdict, what a policy makes of it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ class LiveRun:
     """One generation under watch: what is asked, and what there is of it so far.
 
     steps: those explained. tokens: the generated ids so far. closed: whether the thinking span was closed. ended:
-    whether the model ended it, or its limit of tokens; False while it runs, and where it was stopped before.
+    whether the model ended it, or its limit of tokens; False while it runs, and where it was stopped before. attempt: 0
+    for the first generation of a question. decision: the policy's, if it has come to one. abandoned: tokens of attempts
+    before that were written and not kept.
     """
 
     def __init__(
@@ -96,22 +98,27 @@ class LiveRun:
         prompt: Prompt,
         regions: Regions,
         row: int = 0,
-        attempt: int = 0,
-        tokens: Sequence[int] = (),
-        steps: Sequence[LiveStep] = (),
+        *,
+        before: LiveRun | None = None,
+        tokens: int = 0,
+        steps: int = 0,
     ) -> None:
-        """tokens, steps: what it goes on from, of the attempt before."""
-        self.prompt, self.regions, self.row, self.attempt = prompt, regions, row, attempt
-        self.tokens, self.steps = list(tokens), list(steps)
+        """before: the attempt that this one follows; it goes on from its first `tokens` and `steps`."""
+        self.prompt, self.regions, self.row = prompt, regions, row
+        self.attempt = before.attempt + 1 if before else 0
+        self.tokens = before.tokens[:tokens] if before else []
+        self.steps = before.steps[:steps] if before else []
+        self.abandoned = before.abandoned + len(before.tokens) - tokens if before else 0
         self.closed = self.ended = False
         self.sampling = Sampling()
-        self.decisions: list[Decision] = []
+        self.decision: Decision | None = None
+        self._earlier = before.decisions if before else []
         self._watching, self._id = watching, uuid.uuid4().hex
         task = watching.task_set, watching.form
         self._features = StepFeatures(regions, prompt, watching.estimator.binding.pooling)
         self._monitor = watching.monitor.start(*task) if watching.monitor else None
-        self._policy = watching.policy.start_run(*task, attempt) if watching.policy else None
-        for step in steps:
+        self._policy = watching.policy.start_run(*task, self.attempt) if watching.policy else None
+        for step in self.steps:
             if self._monitor is not None:
                 self._monitor.update(step)
             if self._policy is not None:
@@ -119,15 +126,12 @@ class LiveRun:
 
     def again(self, tokens: int, steps: int) -> LiveRun:
         """The next attempt, which goes on from the first tokens and thinking steps of this one."""
-        return LiveRun(
-            self._watching,
-            self.prompt,
-            self.regions,
-            self.row,
-            self.attempt + 1,
-            self.tokens[:tokens],
-            self.steps[:steps],
-        )
+        return LiveRun(self._watching, self.prompt, self.regions, self.row, before=self, tokens=tokens, steps=steps)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Of the policy, at most one in each attempt: those of the attempts before, and this one's."""
+        return [*self._earlier, *([self.decision] if self.decision else [])]
 
     @property
     def held_bytes(self) -> int:
@@ -170,15 +174,16 @@ class LiveRun:
             live = replace(live, verdict=verdict, risk=verdict.risk, alarm=verdict.alarm)
         if self._policy is not None and (decision := self._policy.update(live)) is not None:
             live = replace(live, decision=decision)
-            self.decisions.append(decision)
+            self.decision = decision
         self.steps.append(live)
         return live
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
-        """What there is of the run as a Trace; where it has not ended, `meta["stopped"]` is true and there is no answer.
+        """What there is of the run as a Trace. Where it has not ended, `meta["stopped"]` is true and there is no answer.
 
-        Steps keep the monitor's risk and alarm, and effects their half widths, where there were any; `meta["decisions"]`
-        what the policy did. target: the right answer, by which the run is judged. group_id: the image's hash by
+        Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. In `meta` stand
+        the policy's `decisions`, and of an attempt after the first its number, `attempt`, and the tokens `abandoned` by
+        those before. target: the right answer, by which the run is judged. group_id: the image's hash by
         default.
         """
         watching = self._watching

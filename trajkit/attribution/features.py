@@ -92,20 +92,7 @@ class StepFeatures:
         """Memory held between steps, bytes."""
         return self._grounding.nbytes + self._weights.nbytes
 
-    def read(self, rows, keys, scaling):
-        z = torch.zeros(())
-        queries = rows.queries
-        self._pending = getattr(self, "_pending", None)
-        self._pending = rows if self._pending is None else type(rows)([torch.cat([a, b], 1) for a, b in zip(self._pending.queries, queries)])
-
-    def push(self, rows, keys, scaling: float, step_rows: int, facts: Sequence[Tensor]) -> Tensor:
-        queries = rows.queries
-        if getattr(self, "_pending", None) is not None:
-            queries = [torch.cat([a, b], 1) for a, b in zip(self._pending.queries, queries)]
-            self._pending = None
-        return self._push(queries, keys, scaling, step_rows, facts)
-
-    def _push(
+    def push(
         self, queries: list[Tensor], keys: list[Tensor], scaling: float, step_rows: int, facts: Sequence[Tensor]
     ) -> Tensor:
         """(K, 2·L·H + 3) features of the step predicted by the last `step_rows` of the rows handed over.

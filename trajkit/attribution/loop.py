@@ -1,8 +1,8 @@
 """The decoding loop under watch: transformers' own, with something done between two tokens.
 
 Every token goes to a recorder, finished steps to an explainer in another thread, explained ones to callbacks, and what
-a policy decides is done. Nothing here draws a number or changes a score before a policy forces a token, so that a run is
-the same with and without it.
+a policy decides is done. Nothing here draws a number, or changes a score before a policy forces a token, so that a run
+is the same with and without it.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class _Run:
 
     @property
     def decisions(self) -> list[Decision]:
-        return [decision for run in self.attempts for decision in run.decisions]
+        return self.attempts[-1].decisions
 
     @property
     def max_backlog(self) -> int:
@@ -212,8 +212,8 @@ class _Run:
             run.sampling = self._sampling
             decode = partial(self._loop.decode, [run], [0], hints=[hint])
             generate(self._watching.vlm, run.prompt.inputs, self._drawing(run), loop=decode)
-            again = next((decision for decision in run.decisions if decision.action == "ask again"), None)
-            if again is None or self._loop.stopped:
+            again = run.decision
+            if again is None or again.action != "ask again" or self._loop.stopped:
                 break
             hint = self._hint(run, again)
             run = run.again(again.keep_tokens, again.keep_steps)
@@ -231,7 +231,8 @@ class _Run:
         if policy is None or not policy.hint:
             return []
         opening = run.tokens[: run.steps[0].token_start] if again.keep_tokens == 0 else []
-        return [*opening, *tokenizer.encode(policy.hint, add_special_tokens=False)]
+        apart = " " if again.keep_tokens and not policy.hint[:1].isspace() else ""
+        return [*opening, *tokenizer.encode(apart + policy.hint, add_special_tokens=False)]
 
 
 _running: WeakSet[_Run] = WeakSet()

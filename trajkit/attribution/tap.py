@@ -27,12 +27,6 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Largest difference between the kernel's averages of values and ours that is rounding, by the model's precision."""
 
 
-class Rows:
-    def __init__(self, queries): self.queries = queries
-    @property
-    def nbytes(self): return sum(q.nbytes for q in self.queries)
-
-
 class AttentionTap:
     """Context manager that records queries and keys of a model's text stack while it reads or writes one sequence.
 
@@ -45,8 +39,8 @@ class AttentionTap:
     sequences at once, sliding windows or attention sinks.
     """
 
-    def __init__(self, vlm: VLM, first_row=0, padding=(0,)) -> None:
-        self._vlm, self._first_row = vlm, first_row if isinstance(first_row, int) else first_row[0]
+    def __init__(self, vlm: VLM, first_row: int = 0) -> None:
+        self._vlm, self._first_row = vlm, first_row
         self._name = f"trajkit_tap_{next(_names)}"
         self.scaling = 1.0
         layers = vlm.text_config.num_hidden_layers
@@ -149,12 +143,7 @@ class AttentionTap:
     def _set(self, name: str) -> None:
         self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
 
-    def take(self, n, sequence=0):
-        return Rows([q[0] for q in self._take(n)])
-
-    def release(self, sequence): ...
-
-    def _take(self, n: int) -> list[Tensor]:
+    def take(self, n: int) -> list[Tensor]:
         """Queries of the next `n` rows, (B, H, n, D) per layer. They are forgotten here."""
         taken = []
         for i, layer in enumerate(self._queries):
@@ -163,10 +152,7 @@ class AttentionTap:
             self._queries[i] = [whole[:, :, n:].clone()] if n < whole.shape[2] else []
         return taken
 
-    def keys(self, end, sequence=0):
-        return [k[0] for k in self._keys_(end)]
-
-    def _keys_(self, end: int) -> list[Tensor]:
+    def keys(self, end: int) -> list[Tensor]:
         """Keys of the positions before `end`, (B, H_kv, end, D) per layer; views, safe while the model runs on."""
         return [key[:, :, :end] for key in self._keys if key is not None]
 

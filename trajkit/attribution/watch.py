@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +75,9 @@ class Watch:
             if getattr(model, _DROPS) != self._before:  # a watch within a watch
                 setattr(model, _DROPS, self._before)
         if error is None and self._loop is None:
-            raise InputError("nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in it.")
+            raise InputError(
+                "nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in it."
+            )
 
     def stop(self) -> None:
         """End the generation after its next token. Safe to call from a callback and from any thread."""

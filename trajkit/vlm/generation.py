@@ -20,7 +20,7 @@ GREEDY_BELOW = 1e-6
 """Temperatures below it take the likeliest token: float32 logits next to each other lie about this far apart."""
 
 Loop = Callable[..., Any]
-"""(model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs) → what `generate` returns."""
+"""Called with model, input_ids, logits_processor, stopping_criteria, generation_config and more, as `_sample` is."""
 _WARPERS = ("temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 """What a setting raises that is of another kind than transformers thinks: it reads them unchecked."""
@@ -99,9 +99,10 @@ def generate(
     """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
 
     The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
-    loop: runs instead of transformers' own decoding loop, with what that is given. failed: filled with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that
-    fails on the way, and why; the others are what they would have been. Raises that error where there is no `failed`,
-    and InputError for settings of the checkpoint that cannot be used.
+    loop: takes the place of transformers' own decoding loop, and is given what that is. failed: filled with the number
+    of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that fails on the way, and why; the others are
+    what they would have been. Raises that error where there is no `failed`, and InputError for settings of the
+    checkpoint that cannot be used.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
     failures = Failures(raising=failed is None)

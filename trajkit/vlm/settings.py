@@ -77,7 +77,9 @@ def check_call(config: GenerationConfig, assistant: Any, cache: Any) -> None:
         if name not in _FREE and (value := getattr(config, name, None)) is not None and value != idle
     ]
     found += [("assistant_model", type(assistant).__name__)] if assistant is not None else []
-    found += [(name, getattr(config, name, None)) for name, kept in _KEPT.items() if getattr(config, name, None) not in kept]
+    found += [
+        (name, getattr(config, name, None)) for name, kept in _KEPT.items() if getattr(config, name, None) not in kept
+    ]
     if cache is not None and (type(cache) is not DynamicCache or cache.get_seq_length()):
         found.append(("past_key_values", f"a {type(cache).__name__} of {cache.get_seq_length()} tokens"))
     if found:
@@ -248,11 +250,7 @@ REFUSED: dict[str, Any] = {
 """With the value at which each does nothing."""
 _FREE = ("num_return_sequences", "max_time")
 """Of these, what a call of somebody else's may ask for: no one has to make the run again."""
-_KEPT = {
-    "use_cache": (True,),
-    "cache_implementation": (None, "dynamic", "dynamic_full"),
-    "prefill_chunk_size": (None,),
-}
+_KEPT = {"use_cache": (True,), "cache_implementation": (None, "dynamic", "dynamic_full"), "prefill_chunk_size": (None,)}
 """Settings of such a call by which keys would be others than the model's own, with what they may be."""
 _CACHES = (
     None,
