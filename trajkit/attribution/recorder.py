@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from trajkit.attribution.rows import Rows
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.vlm.model import VLM, Prompt
@@ -26,7 +27,7 @@ class FinishedStep:
 
     span: Span
     text: str
-    queries: list[Tensor]  # L × (1, H, n, D), of the rows since the step before
+    rows: Rows  # since the step before
     tap: AttentionTap
     logprob: list[Tensor]
     entropy: list[Tensor]
@@ -93,12 +94,12 @@ class StepRecorder(LogitsProcessor):
         now = time.perf_counter()
         first, last = span.start - self._dropped, span.end - self._dropped
         upto = span.end + self._prompt_length - 1  # row t−1 predicts token t
-        queries = self._tap.take(upto - self._taken)
+        rows = self._tap.take(upto - self._taken)
         self._taken = upto
         item = FinishedStep(
             span,
             self.splitter.text(span),
-            queries,
+            rows,
             self._tap,
             self._logprob[first:last],
             self._entropy[first:last],

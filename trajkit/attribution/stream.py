@@ -257,7 +257,7 @@ class _Run:
         try:
             while (item := self._finished.get()) is not None:
                 self.max_backlog = max(self.max_backlog, self._finished.qsize())
-                waiting = sum(query.nbytes for query in item.queries) * (1 + self._finished.qsize())
+                waiting = item.rows.nbytes * (1 + self._finished.qsize())
                 self._made.append(self._live_step(index, item))
                 self._out.put(self._made[-1])
                 held = waiting + self._features.nbytes + self._features.working_bytes
@@ -273,8 +273,8 @@ class _Run:
         logprob, entropy = torch.stack(item.logprob).mean(), torch.stack(item.entropy).mean()
         n_tokens = span.end - span.start
         features = self._features.push(
-            [q[0] for q in item.queries],
-            [k[0] for k in item.tap.keys(span.end + self.prompt.length - 1)],
+            item.rows,
+            item.tap.keys(span.end + self.prompt.length - 1),
             item.tap.scaling,
             n_tokens,
             (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
