@@ -103,12 +103,13 @@ def test_features_are_the_same_where_the_kernel_tells_no_log_sum_exp(demo_vlm, p
 def test_many_words_between_two_images_are_not_read(random_vlm):
     images = [Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")]
     prompt = random_vlm().prepare(images, "read row 1.")
-    apart = replace(prompt, image_tokens=torch.cat([prompt.image_tokens[:4], prompt.image_tokens[4:] + 500]))
+    at, first = prompt.image_tokens, prompt.grids[0][0] * prompt.grids[0][1]
+    apart = replace(prompt, image_tokens=torch.cat([at[:first], at[first:] + 500]))
     features = StepFeatures(segment(images, "blocks", (4, 4)), apart, "sum")
     together = StepFeatures(segment(images, "blocks", (4, 4)), prompt, "sum")
     assert len(features._images) == 2
     assert features._weights.sum() == together._weights.sum() == len(prompt.image_tokens)
-    assert len(features._weights) < 50
+    assert len(features._weights) <= len(together._weights)
 
 
 def test_features_of_a_step_do_not_depend_on_what_comes_after(demo_vlm, prompt, generated):

@@ -41,9 +41,9 @@ def with_lse(kernel: Callable[..., Any]) -> Kernel:
     def attend(module: Any, query: Tensor, *args: Any, **kwargs: Any) -> Attended:
         with _Overheard() as heard:
             result = kernel(module, query, *args, **kwargs)
-        lse = (
-            result[1] if heard.lse is None and _is_lse(result[1], query) else heard.lse
-        )  # as flex attention returns it
+        lse = heard.lse
+        if lse is None and _is_lse(result[1], query):  # as flex attention returns it
+            lse = result[1]
         return Attended(result, None if lse is None else lse.reshape(query.shape[:3]))
 
     return attend
@@ -115,15 +115,12 @@ def attention(
 
     query: (B, H, n, D); key, value: (B, H_kv, S, D).
     """
-    chosen = torch._fused_sdp_choice(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )
+    given = (query, key, value, attn_mask, dropout_p, is_causal)
+    chosen = torch._fused_sdp_choice(*given, scale=scale, enable_gqa=enable_gqa)
     fused = _FUSED.get((query.device.type, chosen))
-    if fused is None or dropout_p or (fused is not _on_cpu and (attn_mask is not None or query.shape[-1] % 8)):
-        out = scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-        return out, None
+    padded = attn_mask is not None or query.shape[-1] % 8  # torch pads masks and heads for its kernels on a GPU
+    if fused is None or dropout_p or (padded and not query.is_cpu):
+        return scaled_dot_product_attention(*given, scale=scale, enable_gqa=enable_gqa), None
     out, lse = fused(query, key, value, attn_mask, is_causal, scale)
     return out, lse.view(query.shape[:3]) if lse.shape[2:] == (query.shape[2], 1) else lse[..., : query.shape[2]]
 

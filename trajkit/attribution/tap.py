@@ -63,7 +63,7 @@ class AttentionTap:
         """Rows that each layer has seen."""
         self._n_passes = 0
         self._looking = False
-        self._quick = False
+        self._quick = self._said = False
         self._undo = ExitStack()
 
     def __enter__(self) -> AttentionTap:
@@ -161,8 +161,9 @@ class AttentionTap:
         if layer == 0:
             wanted = [at for at in self._next if at is not None]
             latest.skip(min(wanted) - latest.start if wanted else latest.n)
-            if lse is None and latest.n == 1:
+            if lse is None and latest.n == 1 and not self._said:
                 _warn_of_no_lse(self._vlm.name)
+                self._said = True
         latest.add(query, lse)
         self._keys[layer] = key
 
@@ -192,8 +193,8 @@ class AttentionTap:
                 off = float((scores.logsumexp(-1)[:, 0] - attended.lse[i, :, -1]).abs().max())
                 if off > tolerance:
                     raise _unlike(
-                        f"the kernel's log-sum-exp in layer {layer} differs from that of its scores by {off:.2g}, where "
-                        f"{tolerance:.2g} is rounding"
+                        f"the kernel's log-sum-exp in layer {layer} differs from that of its scores by {off:.2g}, "
+                        f"where {tolerance:.2g} is rounding"
                     )
 
     def _set(self, name: str) -> None:
@@ -228,7 +229,7 @@ class AttentionTap:
             self._passes[0] = self._passes[0].after(needed)
 
     def keys(self, end: int, sequence: int = 0) -> list[Tensor]:
-        """Keys of a sequence's positions before `end`, (H_kv, end, D) per layer; views, safe while the model runs on."""
+        """Keys of a sequence's positions before `end`, (H_kv, end, D) per layer: views, safe while the model runs."""
         pad = self._padding[sequence]
         return [key[sequence, :, pad : pad + end] for key in self._keys if key is not None]
 
