@@ -100,8 +100,8 @@ def generate(
 
     The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
     loop: takes the place of transformers' own decoding loop, and is given what that is. failed: filled with the number
-    of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that fails on the way, and why; the others are
-    what they would have been. Raises that error where there is no `failed`, and InputError for settings of the
+    of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that fails on the way, and why; the others
+    are what they would have been. Raises that error where there is no `failed`, and InputError for settings of the
     checkpoint that cannot be used.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}

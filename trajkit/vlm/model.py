@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
 
+_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 MAX_ASPECT = 200
 """Longest side over shortest that the image processors of Qwen take."""
 
@@ -64,8 +66,7 @@ class VLM:
     """A vision-language model. Made by `load_vlm`.
 
     name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
-    prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
-    another thread waits. source: the files of its weights, where it was loaded from some.
+    prompt, for models that need one to think. source: the files of its weights, where it was loaded from some.
     """
 
     model: Any = field(repr=False)
@@ -74,8 +75,13 @@ class VLM:
     name: str
     revision: str | None = None
     system: str | None = None
-    lock: Any = field(default_factory=RLock, repr=False)
     source: Source | None = field(default=None, repr=False)
+
+    @cached_property
+    def lock(self) -> Any:
+        """Held by the thread that taps the model's attention; a tap in another thread, of this VLM or of another one of
+        the same model, waits."""
+        return _LOCKS.setdefault(self.model, RLock())
 
     @property
     def tokenizer(self) -> Any:
