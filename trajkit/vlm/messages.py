@@ -1,7 +1,7 @@
 """A chat: turns of user and assistant, with their images, as prompts are made from them.
 
-The usual form of messages is taken: `[{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text",
-"text": "..."}]}, {"role": "assistant", "content": "..."}, ...]`. Nothing is fetched: an image is an open picture.
+The usual form of messages is taken: `[{"role": "user", "content": [{"type": "image", "image": picture}, {"type":
+"text", "text": "..."}]}, {"role": "assistant", "content": "..."}, ...]`. Nothing is fetched: images are open pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _THINKING = ("reasoning_content", "reasoning")
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """What one side said. parts: texts and images (RGB) in their order. thinking: of an assistant, before what it said."""
+    """What one side said. parts: texts and images (RGB) in their order. thinking: an assistant's before it."""
 
     role: Role
     parts: tuple[str | Image.Image, ...]
@@ -76,8 +76,9 @@ class Chat:
         """From messages.
 
         Raises InputError, which names the turn, for an unknown role, key or part (video, sound, tools, an address or
-        path in place of an image), an image that is too narrow or in a turn that is not the user's, a system prompt that is not first, text
-        that is not plain; and where the last turn is not the user's or asks nothing, or there is no image.
+        path in place of an image), an image that is too narrow or in a turn that is not the user's, a system prompt
+        that is not first, and text that is not plain; and where the last turn is not the user's or asks nothing, or
+        there is no image.
         """
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
             raise InputError("messages must be a list of turns, each with a role and content; got none.")

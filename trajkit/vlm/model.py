@@ -19,6 +19,7 @@ from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
 from trajkit.vlm.messages import Chat, Messages
 
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """A prepared question about one image or several, or a chat that ends in one.
@@ -168,7 +169,9 @@ class VLM:
                 "use a smaller image or a shorter question."
             )
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return Prompt(inputs, at, grids, Canvas(chat.images), chat.question, None if chat.is_question else chat.to_record())
+        return Prompt(
+            inputs, at, grids, Canvas(chat.images), chat.question, None if chat.is_question else chat.to_record()
+        )
 
     def _tokens(self, messages: list[dict[str, Any]]) -> Mapping[str, Any]:
         """`messages` through the checkpoint's chat template, tokenizer and image processor."""
