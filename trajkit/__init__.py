@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from trajkit.attribution.regions import Regions as Regions
     from trajkit.attribution.regions import segment as segment
     from trajkit.attribution.stream import stream as stream
+    from trajkit.attribution.watch import watch as watch
     from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
+    from trajkit.detection.policies import Policy as Policy
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
     from trajkit.runs.table import run_table as run_table
@@ -42,6 +44,7 @@ _HOME = {
     "Monitor": "trajkit.detection.monitor",
     "NetworkEstimator": "trajkit.attribution.network",
     "OutcomeClassifier": "trajkit.detection.outcome",
+    "Policy": "trajkit.detection.policies",
     "RunTable": "trajkit.runs.table",
     "Regions": "trajkit.attribution.regions",
     "Step": "trajkit.traces.trace",
@@ -54,6 +57,7 @@ _HOME = {
     "segment": "trajkit.attribution.regions",
     "stream": "trajkit.attribution.stream",
     "trace": "trajkit.attribution.collect",
+    "watch": "trajkit.attribution.watch",
     "write_traces": "trajkit.traces.store",
 }
 _SUBMODULES = ("detection", "judging", "stats", "trajectory")
