@@ -157,6 +157,7 @@ def test_after_one_decision_neither_monitor_is_listened_to(success, sure, first)
 
 def test_a_run_saved_after_any_step_goes_on_as_if_it_had_not_been():
     policy, steps = Policy("ask again", tries=2, start="last good step"), judged([0.3, 0.2, 0.4, 0.7, 0.9])
+    steps.append(steps[3])  # its alarm again
     whole = decisions(policy.start_run(attempt=1), steps)
     for cut in range(len(steps) + 1):
         run = policy.start_run(attempt=1)
