@@ -18,6 +18,7 @@ from trajkit.judging.policies import (
     ask_again,
     at_budget,
     majority,
+    random_alarms,
     random_stops,
     stop,
     stops,
@@ -120,6 +121,15 @@ def test_random_stops_are_what_drawing_them_comes_to(alarmed):
         used = np.where(hit.any(1), saved.used[low:high][hit.argmax(1)], saved.tokens[run])
         np.testing.assert_allclose(at.chance[run], hit.any(1).mean(), atol=0.02)
         np.testing.assert_allclose(at.used[run], used.mean(), rtol=0.02)
+
+
+def test_random_alarms_come_as_often_as_random_stops_expect(alarmed):
+    saved, alarms = alarmed
+    expected = random_stops(saved, alarms)
+    found = np.array([random_alarms(saved, alarms, seed) for seed in range(2000)])
+    np.testing.assert_allclose((found >= 0).mean(0), expected.chance, atol=0.04)
+    used = np.where(found >= 0, saved.used[found], saved.tokens)
+    np.testing.assert_allclose(used.mean(0), expected.used, rtol=0.03)
 
 
 def test_asking_again_at_random_is_the_mean_of_asking_again_or_not(alarmed):

@@ -92,7 +92,7 @@ class SavedRuns:
     @property
     def answered(self) -> Floats:
         """(R,) 1 where the run gave an answer."""
-        return self.runs["answer"].ne("").astype(float).to_numpy(float)
+        return np.asarray(self.runs["answer"].ne(""), float)
 
     @property
     def tokens(self) -> Floats:
@@ -148,15 +148,33 @@ def stops(saved: SavedRuns, alarms: NDArray[np.int64]) -> Stops:
 
 def random_stops(saved: SavedRuns, alarms: NDArray[np.int64]) -> Stops:
     """As often after each step as the alarms, of the runs that come so far, but whichever run it is: expectations."""
-    step = saved.step
-    hit = np.bincount(step[alarms[alarms >= 0]], minlength=step.max(initial=0) + 1)
-    ends = np.append(saved.starts[1:], len(step)) - 1
-    there = np.bincount(step[np.where(alarms >= 0, alarms, ends)], minlength=len(hit))[::-1].cumsum()[::-1]
-    left = np.cumprod(1 - hit / np.maximum(there, 1))  # that a run is not stopped by step s
+    step, rate = saved.step, _rates(saved, alarms)
+    left = np.cumprod(1 - rate)  # that a run is not stopped by step s
     here = (np.append(1.0, left[:-1]) - left)[step]
-    lasting = left[step[ends]]
+    lasting: Floats = left[step[_ends(saved)]]
     used = np.add.reduceat(here * saved.used, saved.starts) + lasting * saved.tokens
     return Stops(1 - lasting, used)
+
+
+def random_alarms(saved: SavedRuns, alarms: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
+    """(R,) alarms as `random_stops` expects them, drawn."""
+    step = saved.step
+    hit = np.random.default_rng(seed).random(len(step)) < _rates(saved, alarms)[step]
+    return alarm_rows(hit, 0.5, saved.starts)
+
+
+def _rates(saved: SavedRuns, alarms: NDArray[np.int64]) -> Floats:
+    """(most steps + 1,) share that is alarmed after each step, by its number, of the runs that come so far without."""
+    step = saved.step
+    hit = np.bincount(step[alarms[alarms >= 0]], minlength=step.max(initial=0) + 1)
+    last = np.where(alarms >= 0, alarms, _ends(saved))
+    there = np.bincount(step[last], minlength=len(hit))[::-1].cumsum()[::-1]
+    return hit / np.maximum(there, 1)
+
+
+def _ends(saved: SavedRuns) -> NDArray[np.int64]:
+    """(R,) last step of each run."""
+    return np.append(saved.starts[1:], len(saved.rows)) - 1
 
 
 def whole(saved: SavedRuns) -> Play:
