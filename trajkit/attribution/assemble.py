@@ -30,9 +30,7 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidd
         "revision": vlm.revision,
         "system": vlm.system,
         "estimator": estimator.digest,
-        "temperature": sampling.temperature,
-        "max_new_tokens": sampling.max_new_tokens,
-        "seed": sampling.seed,
+        **sampling.to_dict(),
         "keep_hidden": keep_hidden,
     }
 
@@ -60,10 +58,11 @@ def of_stream(
     picture = prompt.canvas.picture
     png = to_png(picture)
     image_id = hashlib.sha256(png).hexdigest()
-    drawn = f"{sampling.seed} {sampling.temperature} {sampling.max_new_tokens}"
+    drawn = sampling.drawn
     draw = uuid.uuid4().hex if sampling.seed is None else f"{drawn} stopped {len(live)}" if stopped else drawn
-    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {prompt.question} {draw}".encode()).hexdigest()[:16]
-    meta = ({"kind": form} if form else {}) | ({"stopped": True} if stopped else {})
+    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {prompt.asked} {draw}".encode()).hexdigest()[:16]
+    meta: dict[str, Any] = ({"kind": form} if form else {}) | ({"stopped": True} if stopped else {})
+    meta |= {"messages": prompt.chat} if prompt.chat else {}
     item = Item(name, picture, prompt.question, group_id or image_id[:16], target, task_set, meta)
     return assemble(
         vlm,
