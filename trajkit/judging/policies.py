@@ -151,7 +151,7 @@ def random_stops(saved: SavedRuns, alarms: NDArray[np.int64]) -> Stops:
     step, rate = saved.step, _rates(saved, alarms)
     left = np.cumprod(1 - rate)  # that a run is not stopped by step s
     here = (np.append(1.0, left[:-1]) - left)[step]
-    lasting: Floats = left[step[_ends(saved)]]
+    lasting = np.asarray(left[step[_ends(saved)]], float)
     used = np.add.reduceat(here * saved.used, saved.starts) + lasting * saved.tokens
     return Stops(1 - lasting, used)
 
