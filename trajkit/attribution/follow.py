@@ -399,13 +399,13 @@ def follow(
     do, and as `Followers.push` while it is iterated.
     """
     if isinstance(image, Prompt):
+        if isinstance(question, str):
+            raise InputError("a prompt holds its question already; give the tokens after it.")
         asked, tokens = "", tokens if question is None else question
     elif isinstance(question, str):
         asked = question
     else:
         raise InputError("what is asked about the image is missing: follow(vlm, image, question, tokens, ...).")
-    if isinstance(tokens, str):
-        raise InputError("a prompt holds its question; what follows it are the tokens.")
     follower = Followers(vlm, estimator=estimator, monitor=monitor, policy=policy).join(
         image, asked, regions=regions, prompt_token_ids=prompt_token_ids, task_set=task_set, form=form
     )
