@@ -105,10 +105,10 @@ class LiveRun:
     ) -> None:
         """before: the attempt that this one follows; it goes on from its first `tokens` and `steps`."""
         self.prompt, self.regions, self.row = prompt, regions, row
-        self.attempt = before.attempt + 1 if before else 0
-        self.tokens = before.tokens[:tokens] if before else []
-        self.steps = before.steps[:steps] if before else []
-        self.abandoned = before.abandoned + len(before.tokens) - tokens if before else 0
+        self.attempt: int = before.attempt + 1 if before else 0
+        self.tokens: list[int] = before.tokens[:tokens] if before else []
+        self.steps: list[LiveStep] = before.steps[:steps] if before else []
+        self.abandoned: int = before.abandoned + len(before.tokens) - tokens if before else 0
         self.closed = self.ended = False
         self.sampling = Sampling()
         self.decision: Decision | None = None
@@ -179,7 +179,7 @@ class LiveRun:
         return live
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
-        """What there is of the run as a Trace. Where it has not ended, `meta["stopped"]` is true and there is no answer.
+        """What there is of the run as a Trace; where it has not ended, without answer and `meta["stopped"]` is true.
 
         Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. In `meta` stand
         the policy's `decisions`, and of an attempt after the first its number, `attempt`, and the tokens `abandoned` by

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from trajkit.errors import InputError
-from trajkit.text import LINES, require_plain
 from trajkit.vlm.adapter import Adapter
-from trajkit.vlm.canvas import Canvas, Images, check_image
+from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
+from trajkit.vlm.messages import Chat, Messages
 
-MAX_ASPECT = 200
-"""Longest side over shortest that the image processors of Qwen take."""
+_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prepared question about one image or several.
+    """A prepared question about one image or several, or a chat that ends in one.
 
     inputs: tensors of batch size 1 for the model. image_tokens: (N,) positions of the images' tokens in the prompt, in
-    order. grids: (rows, cols) of the tokens of each image. canvas: the images as the user gave them, RGB.
+    order. grids: (rows, cols) of the tokens of each image. canvas: the images as the user gave them, RGB. question:
+    what the last turn asks. chat: all turns, as JSON can hold them (`Chat.to_record`); None where there is one question
+    and no more.
     """
 
     inputs: dict[str, Tensor]
@@ -35,6 +38,7 @@ class Prompt:
     grids: tuple[tuple[int, int], ...]
     canvas: Canvas
     question: str
+    chat: list[dict[str, Any]] | None = None
 
     @property
     def first_row(self) -> int:
@@ -44,6 +48,20 @@ class Prompt:
     @property
     def length(self) -> int:
         return self.inputs["input_ids"].shape[1]
+
+    @property
+    def asked(self) -> str:
+        """All the text that was asked, by which runs on the same images are told apart."""
+        return self.question if self.chat is None else json.dumps(self.chat)
+
+    def followed_by(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Inputs of one pass over the prompt and generated `tokens`, (n,): (1, S), without padding."""
+        inputs = dict(self.inputs)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        text = inputs["mm_token_type_ids"].new_zeros(1, len(tokens))
+        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], text], 1)
+        return inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +82,7 @@ class VLM:
     """A vision-language model. Made by `load_vlm`.
 
     name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
-    prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
-    another thread waits. source: the files of its weights, where it was loaded from some.
+    prompt, for models that need one to think. source: the files of its weights, where it was loaded from some.
     """
 
     model: Any = field(repr=False)
@@ -74,8 +91,13 @@ class VLM:
     name: str
     revision: str | None = None
     system: str | None = None
-    lock: Any = field(default_factory=RLock, repr=False)
     source: Source | None = field(default=None, repr=False)
+
+    @cached_property
+    def lock(self) -> Any:
+        """Held by the thread that taps the model's attention; a tap in another thread, of this VLM or of another one of
+        the same model, waits."""
+        return _LOCKS.setdefault(self.model, RLock())
 
     @property
     def tokenizer(self) -> Any:
@@ -121,22 +143,36 @@ class VLM:
         Raises InputError when the question is empty, not plain text or holds a placeholder of an image or video, an
         image is too narrow or no image (video is not supported), or image tokens do not come through whole.
         """
-        if not question.strip():
-            raise InputError("the question is empty; ask something about the image.")
-        given = [images] if isinstance(images, Image.Image) else list(images)
-        if not given:
-            raise InputError("there is no image to ask about; give one, or several in a list.")
-        require_plain(question, "the question", LINES)
+        return self._prompt(Chat.about(images, question))
+
+    def prepare_chat(self, messages: Messages) -> Prompt:
+        """As `prepare`, of a chat that ends with the user's turn: `[{"role": "user", "content": [{"type": "image",
+        "image": picture}, {"type": "text", "text": "..."}]}, {"role": "assistant", "content": "..."}, ...]`.
+
+        A system prompt of its own takes the place of the model's. Raises InputError as `prepare` and `Chat.of`.
+        """
+        return self._prompt(Chat.of(messages))
+
+    def prompt(
+        self, images: Images | None = None, question: str | None = None, messages: Messages | None = None
+    ) -> Prompt:
+        """By `prepare` from images and a question, or by `prepare_chat` from messages, which hold their images.
+
+        Raises InputError as they do, and where both were given or a part is missing.
+        """
+        if messages is not None and images is None and question is None:
+            return self.prepare_chat(messages)
+        if messages is None and images is not None and question is not None:
+            return self.prepare(images, question)
+        raise InputError("ask with images and a question, or with messages, which hold their images; not both.")
+
+    def _prompt(self, chat: Chat) -> Prompt:
         for token, article in ("image_token_id", "an image"), ("video_token_id", "a video"):
             special = self.tokenizer.convert_ids_to_tokens(getattr(self.model.config, token))
-            if special in question:
-                raise InputError(f"the question holds {special}, which stands for {article} in a prompt; leave it out.")
-        for image in given:
-            check_image(image, MAX_ASPECT)
-        canvas = Canvas(tuple(image.convert("RGB") for image in given))
-        content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in canvas.images]
-        system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
-        inputs = self._tokens([*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}])
+            if any(special in text for text in chat.texts):
+                where = "the question" if chat.is_question else "the chat"
+                raise InputError(f"{where} holds {special}, which stands for {article} in a prompt; leave it out.")
+        inputs = self._tokens(chat.for_template(self.system))
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if isinstance(v, Tensor)}
         grids = self._token_grids(inputs["image_grid_thw"])
         at = torch.nonzero(inputs["input_ids"][0] == self.model.config.image_token_id)[:, 0]
@@ -153,7 +189,9 @@ class VLM:
                 "use a smaller image or a shorter question."
             )
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return Prompt(inputs, at, grids, canvas, question)
+        return Prompt(
+            inputs, at, grids, Canvas(chat.images), chat.question, None if chat.is_question else chat.to_record()
+        )
 
     def _tokens(self, messages: list[dict[str, Any]]) -> Mapping[str, Any]:
         """`messages` through the checkpoint's chat template, tokenizer and image processor."""
