@@ -1,6 +1,6 @@
 """What does a monitor cost a step and a run?
 
-    python -m analyses.monitor_cost    # half a minute, on a quiet machine; writes reports/monitor_cost.md
+    python -m analyses.monitor_cost    # a minute; writes reports/monitor_cost.md
 
 The demo's monitor on made-up effects: time of an update by the number of regions, memory of a run under watch, ten
 thousand runs at once, and saving and resuming one.
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     monitor = replace(load_detectors(paths.DETECTORS).monitor, calibration=None)  # which would warn of 1,024 regions
     rows = [costs(monitor, k, args.runs, args.repeats) for k in REGIONS]
     head = (
-        f"# What a monitor costs\n\nRegenerate: `python -m analyses.monitor_cost`. One core of a CPU, the fastest of "
+        f"# What a monitor costs\n\nRegenerate: `python -m analyses.monitor_cost`. Processor time, the fastest of "
         f"{args.repeats} repeats; {words.count(args.runs, 'run')} under watch at once, each at a step of its own."
     )
     headings = {
@@ -59,9 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         "saved": "saved and resumed, µs",
         "size": "its state as JSON, kB",
     }
-    write(
-        args.out, head, Table(pd.DataFrame(rows), headings, dict.fromkeys(list(headings)[1:], words.metric)), _READING
-    )
+    write(args.out, head, Table(pd.DataFrame(rows), headings), _READING)
 
 
 def costs(monitor: Monitor, k: int, n_runs: int, repeats: int) -> dict[str, float]:
@@ -108,12 +106,12 @@ def costs(monitor: Monitor, k: int, n_runs: int, repeats: int) -> dict[str, floa
 
 
 def fastest(work: Callable[[], object], repeats: int) -> float:
-    """Seconds."""
+    """Seconds of the processor."""
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     return min(seconds() for _ in range(repeats))
 
