@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
+    from trajkit.detection.policies import Policy as Policy
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
     from trajkit.runs.table import run_table as run_table
@@ -42,6 +43,7 @@ _HOME = {
     "Monitor": "trajkit.detection.monitor",
     "NetworkEstimator": "trajkit.attribution.network",
     "OutcomeClassifier": "trajkit.detection.outcome",
+    "Policy": "trajkit.detection.policies",
     "RunTable": "trajkit.runs.table",
     "Regions": "trajkit.attribution.regions",
     "Step": "trajkit.traces.trace",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trajkit.detection.monitor import MonitorRun as MonitorRun
     from trajkit.detection.monitor import Verdict as Verdict
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
+    from trajkit.detection.policies import Decision as Decision
+    from trajkit.detection.policies import Policy as Policy
+    from trajkit.detection.policies import PolicyRun as PolicyRun
     from trajkit.detection.splits import group_folds as group_folds
     from trajkit.detection.splits import split_by_group as split_by_group
     from trajkit.detection.store import Detectors as Detectors
@@ -34,6 +37,9 @@ _HOME = {
     "max_score_threshold": "guarantee",
     "confident_threshold": "guarantee",
     "runs_needed": "guarantee",
+    "Policy": "policies",
+    "PolicyRun": "policies",
+    "Decision": "policies",
     "explain": "explanation",
     "Reason": "explanation",
     "split_by_group": "splits",
