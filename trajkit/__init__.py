@@ -5,6 +5,7 @@ Names load on first use: `import trajkit` loads no torch, scikit-learn, statsmod
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
     from trajkit.detection.policies import Policy as Policy
+    from trajkit.events import json_lines as json_lines
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
     from trajkit.runs.table import run_table as run_table
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from trajkit.vlm.load import load_vlm as load_vlm
 
 __version__ = "0.1.0"
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOME = {
     "EarlyFailurePredictor": "trajkit.detection.early_failure",
@@ -50,6 +53,7 @@ _HOME = {
     "Trace": "trajkit.traces.trace",
     "Traces": "trajkit.traces.store",
     "features": "trajkit.runs.features",
+    "json_lines": "trajkit.events",
     "load_vlm": "trajkit.vlm.load",
     "run_table": "trajkit.runs.table",
     "read_traces": "trajkit.traces.store",

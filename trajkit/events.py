@@ -134,12 +134,15 @@ def event_of(record: Telling) -> str:
     if isinstance(record, _Record):
         return record.event
     from trajkit.detection.monitor import Verdict
+    from trajkit.detection.policies import Decision
     from trajkit.traces.trace import Step
 
     if isinstance(record, Step):
         return "step"
     if isinstance(record, Verdict):
         return "verdict"
+    if isinstance(record, Decision):
+        return "decision"
     raise InputError(f"json_lines writes steps, verdicts and decisions; got a {type(record).__name__}.")
 
 
@@ -219,5 +222,7 @@ def _appending(path: Path) -> IO[str]:
     try:
         raw = open(path, "ab", buffering=0)  # noqa: SIM115
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror}. Name a file in a folder that is there.") from error
+        raise WriteError(
+            f"{path} cannot be written: {error.strerror}. Name a file in a folder that is there."
+        ) from error
     return io.TextIOWrapper(io.BufferedWriter(raw, 1 << 20), encoding="ascii", newline="\n")

@@ -1,4 +1,4 @@
-"""What trajkit says to `logging`: steps at DEBUG, alarms at WARNING, what a policy does at INFO.
+"""What trajkit says to `logging`: steps at DEBUG, alarms at WARNING, what a policy decides at INFO.
 
 Loggers are children of `trajkit`, named by module, and silent until a program sets one up. Every record carries its
 numbers as attributes too, for a formatter that reads them: `run`, `event` and the fields of docs/events.md named in
@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from trajkit.tables.words import score
 from trajkit.text import clean
 
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Verdict
+    from trajkit.detection.policies import Decision
 
-FIELDS = ("event", "run", "step", "risk", "max_risk", "threshold", "alarm", "alarmed")
-"""Attributes of a log record about a step that a monitor watched."""
+FIELDS = ("event", "run", "step", "risk", "max_risk", "threshold", "alarm", "alarmed", "action", "reason")
+"""Attributes that log records of this module have; `action` and `reason` those of decisions alone, which have no risk of
+their own."""
 
 
 def log_verdict(logger: logging.Logger, verdict: Verdict, run: object = "") -> None:
@@ -25,20 +28,19 @@ def log_verdict(logger: logging.Logger, verdict: Verdict, run: object = "") -> N
     run: how it is called, "" for the only one.
     """
     level = logging.WARNING if verdict.alarm else logging.DEBUG
-    if not logger.isEnabledFor(level):
-        return
-    what = "alarm at step" if verdict.alarm else "step"
-    logger.log(
-        level,
-        "%s%s %d: risk %.2f, alarm above %.2f",
-        f"run {clean(str(run))}: " if run != "" else "",
-        what,
-        verdict.step,
-        verdict.risk,
-        verdict.threshold,
-        extra=_extra("verdict", run, verdict.to_dict()),
-    )
+    if logger.isEnabledFor(level):
+        what = f"{'alarm at ' if verdict.alarm else ''}step {verdict.step}"
+        risk, threshold = score(verdict.risk), score(verdict.threshold)
+        _log(logger, level, "verdict", run, f"{what}: risk {risk}, alarm above {threshold}", verdict.to_dict())
 
 
-def _extra(event: str, run: object, told: dict[str, Any]) -> dict[str, Any]:
-    return {"event": event, "run": run} | {name: told[name] for name in FIELDS if name in told}
+def log_decision(logger: logging.Logger, decision: Decision, run: object = "") -> None:
+    """What a policy decides, at INFO. run: as for `log_verdict`."""
+    if logger.isEnabledFor(logging.INFO):
+        _log(logger, logging.INFO, "decision", run, f"{decision.action}: {decision.reason}", decision.to_dict())
+
+
+def _log(logger: logging.Logger, level: int, event: str, run: object, said: str, told: dict[str, Any]) -> None:
+    whose = f"run {clean(str(run))}: " if run != "" else ""
+    fields = {"event": event, "run": run} | {name: told[name] for name in FIELDS if name in told}
+    logger.log(level, "%s%s", whose, said, extra=fields)

@@ -79,7 +79,7 @@ for _name, _function, _panel, _short in (
     ),
     ("evaluate", evaluate.evaluate, "On your own model", "Say how faithful an estimator is, beside other methods."),
     ("fit", fit.fit, "On your own images", "Learn from saved runs to tell a failing one mid-run."),
-    ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs: right, wrong, tokens saved."),
+    ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs, or watch running ones."),
     ("analyze", analyze.analyze, "On your own images", "Compare saved runs by how they ended, in tables."),
     ("report", report.report, "On your own images", "Write a page to explore saved runs in, offline."),
     ("doctor", doctor.doctor, "On this machine", "Check libraries, GPU and the demo's data."),
@@ -137,8 +137,9 @@ def trajkit(
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit. An error is one line on stderr and a non-zero exit code.
 
-    Codes: 1 an error that the message explains, 2 wrong usage, 70 a bug in trajkit; 130, 143 and 129 stopped with
-    Ctrl-C, SIGTERM and SIGHUP, after what was finished has been saved. A second signal stops at once.
+    Codes: 1 an error that the message explains, 2 wrong usage, 3 a policy stopped the run, 70 a bug in trajkit; 130,
+    143 and 129 stopped with Ctrl-C, SIGTERM and SIGHUP, after what was finished has been saved. A second signal stops
+    at once.
     """
     arguments = sys.argv[1:] if argv is None else argv
     warnings.showwarning = _show_warning

@@ -10,16 +10,17 @@ import logging
 import math
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.detection.monitor import Monitor, MonitorRun, Verdict
+from trajkit.detection.policies import Decision, Policy, PolicyRun
 from trajkit.errors import InputError, TrajkitError
 from trajkit.events import Failure, RunName, Telling, WatchEnd, WatchStart
-from trajkit.log import log_verdict
+from trajkit.log import log_decision, log_verdict
 from trajkit.strict_json import parse_json
 from trajkit.traces.trace import Step, fault_of
 
@@ -43,6 +44,7 @@ class _Reading(Step):
     """A step as a line tells it. effects: (K,) nats."""
 
     effects: NDArray[np.float64]
+    verdict: Verdict | None = None
 
 
 class Said(NamedTuple):
@@ -57,27 +59,37 @@ class _Open:
     """A run under watch, and what its end will tell."""
 
     watch: MonitorRun
+    policy: PolicyRun | None
     task: tuple[str, str]
-    attempt: int = 0
+    attempt: int
     n_tokens: int = 0
     n_regions: int = 0
     alarm_step: int | None = None
 
-    def take(self, step: _Reading) -> None:
-        """Count a thinking step. Raises InputError where it is about another number of regions than the first."""
-        if self.n_regions and len(step.effects) != self.n_regions:
-            raise InputError(
-                f'"effects" must be {self.n_regions} numbers, as in the first step; got {len(step.effects)}.'
-            )
-        self.n_regions = len(step.effects)
-        self.n_tokens += step.n_tokens
+    def update(self, step: _Reading) -> tuple[Verdict, Decision | None]:
+        """The verdict on a step, and the decision where there is one. Raises InputError where the step is about another
+        number of regions than the first."""
+        if step.kind == "thinking":
+            if self.n_regions and len(step.effects) != self.n_regions:
+                raise InputError(
+                    f'"effects" must be {self.n_regions} numbers, as in the first step; got {len(step.effects)}.'
+                )
+            self.n_regions = len(step.effects)
+            self.n_tokens += step.n_tokens
+        verdict = self.watch.update(step)
+        if verdict.alarm:
+            self.alarm_step = verdict.step
+        return verdict, self.policy.update(replace(step, verdict=verdict)) if self.policy else None
 
 
 class LineMonitor:
-    """A monitor over the lines of many runs. Memory is that of the open runs: O(K) each, whatever their length."""
+    """A monitor over the lines of many runs. Memory is that of the open runs: O(K) each, whatever their length.
 
-    def __init__(self, monitor: Monitor, most_runs: int = MOST_RUNS) -> None:
-        self._monitor, self._most = monitor, most_runs
+    policy: what is decided on alarms is told too, and left to whoever wrote the lines to carry out.
+    """
+
+    def __init__(self, monitor: Monitor, policy: Policy | None = None, most_runs: int = MOST_RUNS) -> None:
+        self._monitor, self._policy, self._most = monitor, policy, most_runs
         self._open: dict[RunName, _Open] = {}
         self._refused: dict[RunName, str] = {}
         self._lines = 0
@@ -87,7 +99,7 @@ class LineMonitor:
         return len(self._open)
 
     def answer(self, line: bytes) -> list[Said]:
-        """What is said to the next line: a verdict, what a start or an end is answered, or a Failure where the line
+        """What is said to the next line: a verdict and perhaps a decision, what a start or an end is answered, or a Failure where the line
         cannot be used; no run has then changed.
 
         Nothing is said to an empty line, nor to verdicts, decisions and errors that another command told.
@@ -105,7 +117,7 @@ class LineMonitor:
             if event == "end":
                 return [self._end(name)]
             if event == "step":
-                return [Said(name, self._step(name, record))]
+                return [Said(name, told) for told in self._step(name, record)]
             raise InputError(f'"event" must be "start", "step" or "end"; got {_short(event)}.')
         except TrajkitError as error:
             return [Said(name, Failure(message=str(error), line=self._lines, run=name))]
@@ -126,27 +138,30 @@ class LineMonitor:
         except TrajkitError as error:
             self._refused[name] = str(error)
             return [*before, Said(name, Failure(message=str(error), line=self._lines, run=name))]
-        self._open[name] = _Open(self._monitor.start(*task), task)
+        self._open[name] = self._begin(task, 0)
         threshold = self._monitor.threshold if self._monitor.can_alarm else None
         return [*before, Said(name, WatchStart(run=name, threshold=threshold, alpha=self._monitor.alpha))]
 
-    def _step(self, name: RunName, record: Mapping[str, Any]) -> Verdict:
+    def _step(self, name: RunName, record: Mapping[str, Any]) -> list[Verdict | Decision]:
         if name in self._refused:
             raise InputError(f"run {_short(name)} is not watched: {self._refused[name]}")
         step, attempt = _reading(record), _whole(record, "attempt", 0)
         run = self._open.get(name)
-        if run is None or attempt != run.attempt:
-            if run is None:
-                self._make_room()
-            task = run.task if run else ("", "")
-            run = self._open[name] = _Open(self._monitor.start(*task), task, attempt)
-        if step.kind == "thinking":
-            run.take(step)
-        verdict = run.watch.update(step)
-        if verdict.alarm:
-            run.alarm_step = verdict.step
+        if run is None:
+            self._make_room()
+            run = self._open[name] = self._begin(("", ""), attempt)
+        elif attempt != run.attempt:
+            run = self._open[name] = self._begin(run.task, attempt)
+        verdict, decision = run.update(step)
         log_verdict(_log, verdict, name)
-        return verdict
+        if decision is None:
+            return [verdict]
+        log_decision(_log, decision, name)
+        return [verdict, decision]
+
+    def _begin(self, task: tuple[str, str], attempt: int) -> _Open:
+        policy = self._policy.start_run(*task, attempt) if self._policy else None
+        return _Open(self._monitor.start(*task), policy, task, attempt)
 
     def _make_room(self) -> None:
         if len(self._open) + len(self._refused) >= self._most:
@@ -196,7 +211,9 @@ def _name(value: Any) -> RunName:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
-    raise InputError(f'"run" must be a text of at most {LONGEST_NAME} characters or a whole number; got {_short(value)}.')
+    raise InputError(
+        f'"run" must be a text of at most {LONGEST_NAME} characters or a whole number; got {_short(value)}.'
+    )
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:
