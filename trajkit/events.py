@@ -1,7 +1,7 @@
 """What trajkit tells a program: one JSON object a line, each with its `event`, and the one writer of such lines.
 
-`trajkit stream --json`, `trajkit monitor -` and `json_lines`, a callback for your own loop, all write these. docs/events.md
-says every field.
+`trajkit stream --json`, `trajkit monitor -` and `json_lines`, a callback for your own loop, all write these.
+docs/events.md says every field.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def monitor_lines(detectors: Path, policy: Policy | None, strict: bool) -> int:
             for said in lines.answer(line):
                 out.write(said.what, said.run)
                 if isinstance(said.what, Failure):
-                    note(f"line {said.what.line}: {said.what.message}")
+                    note(f"trajkit: line {said.what.line}: {said.what.message}")
                     failed = True
                 stopped = stopped or _stops(said)
             if failed and strict:

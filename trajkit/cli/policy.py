@@ -46,14 +46,12 @@ HintOption = Annotated[
 ]
 
 
-def policy_of(
-    policy: str | None, tries: int | None = None, start: str | None = None, hint: str | None = None
-) -> Policy:
+def policy_of(policy: str, tries: int | None = None, start: str | None = None, hint: str | None = None) -> Policy:
     """What --policy, --tries, --from and --hint say. Raises InputError on a name that is none, and on a setting of
     ask-again without it."""
     from trajkit.detection.policies import Policy
 
-    name = one_of("--policy", policy or "flag", _ON_ALARM)
+    name = one_of("--policy", policy, _ON_ALARM)
     if name != "ask-again" and (tries, start, hint) != (None, None, None):
         raise InputError("--tries, --from and --hint are about --policy ask-again; give it too.")
     begin = one_of("--from", start or "anew", _FROM)

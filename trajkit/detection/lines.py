@@ -99,8 +99,8 @@ class LineMonitor:
         return len(self._open)
 
     def answer(self, line: bytes) -> list[Said]:
-        """What is said to the next line: a verdict and perhaps a decision, what a start or an end is answered, or a Failure where the line
-        cannot be used; no run has then changed.
+        """What is said to the next line: a verdict and perhaps a decision, what a start or an end is answered, or a
+        Failure where the line cannot be used; no run has then changed.
 
         Nothing is said to an empty line, nor to verdicts, decisions and errors that another command told.
         """
@@ -134,7 +134,8 @@ class LineMonitor:
         self._refused.pop(name, None)
         self._make_room()
         try:
-            self._monitor.check(*model)
+            if any(model):
+                self._monitor.check(*model)
         except TrajkitError as error:
             self._refused[name] = str(error)
             return [*before, Said(name, Failure(message=str(error), line=self._lines, run=name))]
@@ -266,7 +267,7 @@ def _effects(values: Any) -> NDArray[np.float64]:
     if isinstance(values, list) and values and {*map(type, values)} <= {int, float} and max(map(abs, values)) < _HUGE:
         return np.array(values, float)
     raise InputError(
-        f'"effects" must be a list of at least one number, one a region, each under {_HUGE:g} nats; got {_short(values)}.'
+        f'"effects" must be a list of numbers, one a region, each of less than {_HUGE:g} nats; got {_short(values)}.'
     )
 
 
