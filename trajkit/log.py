@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from trajkit.detection.policies import Decision
 
 FIELDS = ("event", "run", "step", "risk", "max_risk", "threshold", "alarm", "alarmed", "action", "reason")
-"""Attributes that log records of this module have: `action` and `reason` those of decisions, from `risk` on to `alarmed`
-those of verdicts."""
+"""Attributes that log records of this module have: `action` and `reason` those of decisions, `risk` to `alarmed` those
+of verdicts."""
 
 
 def log_verdict(logger: logging.Logger, verdict: Verdict, run: object = "") -> None:
