@@ -83,8 +83,6 @@ class WatchStart(_Record):
 
     event: ClassVar[str] = "start"
 
-    run: RunName
-    """The run, as the input calls it."""
     threshold: float | None
     """The risk above which it is alarmed; null where the monitor cannot alarm."""
     alpha: float
@@ -97,8 +95,6 @@ class WatchEnd(_Record):
 
     event: ClassVar[str] = "end"
 
-    run: RunName
-    """The run, as the input calls it."""
     closed: bool
     """Whether an `end` line closed it; false where the input ended, or the program was stopped, before."""
     n_steps: int
@@ -125,8 +121,6 @@ class Failure(_Record):
     """What was expected, what came, and what to do."""
     line: int | None = None
     """Which line of the input, from 1; null where it is about no line."""
-    run: RunName | None = None
-    """The run that it is about; null where that is not known, or there is only one."""
 
 
 def event_of(record: Telling) -> str:
@@ -146,12 +140,17 @@ def event_of(record: Telling) -> str:
     raise InputError(f"json_lines writes steps, verdicts and decisions; got a {type(record).__name__}.")
 
 
-def as_line(record: Telling, run: RunName | None = None) -> str:
+def as_line(record: Telling, run: RunName | None = None, row: int = 0) -> str:
     """A record as one line of JSON (ASCII, standard: what is not finite is null), without the line's end.
 
-    run: stands behind the event where it is given.
+    run, row: stand behind the event; the one where it is given, the other where it is not 0.
     """
-    told: dict[str, Any] = {"event": event_of(record)} | ({} if run is None else {"run": run}) | record.to_dict()
+    told: dict[str, Any] = {"event": event_of(record)}
+    if run is not None:
+        told["run"] = run
+    if row:
+        told["row"] = row
+    told |= record.to_dict()
     try:
         return json.dumps(told, allow_nan=False)
     except ValueError:
@@ -179,12 +178,16 @@ class JsonLines:
         self._file: IO[str] = _appending(Path(file)) if isinstance(file, str | Path) else file
 
     def __call__(self, record: Telling) -> None:
-        """Write one. Raises WriteError where a file of its own cannot be written."""
+        """Write one; after a step what a policy decides on it, where it does. Raises WriteError where a file of its own
+        cannot be written."""
         self.write(record, self._run)
+        decision = getattr(record, "decision", None)
+        if decision is not None:
+            self.write(decision, self._run, getattr(record, "row", 0))
 
-    def write(self, record: Telling, run: RunName | None) -> None:
-        """As a call, with a run of its own."""
-        line = as_line(record, run) + "\n"
+    def write(self, record: Telling, run: RunName | None = None, row: int = 0) -> None:
+        """Write this record alone, of a run and row of its own."""
+        line = as_line(record, run, row) + "\n"
         with self._lock:
             try:
                 self._file.write(line)

@@ -17,30 +17,33 @@ if TYPE_CHECKING:
     from trajkit.detection.monitor import Verdict
     from trajkit.detection.policies import Decision
 
-FIELDS = ("event", "run", "step", "risk", "max_risk", "threshold", "alarm", "alarmed", "action", "reason")
+FIELDS = ("event", "run", "row", "step", "risk", "max_risk", "threshold", "alarm", "alarmed", "action", "reason")
 """Attributes that log records of this module have: `action` and `reason` those of decisions, `risk` to `alarmed` those
 of verdicts."""
 
 
-def log_verdict(logger: logging.Logger, verdict: Verdict, run: object = "") -> None:
+def log_verdict(logger: logging.Logger, verdict: Verdict, run: object = "", row: int = 0) -> None:
     """An alarm at WARNING; any other verdict at DEBUG, which costs a look at a flag where nobody listens.
 
-    run: how it is called, "" for the only one.
+    run, row: as in docs/events.md; "" for the only run.
     """
     level = logging.WARNING if verdict.alarm else logging.DEBUG
     if logger.isEnabledFor(level):
         what = f"{'alarm at ' if verdict.alarm else ''}step {verdict.step}"
         risk, threshold = score(verdict.risk), score(verdict.threshold)
-        _log(logger, level, "verdict", run, f"{what}: risk {risk}, alarm above {threshold}", verdict.to_dict())
+        _log(logger, level, "verdict", run, row, f"{what}: risk {risk}, alarm above {threshold}", verdict.to_dict())
 
 
-def log_decision(logger: logging.Logger, decision: Decision, run: object = "") -> None:
-    """What a policy decides, at INFO. run: as for `log_verdict`."""
+def log_decision(logger: logging.Logger, decision: Decision, run: object = "", row: int = 0) -> None:
+    """What a policy decides, at INFO. run, row: as for `log_verdict`."""
     if logger.isEnabledFor(logging.INFO):
-        _log(logger, logging.INFO, "decision", run, f"{decision.action}: {decision.reason}", decision.to_dict())
+        _log(logger, logging.INFO, "decision", run, row, f"{decision.action}: {decision.reason}", decision.to_dict())
 
 
-def _log(logger: logging.Logger, level: int, event: str, run: object, said: str, told: dict[str, Any]) -> None:
-    whose = f"run {clean(str(run))}: " if run != "" else ""
-    fields = {"event": event, "run": run} | {name: told[name] for name in FIELDS if name in told}
+def _log(
+    logger: logging.Logger, level: int, event: str, run: object, row: int, said: str, told: dict[str, Any]
+) -> None:
+    parts = ([f"run {clean(str(run))}"] if run != "" else []) + ([f"row {row}"] if row else [])
+    whose = f"{', '.join(parts)}: " if parts else ""
+    fields = {"event": event, "run": run, "row": row} | {name: told[name] for name in FIELDS if name in told}
     logger.log(level, "%s%s", whose, said, extra=fields)

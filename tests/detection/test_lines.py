@@ -65,7 +65,7 @@ def test_runs_that_are_interleaved_get_the_verdicts_that_each_gets_alone(monitor
     lines = LineMonitor(monitor)
     told: dict[object, list[Verdict]] = {}
     for one in interleaved([step_lines(run) for run in calibration], seed=0):
-        ((name, verdict),) = lines.answer(one)
+        ((verdict, (name, _)),) = lines.answer(one)
         told.setdefault(name, []).append(verdict)
     for run in calibration:
         alone = monitor.start()
@@ -78,7 +78,7 @@ def test_a_step_as_stream_and_traces_tell_it_is_read_whatever_else_it_holds(moni
     lines, alone = LineMonitor(monitor), monitor.start()
     for step, effects in zip(trace.steps, trace.effects, strict=True):
         full = step.to_dict() | {"event": "step", "effects": effects.tolist(), "half_width": None, "verdict": None}
-        ((name, verdict),) = lines.answer(line(**full))
+        ((verdict, (name, _)),) = lines.answer(line(**full))
         assert name == ""
         if step.kind == "thinking":
             assert verdict == alone.update(live_steps(calibration[0])[verdict.step - 1])
@@ -88,30 +88,23 @@ def test_a_step_as_stream_and_traces_tell_it_is_read_whatever_else_it_holds(moni
 def test_an_end_sums_the_run_up_and_forgets_it(monitor):
     lines = LineMonitor(replace(monitor, threshold=0.0))
     lines.answer(line(run="a", **STEP))
-    ((_, verdict),) = lines.answer(line(run="a", **STEP))
-    ((name, end),) = lines.answer(line(event="end", run="a", answered=True))
-    assert name == "a"
+    ((verdict, _),) = lines.answer(line(run="a", **STEP))
+    ((end, (name, row)),) = lines.answer(line(event="end", run="a", answered=True))
+    assert (name, row) == ("a", 0)
     assert end == WatchEnd(
-        run="a",
-        closed=True,
-        n_steps=2,
-        n_tokens=14,
-        max_risk=verdict.max_risk,
-        threshold=0.0,
-        alarmed=True,
-        alarm_step=1,
+        closed=True, n_steps=2, n_tokens=14, max_risk=verdict.max_risk, threshold=0.0, alarmed=True, alarm_step=1
     )
     assert len(lines) == 0
     assert failures(lines, line(event="end", run="a")) == ["no run 'a' is open."]
-    ((_, again),) = lines.answer(line(run="a", **STEP))
+    ((again, _),) = lines.answer(line(run="a", **STEP))
     assert (again.step, again.alarm) == (1, True)
 
 
 def test_a_start_says_the_threshold_and_ends_what_was_open_under_its_name(monitor):
     lines = LineMonitor(monitor)
-    assert lines.answer(line(event="start", run=7)) == [(7, WatchStart(run=7, threshold=0.5, alpha=0.1))]
+    assert lines.answer(line(event="start", run=7)) == [(WatchStart(threshold=0.5, alpha=0.1), (7, 0))]
     lines.answer(line(run=7, **STEP))
-    (_, end), (_, start) = lines.answer(line(event="start", run=7, task_set="math", question="?", regions=[]))
+    (end, _), (start, _) = lines.answer(line(event="start", run=7, task_set="math", question="?", regions=[]))
     assert (end.n_steps, end.closed) == (1, False)
     assert isinstance(start, WatchStart)
     mute = LineMonitor(replace(monitor, threshold=math.inf))
@@ -123,6 +116,16 @@ def test_a_number_and_a_text_are_two_names(monitor):
     for name in ("7", 7, ""):
         lines.answer(line(run=name, **STEP))
     assert len(lines) == 3
+
+
+def test_rows_that_are_generated_together_are_runs_of_their_own(monitor):
+    lines = LineMonitor(monitor)
+    for row in (0, 1, 1):
+        ((verdict, about),) = lines.answer(line(run="a", row=row, **STEP))
+        assert about == ("a", row)
+    assert verdict.step == 2
+    assert json.loads(as_line(verdict, *about))["row"] == 1
+    assert failures(lines, line(event="end", run="a", row=2)) == ["no run 'a row 2' is open."]
 
 
 def test_a_run_of_another_model_is_not_watched_and_says_so_at_every_line(monitor):
@@ -205,14 +208,14 @@ def test_a_line_that_is_no_good_is_said_to_be_and_changes_no_run(bad, monitor):
     lines, clean = LineMonitor(monitor), LineMonitor(monitor)
     for each in (lines, clean):
         each.answer(line(**STEP))
-    ((_, failure),) = lines.answer(bad)
+    ((failure, _),) = lines.answer(bad)
     assert isinstance(failure, Failure)
     assert failure.line == 2
     assert BAD[bad] in failure.message
     assert len(failure.message) < 400
     assert len(lines) == 1
     assert lines.answer(line(**STEP)) == clean.answer(line(**STEP))
-    assert [end for _, end in lines.end_all()] == [end for _, end in clean.end_all()]
+    assert list(lines.end_all()) == list(clean.end_all())
 
 
 _json = st.recursive(
@@ -228,14 +231,14 @@ _keys = ("event", "run", "effects", "logprob", "entropy", "n_tokens", "token_sta
 def test_whatever_comes_is_answered_with_standard_json(monitor, given_lines):
     lines = LineMonitor(monitor, Policy("stop"))
     for one in [line(**STEP), *given_lines]:
-        for name, what in lines.answer(one):
-            json.loads(as_line(what, name), parse_constant=pytest.fail)
+        for what, about in lines.answer(one):
+            json.loads(as_line(what, *about), parse_constant=pytest.fail)
 
 
 def test_numbers_of_any_size_that_is_read_give_a_risk(monitor):
     lines = LineMonitor(monitor)
     for value in (9e99, -9e99, 0, 5e-324, 3):
-        ((_, verdict),) = lines.answer(line(effects=[value, 1, 2], logprob=-9e99, entropy=9e99, n_tokens=2**31 - 1))
+        ((verdict, _),) = lines.answer(line(effects=[value, 1, 2], logprob=-9e99, entropy=9e99, n_tokens=2**31 - 1))
         assert 0 <= verdict.risk <= 1
 
 

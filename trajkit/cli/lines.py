@@ -38,7 +38,7 @@ def monitor_lines(detectors: Path, policy: Policy | None, strict: bool) -> int:
     try:
         for line in read_lines(source):
             for said in lines.answer(line):
-                out.write(said.what, said.run)
+                out.write(said.what, *said.about)
                 if isinstance(said.what, Failure):
                     note(f"trajkit: line {said.what.line}: {said.what.message}")
                     failed = True
@@ -75,4 +75,4 @@ def _stops(said: Said) -> bool:
 
 def _tell_ends(ends: Iterator[Said], out: JsonLines) -> None:
     for said in ends:
-        out.write(said.what, said.run)
+        out.write(said.what, *said.about)

@@ -47,11 +47,21 @@ class _Reading(Step):
     verdict: Verdict | None = None
 
 
-class Said(NamedTuple):
-    """One answer, and the run that it is about; None where that could not be told."""
+class RunId(NamedTuple):
+    """A run, and which of the several that were generated together under its name. None: it could not be told."""
 
-    run: RunName | None
+    run: RunName | None = None
+    row: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.run} row {self.row}" if self.row else str(self.run)
+
+
+class Said(NamedTuple):
+    """One answer, and the run that it is about."""
+
     what: Telling
+    about: RunId = RunId()
 
 
 @dataclass(eq=False)
@@ -90,8 +100,8 @@ class LineMonitor:
 
     def __init__(self, monitor: Monitor, policy: Policy | None = None, most_runs: int = MOST_RUNS) -> None:
         self._monitor, self._policy, self._most = monitor, policy, most_runs
-        self._open: dict[RunName, _Open] = {}
-        self._refused: dict[RunName, str] = {}
+        self._open: dict[RunId, _Open] = {}
+        self._refused: dict[RunId, str] = {}
         self._lines = 0
 
     def __len__(self) -> int:
@@ -105,29 +115,29 @@ class LineMonitor:
         Nothing is said to an empty line, nor to verdicts, decisions and errors that another command told.
         """
         self._lines += 1
-        name = None
+        name = RunId()
         try:
             record = _object(line)
             event = record.get("event", "step")
             if not record or event in _ASIDE:
                 return []
-            name = _name(record.get("run", ""))
+            name = RunId(_name(record.get("run", "")), _whole(record, "row", 0))
             if event == "start":
                 return self._start(name, record)
             if event == "end":
                 return [self._end(name)]
             if event == "step":
-                return [Said(name, told) for told in self._step(name, record)]
+                return [Said(told, name) for told in self._step(name, record)]
             raise InputError(f'"event" must be "start", "step" or "end"; got {_short(event)}.')
         except TrajkitError as error:
-            return [Said(name, Failure(message=str(error), line=self._lines, run=name))]
+            return [Said(Failure(message=str(error), line=self._lines), name)]
 
     def end_all(self) -> Iterator[Said]:
         """Let go of every run that is still open, the first begun first."""
         for name in list(self._open):
             yield self._told(name, closed=False)
 
-    def _start(self, name: RunName, record: Mapping[str, Any]) -> list[Said]:
+    def _start(self, name: RunId, record: Mapping[str, Any]) -> list[Said]:
         task = _text(record, "task_set"), _text(record, "form")
         model = _text(record, "model"), _text(record, "fingerprint")
         before = [self._told(name, closed=False)] if name in self._open else []
@@ -138,14 +148,14 @@ class LineMonitor:
                 self._monitor.check(*model)
         except TrajkitError as error:
             self._refused[name] = str(error)
-            return [*before, Said(name, Failure(message=str(error), line=self._lines, run=name))]
+            return [*before, Said(Failure(message=str(error), line=self._lines), name)]
         self._open[name] = self._begin(task, 0)
         threshold = self._monitor.threshold if self._monitor.can_alarm else None
-        return [*before, Said(name, WatchStart(run=name, threshold=threshold, alpha=self._monitor.alpha))]
+        return [*before, Said(WatchStart(threshold=threshold, alpha=self._monitor.alpha), name)]
 
-    def _step(self, name: RunName, record: Mapping[str, Any]) -> list[Verdict | Decision]:
+    def _step(self, name: RunId, record: Mapping[str, Any]) -> list[Verdict | Decision]:
         if name in self._refused:
-            raise InputError(f"run {_short(name)} is not watched: {self._refused[name]}")
+            raise InputError(f"run {_short(str(name))} is not watched: {self._refused[name]}")
         step, attempt = _reading(record), _whole(record, "attempt", 0)
         run = self._open.get(name)
         if run is None:
@@ -154,10 +164,10 @@ class LineMonitor:
         elif attempt != run.attempt:
             run = self._open[name] = self._begin(run.task, attempt)
         verdict, decision = run.update(step)
-        log_verdict(_log, verdict, name)
+        log_verdict(_log, verdict, *name)
         if decision is None:
             return [verdict]
-        log_decision(_log, decision, name)
+        log_decision(_log, decision, *name)
         return [verdict, decision]
 
     def _begin(self, task: tuple[str, str], attempt: int) -> _Open:
@@ -168,19 +178,18 @@ class LineMonitor:
         if len(self._open) + len(self._refused) >= self._most:
             raise InputError(f'{self._most:,} runs are open, which is the most; close some with {{"event": "end", …}}.')
 
-    def _end(self, name: RunName) -> Said:
+    def _end(self, name: RunId) -> Said:
         if name in self._refused:
-            raise InputError(f"run {_short(name)} was not watched: {self._refused.pop(name)}")
+            raise InputError(f"run {_short(str(name))} was not watched: {self._refused.pop(name)}")
         if name not in self._open:
-            raise InputError(f"no run {_short(name)} is open.")
+            raise InputError(f"no run {_short(str(name))} is open.")
         return self._told(name, closed=True)
 
-    def _told(self, name: RunName, closed: bool) -> Said:
+    def _told(self, name: RunId, closed: bool) -> Said:
         """The end of a run, which is forgotten here."""
         run = self._open.pop(name)
         last = run.watch.verdict
         end = WatchEnd(
-            run=name,
             closed=closed,
             n_steps=last.step,
             n_tokens=run.n_tokens,
@@ -189,7 +198,7 @@ class LineMonitor:
             alarmed=last.alarmed,
             alarm_step=run.alarm_step,
         )
-        return Said(name, end)
+        return Said(end, name)
 
 
 def _object(line: bytes) -> dict[str, Any]:
