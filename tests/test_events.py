@@ -9,6 +9,7 @@ import math
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -180,6 +181,24 @@ def test_lines_of_threads_and_processes_are_whole(tmp_path):
     lines = path.read_text().splitlines()
     assert len(lines) == 200
     assert {len(json.loads(line)["text"]) for line in lines} == {5000}
+
+
+def test_threads_take_turns_at_a_file_that_writes_bit_by_bit():
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            for part in (text[:9], text[9:]):
+                time.sleep(0.001)
+                super().write(part)
+            return len(text)
+
+    file = Slow()
+    tell = json_lines(file)
+    threads = [threading.Thread(target=tell, args=(VERDICT,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [json.loads(line)["step"] for line in file.getvalue().splitlines()] == [2] * 8
 
 
 def test_a_file_that_cannot_be_written_is_said_so(tmp_path):
