@@ -101,8 +101,8 @@ class WatchEnd(_Record):
     """Thinking steps seen."""
     n_tokens: int
     """Tokens of these steps."""
-    max_risk: float
-    """Largest risk after any of them, 0 before the first."""
+    max_risk: float | None
+    """Largest risk after any of them; before the first 0, and null where scores are of your own."""
     threshold: float | None
     """The risk above which it is alarmed; null where the monitor cannot alarm."""
     alarmed: bool

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from trajkit.cli.policy import EXIT_STOPPED
+from trajkit.cli.policy import EXIT_STOPPED, Asked
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
     from trajkit.detection.lines import Said
-    from trajkit.detection.policies import Policy
+    from trajkit.detection.monitor import Monitor
     from trajkit.events import JsonLines
 
 EXIT_LINES = 1
@@ -21,16 +21,16 @@ EXIT_STRICT = 2
 """One could not, and it stopped there."""
 
 
-def monitor_lines(detectors: Path, policy: Policy | None, strict: bool) -> int:
+def monitor_lines(detectors: Path, asked: Asked, strict: bool) -> int:
     """Answer each line of standard input before the next is read; at its end, or where the program is stopped, say what
     the runs came to that are still open. Returns the exit code."""
     from trajkit.cli.output import note
     from trajkit.detection.lines import LineMonitor
-    from trajkit.detection.store import load_detectors
     from trajkit.events import Failure, json_lines
 
     source = _input()
-    monitor = load_detectors(detectors).monitor
+    monitor, enough = _monitors(detectors)
+    policy = asked.policy_with(enough)
     if not monitor.can_alarm:
         note(monitor.message)
     lines, out = LineMonitor(monitor, policy), json_lines(sys.stdout)
@@ -48,6 +48,16 @@ def monitor_lines(detectors: Path, policy: Policy | None, strict: bool) -> int:
     finally:
         _tell_ends(lines.end_all(), out)
     return EXIT_STOPPED if stopped else EXIT_LINES if failed else 0
+
+
+def _monitors(folder: Path) -> tuple[Monitor, Monitor | None]:
+    """The monitor of a folder, of `fit` or of `Monitor.save`, and the one of success where there is one."""
+    from trajkit.detection.store import FILE, MONITOR_FILE, load_detectors, load_monitor
+
+    if (folder / MONITOR_FILE).is_file() and not (folder / FILE).is_file():
+        return load_monitor(folder), None
+    found = load_detectors(folder)
+    return found.monitor, found.enough
 
 
 def read_lines(source: IO[bytes]) -> Iterator[bytes]:

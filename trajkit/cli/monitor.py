@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajkit.cli.options import AddressOption, EngineOption, WorkersOption
-from trajkit.cli.policy import PolicyOption, TriesOption
+from trajkit.cli.policy import EnoughOption, PolicyOption, TriesOption
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,13 +31,19 @@ def monitor(
             metavar="TRACES|-", help="A .parquet file of runs, or a folder of them, as `collect` writes; `-` for lines."
         ),
     ],
-    detectors: Annotated[Path, typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote.")],
+    detectors: Annotated[
+        Path,
+        typer.Option(
+            "--detectors", metavar="DETECTORS", help="Folder that `fit` wrote; with -, one of `Monitor.save` too."
+        ),
+    ],
     every: Annotated[
         bool, typer.Option("--all", help="Replay also the runs that the detectors were made from.")
     ] = False,
     most: Annotated[int, typer.Option("--list", metavar="N", min=0, help="List at most so many alarms.")] = 20,
     policy: PolicyOption = None,
     tries: TriesOption = None,
+    enough: EnoughOption = False,
     strict: Annotated[bool, typer.Option("--strict", help="With -: stop at the first line that is no good.")] = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
@@ -66,14 +72,14 @@ def monitor(
     open runs came to written.
     """
     from trajkit.cli.lines import monitor_lines
-    from trajkit.cli.policy import policy_of
+    from trajkit.cli.policy import Asked
 
     if traces == LINES:
         if every or engine != "local" or workers is not None or address is not None:
             raise InputError("--all, --engine, --workers and --address are about saved runs; leave them out with `-`.")
-        return monitor_lines(detectors, policy_of(policy, tries) if policy else None, strict)
-    if policy is not None or tries is not None or strict:
-        raise InputError("--policy, --tries and --strict are about lines on standard input: `trajkit monitor -`.")
+        return monitor_lines(detectors, Asked(policy, tries, enough=enough), strict)
+    if policy is not None or tries is not None or enough or strict:
+        raise InputError("--policy, --tries, --enough and --strict are about lines: `trajkit monitor -`.")
     _replay(traces, detectors, every, most, engine, workers, address)
     return 0
 
@@ -82,13 +88,12 @@ def _replay(
     traces: Path, detectors: Path, every: bool, most: int, engine: str, workers: int | None, address: str | None
 ) -> None:
     """Replay the monitor over saved runs and show what it did."""
-    from trajkit.cli.fit import show_monitor
+    from trajkit.cli.fit import show_drift, show_monitor
     from trajkit.cli.output import stdout
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.copies import keyed, one_group, regrouped
     from trajkit.detection.store import load_detectors
     from trajkit.judging.alarms import replay
-    from trajkit.judging.promise import check_promise
     from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
     from trajkit.tables.render import show
@@ -106,7 +111,7 @@ def _replay(
     console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs):,} of {len(saved):,}.\n", markup=False)
     taken = one_group(keyed(runs))
     seen = frozenset(as_one for group, as_one in taken.items() if group in known.all)
-    replayed = replay(watch, regrouped(runs.frame, taken))
+    replayed = replay(watch, regrouped(runs.frame, taken), seen=seen)
     alarms = replayed.runs[replayed.runs["alarmed"]]
     if len(alarms) and most:
         title = f"Alarms ({len(alarms):,}" + (f", the first {most:,})" if len(alarms) > most else ")")
@@ -115,8 +120,9 @@ def _replay(
         console.print("No alarm.\n")
     if replayed.runs["failure"].isna().all():
         console.print("No run has a known outcome, so whether the promise is kept, and power, cannot be told.")
+        show_drift(console, replayed)
         return
-    show_monitor(console, replayed, check_promise(replayed.runs, watch, seen))
+    show_monitor(console, replayed)
 
 
 def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:

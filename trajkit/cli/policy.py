@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from trajkit.cli.options import one_of
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
+    from trajkit.detection.monitor import Monitor
     from trajkit.detection.policies import Policy
 
 EXIT_STOPPED = 3
@@ -46,18 +48,39 @@ HintOption = Annotated[
 ]
 
 
-def policy_of(policy: str, tries: int | None = None, start: str | None = None, hint: str | None = None) -> Policy:
-    """What --policy, --tries, --from and --hint say. Raises InputError on a name that is none, and on a setting of
-    ask-again without it."""
-    from trajkit.detection.policies import Policy
+EnoughOption = Annotated[
+    bool, typer.Option("--enough", help="End the thinking, and answer, once success is as good as certain.")
+]
 
-    name = one_of("--policy", policy, _ON_ALARM)
-    if name != "ask-again" and (tries, start, hint) != (None, None, None):
-        raise InputError("--tries, --from and --hint are about --policy ask-again; give it too.")
-    begin = one_of("--from", start or "anew", _FROM)
-    return Policy(
-        on_alarm=name.replace("-", " "),  # type: ignore[arg-type]
-        tries=tries or 1,
-        start=begin.replace("-", " "),  # type: ignore[arg-type]
-        hint=hint or "",
-    )
+
+@dataclass(frozen=True)
+class Asked:
+    """What the options say, which are None or False where they were left out."""
+
+    policy: str | None = None
+    tries: int | None = None
+    start: str | None = None
+    hint: str | None = None
+    enough: bool = False
+
+    def policy_with(self, enough: Monitor | None) -> Policy | None:
+        """The policy asked for; None for none. enough: the detectors' monitor of success.
+
+        Raises InputError on a name that is none, on a setting of ask-again without it, and where --enough is asked for
+        and there is no such monitor.
+        """
+        from trajkit.detection.policies import Policy
+
+        if self.policy != "ask-again" and (self.tries, self.start, self.hint) != (None, None, None):
+            raise InputError("--tries, --from and --hint are about --policy ask-again; give it too.")
+        if self.policy is None and not self.enough:
+            return None
+        if self.enough and enough is None:
+            raise InputError("--enough needs a monitor of success, and these detectors have none; fit them again.")
+        return Policy(
+            on_alarm=one_of("--policy", self.policy or "flag", _ON_ALARM).replace("-", " "),  # type: ignore[arg-type]
+            tries=self.tries or 1,
+            start=one_of("--from", self.start or "anew", _FROM).replace("-", " "),  # type: ignore[arg-type]
+            hint=self.hint or "",
+            enough=enough if self.enough else None,
+        )

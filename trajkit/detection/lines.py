@@ -32,7 +32,7 @@ LONGEST_NAME = 200
 """Characters of a run's name."""
 _MOST_TOKENS = 2**31
 _HUGE = 1e100
-"""Nats that no effect has, so far from overflow that squares and sums stay finite."""
+"""No number is larger: nats and scores, so far from overflow that squares and sums stay finite."""
 _ASIDE = ("verdict", "decision", "error")
 """Events of the lines of other commands that ask for no answer."""
 
@@ -41,9 +41,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Reading(Step):
-    """A step as a line tells it. effects: (K,) nats."""
+    """A step as a line tells it. effects: (K,) nats, none where it tells a score instead."""
 
     effects: NDArray[np.float64]
+    score: float | None = None
     verdict: Verdict | None = None
 
 
@@ -86,7 +87,7 @@ class _Open:
                 )
             self.n_regions = len(step.effects)
             self.n_tokens += step.n_tokens
-        verdict = self.watch.update(step)
+        verdict = self.watch.update(step) if step.score is None else self.watch.update_score(step.score)
         if verdict.alarm:
             self.alarm_step = verdict.step
         return verdict, self.policy.update(replace(step, verdict=verdict)) if self.policy else None
@@ -193,7 +194,7 @@ class LineMonitor:
             closed=closed,
             n_steps=last.step,
             n_tokens=run.n_tokens,
-            max_risk=last.max_risk,
+            max_risk=last.max_risk if math.isfinite(last.max_risk) else None,
             threshold=last.threshold if math.isfinite(last.threshold) else None,
             alarmed=last.alarmed,
             alarm_step=run.alarm_step,
@@ -242,6 +243,8 @@ def _reading(record: Mapping[str, Any]) -> _Reading:
         raise InputError(f'"kind" must be "thinking" or "answer"; got {_short(kind)}.')
     if kind == "answer":
         return _Reading("", "answer", 0, 0, 0.0, 0.0, effects=np.zeros(0))
+    if "score" in record:
+        return _Reading("", "thinking", 0, 0, 0.0, 0.0, effects=np.zeros(0), score=_number(record, "score"))
     start, end = _tokens(record)
     logprob, entropy = _number(record, "logprob"), _number(record, "entropy")
     step = _Reading("", "thinking", start, end, logprob, entropy, effects=_effects(record.get("effects")))
@@ -268,7 +271,7 @@ def _number(record: Mapping[str, Any], key: str) -> float:
     value = record.get(key)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE:
         return float(value)
-    raise InputError(f'"{key}" must be a number, nats; got {_short(value)}.')
+    raise InputError(f'"{key}" must be a number of less than {_HUGE:g}; got {_short(value)}.')
 
 
 def _effects(values: Any) -> NDArray[np.float64]:
