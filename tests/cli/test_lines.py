@@ -13,13 +13,15 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from trajkit.demo import paths
+from trajkit.detection import Monitor
 
 ROOT = Path(__file__).parents[2]
-CALM = {"effects": [2.5, 0.1, -0.3], "logprob": -0.2, "entropy": 0.4, "n_tokens": 12}
-LOST = {"effects": [0.2, 0.3, 0.1], "logprob": -3.5, "entropy": 2.9, "n_tokens": 9}
+CALM = {"effects": [2.5, 0.1, -0.3] + [0.0] * 13, "logprob": -0.2, "entropy": 0.4, "n_tokens": 12}
+LOST = {"effects": [0.2, 0.3, 0.1] + [0.0] * 13, "logprob": -3.5, "entropy": 2.9, "n_tokens": 9}
 
 
 def text(*records: object) -> str:
@@ -138,12 +140,37 @@ def test_each_line_is_answered_before_the_next_and_ctrl_c_ends_with_what_there_i
         watch = Watch()
         assert watch.ask({"run": "a"} | LOST)["alarm"] is True
         began = time.perf_counter()
-        assert [watch.ask({"run": "b"} | CALM)["step"] for _ in range(50)] == list(range(1, 51))
+        assert [watch.ask({"run": "b"} | CALM)["step"] for _ in range(20)] == list(range(1, 21))
         assert time.perf_counter() - began < 5
         watch.process.send_signal(number)
         out, err = watch.process.communicate(timeout=20)
-        assert [json.loads(line)["n_steps"] for line in out.splitlines()] == [1, 50]
+        assert [json.loads(line)["n_steps"] for line in out.splitlines()] == [1, 20]
         assert (watch.process.returncode, err) == (code, b"trajkit: stopped.\n")
+
+
+def test_scores_of_your_own_need_nothing_else(cli, monkeypatch, tmp_path):
+    frame = pd.DataFrame({"score": [n / 40 for n in range(40)], "group_id": range(40), "success": True})
+    Monitor.of_scores(frame, run=None).save(tmp_path)
+    lines = [{"run": "a", "score": 0.3}, {"run": "a", "score": 1}, {"run": "a", "score": "high"}, {"run": "a"} | CALM]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text(*lines).encode())))
+    result = cli("monitor", "-", "--detectors", tmp_path)
+    calm, alarm, no_score, no_number, end = map(json.loads, result.out.splitlines())
+    assert (calm["risk"], calm["alarm"], alarm["alarm"], end["alarm_step"]) == (0.3, False, True, 2)
+    assert '"score" must be a number' in no_score["message"]
+    assert "scores of your own" in no_number["message"]
+    assert (end["n_steps"], result.code) == (2, 1)
+
+
+def test_enough_is_told_where_success_is_as_good_as_certain(watch, monkeypatch):
+    from trajkit.detection.store import load_detectors
+
+    sure = {"effects": [9.0] + [0.0] * 15, "logprob": -1e-4, "entropy": 1e-4, "n_tokens": 4}
+    result, lines = watch([sure] * 9, "--enough")
+    decided = [line for line in lines if line["event"] == "decision"]
+    assert [(line["action"], line["verdict"]["threshold"]) for line in decided] == [
+        ("enough", load_detectors(paths.DETECTORS).enough.threshold)
+    ]
+    assert result.code == 0
 
 
 def test_a_reader_that_leaves_ends_it_without_a_word():

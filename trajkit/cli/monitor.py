@@ -32,10 +32,7 @@ def monitor(
         ),
     ],
     detectors: Annotated[
-        Path,
-        typer.Option(
-            "--detectors", metavar="DETECTORS", help="Folder that `fit` wrote; with -, one of `Monitor.save` too."
-        ),
+        Path, typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote, or `Monitor.save`.")
     ],
     every: Annotated[
         bool, typer.Option("--all", help="Replay also the runs that the detectors were made from.")

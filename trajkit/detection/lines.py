@@ -80,14 +80,16 @@ class _Open:
     def update(self, step: _Reading) -> tuple[Verdict, Decision | None]:
         """The verdict on a step, and the decision where there is one. Raises InputError where the step is about another
         number of regions than the first."""
-        if step.kind == "thinking":
-            if self.n_regions and len(step.effects) != self.n_regions:
+        if step.score is not None:
+            verdict = self.watch.update_score(step.score)
+        else:
+            if step.kind == "thinking" and self.n_regions and len(step.effects) != self.n_regions:
                 raise InputError(
                     f'"effects" must be {self.n_regions} numbers, as in the first step; got {len(step.effects)}.'
                 )
-            self.n_regions = len(step.effects)
-            self.n_tokens += step.n_tokens
-        verdict = self.watch.update(step) if step.score is None else self.watch.update_score(step.score)
+            verdict = self.watch.update(step)
+            self.n_regions = len(step.effects) or self.n_regions
+        self.n_tokens += step.n_tokens
         if verdict.alarm:
             self.alarm_step = verdict.step
         return verdict, self.policy.update(replace(step, verdict=verdict)) if self.policy else None
