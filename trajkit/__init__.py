@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.regions import Regions as Regions
     from trajkit.attribution.regions import segment as segment
     from trajkit.attribution.stream import stream as stream
+    from trajkit.attribution.watch import watch as watch
     from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
@@ -60,6 +61,7 @@ _HOME = {
     "segment": "trajkit.attribution.regions",
     "stream": "trajkit.attribution.stream",
     "trace": "trajkit.attribution.collect",
+    "watch": "trajkit.attribution.watch",
     "write_traces": "trajkit.traces.store",
 }
 _SUBMODULES = ("detection", "judging", "stats", "trajectory")

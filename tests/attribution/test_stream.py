@@ -250,7 +250,8 @@ def test_a_thread_that_cannot_start_leaves_nothing_running(demo_vlm, demo_estima
                 raise RuntimeError("can't start new thread")
             super().start()
 
-    monkeypatch.setattr("trajkit.attribution.stream.Thread", Refused)
+    for module in ("explainer", "stream"):
+        monkeypatch.setattr(f"trajkit.attribution.{module}.Thread", Refused)
     before = threading.active_count()
     with pytest.raises(StreamError, match="could not begin: can't start new thread"):
         tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ DEFAULT_NEW_TOKENS = 4096
 GREEDY_BELOW = 1e-6
 """Temperatures below it take the likeliest token: float32 logits next to each other lie about this far apart."""
 
+Loop = Callable[..., Any]
+"""Called with model, input_ids, logits_processor, stopping_criteria, generation_config and more, as `_sample` is."""
 _WARPERS = ("temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
 """What a setting raises that is of another kind than transformers thinks: it reads them unchecked."""
@@ -91,17 +93,16 @@ def generate(
     sampling: Sampling,
     samples: int = 1,
     *,
-    watching: Sequence[LogitsProcessor] = (),
-    stopping: Sequence[StoppingCriteria] = (),
+    loop: Loop | None = None,
     failed: dict[int, InputError] | None = None,
 ) -> list[list[int]]:
     """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
 
     The draws come from a generator of their own: they neither depend on torch's global random state nor move it.
-    watching: processors that see each step's scores after the penalties and before the warpers. stopping: further
-    criteria. failed: filled with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that
-    fails on the way, and why; the others are what they would have been. Raises that error where there is no `failed`,
-    and InputError for settings of the checkpoint that cannot be used.
+    loop: takes the place of transformers' own decoding loop, and is given what that is. failed: filled with the number
+    of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that fails on the way, and why; the others are
+    what they would have been. Raises that error where there is no `failed`, and InputError for settings of the
+    checkpoint that cannot be used.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
     failures = Failures(raising=failed is None)
@@ -113,7 +114,7 @@ def generate(
         else:
             generator.manual_seed(sampling.seed)
         draws.append(Draw(generator, failures))
-    ours = [TextLogits(vlm, failures), *watching]
+    ours = [TextLogits(vlm, failures)]
     begun = False
 
     def decode(
@@ -130,7 +131,7 @@ def generate(
         generation_config.do_sample = False
         made = [one if one in ours else _OfSettings(one, vlm.name, failures) for one in logits_processor]
         logits_processor[:] = made + draws
-        return type(model)._sample(
+        return (loop or type(model)._sample)(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
         )
 
@@ -143,7 +144,7 @@ def generate(
                 **inputs,
                 **arguments,
                 logits_processor=ours,
-                stopping_criteria=[*ends, failures, *stopping],
+                stopping_criteria=[*ends, failures],
                 custom_generate=decode,
             )
     except _BAD_SETTING as error:
