@@ -63,24 +63,29 @@ class Asked:
     hint: str | None = None
     enough: bool = False
 
+    def check(self) -> None:
+        """Raises InputError on a name that is none, and on a setting of ask-again without it."""
+        one_of("--policy", self.policy or "flag", _ON_ALARM)
+        one_of("--from", self.start or "anew", _FROM)
+        if self.policy != "ask-again" and (self.tries, self.start, self.hint) != (None, None, None):
+            raise InputError("--tries, --from and --hint are about --policy ask-again; give it too.")
+
     def policy_with(self, enough: Monitor | None) -> Policy | None:
         """The policy asked for; None for none. enough: the detectors' monitor of success.
 
-        Raises InputError on a name that is none, on a setting of ask-again without it, and where --enough is asked for
-        and there is no such monitor.
+        Raises InputError as `check`, and where --enough is asked for and there is no such monitor.
         """
         from trajkit.detection.policies import Policy
 
-        if self.policy != "ask-again" and (self.tries, self.start, self.hint) != (None, None, None):
-            raise InputError("--tries, --from and --hint are about --policy ask-again; give it too.")
+        self.check()
         if self.policy is None and not self.enough:
             return None
         if self.enough and enough is None:
-            raise InputError("--enough needs a monitor of success, and these detectors have none; fit them again.")
+            raise InputError("--enough needs detectors with a monitor of success; name some, or fit them again.")
         return Policy(
-            on_alarm=one_of("--policy", self.policy or "flag", _ON_ALARM).replace("-", " "),  # type: ignore[arg-type]
+            on_alarm=(self.policy or "flag").replace("-", " "),  # type: ignore[arg-type]
             tries=self.tries or 1,
-            start=one_of("--from", self.start or "anew", _FROM).replace("-", " "),  # type: ignore[arg-type]
+            start=(self.start or "anew").replace("-", " "),  # type: ignore[arg-type]
             hint=self.hint or "",
             enough=enough if self.enough else None,
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
+from trajkit.cli.policy import EXIT_STOPPED, Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
+from trajkit.errors import TrajkitError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.stream import LiveStep, Stream
     from trajkit.cli.terminal import RunView
     from trajkit.detection.monitor import Monitor
+    from trajkit.events import StreamEnd, StreamStart
     from trajkit.vlm.canvas import Images
     from trajkit.vlm.model import VLM
 
@@ -54,8 +57,13 @@ def stream(
     seed: SeedOption = 0,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
+    policy: PolicyOption = None,
+    tries: TriesOption = None,
+    start: FromOption = None,
+    hint: HintOption = None,
+    enough: EnoughOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of pictures.")] = False,
-) -> None:
+) -> int:
     """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
     (red supports, blue opposes), how concentrated they are, and the risk that the run is failing. Behind the strongest
     effect stands ± half the width of an interval that holds about nine in ten measured effects, where the estimator
@@ -67,15 +75,22 @@ def stream(
 
       trajkit stream photo.png "read row 2." --temperature 0 --detectors none
 
+      trajkit stream photo.png "read row 2." --policy stop || echo "not to be trusted"
+
       trajkit stream photo.png "read row 2." --json | jq -r 'select(.event == "step").text'
 
     Plain text where the output is no terminal, or with NO_COLOR set.
+
+    [bold]Exit codes[/bold]: 0 the run has ended, alarm or not; 3 its policy stopped it; 2 wrong usage; 1 any other
+    error; 130 and 143 after Ctrl-C and SIGTERM, with the steps so far shown.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
     from trajkit.cli.output import stdout
     from trajkit.cli.terminal import RunView
     from trajkit.traces.images import open_image
 
+    asked = Asked(policy, tries, start, hint, enough)
+    asked.check()
     picture = open_image(image)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
@@ -87,12 +102,14 @@ def stream(
         "max_new_tokens": max_new_tokens,
         "task_set": task_set,
         "form": form,
+        "policy": asked.policy_with(found.enough if found else None),
     }
     if as_json:
-        _stream_json(vlm, picture, question, estimate, monitor, options)
-        return
-    view = RunView(stdout(), monitor)
-    watch(view, vlm, picture, question, estimate, monitor, options, about=vlm.name)
+        steps = _stream_json(vlm, picture, question, estimate, monitor, options)
+    else:
+        view = RunView(stdout(), monitor)
+        steps = watch(view, vlm, picture, question, estimate, monitor, options, about=vlm.name)
+    return EXIT_STOPPED if stopped_by_policy(steps) else 0
 
 
 def watch(
@@ -114,15 +131,12 @@ def watch(
     steps: list[LiveStep] = []
     try:
         view.start(running.prompt.canvas.picture, running.regions, question, about, intervals=estimator.has_intervals)
-        waiting = first_step(running)
         spinning = view.rich and not view.console.record
         with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
-            for step in waiting:
-                steps.append(step)
-                view.step(step)
+            tell_steps(running, view.step, steps)
     finally:
         running.close()
-    view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps))
+    view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps), stopped_by_policy(steps))
     return steps
 
 
@@ -137,18 +151,34 @@ def _begin(
         return start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
 
 
-def first_step(running: Stream) -> Iterator[LiveStep]:
-    """The steps of a run; the first is waited for here, and said to be, since the prompt is read before it."""
+def tell_steps(running: Stream, tell: Callable[[LiveStep], None], told: list[LiveStep]) -> None:
+    """Tell each step of a run as it comes, and add it to `told`. The first is waited for here, and said to be, since
+    the prompt is read before it. An interrupt stops the run; what it had finished by then is told before it goes on."""
     from trajkit.progress import status
 
-    with status(f"reading {running.prompt.length:,} tokens of image and question, then the first step"):
-        first = list(islice(running, 1))
-    return chain(first, running)
+    def take(steps: Iterable[LiveStep]) -> None:
+        for step in steps:
+            told.append(step)
+            tell(step)
+
+    try:
+        with status(f"reading {running.prompt.length:,} tokens of image and question, then the first step"):
+            first = list(islice(running, 1))
+        take(chain(first, running))
+    except KeyboardInterrupt:
+        running.close()
+        take(running)
+        raise
 
 
 def answered(running: Stream, steps: list[LiveStep]) -> bool:
     """Whether the thinking was closed and an answer followed."""
-    return running.closed and any(step.kind == "answer" for step in steps)
+    return running.closed and bool(steps) and steps[-1].kind == "answer"
+
+
+def stopped_by_policy(steps: list[LiveStep]) -> bool:
+    """Whether a policy stopped the run."""
+    return any(step.decision is not None and step.decision.action == "stop" for step in steps)
 
 
 def _stream_json(
@@ -158,30 +188,43 @@ def _stream_json(
     estimator: EffectEstimator,
     monitor: Monitor | None,
     options: dict[str, Any],
-) -> None:
-    running = _begin(vlm, image, question, estimator, monitor, options)
+) -> list[LiveStep]:
+    from trajkit.events import Failure, json_lines
+
+    tell, whole = json_lines(sys.stdout), False
     steps: list[LiveStep] = []
+    running = _begin(vlm, image, question, estimator, monitor, options)
     try:
-        typer.echo(json.dumps(_start(vlm, running)))
-        for step in first_step(running):
-            steps.append(step)
-            typer.echo(json.dumps({"event": "step"} | step.to_dict()))
+        tell(_start(vlm, running))
+        tell_steps(running, tell, steps)
+        whole = not stopped_by_policy(steps)
+    except TrajkitError as error:
+        tell(Failure(message=str(error)))
+        raise
     finally:
         running.close()
-    last = {
-        "event": "end",
-        "answered": answered(running, steps),
-        "n_steps": len(steps),
-        "n_tokens": len(running.tokens),
-        "n_regions": running.regions.k,
-        "model": vlm.name,
-    }
-    typer.echo(json.dumps(last))
+        tell(_end(vlm, running, steps, stopped=not whole))
+    return steps
 
 
-def _start(vlm: VLM, running: Stream) -> dict[str, Any]:
+def _end(vlm: VLM, running: Stream, steps: list[LiveStep], stopped: bool) -> StreamEnd:
+    from trajkit.events import StreamEnd
+
+    return StreamEnd(
+        answered=answered(running, steps),
+        stopped=stopped,
+        n_steps=len(steps),
+        n_tokens=max([len(running.tokens), *(step.token_end for step in steps[-1:])]),
+        n_regions=running.regions.k,
+        model=vlm.name,
+    )
+
+
+def _start(vlm: VLM, running: Stream) -> StreamStart:
     """What is asked, and where the regions lie whose effects follow, in the order of the effects."""
     import numpy as np
+
+    from trajkit.events import StreamStart
 
     labels = running.regions.labels
     boxes = []
@@ -189,12 +232,12 @@ def _start(vlm: VLM, running: Stream) -> dict[str, Any]:
         ys, xs = np.nonzero(labels == region)
         box = [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
         boxes.append({"box": box, "area": round(len(xs) / labels.size, 4)})
-    return {
-        "event": "start",
-        "question": running.prompt.question,
-        "model": vlm.name,
-        "height": labels.shape[0],
-        "width": labels.shape[1],
-        "region_method": running.regions.method,
-        "regions": boxes,
-    }
+    return StreamStart(
+        question=running.prompt.question,
+        model=vlm.name,
+        fingerprint=vlm.fingerprint,
+        height=labels.shape[0],
+        width=labels.shape[1],
+        region_method=running.regions.method,
+        regions=boxes,
+    )
