@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trajkit.attribution.tap import AttentionTap, Rows
+from trajkit.attribution.rows import Rows
+from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import Span, StepSplitter
