@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from trajkit.tables.words import score
+from trajkit.tables.words import count, score
 from trajkit.text import clean
 
 if TYPE_CHECKING:
+    from trajkit.attribution.explainer import LiveStep
     from trajkit.detection.monitor import Verdict
     from trajkit.detection.policies import Decision
 
@@ -38,6 +39,19 @@ def log_decision(logger: logging.Logger, decision: Decision, run: object = "", r
     """What a policy decides, at INFO. run, row: as for `log_verdict`."""
     if logger.isEnabledFor(logging.INFO):
         _log(logger, logging.INFO, "decision", run, row, f"{decision.action}: {decision.reason}", decision.to_dict())
+
+
+def log_step(logger: logging.Logger, step: LiveStep) -> None:
+    """A step of a running model: its verdict and what was decided; where no monitor watches, that it is there, at
+    DEBUG."""
+    if step.verdict is not None and step.kind == "thinking":
+        log_verdict(logger, step.verdict, row=step.row)
+    elif logger.isEnabledFor(logging.DEBUG):
+        what = "answer" if step.kind == "answer" else f"step {step.index + 1}"
+        said = f"{what}: {count(step.n_tokens, 'token')}"
+        _log(logger, logging.DEBUG, "step", "", step.row, said, {"step": step.index + 1})
+    if step.decision is not None:
+        log_decision(logger, step.decision, row=step.row)
 
 
 def _log(

@@ -7,12 +7,15 @@ import re
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trajkit.demo import paths
 from trajkit.detection.monitor import Verdict
+from trajkit.detection.store import load_detectors
 
 
 def test_plain_output_has_the_question_each_step_and_the_answer(cli, picture, model_and_estimator):
@@ -95,7 +98,7 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
             return Run()
 
     class Detectors:
-        monitor = Watcher()
+        monitor, enough = Watcher(), None
 
     monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: Detectors())
     result = cli("stream", picture, "read row 2.", *model_and_estimator)
@@ -141,3 +144,131 @@ def test_a_model_that_is_not_on_this_machine_has_no_size(name, monkeypatch, tmp_
 
     monkeypatch.chdir(tmp_path)
     assert _size(name) == ""
+
+
+@pytest.fixture
+def alarmed(cli, picture, model_and_estimator, monkeypatch):
+    """`trajkit stream OPTIONS` under a monitor that alarms at the first step, and knows success by the second."""
+    shipped = load_detectors(paths.DETECTORS)
+    found = replace(
+        shipped, monitor=replace(shipped.monitor, threshold=0.0), enough=replace(shipped.enough, threshold=0.0)
+    )
+    monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: found)
+    return lambda *options: cli("stream", picture, "what is the sum of row 2?", *model_and_estimator, *options)
+
+
+def events(result) -> list[dict]:
+    return [json.loads(line) for line in result.out.splitlines()]
+
+
+def test_a_policy_that_stops_the_run_is_told_and_is_exit_code_3(alarmed):
+    plain = alarmed("--policy", "stop")
+    assert plain.code == 3
+    assert re.search(r"^POLICY: stopped: the monitor alarmed after step 1 \(0\.\d\d is above 0\.00\)$", plain.out, re.M)
+    assert plain.out.splitlines()[-1].endswith("alarm raised · stopped by its policy")
+    told = alarmed("--policy", "stop", "--json")
+    assert told.code == 3
+    kinds = [line["event"] for line in events(told)]
+    assert kinds[:3] == ["start", "step", "decision"]
+    assert kinds[-1] == "end"
+    assert set(kinds[3:-1]) <= {"step"}  # those that were written before it could be stopped
+    end = events(told)[-1]
+    assert (end["answered"], end["stopped"]) == (False, True)
+    assert end["n_steps"] == kinds.count("step")
+    assert end["n_tokens"] >= max(line.get("token_end", 0) for line in events(told))
+
+
+def test_a_policy_that_has_the_model_answer_ends_well(alarmed):
+    for options, action in ((("--policy", "answer-now"), "answer now"), (("--policy", "stop"), "stop")):
+        result = alarmed(*options, "--json")
+        decided = [line["action"] for line in events(result) if line["event"] == "decision"]
+        assert decided == [action]
+        assert events(result)[-1]["answered"] == (action == "answer now")
+        assert result.code == (0 if action == "answer now" else 3)
+
+
+def test_asking_again_shows_each_try_from_its_beginning(alarmed):
+    plain = alarmed("--policy", "ask-again", "--tries", "2")
+    assert plain.code == 0
+    lines = plain.out.splitlines()
+    assert [line for line in lines if line.startswith("try ")] == ["try 2", "try 3"]
+    decided = [line.split(":")[1].strip() for line in lines if line.startswith("POLICY")]
+    assert decided == ["has another try", "has another try", "goes on"]
+    assert sum(line.startswith("1: ") for line in lines) == 3
+    attempts = [line["attempt"] for line in events(alarmed("--policy", "ask-again", "--json")) if "attempt" in line]
+    assert sorted(set(attempts)) == [0, 1]
+    assert attempts == sorted(attempts)
+
+
+def test_to_flag_says_no_more_than_the_alarm(alarmed):
+    plain = alarmed("--policy", "flag")
+    assert (plain.code, plain.out.count("ALARM"), plain.out.count("POLICY")) == (0, 1, 0)
+
+
+def test_enough_ends_the_thinking_where_no_alarm_was(alarmed, monkeypatch):
+    from trajkit.cli import loading
+
+    found = loading.load_detectors_for(None, None)
+    monkeypatch.setattr(
+        "trajkit.cli.loading.load_detectors_for",
+        lambda folder, vlm: replace(found, monitor=replace(found.monitor, threshold=2.0)),
+    )
+    result = alarmed("--enough", "--json")
+    (decision,) = (line for line in events(result) if line["event"] == "decision")
+    assert decision["action"] == "enough"
+    assert (result.code, events(result)[-1]["answered"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--policy", "panic"], ["--policy must be one of flag, stop, answer-now, ask-again", "'panic'"]),
+        (["--tries", "2"], ["--tries, --from and --hint", "ask-again"]),
+        (["--policy", "stop", "--hint", "look again"], ["ask-again"]),
+        (["--policy", "ask-again", "--from", "there"], ["--from must be one of anew, last-good-step"]),
+        (["--policy", "stop", "--detectors", "none"], ["needs a monitor"]),
+        (["--enough", "--detectors", "none"], ["--enough needs detectors with a monitor of success"]),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_one_line(cli, picture, model_and_estimator, options, words):
+    cli("stream", picture, "?", *model_and_estimator, *options).assert_one_line_error(*words)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_loses_no_step_that_was_told_and_the_end_is_written(alarmed, monkeypatch, number, code):
+    from trajkit.events import JsonLines
+
+    write = JsonLines.write
+    told = []
+
+    def stop_at_the_second_step(self, record, *about):
+        write(self, record, *about)
+        told.append(record)
+        if len(told) == 4:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(JsonLines, "write", stop_at_the_second_step)
+    result = alarmed("--policy", "flag", "--json")
+    assert (result.code, result.err) == (code, "trajkit: stopped.\n")
+    kinds = [line["event"] for line in events(result)]
+    assert kinds[:4] == ["start", "step", "decision", "step"]
+    assert kinds.count("end") == 1
+    end = events(result)[-1]
+    assert (end["event"], end["stopped"]) == ("end", True)
+    assert end["n_steps"] == kinds.count("step")
+
+
+def test_a_run_that_fails_says_so_on_a_line_before_its_end(cli, flawed_model, picture, model_and_estimator, tmp_path):
+    import trajkit as tk
+    from trajkit.attribution.linear import LinearEstimator
+
+    vlm = tk.load_vlm(flawed_model)
+    own = LinearEstimator.load(model_and_estimator[-1])
+    LinearEstimator(own.arrays, replace(own.binding, fingerprint=vlm.fingerprint, model=vlm.name)).save(tmp_path)
+    options = ("--model", flawed_model, "--estimator", tmp_path, "--detectors", "none", "--json")
+    result = cli("stream", picture, "what is 36 plus 1?", *options)
+    kinds = [line["event"] for line in events(result)]
+    assert (kinds[0], kinds[-2:]) == ("start", ["error", "end"])
+    assert result.code == 1
+    assert events(result)[-2]["message"] in result.err
+    assert events(result)[-1]["stopped"] is True
