@@ -69,9 +69,10 @@ TOLD = {
 """Every kind of line, in the order of the golden file: those of a stream, those of a watch."""
 
 
-@pytest.mark.parametrize(("name", "golden"), zip(TOLD, GOLDEN.read_text().splitlines(), strict=True), ids=list(TOLD))
-def test_a_line_is_what_it_was(name, golden):
-    assert as_line(TOLD[name], run="a") == golden
+@pytest.mark.parametrize("name", TOLD)
+def test_a_line_is_what_it_was(name):
+    golden = dict(zip(TOLD, GOLDEN.read_text(encoding="utf-8").splitlines(), strict=True))
+    assert as_line(TOLD[name], run="a") == golden[name]
 
 
 def sections() -> dict[str, str]:
