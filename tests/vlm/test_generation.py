@@ -275,6 +275,47 @@ def test_another_seed_gives_other_runs_of_a_batch_and_every_item_has_draws_of_it
     assert run(0, "cd") != drawn[0]
 
 
+def test_what_is_asked_for_takes_the_place_of_the_checkpoints_setting(random_vlm, scene_image):
+    vlm = random_vlm()
+    prompt = vlm.prepare(scene_image, QUESTION)
+
+    def ours(**asked):
+        return generate(vlm, prompt.inputs, Sampling(1.3, 16, 3, **asked))[0]
+
+    usual = ours()
+    word = vlm.tokenizer.decode(usual[9:11])
+    for asked in ({"top_p": 0.4}, {"top_k": 2}, {"top_k": 0, "top_p": 0.9}, {"stop_strings": [word]}):
+        with with_settings(vlm, **asked):
+            expected = ours()
+        with with_settings(vlm, top_p=0.01, top_k=1, stop_strings="."):
+            assert ours(**{"top_p": 1.0, "top_k": 0, "stop_strings": ()} | asked) == expected, asked
+        assert asked.keys() == {"top_k", "top_p"} or expected != usual, asked
+
+
+def test_how_a_run_is_drawn_is_said_and_named_only_where_it_is_asked_for():
+    assert Sampling(0.5, 10, 3).drawn == "3 0.5 10"
+    names = {Sampling(0.5, 10, 3, *more).drawn for more in [(0.9,), (None, 5), (None, None, "a"), (0.9, 5, ["a"])]}
+    assert len(names) == 4
+    assert Sampling(stop_strings="a") == Sampling(stop_strings=("a",))
+    assert Sampling(stop_strings="a").to_dict()["stop_strings"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("top_p", 1.1, "top_p must be a number from 0 to 1; got 1.1"),
+        ("top_p", float("nan"), "top_p must be a number from 0 to 1"),
+        ("top_k", -1, "top_k must be a whole number from 0"),
+        ("top_k", 2.5, "top_k must be a whole number from 0"),
+        ("stop_strings", "", "stop_strings must be a text or a list of texts that are not empty"),
+        ("stop_strings", ["a", 3], "stop_strings must be a text or a list of texts that are not empty"),
+    ],
+)
+def test_a_setting_that_cannot_be_asked_for_is_refused(name, value, named):
+    with pytest.raises(InputError, match=named):
+        Sampling(**{name: value})
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
 def test_a_seed_of_which_the_generator_would_read_a_part_is_refused(seed):
     with pytest.raises(InputError, match="from 0 to 4294967295"):

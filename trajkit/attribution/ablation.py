@@ -39,12 +39,7 @@ def fill(image: Image.Image, ablation: Ablation) -> NDArray[np.uint8]:
 
 def full_inputs(vlm: VLM, prompt: Prompt, tokens: Tensor) -> dict[str, Tensor]:
     """Inputs of one pass over prompt and generated tokens, (1, S), without padding."""
-    inputs = dict(prompt.inputs)
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
-    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    text = inputs["mm_token_type_ids"].new_zeros(1, len(tokens))
-    inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], text], 1)
-    return inputs
+    return prompt.followed_by(tokens)
 
 
 def step_logprobs(token_logprobs: Tensor, spans: Sequence[Span]) -> NDArray[np.float64]:

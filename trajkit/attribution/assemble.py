@@ -28,9 +28,7 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidd
         "revision": vlm.revision,
         "system": vlm.system,
         "estimator": estimator.digest,
-        "temperature": sampling.temperature,
-        "max_new_tokens": sampling.max_new_tokens,
-        "seed": sampling.seed,
+        **sampling.to_dict(),
         "keep_hidden": keep_hidden,
     }
 
@@ -58,14 +56,15 @@ def of_live(
     picture = run.prompt.canvas.picture
     png = to_png(picture)
     image_id = hashlib.sha256(png).hexdigest()
-    drawn = f"{sampling.seed} {sampling.temperature} {sampling.max_new_tokens}"
+    drawn = sampling.drawn
     acted = [decision.action for decision in run.decisions if decision.action != "flag"]
     drawn += (f" {', '.join(acted)}" if acted else "") + ("" if run.ended else f" stopped {len(live)}")
     draw = run_id if sampling.seed is None else drawn
-    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {run.prompt.question} {draw}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {run.prompt.asked} {draw}".encode()).hexdigest()[:16]
     meta: dict[str, Any] = ({"kind": form} if form else {}) | ({} if run.ended else {"stopped": True})
     meta |= {"attempt": run.attempt, "abandoned": run.abandoned} if run.attempt else {}
     meta |= {"decisions": [decision.to_dict() for decision in run.decisions]} if run.decisions else {}
+    meta |= {"messages": run.prompt.chat} if run.prompt.chat else {}
     item = Item(name, picture, run.prompt.question, group_id or image_id[:16], target, task_set, meta)
     return assemble(
         vlm,

@@ -16,6 +16,9 @@ from trajkit.errors import InputError
 Images: TypeAlias = Image.Image | Sequence[Image.Image]
 """What a question is about: one image, or several in order."""
 
+MAX_ASPECT = 200
+"""Longest side over shortest that the image processors of Qwen take."""
+
 PADDING = (128, 128, 128)
 """Colour below an image that is less tall than the tallest."""
 

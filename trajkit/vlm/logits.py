@@ -65,6 +65,11 @@ class Draw(LogitsProcessor):
     def __init__(self, generator: torch.Generator, failures: Failures | None = None) -> None:
         self._generator, self._failures = generator, failures or Failures()
 
+    def skip(self, n: int, shape: tuple[int, int]) -> None:
+        """Draw `n` times for nothing, as from (B, V) scores: a generation that goes on from its n-th token."""
+        for _ in range(n):
+            torch.multinomial(torch.ones(shape, device=self._generator.device), 1, generator=self._generator)
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """A row fails when no token is possible."""
         bad = ~torch.isfinite(scores.amax(-1))

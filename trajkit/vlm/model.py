@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,21 +14,20 @@ from PIL import Image
 from torch import Tensor
 
 from trajkit.errors import InputError
-from trajkit.text import LINES, require_plain
 from trajkit.vlm.adapter import Adapter
-from trajkit.vlm.canvas import Canvas, Images, check_image
+from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
-
-MAX_ASPECT = 200
-"""Longest side over shortest that the image processors of Qwen take."""
+from trajkit.vlm.messages import Chat, Messages
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prepared question about one image or several.
+    """A prepared question about one image or several, or a chat that ends in one.
 
     inputs: tensors of batch size 1 for the model. image_tokens: (N,) positions of the images' tokens in the prompt, in
-    order. grids: (rows, cols) of the tokens of each image. canvas: the images as the user gave them, RGB.
+    order. grids: (rows, cols) of the tokens of each image. canvas: the images as the user gave them, RGB. question:
+    what the last turn asks. chat: all turns, as JSON can hold them (`Chat.to_record`); None where there is one question
+    and no more.
     """
 
     inputs: dict[str, Tensor]
@@ -35,6 +35,7 @@ class Prompt:
     grids: tuple[tuple[int, int], ...]
     canvas: Canvas
     question: str
+    chat: list[dict[str, Any]] | None = None
 
     @property
     def first_row(self) -> int:
@@ -44,6 +45,20 @@ class Prompt:
     @property
     def length(self) -> int:
         return self.inputs["input_ids"].shape[1]
+
+    @property
+    def asked(self) -> str:
+        """All the text that was asked, by which runs on the same images are told apart."""
+        return self.question if self.chat is None else json.dumps(self.chat)
+
+    def followed_by(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Inputs of one pass over the prompt and generated `tokens`, (n,): (1, S), without padding."""
+        inputs = dict(self.inputs)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        text = inputs["mm_token_type_ids"].new_zeros(1, len(tokens))
+        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], text], 1)
+        return inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +136,23 @@ class VLM:
         Raises InputError when the question is empty, not plain text or holds a placeholder of an image or video, an
         image is too narrow or no image (video is not supported), or image tokens do not come through whole.
         """
-        if not question.strip():
-            raise InputError("the question is empty; ask something about the image.")
-        given = [images] if isinstance(images, Image.Image) else list(images)
-        if not given:
-            raise InputError("there is no image to ask about; give one, or several in a list.")
-        require_plain(question, "the question", LINES)
+        return self._prompt(Chat.about(images, question))
+
+    def prepare_chat(self, messages: Messages) -> Prompt:
+        """As `prepare`, of a chat that ends with the user's turn: `[{"role": "user", "content": [{"type": "image",
+        "image": picture}, {"type": "text", "text": "..."}]}, {"role": "assistant", "content": "..."}, ...]`.
+
+        A system prompt of its own takes the place of the model's. Raises InputError as `prepare` and `Chat.of`.
+        """
+        return self._prompt(Chat.of(messages))
+
+    def _prompt(self, chat: Chat) -> Prompt:
         for token, article in ("image_token_id", "an image"), ("video_token_id", "a video"):
             special = self.tokenizer.convert_ids_to_tokens(getattr(self.model.config, token))
-            if special in question:
-                raise InputError(f"the question holds {special}, which stands for {article} in a prompt; leave it out.")
-        for image in given:
-            check_image(image, MAX_ASPECT)
-        canvas = Canvas(tuple(image.convert("RGB") for image in given))
-        content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in canvas.images]
-        system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
-        inputs = self._tokens([*system, {"role": "user", "content": [*content, {"type": "text", "text": question}]}])
+            if any(special in text for text in chat.texts):
+                where = "the question" if chat.is_question else "the chat"
+                raise InputError(f"{where} holds {special}, which stands for {article} in a prompt; leave it out.")
+        inputs = self._tokens(chat.for_template(self.system))
         inputs = {k: v.to(self.model.device) for k, v in inputs.items() if isinstance(v, Tensor)}
         grids = self._token_grids(inputs["image_grid_thw"])
         at = torch.nonzero(inputs["input_ids"][0] == self.model.config.image_token_id)[:, 0]
@@ -153,7 +169,9 @@ class VLM:
                 "use a smaller image or a shorter question."
             )
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return Prompt(inputs, at, grids, canvas, question)
+        return Prompt(
+            inputs, at, grids, Canvas(chat.images), chat.question, None if chat.is_question else chat.to_record()
+        )
 
     def _tokens(self, messages: list[dict[str, Any]]) -> Mapping[str, Any]:
         """`messages` through the checkpoint's chat template, tokenizer and image processor."""
