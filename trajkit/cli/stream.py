@@ -13,23 +13,31 @@ import typer
 
 from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
 from trajkit.cli.policy import EXIT_STOPPED, Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
-from trajkit.errors import TrajkitError
+from trajkit.errors import InputError, TrajkitError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from trajkit.attribution.estimator import EffectEstimator
     from trajkit.attribution.stream import LiveStep, Stream
     from trajkit.cli.terminal import RunView
     from trajkit.detection.monitor import Monitor
     from trajkit.events import StreamEnd, StreamStart
-    from trajkit.vlm.canvas import Images
     from trajkit.vlm.model import VLM
 
 
 def stream(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG, JPEG, WebP, BMP, GIF or TIFF file.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="A PNG, JPEG, WebP, BMP, GIF or TIFF file.")
+    ] = None,
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask about it.")] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            "--messages",
+            metavar="FILE.json",
+            help="A chat in place of IMAGE and QUESTION: a list of turns with a role and content each, as servers take "
+            'them; an image is {"type": "image", "image": "PATH"}, from the folder of the file.',
+        ),
+    ] = None,
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
@@ -57,6 +65,33 @@ def stream(
     seed: SeedOption = 0,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p",
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            show_default="the model's own",
+            help="Draw from the likeliest tokens that together are so likely.",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k",
+            metavar="K",
+            min=0,
+            show_default="the model's own",
+            help="Draw from so many of the likeliest tokens; 0 for all.",
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop", metavar="TEXT", show_default="the model's own", help="End the run at this text; may be repeated."
+        ),
+    ] = None,
     policy: PolicyOption = None,
     tries: TriesOption = None,
     start: FromOption = None,
@@ -77,6 +112,8 @@ def stream(
 
       trajkit stream photo.png "read row 2." --policy stop || echo "not to be trusted"
 
+      trajkit stream --messages chat.json --top-p 0.9
+
       trajkit stream photo.png "read row 2." --json | jq -r 'select(.event == "step").text'
 
     Plain text where the output is no terminal, or with NO_COLOR set.
@@ -87,50 +124,51 @@ def stream(
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
     from trajkit.cli.output import stdout
     from trajkit.cli.terminal import RunView
-    from trajkit.traces.images import open_image
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
-    picture = open_image(image)
+    what = _asked(image, question, messages)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     found = load_detectors_for(detectors, vlm)
     monitor = found.monitor if found else None
-    options = {
+    options = what | {
         "seed": seed,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
+        "top_p": top_p,
+        "top_k": top_k,
+        "stop_strings": stop or None,
         "task_set": task_set,
         "form": form,
         "policy": asked.policy_with(found.enough if found else None),
     }
     if as_json:
-        steps = _stream_json(vlm, picture, question, estimate, monitor, options)
+        steps = _stream_json(vlm, estimate, monitor, options)
     else:
         view = RunView(stdout(), monitor)
-        steps = watch(view, vlm, picture, question, estimate, monitor, options, about=vlm.name)
+        steps = watch(view, vlm, estimate, monitor, options, about=vlm.name)
     return EXIT_STOPPED if stopped_by_policy(steps) else 0
 
 
 def watch(
     view: RunView,
     vlm: VLM,
-    image: Images,
-    question: str,
     estimator: EffectEstimator,
     monitor: Monitor | None,
     options: dict[str, Any],
     about: str = "",
 ) -> list[LiveStep]:
     """Run the model on one question, show each step on `view` as it comes, and return them all. options: of
-    `attribution.stream.stream`."""
+    `attribution.stream.stream`, what is asked too."""
     from contextlib import nullcontext
 
     began = time.perf_counter()
-    running = _begin(vlm, image, question, estimator, monitor, options)
+    running = _begin(vlm, estimator, monitor, options)
     steps: list[LiveStep] = []
     try:
-        view.start(running.prompt.canvas.picture, running.regions, question, about, intervals=estimator.has_intervals)
+        prompt = running.prompt
+        view.start(prompt.canvas.picture, running.regions, prompt.question, about, intervals=estimator.has_intervals)
         spinning = view.rich and not view.console.record
         with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
             tell_steps(running, view.step, steps)
@@ -140,15 +178,25 @@ def watch(
     return steps
 
 
-def _begin(
-    vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]
-) -> Stream:
+def _asked(image: Path | None, question: str | None, messages: Path | None) -> dict[str, Any]:
+    """What is asked, as `attribution.stream.stream` takes it. Raises InputError on both or neither form."""
+    from trajkit.cli.messages import read_messages
+    from trajkit.traces.images import open_image
+
+    if messages is not None and image is None and question is None:
+        return {"messages": read_messages(messages)}
+    if messages is not None or image is None or question is None:
+        raise InputError("ask with IMAGE and QUESTION, or with --messages FILE.json in their place.")
+    return {"image": open_image(image), "question": question}
+
+
+def _begin(vlm: VLM, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]) -> Stream:
     """Start the run, and say that the image is being read while it is."""
     from trajkit.attribution.stream import stream as start
     from trajkit.progress import status
 
     with status("reading the image"):
-        return start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
+        return start(vlm, estimator=estimator, monitor=monitor, **options)
 
 
 def tell_steps(running: Stream, tell: Callable[[LiveStep], None], told: list[LiveStep]) -> None:
@@ -182,18 +230,13 @@ def stopped_by_policy(steps: list[LiveStep]) -> bool:
 
 
 def _stream_json(
-    vlm: VLM,
-    image: Image.Image,
-    question: str,
-    estimator: EffectEstimator,
-    monitor: Monitor | None,
-    options: dict[str, Any],
+    vlm: VLM, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]
 ) -> list[LiveStep]:
     from trajkit.events import Failure, json_lines
 
     tell, whole = json_lines(sys.stdout), False
     steps: list[LiveStep] = []
-    running = _begin(vlm, image, question, estimator, monitor, options)
+    running = _begin(vlm, estimator, monitor, options)
     try:
         tell(_start(vlm, running))
         tell_steps(running, tell, steps)
