@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -37,19 +38,16 @@ def loaded(architecture="qwen3_vl"):
     folder = FOLDERS[architecture]
     model = AutoModelForImageTextToText.from_pretrained(folder)
     estimator = "estimator" if architecture == "qwen3_vl" else f"{architecture}-estimator"
-    return (
-        model,
-        load_processor(str(folder), adapter_for(model.config)),
-        tk.EffectEstimator.load(folder.parent / estimator),
-    )
+    processor = load_processor(str(folder), adapter_for(model.config))
+    return model, processor, tk.EffectEstimator.load(folder.parent / estimator)
 
 
 def chat(image, question):
     return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": question}]}]
 
 
-def inputs_of(processor, *chats, **options):
-    options |= {"padding": True} if len(chats) > 1 else {}
+def inputs_of(processor, *chats):
+    options = {"processor_kwargs": {"padding": True, "padding_side": "left"}} if len(chats) > 1 else {}
     return processor.apply_chat_template(
         list(chats), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", **options
     )
@@ -153,6 +151,81 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
     assert (watched.meta["fingerprint"], watched.meta["temperature"]) == (vlm.fingerprint, 0)
     assert not [name for name in vars(model) if name.startswith("_extract")]
     assert model.config.text_config._attn_implementation == "sdpa"
+
+
+ASKED = (QUESTION, "read row 1.", "how many blue digits are there in the whole picture?")
+GREEDY = {"do_sample": False, "max_new_tokens": 80}
+
+
+@pytest.fixture
+def batch(scene_image):
+    """Images, and the inputs of three prompts of different lengths."""
+    _, processor, _ = loaded()
+    images = [scene_image, scene_image.rotate(90), scene_image]
+    return images, inputs_of(processor, *map(chat, images, ASKED))
+
+
+def test_several_prompts_in_a_batch_are_each_what_they_are_alone(batch):
+    model, processor, estimator = loaded()
+    images, inputs = batch
+    assert len({int(n) for n in inputs["attention_mask"].sum(1)}) == 3
+    plain = model.generate(**inputs, **GREEDY)
+    heard = []
+    with tk.watch(model, processor, images, ASKED, estimator=estimator, on_step=heard.append) as run:
+        watched = model.generate(**inputs, **run.kwargs, **GREEDY)
+    assert torch.equal(plain, watched)
+    assert len(run.runs) == 3
+    for row, (one, image, question) in enumerate(zip(run.runs, images, ASKED, strict=True)):
+        with tk.watch(model, processor, image, question, estimator=estimator) as alone:
+            model.generate(**alone.inputs, **alone.kwargs, **GREEDY)
+        expected, found = alone.trace(), one.trace()
+        assert found.question == question
+        assert [s.text for s in found.steps] == [s.text for s in expected.steps]
+        assert [s.text for s in heard if s.row == row] == [s.text for s in expected.steps]
+        np.testing.assert_allclose(found.effects, expected.effects, atol=1e-4)
+        np.testing.assert_allclose([s.logprob for s in found.steps], [s.logprob for s in expected.steps], atol=1e-5)
+        assert found.answer == expected.answer
+    with pytest.raises(InputError, match="this watch has 3 runs; ask each"):
+        run.trace()
+
+
+def test_several_samples_of_a_prompt_are_a_run_each(batch):
+    model, processor, estimator = loaded()
+    images, inputs = batch
+    drawing = {"do_sample": True, "num_return_sequences": 2, "max_new_tokens": 80}
+    torch.manual_seed(0)
+    plain = model.generate(**inputs, **drawing)
+    with tk.watch(model, processor, images, ASKED, estimator=estimator) as run:
+        torch.manual_seed(0)
+        watched = model.generate(**inputs, **run.kwargs, **drawing)
+    assert torch.equal(plain, watched)
+    traces = [one.trace() for one in run.runs]
+    assert [trace.question for trace in traces] == [question for question in ASKED for _ in range(2)]
+    assert len({trace.transcript_id for trace in traces}) == 6
+    length = inputs["input_ids"].shape[1]
+    for one, row in zip(run.runs, watched, strict=True):
+        assert one.tokens == row[length : length + len(one.tokens)].tolist()
+
+
+def test_a_policy_stops_one_run_of_a_batch_and_the_others_go_on(batch, demo_vlm):
+    model, processor, estimator = loaded()
+    images, inputs = batch
+    monitor = replace(watching(demo_vlm), threshold=1.0)
+    with tk.watch(model, processor, images, ASKED, estimator=estimator, monitor=monitor) as run:
+        plain = model.generate(**inputs, **run.kwargs, **GREEDY)
+    *_, second, first = sorted(max(step.risk for step in one.steps) for one in run.runs)
+    strict = replace(monitor, threshold=(first + second) / 2)
+    (at,) = [one.row for one in run.runs if any(step.risk == first for step in one.steps)]
+    with tk.watch(
+        model, processor, images, ASKED, estimator=estimator, monitor=strict, policy=tk.Policy("stop")
+    ) as run:
+        watched = model.generate(**inputs, **run.kwargs, **GREEDY)
+    assert [one.ended for one in run.runs] == [row != at for row in range(3)]
+    length = inputs["input_ids"].shape[1]
+    for one in run.runs:
+        assert one.tokens == plain[one.row, length : length + len(one.tokens)].tolist()
+        assert one.trace().meta.get("stopped", False) is (one.row == at)
+    assert watched.shape[1] <= plain.shape[1]
 
 
 def test_alarms_are_heard_between_two_tokens_of_the_thread_that_generates(scene_image, demo_vlm):
@@ -323,11 +396,9 @@ def test_a_watch_that_watches_nothing_says_so(scene_image):
 
 def test_a_watch_is_of_one_call(scene_image):
     model, processor, estimator = loaded()
-    with (
-        pytest.raises(InputError, match="make another one for each call"),
-        tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run,
-    ):
-        for _ in range(2):
+    with tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run:
+        model.generate(**run.inputs, **run.kwargs, max_new_tokens=4)
+        with pytest.raises(InputError, match="make another one for each call"):
             model.generate(**run.inputs, **run.kwargs, max_new_tokens=4)
     assert run.trace().n_steps == 1
 

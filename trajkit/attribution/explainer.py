@@ -184,7 +184,7 @@ class LiveRun:
         return live
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
-        """What there is of the run as a Trace. Where it has not ended, `meta["stopped"]` is true and there is no answer.
+        """What there is of the run as a Trace; where it has not ended, without answer and `meta["stopped"]` is true.
 
         Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. In `meta` stand
         the policy's `decisions`, and of an attempt after the first its number, `attempt`, and the tokens `abandoned` by

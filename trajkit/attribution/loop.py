@@ -119,7 +119,7 @@ class _Between(StoppingCriteriaList):
         self, loop: WatchedLoop, criteria: Sequence[Any], runs: Sequence[LiveRun], recorder: StepRecorder
     ) -> None:
         super().__init__(criteria)
-        self.forced = _Forced()
+        self.forced = Forced()
         self._loop, self._runs, self._recorder = loop, runs, recorder
         self._over = [False] * len(runs)
         self._stopping = [False] * len(runs)
@@ -169,7 +169,7 @@ class _Between(StoppingCriteriaList):
         self._recorder.end(row)
 
 
-class _Forced(LogitsProcessor):
+class Forced(LogitsProcessor):
     """Leaves one token possible in rows that are made to say something."""
 
     def __init__(self) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from trajkit.demo.paths import shipped
 from trajkit.errors import InputError, TrajkitError
@@ -69,9 +67,6 @@ def load_vlm(
     return vlm
 
 
-_LOCKS: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
-
-
 def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
     """The VLM of a model and processor that somebody else has loaded, which are left as they are.
 
@@ -83,8 +78,7 @@ def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
     name, commit = str(model.config._name_or_path), getattr(model.config, "_commit_hash", None)
     files = weight_files(name, commit) if name else ()
     origin = Source(files, checksum(model)) if files and holds(files, model) else None
-    lock = _LOCKS.setdefault(model, RLock())
-    return VLM(model, processor, adapter, name or type(model).__name__, commit, system, lock=lock, source=origin)
+    return VLM(model, processor, adapter, name or type(model).__name__, commit, system, source=origin)
 
 
 @contextmanager

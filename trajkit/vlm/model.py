@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -18,6 +19,8 @@ from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
 from trajkit.vlm.messages import Chat, Messages
+
+_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +82,7 @@ class VLM:
     """A vision-language model. Made by `load_vlm`.
 
     name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
-    prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
-    another thread waits. source: the files of its weights, where it was loaded from some.
+    prompt, for models that need one to think. source: the files of its weights, where it was loaded from some.
     """
 
     model: Any = field(repr=False)
@@ -89,8 +91,13 @@ class VLM:
     name: str
     revision: str | None = None
     system: str | None = None
-    lock: Any = field(default_factory=RLock, repr=False)
     source: Source | None = field(default=None, repr=False)
+
+    @cached_property
+    def lock(self) -> Any:
+        """Held by the thread that taps the model's attention; a tap in another thread, of this VLM or of another one of
+        the same model, waits."""
+        return _LOCKS.setdefault(self.model, RLock())
 
     @property
     def tokenizer(self) -> Any:
