@@ -141,7 +141,7 @@ class MonitorRun:
         run = cls(monitor, *task)
         run._prefix = PrefixFeatures.from_state(read(state, "prefix", dict))
         run._n_tokens = int(read(state, "n_tokens", int))
-        risk, most, threshold = (float(read(state, name, (float, int, str))) for name in _NUMBERS)
+        risk, most, threshold = (_number(state, name) for name in ("risk", "max_risk", "threshold"))
         run._last = Verdict(int(read(state, "step", int)), risk, most, threshold, bool(read(state, "alarm", bool)))
         if threshold != monitor.threshold:
             raise InputError(
@@ -151,9 +151,15 @@ class MonitorRun:
         return run
 
 
-_NUMBERS = ("risk", "max_risk", "threshold")
-
-
 def _written(value: float) -> float | str:
     """JSON knows no infinity: as a text, which float() reads."""
     return value if math.isfinite(value) else str(value)
+
+
+def _number(state: Mapping[str, Any], key: str) -> float:
+    """What `_written` wrote. Raises InputError."""
+    value = read(state, key, (float, int, str))
+    try:
+        return float(value)
+    except ValueError as error:
+        raise InputError(f"a saved run must hold {key!r} as a number; found {value!r}.") from error
