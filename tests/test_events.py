@@ -62,7 +62,7 @@ TOLD = {
     "watch start": WatchStart(threshold=0.5, alpha=0.1),
     "verdict": VERDICT,
     "watch end": WatchEnd(
-        closed=True, n_steps=2, n_tokens=17, max_risk=0.75, threshold=0.5, alarmed=True, alarm_step=2
+        closed=True, n_steps=2, n_tokens=17, max_risk=0.75, threshold=0.5, alarmed=True, alarm_step=2, drift_p=0.5
     ),
     "error": Failure(message="the line must be a JSON object; got 3.", line=4),
 }

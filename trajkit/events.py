@@ -109,6 +109,8 @@ class WatchEnd(_Record):
     """Whether the alarm was raised."""
     alarm_step: int | None
     """The thinking step, from 1, at which it was; null where it was not."""
+    drift_p: float | None
+    """How likely scores so unlike those of the calibration are, by chance, over the groups so far; null before one."""
 
 
 @dataclass(frozen=True, kw_only=True)

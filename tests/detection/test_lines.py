@@ -92,7 +92,14 @@ def test_an_end_sums_the_run_up_and_forgets_it(monitor):
     ((end, (name, row)),) = lines.answer(line(event="end", run="a", answered=True))
     assert (name, row) == ("a", 0)
     assert end == WatchEnd(
-        closed=True, n_steps=2, n_tokens=14, max_risk=verdict.max_risk, threshold=0.0, alarmed=True, alarm_step=1
+        closed=True,
+        n_steps=2,
+        n_tokens=14,
+        max_risk=verdict.max_risk,
+        threshold=0.0,
+        alarmed=True,
+        alarm_step=1,
+        drift_p=None,
     )
     assert len(lines) == 0
     assert failures(lines, line(event="end", run="a")) == ["no run 'a' is open."]
@@ -137,6 +144,21 @@ def test_a_run_of_another_model_is_not_watched_and_says_so_at_every_line(monitor
     assert all("'other'" in message for message in said)
     assert not failures(lines, line(event="start", run="a", model="demo"), line(run="a", **STEP))
     assert not failures(lines, line(event="start", run="b", model="a/copy", fingerprint="f00"))  # by weights
+
+
+def test_scores_that_are_unlike_the_calibration_are_told_by_group(monitor):
+    def end_of(lines: LineMonitor, group: int, **fields: object) -> WatchEnd:
+        lines.answer(line(event="start", run="a", group=f"g{group}"))
+        lines.answer(line(run="a", **STEP | fields))
+        return lines.answer(line(event="end", run="a"))[0].what
+
+    lines = LineMonitor(monitor)
+    assert end_of(lines, 0).drift_p is not None
+    before = end_of(lines, 1, logprob=-9.0, entropy=9.0).drift_p
+    assert end_of(lines, 1, logprob=-9.0, entropy=9.0).drift_p == before  # of one group the first counts
+    with pytest.warns(UserWarning, match="THE SCORES HAVE DRIFTED"):
+        last = [end_of(lines, n, logprob=-9.0, entropy=9.0).drift_p for n in range(2, 40)][-1]
+    assert last < 0.01
 
 
 def test_another_attempt_begins_the_run_anew(monitor):

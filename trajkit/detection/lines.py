@@ -73,6 +73,7 @@ class _Open:
     policy: PolicyRun | None
     task: tuple[str, str]
     attempt: int
+    group: str
     n_tokens: int = 0
     n_regions: int = 0
     alarm_step: int | None = None
@@ -96,8 +97,10 @@ class _Open:
 
 
 class LineMonitor:
-    """A monitor over the lines of many runs. Memory is that of the open runs: O(K) each, whatever their length.
+    """A monitor over the lines of many runs. Memory is that of the open runs, O(K) each, whatever their length, and of
+    the names of the groups that were seen.
 
+    Of each group that is named by a start, the first run to end is watched for drift (`Drift`), which warns.
     policy: what is decided on alarms is told too, and left to whoever wrote the lines to carry out.
     """
 
@@ -106,6 +109,8 @@ class LineMonitor:
         self._open: dict[RunId, _Open] = {}
         self._refused: dict[RunId, str] = {}
         self._lines = 0
+        self._drift = monitor.watchdog() if monitor.calibration and monitor.calibration.maxima else None
+        self._groups: set[str] = set()
 
     def __len__(self) -> int:
         """Runs that are open."""
@@ -141,7 +146,7 @@ class LineMonitor:
             yield self._told(name, closed=False)
 
     def _start(self, name: RunId, record: Mapping[str, Any]) -> list[Said]:
-        task = _text(record, "task_set"), _text(record, "form")
+        task, group = (_text(record, "task_set"), _text(record, "form")), _text(record, "group")
         model = _text(record, "model"), _text(record, "fingerprint")
         before = [self._told(name, closed=False)] if name in self._open else []
         self._refused.pop(name, None)
@@ -152,7 +157,7 @@ class LineMonitor:
         except TrajkitError as error:
             self._refused[name] = str(error)
             return [*before, Said(Failure(message=str(error), line=self._lines), name)]
-        self._open[name] = self._begin(task, 0)
+        self._open[name] = self._begin(task, 0, group)
         threshold = self._monitor.threshold if self._monitor.can_alarm else None
         return [*before, Said(WatchStart(threshold=threshold, alpha=self._monitor.alpha), name)]
 
@@ -163,9 +168,9 @@ class LineMonitor:
         run = self._open.get(name)
         if run is None:
             self._make_room()
-            run = self._open[name] = self._begin(("", ""), attempt)
+            run = self._open[name] = self._begin(("", ""), attempt, "")
         elif attempt != run.attempt:
-            run = self._open[name] = self._begin(run.task, attempt)
+            run = self._open[name] = self._begin(run.task, attempt, "")
         verdict, decision = run.update(step)
         log_verdict(_log, verdict, *name)
         if decision is None:
@@ -173,9 +178,9 @@ class LineMonitor:
         log_decision(_log, decision, *name)
         return [verdict, decision]
 
-    def _begin(self, task: tuple[str, str], attempt: int) -> _Open:
+    def _begin(self, task: tuple[str, str], attempt: int, group: str) -> _Open:
         policy = self._policy.start_run(*task, attempt) if self._policy else None
-        return _Open(self._monitor.start(*task), policy, task, attempt)
+        return _Open(self._monitor.start(*task), policy, task, attempt, group)
 
     def _make_room(self) -> None:
         if len(self._open) + len(self._refused) >= self._most:
@@ -186,6 +191,10 @@ class LineMonitor:
             raise InputError(f"run {_short(str(name))} was not watched: {self._refused.pop(name)}")
         if name not in self._open:
             raise InputError(f"no run {_short(str(name))} is open.")
+        run = self._open[name]
+        if self._drift is not None and run.group and run.watch.verdict.step and run.group not in self._groups:
+            self._groups.add(run.group)
+            self._drift.update(run.watch.verdict.max_risk)
         return self._told(name, closed=True)
 
     def _told(self, name: RunId, closed: bool) -> Said:
@@ -200,6 +209,7 @@ class LineMonitor:
             threshold=last.threshold if math.isfinite(last.threshold) else None,
             alarmed=last.alarmed,
             alarm_step=run.alarm_step,
+            drift_p=self._drift.state.p_value if self._drift is not None and self._groups else None,
         )
         return Said(end, name)
 
