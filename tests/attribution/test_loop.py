@@ -14,7 +14,9 @@ from tests.attribution.conftest import QUESTION
 from tests.attribution.test_stream import watching
 from trajkit.attribution import loop
 from trajkit.attribution.loop import Forced
+from trajkit.attribution.replay import replay
 from trajkit.errors import InputError
+from trajkit.vlm.sentences import split_steps
 
 ROW = "read row 1."
 
@@ -131,7 +133,7 @@ def test_asking_again_draws_another_run(ask):
     live = list(running)
     assert [step.attempt for step in live] == sorted(step.attempt for step in live)
     assert {step.attempt for step in live} == {0, 1, 2}
-    assert [step.index for step in live if step.attempt == 2][0] == 0
+    assert next(step.index for step in live if step.attempt == 2) == 0
     assert [decision.action for decision in running.decisions] == ["ask again", "ask again", "flag"]
     trace = running.trace()
     assert [step.text for step in trace.steps] == [step.text for step in live if step.attempt == 2]
@@ -149,6 +151,35 @@ def test_a_hint_is_where_the_thinking_goes_on(ask, demo_vlm):
     assert again[0].text == "let me look at row 2."
     assert np.isfinite(again[0].effects).all()
     assert again[-1].kind == "answer"
+
+
+def test_asking_again_can_go_on_from_the_last_good_step(ask, demo_vlm, demo_estimator):
+    strict = replace(watching(demo_vlm), threshold=0.45)
+    given = {"question": QUESTION, "seed": 1, "temperature": 1.3}
+    first = list(ask(monitor=replace(strict, threshold=1.0), **given))
+    risks = [step.risk for step in first if step.kind == "thinking"]
+    at = next(t for t, risk in enumerate(risks) if risk > 0.45)
+    kept = min(reversed(range(at)), key=lambda t: risks[t])
+    policy = tk.Policy("ask again", start="last good step", hint="wait, row 2 col 2 is red 6.")
+    running = ask(monitor=strict, policy=policy, **given)
+    live = list(running)
+    again = [step for step in live if step.attempt == 1]
+    assert [step.index for step in again][:1] == [kept + 1]
+    assert again[0].text == policy.hint
+    assert again[0].token_start == first[kept].token_end
+    trace = running.trace()
+    assert [step.text for step in trace.steps[: kept + 1]] == [step.text for step in first[: kept + 1]]
+    assert trace.n_steps == kept + 1 + len(again)
+    spans, texts, _ = split_steps(running.tokens, demo_vlm)
+    assert texts == [step.text for step in trace.steps]
+    tokens = torch.tensor(running.tokens)
+    seen = replay(demo_vlm, running.prompt, tokens, spans, running.regions, demo_estimator.binding.pooling)
+    np.testing.assert_allclose(trace.effects, demo_estimator.predict(seen.features), atol=1e-4)
+    np.testing.assert_allclose([s.logprob for s in trace.steps], seen.logprob, atol=1e-5)
+    watch = strict.start()
+    assert [watch.update(step).risk for step in (*first[: kept + 1], *again)][kept + 1 :] == [
+        step.risk for step in again
+    ]
 
 
 def test_asking_again_for_the_likeliest_run_would_make_a_copy(ask):

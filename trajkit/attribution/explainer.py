@@ -109,10 +109,10 @@ class LiveRun:
     ) -> None:
         """before: the attempt that this one follows; it goes on from its first `tokens` and `steps`."""
         self.prompt, self.regions, self.row = prompt, regions, row
-        self.attempt = before.attempt + 1 if before else 0
-        self.tokens = before.tokens[:tokens] if before else []
-        self.steps = before.steps[:steps] if before else []
-        self.abandoned = before.abandoned + len(before.tokens) - tokens if before else 0
+        self.attempt: int = before.attempt + 1 if before else 0
+        self.tokens: list[int] = before.tokens[:tokens] if before else []
+        self.steps: list[LiveStep] = before.steps[:steps] if before else []
+        self.abandoned: int = before.abandoned + len(before.tokens) - tokens if before else 0
         self.closed = self.ended = False
         self.sampling = Sampling()
         self.decision: Decision | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from queue import Queue
@@ -27,6 +27,7 @@ from trajkit.errors import InputError, StreamError, TrajkitError
 from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
+from trajkit.vlm.messages import Messages
 from trajkit.vlm.model import VLM, Prompt
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ class _Run:
         while True:
             run.sampling = self._sampling
             decode = partial(self._loop.decode, [run], [0], hints=[hint])
-            generate(self._watching.vlm, run.prompt.inputs, self._drawing(run), loop=decode)
+            begun = [run.tokens] if run.tokens else []
+            generate(self._watching.vlm, run.prompt.inputs, self._drawing(run), begun=begun, loop=decode)
             again = run.decision
             if again is None or again.action != "ask again" or self._loop.stopped:
                 break
@@ -247,9 +249,10 @@ def _close_all() -> None:
 
 def stream(
     vlm: VLM,
-    image: Images,
-    question: str,
+    image: Images | None = None,
+    question: str | None = None,
     *,
+    messages: Messages | None = None,
     estimator: EffectEstimator,
     monitor: Monitor | None = None,
     policy: Policy | None = None,
@@ -259,17 +262,24 @@ def stream(
     temperature: float | None = None,
     max_new_tokens: int | None = None,
     seed: int | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    stop_strings: str | Sequence[str] | None = None,
     task_set: str = "",
     form: str = "",
 ) -> Stream:
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
-    regions: as from `segment` with the method that the estimator was trained on; made so by default. temperature:
-    None for the model's own setting, 0 for greedy. task_set, form: the question's family and form, where known; only a
-    monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop stops the generation.
+    messages: a chat of several turns in place of image and question (`VLM.prepare_chat`). regions: as from `segment`
+    with the method that the estimator was trained on; made so by default. temperature, max_new_tokens, seed, top_p,
+    top_k, stop_strings: as in `Sampling`; None for the model's own settings. task_set, form: the question's family and
+    form, where known; only a monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop
+    stops the generation.
+
     policy: what is done when the monitor speaks; a step that it acts on says so in `decision`, and those of a further
-    generation ("ask again") have their `attempt`. on_step, on_alarm: called with each step, and each that alarms, in
+    generation ("ask again") have their `attempt`. on_step, on_alarm: called with each step, and each that alarms, by
     the thread that generates, between two tokens; what they raise ends the run and is raised by the iteration.
+
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
     InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
     or a policy would make the same run again, StreamError when anything else fails while the model generates.
@@ -278,13 +288,13 @@ def stream(
     watching.check()
     if regions is not None:
         estimator.check_regions(regions.method)
-    sampling = Sampling(temperature, max_new_tokens, seed)
+    sampling = Sampling(temperature, max_new_tokens, seed, top_p, top_k, stop_strings)
     sampling.arguments(vlm)  # so that a setting that is refused is so before anything runs
     if policy is not None and policy.on_alarm == "ask again" and not policy.hint and sampling.greedy(vlm):
         raise InputError(
             "greedy generation gives the same run every time, so asking again would make a copy; give the policy a "
             "hint, or ask for a temperature above 0."
         )
-    prompt = vlm.prepare(image, question)
+    prompt = vlm.prompt(image, question, messages)
     regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
     return Stream(_Run(watching, sampling, LiveRun(watching, prompt, regions), on_step, on_alarm))

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from trajkit.attribution.estimator import EffectEstimator
@@ -18,7 +19,8 @@ from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.load import vlm_of
-from trajkit.vlm.model import Prompt
+from trajkit.vlm.messages import Messages
+from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.settings import check_call
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ def watch(
     images: Images | Sequence[Images] | None = None,
     question: str | Sequence[str] | None = None,
     *,
-    messages: Any = None,
+    messages: Messages | Sequence[Messages] | None = None,
     estimator: EffectEstimator,
     monitor: Monitor | None = None,
     policy: Policy | None = None,
@@ -226,9 +228,9 @@ def watch(
     prompt (`num_return_sequences`). Beams, a model that drafts and caches that do not keep every key are refused before
     the first token, and so are inputs that are not those of the prompt.
 
-    on_step, on_alarm: called with each LiveStep, and each that alarms, in the thread that generates, between two tokens,
-    in order; its `row` says of which sequence. What they raise ends the generation and comes out of `generate`; so does
-    what attribution fails with (StreamError). Interrupted or not, `run.trace()` has what there is. policy: as in
+    on_step, on_alarm: called with each LiveStep, and each that alarms, in order, by the thread that generates, between
+    two tokens; its `row` says of which sequence. What they raise ends the generation and comes out of `generate`, as
+    does what attribution fails with (StreamError). Interrupted or not, `run.trace()` has what there is. policy: as in
     `stream`, but for "ask again", which a running call cannot do.
 
     Raises InputError and EstimatorMismatchError as `stream` does.
@@ -241,7 +243,7 @@ def watch(
     vlm = vlm_of(model, processor, system)
     watching = Watching(vlm, estimator, monitor, policy, task_set, form)
     watching.check()
-    prompts = _prompts(watching, images, question, messages)
+    prompts = _prompts(vlm, images, question, messages)
     if regions is not None:
         estimator.check_regions(regions.method)
         if len(prompts) != 1:
@@ -251,17 +253,21 @@ def watch(
     return Watch(watching, prompts, drawn, on_step, on_alarm)
 
 
-def _prompts(watching: Watching, images: Any, question: Any, messages: Any) -> list[Prompt]:
-    vlm = watching.vlm
-    if isinstance(question, str):
-        return [vlm.prepare(images, question)]
-    if len(images) != len(question):
-        raise InputError(f"several questions need as many images; got {len(question)} and {len(images)}.")
-    return list(map(vlm.prepare, images, question))
+def _prompts(vlm: VLM, images: Any, question: Any, messages: Any) -> list[Prompt]:
+    """One, or for lists of questions or chats as many."""
+    if messages is not None and messages and not isinstance(messages[0], Mapping):
+        return [vlm.prompt(images, question, one) for one in messages]
+    if messages is not None or question is None or isinstance(question, str):
+        return [vlm.prompt(images, question, messages)]
+    if images is None or isinstance(images, Image.Image) or len(images) != len(question) or not question:
+        raise InputError("several questions are given in a list, with a list of as many images, or lists of them.")
+    return [vlm.prompt(*asked) for asked in zip(images, question, strict=True)]
 
 
 def _sampling(config: Any, prompt_length: int) -> Sampling:
-    """How a call of `generate` draws, for the record."""
-    drawing = config.do_sample
-    temperature = (1.0 if config.temperature is None else config.temperature) if drawing else 0.0
-    return Sampling(temperature, config.max_length - prompt_length)
+    """How a call of `generate` draws, for the record: as its settings have been prepared."""
+    strings = config.stop_strings
+    if not config.do_sample:
+        return Sampling(0.0, config.max_length - prompt_length, stop_strings=strings)
+    temperature = 1.0 if config.temperature is None else config.temperature
+    return Sampling(temperature, config.max_length - prompt_length, None, config.top_p, config.top_k, strings)

@@ -174,8 +174,11 @@ def hash_files(files: Iterable[Path], cache: Path | None = None) -> str:
 
 
 def holds(files: Iterable[Path], model: Any) -> bool:
-    """Whether safetensors files hold the numbers of a model in memory: the first ones of each tensor of theirs are those
-    of one in the model, of any name, since names change on loading; a cast to the model's dtype is no difference."""
+    """Whether safetensors files hold the numbers of a model in memory.
+
+    The first ones of each of their tensors must be those of one in the model, of any name, since names change on
+    loading; a cast to the model's dtype is no difference.
+    """
     from safetensors import safe_open
 
     ours, dtypes = set(), set()

@@ -71,8 +71,8 @@ def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
     """The VLM of a model and processor that somebody else has loaded, which are left as they are.
 
     Its weights are told by the files of the checkpoint that its configuration names, where they hold its numbers as far
-    as is looked (`fingerprint.holds`), and else, as after training, by its bytes in memory. Raises UnsupportedModelError
-    as `adapter_for`.
+    as is looked (`fingerprint.holds`), and else, as after training, by its bytes in memory. Raises
+    UnsupportedModelError as `adapter_for`.
     """
     adapter = adapter_for(model.config)
     name, commit = str(model.config._name_or_path), getattr(model.config, "_commit_hash", None)

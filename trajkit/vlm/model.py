@@ -153,6 +153,19 @@ class VLM:
         """
         return self._prompt(Chat.of(messages))
 
+    def prompt(
+        self, images: Images | None = None, question: str | None = None, messages: Messages | None = None
+    ) -> Prompt:
+        """By `prepare` from images and a question, or by `prepare_chat` from messages, which hold their images.
+
+        Raises InputError as they do, and where both were given or a part is missing.
+        """
+        if messages is not None and images is None and question is None:
+            return self.prepare_chat(messages)
+        if messages is None and images is not None and question is not None:
+            return self.prepare(images, question)
+        raise InputError("ask with images and a question, or with messages, which hold their images; not both.")
+
     def _prompt(self, chat: Chat) -> Prompt:
         for token, article in ("image_token_id", "an image"), ("video_token_id", "a video"):
             special = self.tokenizer.convert_ids_to_tokens(getattr(self.model.config, token))
