@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from trajkit import trajectory as trajectory
     from trajkit.attribution.collect import trace as trace
     from trajkit.attribution.estimator import EffectEstimator as EffectEstimator
+    from trajkit.attribution.follow import Followers as Followers
+    from trajkit.attribution.follow import follow as follow
     from trajkit.attribution.linear import LinearEstimator as LinearEstimator
     from trajkit.attribution.network import NetworkEstimator as NetworkEstimator
     from trajkit.attribution.regions import Regions as Regions
@@ -43,6 +45,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _HOME = {
     "EarlyFailurePredictor": "trajkit.detection.early_failure",
     "EffectEstimator": "trajkit.attribution.estimator",
+    "Followers": "trajkit.attribution.follow",
     "LinearEstimator": "trajkit.attribution.linear",
     "Monitor": "trajkit.detection.monitor",
     "NetworkEstimator": "trajkit.attribution.network",
@@ -54,6 +57,7 @@ _HOME = {
     "Trace": "trajkit.traces.trace",
     "Traces": "trajkit.traces.store",
     "features": "trajkit.runs.features",
+    "follow": "trajkit.attribution.follow",
     "json_lines": "trajkit.events",
     "load_vlm": "trajkit.vlm.load",
     "run_table": "trajkit.runs.table",

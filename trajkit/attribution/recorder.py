@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Queue
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from trajkit.attribution.explainer import LiveRun
 
 
+class Keys(Protocol):
+    """Who holds the keys of sequences: `AttentionTap`, or `packed.ReadSequence` of its one."""
+
+    scaling: float
+
+    def keys(self, end: int, sequence: int = 0) -> Sequence[Tensor]:
+        """Of a sequence's positions before `end`, (H_kv, end, D) per layer."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class SeenRows:
     """Rows of a run that predict no step: those of its question, and of steps that it goes on from."""
@@ -31,9 +41,9 @@ class SeenRows:
     rows: Rows
     end: int
     """Position after the last of them."""
-    tap: AttentionTap
+    tap: Keys
     sequence: int
-    """Which one of the tap's."""
+    """Which one of its."""
 
 
 @dataclass(frozen=True, eq=False)
