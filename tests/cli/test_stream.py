@@ -147,6 +147,91 @@ def test_a_model_that_is_not_on_this_machine_has_no_size(name, monkeypatch, tmp_
 
 
 @pytest.fixture
+def chat(tmp_path, picture):
+    """Write a chat of two questions about the picture; content of its last turn."""
+
+    def write(last: object = "is there a red 7?") -> Path:
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / "scene.png").write_bytes(picture.read_bytes())
+        image = {"type": "image", "image": "pictures/scene.png"}
+        turns = [
+            {"role": "user", "content": [image, {"type": "text", "text": "read row 2."}]},
+            {"role": "assistant", "content": "3 4 5"},
+            {"role": "user", "content": last},
+        ]
+        path = tmp_path / "chat.json"
+        path.write_text(json.dumps(turns))
+        return path
+
+    return write
+
+
+def test_a_chat_is_asked_in_place_of_a_question(cli, chat, model_and_estimator, picture):
+    options = (*model_and_estimator, "--detectors", "none", "--temperature", "0", "--json")
+    asked = events(cli("stream", "--messages", chat(), *options))
+    alone = events(cli("stream", picture, "is there a red 7?", *options))
+    assert asked[0]["question"] == alone[0]["question"] == "is there a red 7?"
+    assert asked[-1]["event"] == "end"
+    first, of_alone = (next(line for line in lines if line["event"] == "step") for lines in (asked, alone))
+    assert first["effects"] != of_alone["effects"]  # it has seen the turns before
+
+
+def test_a_chat_that_is_no_good_is_one_line(cli, chat, model_and_estimator, tmp_path):
+    def ask(path):
+        return cli("stream", "--messages", path, *model_and_estimator, "--detectors", "none")
+
+    ask(tmp_path / "none.json").assert_one_line_error("none.json cannot be read")
+    ask(tmp_path).assert_one_line_error("cannot be read", "folder")
+    ask(chat([{"type": "video", "video": "a.mp4"}])).assert_one_line_error("turn 3", "type text or image")
+    (tmp_path / "chat.json").write_text('[{"role": "user", "content": [{"type": "image", "image": "no.png"}]}]')
+    ask(tmp_path / "chat.json").assert_one_line_error("no.png does not exist")
+    for text in ("{}", "[", '[{"role": "user", "role": "user"}]', "[" * 100_000):
+        (tmp_path / "chat.json").write_text(text)
+        ask(tmp_path / "chat.json").assert_one_line_error("chat.json", "a list of turns")
+
+
+@pytest.mark.parametrize("what", [[], ["a.png"], ["a.png", "?", "--messages", "chat.json"]])
+def test_a_question_is_asked_in_one_form(cli, what):
+    if what:
+        result = cli("stream", *what)
+        assert (result.code, result.out) == (2, "")
+        result.assert_one_line_error("IMAGE and QUESTION, or with --messages", "See trajkit stream --help")
+    else:
+        assert "Usage: trajkit stream" in cli("stream").out
+
+
+def test_how_tokens_are_drawn_is_passed_on(cli, picture, model_and_estimator):
+    def steps(*options: str) -> list[str]:
+        common = (*model_and_estimator, "--detectors", "none", "--json", "--seed", "4", "--temperature", "3")
+        result = cli("stream", picture, "read row 2.", *common, *options)
+        assert result.code == 0, result.err
+        return [line["text"] for line in events(result) if line["event"] == "step"]
+
+    greedy = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--temperature", "0")
+    alone = steps("--top-k", "1")
+    assert all(text in greedy.out for text in alone)
+    assert steps("--top-p", "0.0001") == alone
+    assert steps() != alone
+    stopped = steps("--top-k", "1", "--stop", "col 3 is", "--stop", "nothing of the kind")
+    assert stopped == [alone[0], alone[1][: alone[1].index("is") + 2]]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "word"),
+    [
+        ("--top-p", "1.5", "top-p"),
+        ("--top-p", "-1", "top-p"),
+        ("--top-p", "nan", "top-p"),
+        ("--top-k", "-1", "top-k"),
+        ("--stop", "", "stop_strings"),
+    ],
+)
+def test_a_draw_that_makes_no_sense_is_refused(cli, picture, model_and_estimator, option, value, word):
+    result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", option, value)
+    result.assert_one_line_error(word)
+
+
+@pytest.fixture
 def alarmed(cli, picture, model_and_estimator, monkeypatch):
     """`trajkit stream OPTIONS` under a monitor that alarms at the first step, and knows success by the second."""
     shipped = load_detectors(paths.DETECTORS)

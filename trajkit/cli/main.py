@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, stream, train_estimator
-from trajkit.cli.output import Interrupted, one_line
+from trajkit.cli.output import Interrupted, UsageError, one_line
 from trajkit.console import cleaned_streams
 from trajkit.errors import TrajkitError
 
@@ -30,7 +30,6 @@ _TOGETHER = 1.0
 """Seconds after a first signal in which others are taken for the same."""
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that stop a command: each is answered like Ctrl-C, and the exit code is 128 + its number."""
-UsageError: Any = typer.BadParameter.__base__  # click's, wherever typer keeps it
 
 
 class _Flags:

@@ -13,7 +13,7 @@ import typer
 
 from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
 from trajkit.cli.policy import EXIT_STOPPED, Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
-from trajkit.errors import InputError, TrajkitError
+from trajkit.errors import TrajkitError
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
@@ -179,14 +179,15 @@ def watch(
 
 
 def _asked(image: Path | None, question: str | None, messages: Path | None) -> dict[str, Any]:
-    """What is asked, as `attribution.stream.stream` takes it. Raises InputError on both or neither form."""
+    """What is asked, as `attribution.stream.stream` takes it. Raises UsageError on both or neither form."""
     from trajkit.cli.messages import read_messages
+    from trajkit.cli.output import UsageError
     from trajkit.traces.images import open_image
 
     if messages is not None and image is None and question is None:
         return {"messages": read_messages(messages)}
     if messages is not None or image is None or question is None:
-        raise InputError("ask with IMAGE and QUESTION, or with --messages FILE.json in their place.")
+        raise UsageError("Ask with IMAGE and QUESTION, or with --messages FILE.json in their place.")
     return {"image": open_image(image), "question": question}
 
 
