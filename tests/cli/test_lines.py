@@ -120,6 +120,29 @@ def test_options_of_the_other_kind_of_monitor_are_refused(cli, tmp_path):
     cli("monitor", "-", *detectors, "--policy", "stop", "--tries", "2").assert_one_line_error("ask-again")
 
 
+def test_the_lines_of_a_stream_get_the_verdicts_of_the_stream(cli, watch, picture):
+    streamed = cli("stream", picture, "what is the sum of row 2?", "--json", "--seed", "2").out.splitlines()
+    result, lines = watch(streamed)
+    assert (result.code, result.err) == (0, "")
+    steps = [step for step in map(json.loads, streamed) if step["event"] == "step"]
+    verdicts = [line for line in lines if line["event"] == "verdict"]
+    assert len(verdicts) == len(steps) > 2
+    for step, verdict in zip(steps, verdicts, strict=True):
+        assert verdict == {"event": "verdict", "run": ""} | step["verdict"]
+    start, end = lines[0], lines[-1]
+    assert (start["event"], start["threshold"]) == ("start", steps[0]["verdict"]["threshold"])
+    assert (end["closed"], end["n_steps"]) == (True, len(steps) - 1)
+    assert end["max_risk"] == steps[-1]["verdict"]["max_risk"]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_the_filter_of_the_example_for_jq_runs_as_it_stands(watch):
+    result, _ = watch([CALM, LOST])
+    (program,) = re.findall(r"jq -r '(.*)'$", example("sh"), re.M)
+    done = subprocess.run(["jq", "-r", program], input=result.out, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"step 1: risk \d+ %\nstep 2: risk \d+ %, ALARM\n", done.stdout), done.stdout
+
+
 class Watch:
     """`trajkit monitor -` in a process of its own."""
 
