@@ -70,7 +70,7 @@ class StreamEnd(_Record):
     n_steps: int
     """Steps told, the answer's too."""
     n_tokens: int
-    """Tokens generated; where the run was stopped, up to the end of the last step told."""
+    """Tokens generated, of several tries in the last; where the run failed, those of the steps told."""
     n_regions: int
     """Regions that effects are about."""
     model: str
