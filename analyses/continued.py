@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.collect import batched, pad_left
 from trajkit.attribution.item import Item
 from trajkit.demo.runs import judge_by_scene
@@ -74,12 +72,13 @@ def continued(
         path = folder / f"{key:08x}.parquet"
         if not path.exists():
             prompts |= {one.group: _prompt(vlm, items[one.group]) for one in batch if one.group not in prompts}
-            inputs = [full_inputs(vlm, prompts[one.group], torch.tensor(one.tokens, dtype=torch.long)) for one in batch]
-            rows = generate(vlm, pad_left(inputs, vlm.tokenizer.pad_token_id), Sampling(1.0, seed=key))
+            inputs = pad_left([prompts[one.group].inputs for one in batch], vlm.tokenizer.pad_token_id)
+            begun = [one.tokens for one in batch]
+            rows = generate(vlm, inputs, Sampling(1.0, seed=key), begun=begun)
             with replacing(path) as stream:
                 pd.DataFrame({"run": [one.run for one in batch], "tokens": rows}).to_parquet(stream)
-        for one, new in zip(batch, pd.read_parquet(path)["tokens"], strict=True):
-            yield _judged(vlm, items[one.group], one, new.tolist())
+        for one, tokens in zip(batch, pd.read_parquet(path)["tokens"], strict=True):
+            yield _judged(vlm, items[one.group], one, tokens.tolist())
         advance("", len(batch))
 
 
@@ -87,8 +86,9 @@ def _prompt(vlm: VLM, item: Item) -> Prompt:
     return vlm.prepare(item.image, item.question)
 
 
-def _judged(vlm: VLM, item: Item, one: Beginning, new: list[int]) -> Continued:
-    spans, texts, closed = split_steps([*one.tokens, *new], vlm)
+def _judged(vlm: VLM, item: Item, one: Beginning, tokens: list[int]) -> Continued:
+    spans, texts, closed = split_steps(tokens, vlm)
     thinking = [text for text, span in zip(texts, spans, strict=True) if span.kind == "thinking"]
     answer = next((text for text, span in zip(texts, spans, strict=True) if span.kind == "answer" and closed), None)
-    return Continued(one.run, len(new), answer or "", judge_by_scene(item, thinking, answer).success is True)
+    right = judge_by_scene(item, thinking, answer).success is True
+    return Continued(one.run, len(tokens) - len(one.tokens), answer or "", right)

@@ -142,7 +142,10 @@ def runs_of(vlm, image):
         vlm.prepare(image.resize((96, 160)), "how many blue digits are there?"),
         vlm.prepare_chat(
             [
-                {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "read row 1."}]},
+                {
+                    "role": "user",
+                    "content": [{"type": "image", "image": image}, {"type": "text", "text": "read row 1."}],
+                },
                 {"role": "assistant", "content": "7"},
                 {"role": "user", "content": "read row 2."},
             ]
@@ -215,16 +218,12 @@ def test_steps_come_as_soon_as_they_are_finished_with_verdicts_and_decisions(dem
             yield token
 
     monitor = watching(demo_vlm)
-    following = tk.follow(
-        demo_vlm, prompt, source(), estimator=demo_estimator, monitor=monitor, policy=Policy("stop")
-    )
+    following = tk.follow(demo_vlm, prompt, source(), estimator=demo_estimator, monitor=monitor, policy=Policy("stop"))
     first = next(following)
     assert len(given) == first.token_end + 1  # the token that shows the sentence to be complete
     steps = [first, *following]
     live = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, monitor=monitor, seed=3)
-    assert [(s.risk, s.alarm) for s in steps] == [
-        (pytest.approx(s.risk, abs=1e-5), s.alarm) for s in live
-    ]
+    assert [(s.risk, s.alarm) for s in steps] == [(pytest.approx(s.risk, abs=1e-5), s.alarm) for s in live]
     assert [step.decision.action for step in steps if step.decision] == ["stop"]
     assert following.decisions == [step.decision for step in steps if step.decision]
 

@@ -219,9 +219,7 @@ def test_enough_takes_a_monitor_of_success_alone(success, predictor):
     frame = make_frame(make_runs(60, seed=3))
     own = Monitor.of_scores(frame.assign(score=0.5), watches="success")
     for other in (Monitor.calibrate(predictor, frame), own):
-        with pytest.raises(
-            InputError, match="must be a monitor that reads steps and watches for success"
-        ):
+        with pytest.raises(InputError, match="must be a monitor that reads steps and watches for success"):
             Policy(enough=other)
 
 

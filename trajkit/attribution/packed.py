@@ -79,7 +79,8 @@ def _room(like: Tensor, end: int, n: int = 0) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The next `tokens`, (m,), of a sequence. first_row: position from which its rows are kept."""
+    """The next `tokens`, (m,), of a sequence; the first of them all hold its images. first_row: position from which its
+    rows are kept."""
 
     sequence: ReadSequence
     tokens: Tensor
