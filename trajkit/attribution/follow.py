@@ -29,6 +29,7 @@ from trajkit.errors import InputError
 from trajkit.traces.trace import Trace
 from trajkit.vlm.beginnings import check_tokens
 from trajkit.vlm.canvas import Images
+from trajkit.vlm.messages import Messages
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, StepSplitter
 
@@ -63,9 +64,10 @@ class Followers:
 
     def join(
         self,
-        image: Images | Prompt,
-        question: str = "",
+        image: Images | Prompt | None = None,
+        question: str | None = None,
         *,
+        messages: Messages | None = None,
         regions: Regions | None = None,
         prompt_token_ids: Sequence[int] | None = None,
         task_set: str = "",
@@ -73,12 +75,18 @@ class Followers:
     ) -> Follower:
         """Follow one more run. Its prompt is read with the next pass.
 
-        image: with a question, or a prompt (`VLM.prepare`, `VLM.prepare_chat`). regions, task_set, form: as for
-        `stream`. prompt_token_ids: those that the other engine made of the prompt, to be compared. Raises InputError
-        where they differ, and as `VLM.prepare`; EstimatorMismatchError when the estimator was made for other regions.
+        image: with a question, or a prompt (`VLM.prepare`, `VLM.prepare_chat`). messages: in their place. regions,
+        task_set, form: as for `stream`. prompt_token_ids: those that the other engine made of the prompt, to be
+        compared. Raises InputError where they differ, and as `VLM.prompt`; EstimatorMismatchError when the estimator
+        was made for other regions.
         """
         vlm, estimator = self._watching.vlm, self._watching.estimator
-        prompt = image if isinstance(image, Prompt) else vlm.prepare(image, question)
+        if not isinstance(image, Prompt):
+            prompt = vlm.prompt(image, question, messages)
+        elif question is None and messages is None:
+            prompt = image
+        else:
+            raise InputError("a prompt holds its question already; give no other beside it.")
         if prompt_token_ids is not None:
             _check_same(prompt.inputs["input_ids"][0].tolist(), list(prompt_token_ids))
         if regions is not None:
@@ -376,10 +384,11 @@ def _check_same(ours: list[int], theirs: list[int]) -> None:
 
 def follow(
     vlm: VLM,
-    image: Images | Prompt,
+    image: Images | Prompt | None = None,
     question: str | Iterable[Tokens] | None = None,
     tokens: Iterable[Tokens] | None = None,
     *,
+    messages: Messages | None = None,
     estimator: EffectEstimator,
     monitor: Monitor | None = None,
     policy: Policy | None = None,
@@ -392,22 +401,26 @@ def follow(
     """Yield each reasoning step of tokens that another engine generates with the same model, as soon as it is finished.
 
     `follow(vlm, image, question, tokens, ...)`, or `follow(vlm, prompt, tokens, ...)` with a prompt of `VLM.prepare` or
-    `VLM.prepare_chat`. tokens: the generated ids as they come, one by one or in lists, the first being the one after
-    the prompt; when they end, the generation has. Left out, they are given to `Follower.push`, and `finish` says that
-    there are no more. logprobs: in the same portions, the other engine's log-probability of each token, nats; the
-    model's own by default. policy: as for `Followers`; the rest as for `stream` and `Followers.join`. Raises as those
-    do, and as `Followers.push` while it is iterated.
+    `VLM.prepare_chat`, or `follow(vlm, messages=..., tokens=..., ...)`.
+
+    tokens: the generated ids as they come, one by one or in lists, the first being the one after the prompt; when they
+    end, the generation has. Left out, they are given to `Follower.push`, and `finish` says that there are no more.
+    logprobs: in the same portions, the other engine's log-probability of each token, nats; the model's own by default.
+    policy: as for `Followers`; the rest as for `stream` and `Followers.join`. Raises as those do, and as
+    `Followers.push` while it is iterated.
     """
-    if isinstance(image, Prompt):
-        if isinstance(question, str):
-            raise InputError("a prompt holds its question already; give the tokens after it.")
-        asked, tokens = "", tokens if question is None else question
-    elif isinstance(question, str):
-        asked = question
-    else:
-        raise InputError("what is asked about the image is missing: follow(vlm, image, question, tokens, ...).")
+    if question is not None and not isinstance(question, str):
+        if not isinstance(image, Prompt) or tokens is not None:
+            raise InputError("expected follow(vlm, image, question, tokens, ...) or follow(vlm, prompt, tokens, ...).")
+        question, tokens = None, question
     follower = Followers(vlm, estimator=estimator, monitor=monitor, policy=policy).join(
-        image, asked, regions=regions, prompt_token_ids=prompt_token_ids, task_set=task_set, form=form
+        image,
+        question,
+        messages=messages,
+        regions=regions,
+        prompt_token_ids=prompt_token_ids,
+        task_set=task_set,
+        form=form,
     )
     if tokens is not None:
         follower._source = _portions(tokens, logprobs)
