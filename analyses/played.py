@@ -44,8 +44,9 @@ HINT = "let me look again."
 """In the demo model's own words."""
 SCENES_SEED = 1
 """Of the scenes of the shipped traces."""
-AT_ALARM, AT_RANDOM, UNSURE = "at the alarm", "at random, as often", "on low confidence"
-ENOUGH, ENOUGH_AT_RANDOM = "enough: answer when success is sure", "enough, at random, as often"
+AT_ALARM, AT_RANDOM, UNSURE = "at the alarm", "at random as often", "on low confidence"
+ANEW, GOOD, HINTED = "ask again anew", "ask again from the last good step", "ask again from there, with a hint"
+ENOUGH, ENOUGH_AT_RANDOM = "enough: answer when success is sure", "enough, at random as often"
 
 Alarms = NDArray[np.int64]
 
@@ -87,6 +88,11 @@ class World:
     def alarms(self, monitor: Monitor) -> Alarms:
         """Of a monitor that reads steps."""
         return self.saved.alarms(monitor.scores(self.test), monitor.threshold)
+
+    def first_wrong(self, run: str) -> float:
+        """Sentences before the first that went wrong and was never put right (`labeller`); +inf on success."""
+        found = self.traces[run].meta["first_wrong"]
+        return np.inf if found is None else float(found)
 
     def unsure(self, alpha: float) -> Alarms:
         """Where the entropy of the last tokens exceeds what it does in alpha of successful runs."""
@@ -151,9 +157,9 @@ def generations(world: World, alpha: float, vlm: VLM, work: Path) -> dict[str, P
     wanted = {
         f"answer now {AT_ALARM}": (alarms, None, close),
         f"answer now {AT_RANDOM}": (by_chance, None, close),
-        "ask again anew": (alarms, anew, ()),
-        "ask again from the last good step": (alarms, good, ()),
-        "ask again from there, with a hint": (alarms, good, hint),
+        ANEW: (alarms, anew, ()),
+        GOOD: (alarms, good, ()),
+        HINTED: (alarms, good, hint),
         ENOUGH: (sure, None, close),
         ENOUGH_AT_RANDOM: (sure_by_chance, None, close),
     }
