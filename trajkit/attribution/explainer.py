@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -21,6 +22,7 @@ from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions
 from trajkit.errors import StreamError, TrajkitError
+from trajkit.log import log_step
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
@@ -28,6 +30,8 @@ from trajkit.vlm.model import VLM, Prompt
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor, Verdict
     from trajkit.detection.policies import Decision, Policy
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -176,6 +180,7 @@ class LiveRun:
             live = replace(live, decision=decision)
             self.decision = decision
         self.steps.append(live)
+        log_step(_log, live)
         return live
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
