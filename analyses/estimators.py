@@ -173,10 +173,9 @@ def attention_to_tokens(vlm: VLM, run: Generation) -> tuple[NDArray[np.float32],
     with AttentionTap(vlm, prompt.first_row) as tap:
         cache = vlm.model(**full_inputs(vlm, prompt, run.tokens), use_cache=True, logits_to_keep=1).past_key_values
     end = run.spans[-1].end + prompt.length - 1
-    keys, queries = tap.keys(end), tap.take(end - prompt.first_row)
-    attention = torch.cat(
-        [attention_rows(q[0], k[0], tap.scaling)[..., image] for q, k in zip(queries, keys, strict=True)]
-    )  # (L·H, rows, N)
+    layers = zip(tap.take(end - prompt.first_row).layers(), tap.keys(end), strict=True)
+    attention = torch.cat([attention_rows(query, key, tap.scaling)[..., image] for (query, _), key in layers])
+    # (L·H, rows, N)
     grouped = vlm.text_config.num_attention_heads // vlm.text_config.num_key_value_heads
     norms = [layer.values[0][:, image].float().norm(dim=-1).repeat_interleave(grouped, 0) for layer in cache.layers]
     before = prompt.length - 1 - prompt.first_row

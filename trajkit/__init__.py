@@ -5,6 +5,7 @@ Names load on first use: `import trajkit` loads no torch, scikit-learn, statsmod
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,19 @@ if TYPE_CHECKING:
     from trajkit import trajectory as trajectory
     from trajkit.attribution.collect import trace as trace
     from trajkit.attribution.estimator import EffectEstimator as EffectEstimator
+    from trajkit.attribution.follow import Followers as Followers
+    from trajkit.attribution.follow import follow as follow
     from trajkit.attribution.linear import LinearEstimator as LinearEstimator
     from trajkit.attribution.network import NetworkEstimator as NetworkEstimator
     from trajkit.attribution.regions import Regions as Regions
     from trajkit.attribution.regions import segment as segment
     from trajkit.attribution.stream import stream as stream
+    from trajkit.attribution.watch import watch as watch
     from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
     from trajkit.detection.policies import Policy as Policy
+    from trajkit.events import json_lines as json_lines
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
     from trajkit.runs.table import run_table as run_table
@@ -35,10 +40,12 @@ if TYPE_CHECKING:
     from trajkit.vlm.load import load_vlm as load_vlm
 
 __version__ = "0.1.0"
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOME = {
     "EarlyFailurePredictor": "trajkit.detection.early_failure",
     "EffectEstimator": "trajkit.attribution.estimator",
+    "Followers": "trajkit.attribution.follow",
     "LinearEstimator": "trajkit.attribution.linear",
     "Monitor": "trajkit.detection.monitor",
     "NetworkEstimator": "trajkit.attribution.network",
@@ -50,12 +57,15 @@ _HOME = {
     "Trace": "trajkit.traces.trace",
     "Traces": "trajkit.traces.store",
     "features": "trajkit.runs.features",
+    "follow": "trajkit.attribution.follow",
+    "json_lines": "trajkit.events",
     "load_vlm": "trajkit.vlm.load",
     "run_table": "trajkit.runs.table",
     "read_traces": "trajkit.traces.store",
     "segment": "trajkit.attribution.regions",
     "stream": "trajkit.attribution.stream",
     "trace": "trajkit.attribution.collect",
+    "watch": "trajkit.attribution.watch",
     "write_traces": "trajkit.traces.store",
 }
 _SUBMODULES = ("detection", "judging", "stats", "trajectory")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import StepFeatures, image_weights, token_weights
 from trajkit.attribution.regions import segment
 from trajkit.attribution.replay import replay
+from trajkit.attribution.rows import Pass, Rows
 from trajkit.errors import InputError
 from trajkit.vlm.sentences import split_steps
 
@@ -83,8 +86,30 @@ def test_rows_taken_a_few_at_a_time_give_the_same_features(demo_vlm, prompt, gen
     spans, _, _ = split_steps(generated.tolist(), demo_vlm)
     regions = segment(prompt.canvas.images, "blocks", (16, 16))
     whole = extracted(demo_vlm, prompt, generated, spans, regions)
-    monkeypatch.setattr("trajkit.attribution.features._SCORES_AT_ONCE", 6 * 150 * 3)
-    np.testing.assert_allclose(extracted(demo_vlm, prompt, generated, spans, regions), whole, atol=1e-6)
+    for scores in (6 * 150 * 3, 100, 7):
+        monkeypatch.setattr("trajkit.attribution.features._SCORES_AT_ONCE", scores)
+        np.testing.assert_allclose(extracted(demo_vlm, prompt, generated, spans, regions), whole, atol=1e-6)
+
+
+def test_features_are_the_same_where_the_kernel_tells_no_log_sum_exp(demo_vlm, prompt, generated, monkeypatch):
+    spans, _, _ = split_steps(generated.tolist(), demo_vlm)
+    regions = segment(prompt.canvas.images, "blocks", (16, 16))
+    whole = extracted(demo_vlm, prompt, generated, spans, regions)
+    monkeypatch.setattr("trajkit.attribution.kernels._FUSED", {})
+    monkeypatch.setattr("trajkit.attribution.kernels._SCORES_AT_ONCE", 6 * 150 * 3)
+    np.testing.assert_allclose(extracted(demo_vlm, prompt, generated, spans, regions), whole, atol=1e-5)
+
+
+def test_many_words_between_two_images_are_not_read(random_vlm):
+    images = [Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")]
+    prompt = random_vlm().prepare(images, "read row 1.")
+    at, first = prompt.image_tokens, prompt.grids[0][0] * prompt.grids[0][1]
+    apart = replace(prompt, image_tokens=torch.cat([at[:first], at[first:] + 500]))
+    features = StepFeatures(segment(images, "blocks", (4, 4)), apart, "sum")
+    together = StepFeatures(segment(images, "blocks", (4, 4)), prompt, "sum")
+    assert len(features._images) == 2
+    assert features._weights.sum() == together._weights.sum() == len(prompt.image_tokens)
+    assert len(features._weights) <= len(together._weights)
 
 
 def test_features_of_a_step_do_not_depend_on_what_comes_after(demo_vlm, prompt, generated):
@@ -98,7 +123,8 @@ def test_features_of_a_step_do_not_depend_on_what_comes_after(demo_vlm, prompt, 
 def test_attention_that_overflowed_is_an_error(demo_vlm, prompt, generated):
     features = StepFeatures(segment(prompt.canvas.images, "blocks"), prompt, "sum")
     n, heads = 4, 6
-    rows = [torch.full((heads, n, 32), float("nan"))] * 4
+    nothing = torch.full((1, heads, n, 32), float("nan"))
+    rows = Rows((Pass(prompt.first_row, n, [nothing] * 4, [nothing[..., 0]] * 4),), 0, n)
     with pytest.raises(InputError, match="NaN or infinite values"):
         features.push(rows, [torch.zeros(2, prompt.length + n, 32)] * 4, 1.0, 2, [torch.zeros(())] * 3)
 

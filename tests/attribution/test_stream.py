@@ -146,10 +146,10 @@ def test_a_trace_holds_the_steps_of_the_stream(demo_vlm, demo_estimator, scene_i
     assert trace.success == (trace.answer == "0")
 
 
-def watching(vlm):
+def watching(vlm, features="length"):
     """A monitor that alarms at some step of most runs."""
     frame = make_frame(make_runs(40, 2, seed=4))
-    predictor = EarlyFailurePredictor("length").fit(frame, frame["outcome"] != "success")
+    predictor = EarlyFailurePredictor(features).fit(frame, frame["outcome"] != "success")
     return replace(Monitor.calibrate(predictor, frame, model=vlm.name, fingerprint=vlm.fingerprint), threshold=0.0)
 
 
@@ -250,7 +250,8 @@ def test_a_thread_that_cannot_start_leaves_nothing_running(demo_vlm, demo_estima
                 raise RuntimeError("can't start new thread")
             super().start()
 
-    monkeypatch.setattr("trajkit.attribution.stream.Thread", Refused)
+    for module in ("explainer", "stream"):
+        monkeypatch.setattr(f"trajkit.attribution.{module}.Thread", Refused)
     before = threading.active_count()
     with pytest.raises(StreamError, match="could not begin: can't start new thread"):
         tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
@@ -283,3 +284,34 @@ def test_the_monitor_is_told_the_family_and_form_of_the_question(demo_vlm, demo_
     with pytest.warns(UserWarning, match="unknown"):
         watch = monitor.start()
     assert steps[0].verdict.risk != watch.update(steps[0]).risk
+
+
+def test_a_chat_is_streamed_as_its_turns_are_asked(demo_vlm, demo_estimator, scene_image):
+    asked = [
+        {"role": "user", "content": [{"type": "image", "image": scene_image}, {"type": "text", "text": "read row 1."}]},
+        {"role": "assistant", "content": "6 6 6 6"},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+    ]
+    running = tk.stream(demo_vlm, messages=asked, estimator=demo_estimator, temperature=0, max_new_tokens=60)
+    live = list(running)
+    tokens = torch.tensor(running.tokens)
+    spans, _, _ = split_steps(running.tokens, demo_vlm)
+    again = replay(demo_vlm, running.prompt, tokens, spans, running.regions, demo_estimator.binding.pooling)
+    np.testing.assert_allclose([s.effects for s in live], demo_estimator.predict(again.features), atol=1e-4)
+    trace = running.trace()
+    assert trace.question == QUESTION
+    assert [turn["role"] for turn in trace.meta["messages"]] == ["user", "assistant", "user"]
+    with pytest.raises(InputError, match="not both"):
+        tk.stream(demo_vlm, scene_image, QUESTION, messages=asked, estimator=demo_estimator)
+
+
+def test_settings_of_sampling_are_those_of_the_run(demo_vlm, demo_estimator, scene_image):
+    given = {"estimator": demo_estimator, "seed": 3, "temperature": 1.5}
+    wide = tk.trace(demo_vlm, scene_image, QUESTION, **given)
+    narrow = tk.trace(demo_vlm, scene_image, QUESTION, **given, top_p=0.01)
+    likeliest = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)
+    assert [s.text for s in narrow.steps] == [s.text for s in likeliest.steps] != [s.text for s in wide.steps]
+    assert narrow.meta["top_p"] == 0.01
+    ended = tk.trace(demo_vlm, scene_image, QUESTION, **given, top_k=1, stop_strings=["plus"])
+    assert ended.steps[-1].text.endswith("plus")
+    assert "stopped" not in ended.meta

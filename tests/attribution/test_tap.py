@@ -13,23 +13,26 @@ import torch
 from pipelines.demo.model import ARCHITECTURES
 from tests.attribution.conftest import QUESTION
 from trajkit.attribution.ablation import full_inputs
-from trajkit.attribution.features import attention_rows
+from trajkit.attribution.collect import pad_left
 from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import InputError
 
 
-def waiting(tap: AttentionTap) -> int:
-    """Rows seen and not yet taken."""
-    return sum(query.shape[2] for query in tap._queries[-1])
+def queries(rows):
+    """(L, H, n, D)."""
+    return torch.stack([query for query, _ in rows.layers()])
 
 
 def tapped_attention(vlm, inputs, rows, image_tokens):
     with AttentionTap(vlm) as tap, torch.inference_mode():
         vlm.model(**inputs)
     end = int(rows[-1]) + 1
-    queries, keys = tap.take(end), tap.keys(end)
-    layers = [attention_rows(q[0, :, rows], k[0], tap.scaling) for q, k in zip(queries, keys, strict=True)]
-    return torch.stack(layers)[..., image_tokens]
+    layers = []
+    for (query, lse), key in zip(tap.take(end).layers(), tap.keys(end), strict=True):
+        key = key.repeat_interleave(len(query) // len(key), 0)
+        scores = query[:, rows].float() @ key[:, image_tokens].float().transpose(1, 2) * tap.scaling
+        layers.append((scores - lse[:, rows, None]).exp())
+    return torch.stack(layers)
 
 
 def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated, eager_attention):
@@ -84,7 +87,7 @@ def test_generated_tokens_are_identical_with_and_without_the_tap(demo_vlm, promp
     plain = run()
     with AttentionTap(demo_vlm, prompt.length - 1) as tap:
         tapped = run()
-    assert waiting(tap) == tapped.shape[1] - prompt.length
+    assert tap.waiting() == tapped.shape[1] - prompt.length
     assert torch.equal(plain, tapped)
 
 
@@ -102,18 +105,18 @@ def test_taps_nest_and_each_sees_every_pass(demo_vlm, prompt):
             cache = demo_vlm.model(**prompt.inputs, use_cache=True).past_key_values
         demo_vlm.model(input_ids=prompt.inputs["input_ids"][:, -1:], past_key_values=cache)
     n = prompt.length
-    assert torch.equal(outer.take(n)[0], inner.take(n)[0])
-    assert (waiting(outer), waiting(inner)) == (1, 0)
+    assert torch.equal(queries(outer.take(n)), queries(inner.take(n)))
+    assert (outer.waiting(), inner.waiting()) == (1, 0)
 
 
 def test_rows_are_kept_from_the_first_one_asked_for_and_taken_in_order(demo_vlm, prompt):
     with torch.inference_mode(), AttentionTap(demo_vlm) as whole, AttentionTap(demo_vlm, prompt.length - 3) as some:
         demo_vlm.model(**prompt.inputs)
     first, rest = some.take(1), some.take(2)
-    assert rest[2].shape[2] == 2
-    assert waiting(some) == 0
-    assert torch.equal(torch.cat([first[2], rest[2]], 2), whole.take(prompt.length)[2][:, :, -3:])
-    assert whole.keys(5)[0].shape[2] == 5
+    assert queries(rest).shape[2] == 2
+    assert some.waiting() == 0
+    assert torch.equal(torch.cat([queries(first), queries(rest)], 2), queries(whole.take(prompt.length))[:, :, -3:])
+    assert whole.keys(5)[0].shape[1] == 5
 
 
 def test_leaving_a_tap_restores_the_model_even_after_an_error(demo_vlm):
@@ -175,6 +178,54 @@ def test_a_batch_is_refused(demo_vlm, prompt):
     inputs = {name: torch.cat([value, value]) for name, value in prompt.inputs.items()}
     with pytest.raises(InputError, match="2 sequences at once"), torch.inference_mode(), AttentionTap(demo_vlm):
         demo_vlm.model(**inputs)
+
+
+def test_sequences_of_a_padded_batch_are_kept_as_alone(demo_vlm, scene_image):
+    """Rows, log-sum-exp and keys of each, in positions without its padding."""
+    prompts = [demo_vlm.prepare(scene_image, text) for text in (QUESTION, "how many red digits are there in row 1?")]
+    inputs = pad_left([one.inputs for one in prompts], demo_vlm.tokenizer.pad_token_id)
+    longest = max(one.length for one in prompts)
+    padding = [longest - one.length for one in prompts]
+    firsts = [one.first_row for one in prompts]
+    assert min(padding) == 0 < max(padding)
+    with torch.inference_mode(), AttentionTap(demo_vlm, firsts, padding) as together:
+        out = demo_vlm.model.generate(**inputs, do_sample=False, max_new_tokens=20, min_new_tokens=20)
+    for i, one in enumerate(prompts):
+        tokens = full_inputs(demo_vlm, one, out[i, longest:-1])
+        with torch.inference_mode(), AttentionTap(demo_vlm, one.first_row) as alone:
+            demo_vlm.model(**tokens)
+        n, end = alone.waiting(), one.length + 19
+        assert together.waiting(i) == n == end - one.first_row
+        first, rest = together.take(5, i), together.take(n - 5, i)
+        for layer, (query, lse) in enumerate(alone.take(n).layers()):
+            parts = list(first.layers())[layer], list(rest.layers())[layer]
+            torch.testing.assert_close(torch.cat([part[0] for part in parts], 1), query, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(torch.cat([part[1] for part in parts], 1), lse, atol=1e-4, rtol=1e-4)
+        for ours, theirs in zip(together.keys(end, i), alone.keys(end), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_that_every_sequence_has_taken_or_will_not_take_are_dropped(demo_vlm, scene_image):
+    prompt = demo_vlm.prepare(scene_image, QUESTION)
+    inputs = pad_left([prompt.inputs, prompt.inputs], 0)
+    with torch.inference_mode(), AttentionTap(demo_vlm, prompt.first_row, (0, 0)) as tap:
+        demo_vlm.model.generate(**inputs, do_sample=False, max_new_tokens=9, min_new_tokens=9)
+    n = tap.waiting(0)
+    tap.take(n, 0)
+    assert len(tap._passes) == 9
+    tap.release(1)
+    assert not tap._passes
+    with pytest.raises(InputError, match="sequence 1 was released"):
+        tap.take(1, 1)
+
+
+def test_a_long_question_is_not_held_for_the_sake_of_its_last_row(demo_vlm, scene_image):
+    prompt = demo_vlm.prepare(scene_image, " ".join(["read row 2."] * 40))
+    with torch.inference_mode(), AttentionTap(demo_vlm, prompt.first_row) as tap:
+        demo_vlm.model(**prompt.inputs)
+    n = prompt.length - prompt.first_row
+    whole = tap.take(n - 1).nbytes
+    assert tap.take(1).nbytes * (n - 1) < 1.1 * whole
 
 
 @contextmanager
@@ -269,7 +320,7 @@ def test_rounding_is_no_other_attention(random_vlm, scene_image, architecture, d
     prompt = vlm.prepare(scene_image, QUESTION)
     with AttentionTap(vlm) as tap:
         vlm.model.generate(**prompt.inputs, do_sample=False, max_new_tokens=33, min_new_tokens=33)
-    assert waiting(tap) == prompt.length + 32
+    assert tap.waiting() == prompt.length + 32
 
 
 def test_a_model_with_sliding_windows_is_refused(random_vlm, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LogitsProcessor
 
 from pipelines.demo.model import ARCHITECTURES
 from tests.attribution.conftest import QUESTION
@@ -14,13 +13,17 @@ from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling, generate
 
 
-class Seen(LogitsProcessor):
-    """Scores by the length of the sequence that they follow."""
+class Seen:
+    """A decoding loop that keeps the scores of each pass, by the length of the sequence that they follow."""
 
     def __init__(self):
         self.at = {}
 
-    def __call__(self, input_ids, scores):
+    def __call__(self, model, input_ids, logits_processor, *args, **kwargs):
+        logits_processor.insert(0, self.see)
+        return type(model)._sample(model, input_ids, logits_processor, *args, **kwargs)
+
+    def see(self, input_ids, scores):
         self.at[input_ids.shape[1]] = scores.clone()
         return scores
 
@@ -32,8 +35,8 @@ def test_going_on_is_as_not_having_stopped(random_vlm, scene_image, architecture
     prompt = vlm.prepare([scene_image, scene_image.resize((128, 64))], QUESTION)
     sampling, whole, rest = Sampling(temperature, 24, seed=3), Seen(), Seen()
     with with_settings(vlm, suppress_tokens=sorted(vlm.end_tokens)):
-        (tokens,) = generate(vlm, prompt.inputs, sampling, watching=[whole])
-        (again,) = generate(vlm, prompt.inputs, sampling, begun=[tokens[:9]], watching=[rest])
+        (tokens,) = generate(vlm, prompt.inputs, sampling, loop=whole)
+        (again,) = generate(vlm, prompt.inputs, sampling, begun=[tokens[:9]], loop=rest)
     assert len(tokens) == 24
     assert again == tokens
     assert min(rest.at) == prompt.length + 9
@@ -54,7 +57,7 @@ def test_rows_of_other_prompts_and_beginnings_go_on_in_one_batch_as_alone(random
         whole = [generate(vlm, prompt.inputs, sampling)[0] for prompt in asked]
         begun = [whole[0][:7], [], whole[2][:12]]
         seen = Seen()
-        together = generate(vlm, inputs, sampling, begun=begun, watching=[seen])
+        together = generate(vlm, inputs, sampling, begun=begun, loop=seen)
         drawn = generate(vlm, inputs, Sampling(1.0, 20, seed=0), 2, begun=begun)
     assert together == whole
     assert len(seen.at) == 20  # the row that begins with nothing takes as many passes

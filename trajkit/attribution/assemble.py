@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +15,10 @@ from trajkit.attribution.regions import Regions
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
-from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.model import VLM
 
 if TYPE_CHECKING:
-    from trajkit.attribution.stream import LiveStep
+    from trajkit.attribution.explainer import LiveRun
 
 
 def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidden: bool = False) -> dict[str, Any]:
@@ -35,45 +33,49 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidd
     }
 
 
-def of_stream(
+def of_live(
+    run: LiveRun,
     vlm: VLM,
-    prompt: Prompt,
-    regions: Regions,
     estimator: EffectEstimator,
-    sampling: Sampling,
-    live: Sequence[LiveStep],
     *,
-    closed: bool,
-    stopped: bool,
+    run_id: str,
     target: str | None,
     group_id: str | None,
     task_set: str,
     form: str,
 ) -> Trace:
-    """The Trace of a stream, judged by its target. stopped: before the model had ended; it has no answer then."""
+    """The Trace of a run under watch, judged by its target; without an answer where it was stopped before it ended.
+
+    run_id: tells it from others where no seed does.
+    """
     names = ("text", "kind", "token_start", "token_end", "logprob", "entropy", "seconds", "risk", "alarm")
+    live, sampling = list(run.steps), run.sampling
     steps = [Step(*(getattr(step, name) for name in names)) for step in live]
-    effects = np.stack([step.effects for step in live]) if live else np.zeros((0, regions.k), np.float32)
+    effects = np.stack([step.effects for step in live]) if live else np.zeros((0, run.regions.k), np.float32)
     widths = [step.half_width for step in live if step.half_width is not None]
-    picture = prompt.canvas.picture
+    picture = run.prompt.canvas.picture
     png = to_png(picture)
     image_id = hashlib.sha256(png).hexdigest()
     drawn = sampling.drawn
-    draw = uuid.uuid4().hex if sampling.seed is None else f"{drawn} stopped {len(live)}" if stopped else drawn
-    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {prompt.asked} {draw}".encode()).hexdigest()[:16]
-    meta: dict[str, Any] = ({"kind": form} if form else {}) | ({"stopped": True} if stopped else {})
-    meta |= {"messages": prompt.chat} if prompt.chat else {}
-    item = Item(name, picture, prompt.question, group_id or image_id[:16], target, task_set, meta)
+    acted = [decision.action for decision in run.decisions if decision.action != "flag"]
+    drawn += (f" {', '.join(acted)}" if acted else "") + ("" if run.ended else f" stopped {len(live)}")
+    draw = run_id if sampling.seed is None else drawn
+    name = hashlib.sha256(f"{vlm.fingerprint} {image_id} {run.prompt.asked} {draw}".encode()).hexdigest()[:16]
+    meta: dict[str, Any] = ({"kind": form} if form else {}) | ({} if run.ended else {"stopped": True})
+    meta |= {"attempt": run.attempt, "abandoned": run.abandoned} if run.attempt else {}
+    meta |= {"decisions": [decision.to_dict() for decision in run.decisions]} if run.decisions else {}
+    meta |= {"messages": run.prompt.chat} if run.prompt.chat else {}
+    item = Item(name, picture, run.prompt.question, group_id or image_id[:16], target, task_set, meta)
     return assemble(
         vlm,
         item,
         0,
         steps,
         effects,
-        regions,
+        run.regions,
         png,
         settings(vlm, estimator, sampling),
-        closed,
+        run.closed and run.ended,
         judge_by_target,
         np.stack(widths) if widths and len(widths) == len(live) else None,
     )

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,40 +26,21 @@ from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
-if TYPE_CHECKING:
-    from trajkit.detection.monitor import Monitor
-
 
 def trace(
     vlm: VLM,
-    image: Images,
-    question: str,
+    image: Images | None = None,
+    question: str | None = None,
     *,
-    estimator: EffectEstimator,
-    monitor: Monitor | None = None,
-    regions: Regions | None = None,
     target: str | None = None,
     group_id: str | None = None,
-    temperature: float | None = None,
-    max_new_tokens: int | None = None,
-    seed: int | None = None,
-    task_set: str = "",
-    form: str = "",
+    **options: Any,
 ) -> Trace:
-    """Generate one run with `stream` and return its Trace (`Stream.trace`), with what the monitor said of each step."""
-    running = stream(
-        vlm,
-        image,
-        question,
-        estimator=estimator,
-        monitor=monitor,
-        regions=regions,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        task_set=task_set,
-        form=form,
-    )
+    """Generate one run with `stream` and return its Trace (`Stream.trace`), with what the monitor said of each step.
+
+    options: all others of `stream`, which raises what it says there.
+    """
+    running = stream(vlm, image, question, **options)
     try:
         for _ in running:
             pass

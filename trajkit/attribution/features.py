@@ -10,23 +10,28 @@ longer at the image. Behind them stand three numbers of the step, the same for a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
 
+from trajkit.attribution.kernels import row_lse, scores_of_rows
 from trajkit.attribution.regions import Regions
+from trajkit.attribution.rows import Rows
 from trajkit.errors import InputError
 from trajkit.vlm.model import Prompt
 
 Pooling = Literal["mean", "sum"]
-_SCORES_AT_ONCE = 2**24
-"""Attention scores of one layer that are in memory together: 64 MiB of them."""
-_ROWS_AT_ONCE = 256
-"""Rows that the fused kernel is given together: the keys after the last of them need no work."""
+_SCORES_AT_ONCE, _SCORES_ON_GPU = 2**19, 2**24
+"""Attention of one layer that is in memory together: 2 MiB, about what a core's cache holds; on a GPU 64."""
+_KEYS_AT_ONCE = 1024
+"""Keys that a block spans where rows are many."""
+_ROWS_AT_FIRST = 1024
+"""Rows that there is room for before it is doubled."""
+_GAP = 64
+"""Tokens between images that are rather read with them than left out."""
 
 
 def token_weights(regions: Regions, prompt: Prompt) -> NDArray[np.float32]:
@@ -61,10 +66,20 @@ def image_weights(labels: NDArray[Any], k: int, grid: tuple[int, int]) -> NDArra
     return weights / covered
 
 
+class _Attention(NamedTuple):
+    """Of n rows. by_row: (n, N') to the image, summed over heads and layers. to_image, to_text: (H, N') and (H, C) of
+    each layer, summed over rows."""
+
+    by_row: Tensor
+    to_image: list[Tensor]
+    to_text: list[Tensor]
+
+
 class StepFeatures:
     """Turns the rows of one run, handed over in order, into the features of its steps.
 
-    Rows are positions after the last image token: those of the question, then those of the generation.
+    Rows are positions after the last image token: those of the question, then those of the generation. They are
+    normalised by their log-sum-exp, so that only keys of the image are read; for rows of a step also those of the text.
     """
 
     def __init__(self, regions: Regions, prompt: Prompt, pooling: Pooling) -> None:
@@ -75,56 +90,52 @@ class StepFeatures:
         if pooling == "mean":
             weights = weights / weights.sum(0)
         self.first_row = prompt.first_row
-        self._image = slice(int(prompt.image_tokens[0]), self.first_row)  # with the text between images
-        self._weights = weights.new_zeros(self._image.stop - self._image.start, regions.k)
-        self._weights[prompt.image_tokens - self._image.start] = weights
-        self._grounding = weights.new_zeros(0, regions.k)  # of each row so far: its attention to regions, (rows, K)
+        self._images = _stretches(prompt.image_tokens.tolist())
+        places = torch.cat([torch.arange(one.start, one.stop) for one in self._images]).to(weights.device)
+        self._weights = weights.new_zeros(len(places), regions.k)  # (N', K): 0 for text between images
+        self._weights[torch.searchsorted(places, prompt.image_tokens)] = weights
+        self._grounding = weights.new_empty(_ROWS_AT_FIRST, regions.k)  # of each row: its attention to regions
+        self._n_rows = 0
         self.working_bytes = 0
         """Most that the latest `push` held for a moment, bytes, about."""
 
     @property
     def next_row(self) -> int:
         """Position of the first row that has not been handed over."""
-        return self.first_row + len(self._grounding)
+        return self.first_row + self._n_rows
 
     @property
     def nbytes(self) -> int:
         """Memory held between steps, bytes."""
         return self._grounding.nbytes + self._weights.nbytes
 
-    def push(
-        self, queries: list[Tensor], keys: list[Tensor], scaling: float, step_rows: int, facts: Sequence[Tensor]
-    ) -> Tensor:
-        """(K, 2·L·H + 3) features of the step predicted by the last `step_rows` of the rows handed over.
+    def read(self, rows: Rows, keys: Sequence[Tensor], scaling: float) -> None:
+        """Take the next rows, which predict no step: what they see of the image is kept, for steps that see them.
 
-        queries: (H, n, D) per layer, of the next n rows; keys: (H_kv, S, D) per layer, S at least the last row's
-        position + 1. facts: mean log-probability, mean entropy (nats) and number of tokens of the step.
-        Raises InputError when attention is not finite.
+        keys: (H_kv, S, D) per layer, S at least the last row's position + 1.
         """
-        heads, n, _ = queries[0].shape
-        end, before, k = self.next_row + n, n - step_rows, self._weights.shape[1]
-        at_once = max(1, _SCORES_AT_ONCE // (heads * end))
-        pooled = self._weights.new_zeros(before, k)  # of the question's rows; summed over heads and layers
-        by_row = self._weights.new_zeros(step_rows, end)  # of the step's; summed over heads and layers
-        by_head = self._weights.new_zeros(len(queries), heads, end)  # the same, summed over rows
-        values = self._weights  # of every key that the question's rows see, (end−rows, K)
-        if before:
-            values = pad(values, (0, 0, self._image.start, end - step_rows - self._image.stop))
-        for layer, (query, key) in enumerate(zip(queries, keys, strict=True)):
-            if before:  # rows of the question predict no step: only what they saw of the image is asked for
-                pooled += pooled_rows(query[:, :before], key[:, : end - step_rows], values, scaling)
-            for at in range(0, step_rows, at_once):  # all rows of a long step may not fit in memory
-                rows = query[:, before + at : before + at + at_once]
-                seen = end - step_rows + at + rows.shape[1]
-                attention = attention_rows(rows, key[:, :seen], scaling)
-                by_row[at : at + at_once, :seen] += attention.sum(0)
-                by_head[layer, :, :seen] += attention.sum(1)
-        pooled = torch.cat([pooled, by_row[:, self._image] @ self._weights]) / (len(queries) * heads)
-        self._grounding = torch.cat([self._grounding, pooled])
-        self.working_bytes = 8 * heads * min(at_once, step_rows) * end + by_row.nbytes + by_head.nbytes + values.nbytes
-        direct = by_head[..., self._image] @ self._weights  # (L, H, K)
-        through_text = by_head[..., self.first_row :] @ self._grounding
-        both = torch.cat([direct.flatten(0, 1), through_text.flatten(0, 1)]) / step_rows  # (2·L·H, K)
+        at_once = max(1, _SCORES_AT_ONCE // len(self._weights))
+        for at in range(0, rows.n, at_once):
+            some = rows.part(at, min(at + at_once, rows.n))
+            self._add(some, self._attend(some, keys, scaling).by_row)
+
+    def push(
+        self, rows: Rows, keys: Sequence[Tensor], scaling: float, step_rows: int, facts: Sequence[Tensor]
+    ) -> Tensor:
+        """(K, 2·L·H + 3) features of the step predicted by the last `step_rows` of the next rows.
+
+        keys: (H_kv, S, D) per layer, S at least the last row's position + 1. facts: mean log-probability, mean entropy
+        (nats) and number of tokens of the step. Raises InputError when attention is not finite.
+        """
+        before = rows.n - step_rows
+        self.read(rows.part(0, before), keys, scaling)
+        rows = rows.part(before, rows.n)
+        seen = self._attend(rows, keys, scaling, slice(self.first_row, self.next_row + rows.n))
+        self._add(rows, seen.by_row)
+        to_image, to_text = torch.cat(seen.to_image), torch.cat(seen.to_text)
+        self.working_bytes = 8 * _SCORES_AT_ONCE + 2 * (seen.by_row.nbytes + to_image.nbytes + to_text.nbytes)
+        both = torch.cat([to_image @ self._weights, to_text @ self._grounding[: self._n_rows]])  # (2·L·H, K)
+        both /= step_rows
         if not torch.isfinite(both).all():
             raise InputError(
                 "the model's attention holds NaN or infinite values, as in an overflow of float16; load it with "
@@ -132,45 +143,87 @@ class StepFeatures:
             )
         return torch.cat([both.T, torch.stack([f.float() for f in facts]).expand(both.shape[1], -1)], 1)
 
+    def _attend(self, rows: Rows, keys: Sequence[Tensor], scaling: float, text: slice | None = None) -> _Attention:
+        """Attention of rows; without `text`, of which the rows' own positions are the last, to the image alone."""
+        zeros, n_image = self._weights.new_zeros, len(self._weights)
+        by_row, to_image, to_text = zeros(rows.n, n_image), [], []
+        for (query, lse), key in zip(rows.layers(), keys, strict=True):
+            if lse is None:
+                lse = row_lse(query, key[:, : self.next_row + rows.n], scaling)
+            if text is not None:
+                to_image.append(zeros(len(query), n_image))
+                to_text.append(zeros(len(query), text.stop - text.start))
+                add_attention(query, lse, key[:, text], scaling, to_text[-1], own_last=True)
+            column = 0
+            for image in self._images:
+                own = slice(column, column := column + image.stop - image.start)
+                by_head = None if text is None else to_image[-1][:, own]
+                add_attention(query, lse, key[:, image], scaling, by_head, by_row[:, own])
+        return _Attention(by_row, to_image, to_text)
+
+    def _add(self, rows: Rows, by_row: Tensor) -> None:
+        """Keep what rows see of the regions: (n, N') attention, summed over heads and layers, pooled and averaged."""
+        end = self._n_rows + rows.n
+        if end > len(self._grounding):
+            more = self._grounding.new_empty(max(end, 2 * len(self._grounding)), self._grounding.shape[1])
+            more[: self._n_rows] = self._grounding[: self._n_rows]
+            self._grounding = more
+        self._grounding[self._n_rows : end] = by_row @ self._weights / rows.n_heads
+        self._n_rows = end
+
+
+def _stretches(positions: Sequence[int]) -> list[slice]:
+    """Slices that together hold rising positions; those with less than `_GAP` between them are joined."""
+    starts = [i for i, at in enumerate(positions) if i == 0 or at - positions[i - 1] > _GAP]
+    ends = [*starts[1:], len(positions)]
+    return [slice(positions[a], positions[b - 1] + 1) for a, b in zip(starts, ends, strict=True)]
+
+
+def add_attention(
+    query: Tensor,
+    lse: Tensor,
+    key: Tensor,
+    scaling: float,
+    by_head: Tensor | None,
+    by_row: Tensor | None = None,
+    own_last: bool = False,
+) -> None:
+    """Add the attention of n rows to C keys of one layer, exp(score − lse), to its sums.
+
+    query: (H, n, D); lse: (H, n) float32 over all keys that the row sees; key: (H_kv, C, D). by_head: (H, C), over
+    rows; by_row: (n, C), over heads. own_last: the last n keys are the rows' own, of which none sees those after its
+    own. A block at a time, that stays in the processor's cache.
+    """
+    heads, n, width = query.shape
+    groups, n_keys, _ = key.shape
+    at_once = _SCORES_AT_ONCE if key.is_cpu else _SCORES_ON_GPU
+    n_rows = min(n, max(1, at_once // (heads * min(n_keys, _KEYS_AT_ONCE))))
+    n_columns = max(1, at_once // (heads * n_rows))
+    for row in range(0, n, n_rows):
+        some = slice(row, row + n_rows)
+        rows = (query[:, some].float() * scaling).reshape(groups, -1, width)  # (H_kv, H/H_kv · rows, D)
+        total = -lse[:, some].reshape(groups, -1, 1)
+        for column in range(0, n_keys, n_columns):
+            part = slice(column, column + n_columns)
+            columns = key[:, part].float()
+            attention = torch.baddbmm(total, rows, columns.transpose(1, 2)).exp_()
+            attention = attention.view(heads, -1, columns.shape[1])  # (H, rows, C)
+            if own_last and column + n_columns > n_keys - n:
+                first = n_keys - n + row - column  # of the block, the key of its first row
+                later = torch.ones(attention.shape[1:], dtype=torch.bool, device=key.device).triu(first + 1)
+                attention.masked_fill_(later, 0)
+            if by_head is not None:
+                by_head[:, part] += attention.sum(1)
+            if by_row is not None:
+                by_row[some, part] += attention.sum(0)
+
 
 def attention_rows(query: Tensor, key: Tensor, scaling: float) -> Tensor:
     """Attention of the last n positions in one layer, (H, n, S) float32; 0 for positions after the row's own.
 
-    query: (H, n, D), of positions S−n … S−1; key: (H_kv, S, D), of all of them.
+    query: (H, n, D), of positions S−n … S−1; key: (H_kv, S, D), of all of them. Normalised here, by all keys.
     """
-    heads, n, width = query.shape
-    grouped = query.float().reshape(key.shape[0], -1, width)  # (H_kv, H/H_kv · n, D)
-    scores = torch.matmul(grouped, key.float().transpose(1, 2)).mul_(scaling)  # (H_kv, H/H_kv · n, S)
-    scores = scores.view(heads, n, -1)
-    later = torch.ones(n, n, dtype=torch.bool, device=key.device).triu(1)
-    scores[..., -n:].masked_fill_(later, float("-inf"))
-    return torch.softmax(scores, -1)
-
-
-def pooled_rows(query: Tensor, key: Tensor, values: Tensor, scaling: float) -> Tensor:
-    """Attention of the last n positions times `values` (S, K), summed over the heads of one layer: (n, K) float32.
-
-    The same as `attention_rows(query, key, scaling) @ values` by the fused kernel, which holds no attention in memory.
-    """
-    heads, n, width = query.shape
-    n_keys, n_values = values.shape
-    group, wide = heads // key.shape[0], max(width, n_values)  # the kernel asks for values as wide as keys
-    grouped = pad(query.float(), (0, wide - width)).unflatten(0, (-1, group))  # (H_kv, H/H_kv, n, wide)
-    key, values = pad(key.float(), (0, wide - width))[None], pad(values, (0, wide - n_values))
-    pooled = []
-    for at in range(0, n, _ROWS_AT_ONCE):
-        rows = grouped[:, :, at : at + _ROWS_AT_ONCE]
-        seen = n_keys - n + at + rows.shape[2]
-        mask = torch.ones(rows.shape[2], seen, dtype=torch.bool, device=key.device).tril(seen - rows.shape[2])
-        out = scaled_dot_product_attention(
-            rows.flatten(1, 2)[None],
-            key[:, :, :seen],
-            values[:seen].expand(1, key.shape[1], -1, -1),
-            attn_mask=mask.repeat(group, 1),
-            scale=scaling,
-        )
-        pooled.append(out.unflatten(2, (group, -1)).sum((0, 1, 2))[:, :n_values])
-    return torch.cat(pooled)
+    return torch.softmax(scores_of_rows(query, key, scaling), -1)
 
 
 def raw_attention(features: NDArray[Any], n_heads: int) -> NDArray[Any]:

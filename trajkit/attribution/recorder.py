@@ -1,56 +1,87 @@
-"""Cuts a running generation into steps, and keeps of each what is needed to explain it later, in another thread."""
+"""Cuts running generations into steps, and keeps of each what is needed to explain it later, in another thread."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Queue
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
+from trajkit.attribution.rows import Rows
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.uncertainty import logprob_and_entropy
-from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import Span, StepSplitter
+
+if TYPE_CHECKING:
+    from trajkit.attribution.explainer import LiveRun
+
+
+class Keys(Protocol):
+    """Who holds the keys of sequences: `AttentionTap`, or `packed.ReadSequence` of its one."""
+
+    scaling: float
+
+    def keys(self, end: int, sequence: int = 0) -> Sequence[Tensor]:
+        """Of a sequence's positions before `end`, (H_kv, end, D) per layer."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class FinishedStep:
-    """A step that the producer has seen end, with what the worker needs to explain it."""
+class SeenRows:
+    """Rows of a run that predict no step: those of its question, and of steps that it goes on from."""
+
+    run: LiveRun
+    rows: Rows
+    end: int
+    """Position after the last of them."""
+    tap: Keys
+    sequence: int
+    """Which one of its."""
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedStep(SeenRows):
+    """A step that has been seen to end, with what it takes to explain it.
+
+    As `SeenRows`; the last of the rows predict the step. logprob, entropy: (n,) of its tokens, nats. seconds: since the
+    step before. seen_at: `time.perf_counter` when it was seen.
+    """
 
     span: Span
     text: str
-    queries: list[Tensor]  # L × (1, H, n, D), of the rows since the step before
-    tap: AttentionTap
-    logprob: list[Tensor]
-    entropy: list[Tensor]
+    logprob: Tensor
+    entropy: Tensor
     seconds: float
     seen_at: float
 
 
-class StepRecorder(LogitsProcessor):
-    """Sees every next-token distribution of the model itself, and cuts the tokens into steps as they come.
+class StepRecorder:
+    """Takes each token of a batch of generations as it is drawn, and puts their steps into a queue as they end.
 
-    The scores that a processor is given may have been through others (a repetition penalty, a bias); a replay of the
-    run, which estimators are trained on, would not see those.
+    Log-probabilities are of the model's own logits: the scores that a token is drawn from may have been through a
+    penalty or a bias, which a replay of the run, on which estimators are trained, would not see.
     """
 
-    def __init__(self, vlm: VLM, tap: AttentionTap, prompt: Prompt, out: Queue[FinishedStep | None]) -> None:
-        self.splitter = StepSplitter.of(vlm)
-        self._vlm, self._tap, self._out = vlm, tap, out
-        self._prompt_length, self._taken = prompt.length, prompt.first_row
-        self._logits = self._before = torch.empty(0)  # of the latest pass, and of the pass before the latest token
-        self._logprob: list[Tensor] = []  # of the tokens from `_dropped` on
-        self._entropy: list[Tensor] = []
-        self._dropped = 0
-        self._pushed = 0
-        self._clock = time.perf_counter()
+    def __init__(
+        self,
+        vlm: VLM,
+        tap: AttentionTap,
+        runs: Sequence[LiveRun],
+        out: Queue[SeenRows | None],
+        end_tokens: frozenset[int],
+    ) -> None:
+        """runs: in the order of the batch. end_tokens: those that end a generation and are no part of its last step."""
+        self._vlm, self._out = vlm, out
+        self._rows = [_Row(vlm, tap, i, run, end_tokens) for i, run in enumerate(runs)]
+        self._logits = torch.empty(0)  # (B, V), of the latest pass
+        self._begun = False
 
     @contextmanager
     def seeing_logits(self) -> Iterator[None]:
@@ -59,7 +90,7 @@ class StepRecorder(LogitsProcessor):
 
         def see(module: Any, inputs: Any, output: Any) -> None:
             if get_ident() == own:
-                self._logits = output.logits[0, -1]
+                self._logits = output.logits[:, -1]
 
         hook = self._vlm.model.register_forward_hook(see)
         try:
@@ -67,45 +98,100 @@ class StepRecorder(LogitsProcessor):
         finally:
             hook.remove()
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if input_ids.shape[1] > self._prompt_length:
-            self._push(input_ids[0, -1])
-        self._before = self._logits
-        return scores
+    def push(self, tokens: Tensor, numbers: Sequence[int]) -> None:
+        """Take the (B,) tokens that were drawn after the latest pass, and the same as `numbers`."""
+        if not self._begun:  # the prompt has been read
+            self._begun = True
+            for row in self._rows:
+                self._put(row.seen())
+        logprob, entropy = logprob_and_entropy(self._logits, tokens.to(self._logits.device))
+        for i, row in enumerate(self._rows):
+            if not row.over:
+                self._put(row.push(numbers[i], logprob[i], entropy[i]))
 
-    def finish(self, tokens: list[int]) -> None:
-        """Take what came after the last call, and close the last step."""
-        for token in torch.tensor(tokens[self._pushed :], device=self._before.device):
-            self._push(token)
-        end = len(tokens) - (len(tokens) > 0 and tokens[-1] in self._vlm.end_tokens)
-        self._hand_over(self.splitter.finish(end))
+    def end(self, i: int) -> None:
+        """The generation of a row is over: close its last step, and keep no more of it."""
+        self._put(self._rows[i].end())
 
-    def _push(self, token: Tensor) -> None:
-        logprob, entropy = logprob_and_entropy(self._before, token)
+    def end_all(self) -> None:
+        for i in range(len(self._rows)):
+            self.end(i)
+
+    def at_sentence_end(self, i: int) -> bool:
+        """Whether what a row has written looks like a whole sentence."""
+        return self._rows[i].splitter.at_sentence_end
+
+    def _put(self, item: SeenRows | None) -> None:
+        if item is not None:
+            self._out.put_nowait(item)
+
+
+class _Row:
+    """One generation of a batch: what of it has been seen, and what of that was handed over."""
+
+    def __init__(self, vlm: VLM, tap: AttentionTap, i: int, run: LiveRun, end_tokens: frozenset[int]) -> None:
+        self.splitter = StepSplitter.of(vlm)
+        self.over = False
+        self._tap, self._i, self._run, self._end_tokens = tap, i, run, end_tokens
+        for token in run.tokens:  # what it goes on from
+            self.splitter.push(token)
+        self._question = run.prompt.length  # positions before the first token of the generation
+        self._taken = run.prompt.first_row
+        self._dropped = len(run.tokens)  # tokens whose numbers are no longer kept
+        self._logprob: list[Tensor] = []
+        self._entropy: list[Tensor] = []
+        self._clock = time.perf_counter()
+
+    def seen(self) -> SeenRows | None:
+        """Rows of the first pass but the last one, which predicts a token."""
+        upto = self._question + len(self._run.tokens) - 1
+        if upto <= self._taken:
+            return None
+        return SeenRows(self._run, self._take(upto), upto, self._tap, self._i)
+
+    def push(self, token: int, logprob: Tensor, entropy: Tensor) -> FinishedStep | None:
+        self._run.tokens.append(token)
         self._logprob.append(logprob)
         self._entropy.append(entropy)
-        self._pushed += 1
-        self._hand_over(self.splitter.push(int(token)))
+        span = self.splitter.push(token)
+        self._run.closed = self.splitter.closed
+        return self._finished(span)
 
-    def _hand_over(self, span: Span | None) -> None:
-        if span is None:
-            return
+    def end(self) -> FinishedStep | None:
+        if self.over:
+            return None
+        self.over = True
+        tokens = self._run.tokens
+        ended = len(tokens) > 0 and tokens[-1] in self._end_tokens
+        last = self._finished(self.splitter.finish(len(tokens) - ended))
+        self._tap.release(self._i)
+        return last
+
+    def _finished(self, span: Span | None) -> FinishedStep | None:
+        if span is None or span.end <= self._dropped:  # a step that the run goes on from
+            return None
         now = time.perf_counter()
-        first, last = span.start - self._dropped, span.end - self._dropped
-        upto = span.end + self._prompt_length - 1  # row t−1 predicts token t
-        queries = self._tap.take(upto - self._taken)
-        self._taken = upto
+        first, last = max(span.start - self._dropped, 0), span.end - self._dropped
+        upto = self._question + span.end - 1  # row t−1 predicts token t
         item = FinishedStep(
+            self._run,
+            self._take(upto),
+            upto,
+            self._tap,
+            self._i,
             span,
             self.splitter.text(span),
-            queries,
-            self._tap,
-            self._logprob[first:last],
-            self._entropy[first:last],
+            torch.stack(self._logprob[first:last]),
+            torch.stack(self._entropy[first:last]),
             now - self._clock,
             now,
         )
-        self._out.put_nowait(item)
         self._clock = now
         del self._logprob[:last], self._entropy[:last]
         self._dropped = span.end
+        return item
+
+    def _take(self, upto: int) -> Rows:
+        rows = self._tap.take(upto - self._taken, self._i)
+        self._taken = upto
+        return rows

@@ -56,10 +56,9 @@ def replay(
         logprob.append(of_tokens[0].mean())
         entropy.append(of_tokens[1].mean())
         upto = span.end + prompt.length - 1  # row t−1 predicts token t
-        queries, keys = tap.take(upto - steps.next_row), tap.keys(upto)
+        rows, keys = tap.take(upto - steps.next_row), tap.keys(upto)
         facts = (logprob[-1], entropy[-1], torch.tensor(span.end - span.start, device=tokens.device))
-        rows = [q[0] for q in queries], [k[0] for k in keys]
-        features.append(steps.push(*rows, tap.scaling, span.end - span.start, facts))
+        features.append(steps.push(rows, keys, tap.scaling, span.end - span.start, facts))
     return Replay(
         torch.stack(features).cpu().numpy(),
         torch.stack(logprob).double().cpu().numpy(),

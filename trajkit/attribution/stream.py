@@ -1,70 +1,41 @@
 """Stream: effects of every reasoning step while the model is still generating.
 
-A producer thread runs `generate()`; a worker thread turns each finished step into effects. The producer hands steps
-over through a queue without a bound, so it never waits; an error in the worker stops the
-generation and is raised at the caller.
+A producer thread runs `generate()`, in the loop under watch (`loop`); a worker thread turns each finished step into
+effects (`explainer`). The producer hands steps over through a queue without a bound, so it never waits; an error in the
+worker stops the generation and is raised at the caller.
 """
 
 from __future__ import annotations
 
 import atexit
-import time
 import weakref
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from queue import Queue
 from threading import Thread, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import StoppingCriteria
 
-from trajkit.attribution.assemble import of_stream
 from trajkit.attribution.estimator import EffectEstimator
-from trajkit.attribution.features import StepFeatures
-from trajkit.attribution.recorder import FinishedStep, StepRecorder
+from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep, Watching
+from trajkit.attribution.loop import Callback, WatchedLoop
 from trajkit.attribution.regions import Regions, segment
-from trajkit.attribution.tap import AttentionTap
-from trajkit.errors import StreamError, TrajkitError
-from trajkit.traces.trace import Step, Trace
+from trajkit.errors import InputError, StreamError, TrajkitError
+from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
+from trajkit.vlm.messages import Messages
 from trajkit.vlm.model import VLM, Prompt
 
 if TYPE_CHECKING:
-    from trajkit.detection.monitor import Monitor, Verdict
+    from trajkit.detection.monitor import Monitor
+    from trajkit.detection.policies import Decision, Policy
 
 _PATIENCE = 0.1
 """Seconds between looks at whether a run that waits for the model was stopped."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LiveStep(Step):
-    """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict.
-
-    delay: seconds from when its last token was seen until its effects were known. half_width: (K,) nats, measured
-    effects lie within this of `effects` about nine times in ten; None when the estimator has no intervals.
-    """
-
-    index: int
-    delay: float = 0.0
-    effects: NDArray[np.float32]
-    half_width: NDArray[np.float32] | None = None
-    verdict: Verdict | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return super().to_dict() | {
-            "index": self.index,
-            "delay": self.delay,
-            "effects": self.effects.tolist(),
-            "half_width": None if self.half_width is None else self.half_width.tolist(),
-            "verdict": None if self.verdict is None else self.verdict.to_dict(),
-        }
 
 
 class Stream(Iterator[LiveStep]):
@@ -94,6 +65,7 @@ class Stream(Iterator[LiveStep]):
 
         Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. target: the right
         answer, by which the run is judged. group_id: the image's hash by default. The steps may have been read or not.
+        Of several attempts it is the latest; `meta["attempt"]` says which that is, where it is not the first.
         """
         return self._run.trace(target, group_id)
 
@@ -109,13 +81,18 @@ class Stream(Iterator[LiveStep]):
 
     @property
     def tokens(self) -> list[int]:
-        """The generated ids; empty until the generation has ended."""
+        """The generated ids, of the latest attempt; empty until the generation has ended."""
         return self._run.tokens
 
     @property
     def closed(self) -> bool:
         """Whether the thinking span was closed; False until the generation has ended."""
         return self._run.closed
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What the policy decided so far, in all attempts."""
+        return list(self._run.decisions)
 
     @property
     def max_backlog(self) -> int:
@@ -140,41 +117,38 @@ class _Run:
     """The two threads of a Stream and what they share."""
 
     def __init__(
-        self,
-        vlm: VLM,
-        prompt: Prompt,
-        regions: Regions,
-        estimator: EffectEstimator,
-        monitor: Monitor | None,
-        sampling: Sampling,
-        task_set: str,
-        form: str,
+        self, watching: Watching, sampling: Sampling, run: LiveRun, on_step: Callback | None, on_alarm: Callback | None
     ) -> None:
-        self.prompt, self.regions = prompt, regions
+        self.prompt, self.regions = run.prompt, run.regions
         self.tokens: list[int] = []
         self.closed = False
-        self.max_backlog = 0
-        self.held_bytes = 0
-        self._vlm, self._estimator, self._sampling = vlm, estimator, sampling
-        self._task = {"task_set": task_set, "form": form}
-        self._made: list[LiveStep] = []
-        self._ended = False
-        self._watch = monitor.start(task_set, form) if monitor else None
-        self._features = StepFeatures(regions, prompt, estimator.binding.pooling)
-        self._finished: Queue[FinishedStep | None] = Queue()
+        self.attempts = [run]
+        self._watching, self._sampling = watching, sampling
         self._out: Queue[LiveStep | BaseException | None] = Queue()
-        self._stopped = False
-        self._threads = [Thread(target=work, daemon=True) for work in (self._explain, self._produce)]
+        self._explainer = Explainer(self._out.put)
+        self._loop = WatchedLoop(watching.vlm, self._explainer, on_step, on_alarm)
+        self._threads = [self._explainer.thread, Thread(target=self._produce, daemon=True)]
         try:
             for thread in self._threads:
                 thread.start()
         except BaseException as error:
-            self._finished.put(None)  # the worker waits for it, where there is no producer to send it
-            self.close()
+            self._explainer.close()
             if isinstance(error, RuntimeError):
                 raise StreamError(f"the run could not begin: {error}. Close other streams, or programs.") from error
             raise
         _running.add(self)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        return self.attempts[-1].decisions
+
+    @property
+    def max_backlog(self) -> int:
+        return self._explainer.max_backlog
+
+    @property
+    def held_bytes(self) -> int:
+        return self._explainer.held_bytes
 
     def next(self) -> LiveStep:
         """The next step; raises what a thread raised, StopIteration at the end. Ctrl-C stops the run."""
@@ -189,7 +163,7 @@ class _Run:
         self._out.put(None)
         if item is None:
             raise StopIteration
-        if isinstance(item, TrajkitError) or not isinstance(item, Exception):
+        if isinstance(item, TrajkitError) or not isinstance(item, Exception) or item is self._loop.told:
             raise item
         raise StreamError(f"the run was stopped by {type(item).__name__}: {item}") from item
 
@@ -199,112 +173,68 @@ class _Run:
         Nothing but a flag is set: the garbage collector may call this at any point of any thread, also of the two here
         and also where a lock is held, so that to wait for a thread or a lock would be to wait for ever.
         """
-        self._stopped = True
+        self._loop.stopped = True
 
     def close(self) -> None:
-        """Stop, and wait for the threads."""
+        """Stop, and wait for the threads; one of them, as in a callback, cannot wait for itself or the other."""
         self.stop()
+        if current_thread() in self._threads:
+            return
         for thread in self._threads:
-            if thread is not current_thread() and thread.ident is not None:
+            if thread.ident is not None:
                 thread.join()
 
     def trace(self, target: str | None, group_id: str | None) -> Trace:
         """As `Stream.trace`."""
         self.close()
-        return of_stream(
-            self._vlm,
-            self.prompt,
-            self.regions,
-            self._estimator,
-            self._sampling,
-            self._made,
-            closed=self.closed and self._ended,
-            stopped=not self._ended,
-            target=target,
-            group_id=group_id,
-            **self._task,
-        )
+        return self.attempts[-1].trace(target=target, group_id=group_id)
 
     def _produce(self) -> None:
+        vlm, end = self._watching.vlm, None
         try:
-            while not self._vlm.lock.acquire(timeout=_PATIENCE):  # another run of this model
-                if self._stopped:
+            while not vlm.lock.acquire(timeout=_PATIENCE):  # another run of this model
+                if self._loop.stopped:
                     return
             try:
                 self._generate()
             finally:
-                self._vlm.lock.release()
+                vlm.lock.release()
         except BaseException as error:
-            self._out.put(error)
+            end = error
         finally:
-            self._finished.put(None)
+            self._explainer.close()
+            self._out.put(end)
 
     @torch.inference_mode()
     def _generate(self) -> None:
-        with AttentionTap(self._vlm, self.prompt.first_row) as tap:
-            recorder = StepRecorder(self._vlm, tap, self.prompt, self._finished)
-            with recorder.seeing_logits():
-                (self.tokens,) = generate(
-                    self._vlm, self.prompt.inputs, self._sampling, watching=[recorder], stopping=[_StopOn(self)]
-                )
-            self._ended = not self._stopped
-            recorder.finish(self.tokens)
-            self.closed = recorder.splitter.closed
+        """The first generation, and those that the policy asks for after it."""
+        run, hint = self.attempts[-1], list[int]()
+        while True:
+            run.sampling = self._sampling
+            decode = partial(self._loop.decode, [run], [0], hints=[hint])
+            begun = [run.tokens] if run.tokens else []
+            generate(self._watching.vlm, run.prompt.inputs, self._drawing(run), begun=begun, loop=decode)
+            again = run.decision
+            if again is None or again.action != "ask again" or self._loop.stopped:
+                break
+            hint = self._hint(run, again)
+            run = run.again(again.keep_tokens, again.keep_steps)
+            self.attempts.append(run)
+        self.tokens, self.closed = list(run.tokens), run.closed
 
-    @torch.inference_mode()
-    def _explain(self) -> None:
-        index = 0
-        try:
-            while (item := self._finished.get()) is not None:
-                self.max_backlog = max(self.max_backlog, self._finished.qsize())
-                waiting = sum(query.nbytes for query in item.queries) * (1 + self._finished.qsize())
-                self._made.append(self._live_step(index, item))
-                self._out.put(self._made[-1])
-                held = waiting + self._features.nbytes + self._features.working_bytes
-                self.held_bytes = max(self.held_bytes, held)
-                index += 1
-        except BaseException as error:
-            self.stop()
-            self._out.put(error)
-        self._out.put(None)
+    def _drawing(self, run: LiveRun) -> Sampling:
+        """How an attempt is drawn: from another seed each."""
+        seed = self._sampling.seed
+        return self._sampling if seed is None else replace(self._sampling, seed=(seed + run.attempt) % 2**32)
 
-    def _live_step(self, index: int, item: FinishedStep) -> LiveStep:
-        span = item.span
-        logprob, entropy = torch.stack(item.logprob).mean(), torch.stack(item.entropy).mean()
-        n_tokens = span.end - span.start
-        features = self._features.push(
-            [q[0] for q in item.queries],
-            [k[0] for k in item.tap.keys(span.end + self.prompt.length - 1)],
-            item.tap.scaling,
-            n_tokens,
-            (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
-        )
-        effects, half_width = self._estimator.predict_interval(features.cpu().numpy())
-        live = LiveStep(
-            text=item.text,
-            kind=span.kind,
-            token_start=span.start,
-            token_end=span.end,
-            logprob=float(logprob),
-            entropy=float(entropy),
-            seconds=item.seconds,
-            index=index,
-            delay=time.perf_counter() - item.seen_at,
-            effects=effects,
-            half_width=half_width,
-        )
-        if self._watch is None:
-            return live
-        verdict = self._watch.update(live)
-        return replace(live, verdict=verdict, risk=verdict.risk, alarm=verdict.alarm)
-
-
-class _StopOn(StoppingCriteria):
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        return torch.full((len(input_ids),), self._run._stopped, device=input_ids.device)
+    def _hint(self, run: LiveRun, again: Decision) -> list[int]:
+        """What the next attempt is made to begin with: the policy's hint, behind the tag that opened the thinking."""
+        policy, tokenizer = self._watching.policy, self._watching.vlm.tokenizer
+        if policy is None or not policy.hint:
+            return []
+        opening = run.tokens[: run.steps[0].token_start] if again.keep_tokens == 0 else []
+        apart = " " if again.keep_tokens and not policy.hint[:1].isspace() else ""
+        return [*opening, *tokenizer.encode(apart + policy.hint, add_special_tokens=False)]
 
 
 _running: WeakSet[_Run] = WeakSet()
@@ -319,34 +249,52 @@ def _close_all() -> None:
 
 def stream(
     vlm: VLM,
-    image: Images,
-    question: str,
+    image: Images | None = None,
+    question: str | None = None,
     *,
+    messages: Messages | None = None,
     estimator: EffectEstimator,
     monitor: Monitor | None = None,
+    policy: Policy | None = None,
+    on_step: Callback | None = None,
+    on_alarm: Callback | None = None,
     regions: Regions | None = None,
     temperature: float | None = None,
     max_new_tokens: int | None = None,
     seed: int | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    stop_strings: str | Sequence[str] | None = None,
     task_set: str = "",
     form: str = "",
 ) -> Stream:
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
-    regions: as from `segment` with the method that the estimator was trained on; made so by default. temperature:
-    None for the model's own setting, 0 for greedy. task_set, form: the question's family and form, where known; only a
-    monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop stops the generation.
+    messages: a chat of several turns in place of image and question (`VLM.prepare_chat`). regions: as from `segment`
+    with the method that the estimator was trained on; made so by default. temperature, max_new_tokens, seed, top_p,
+    top_k, stop_strings: as in `Sampling`; None for the model's own settings. task_set, form: the question's family and
+    form, where known; only a monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop
+    stops the generation.
+
+    policy: what is done when the monitor speaks; a step that it acts on says so in `decision`, and those of a further
+    generation ("ask again") have their `attempt`. on_step, on_alarm: called with each step, and each that alarms, by
+    the thread that generates, between two tokens; what they raise ends the run and is raised by the iteration.
+
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
     InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
-    StreamError when anything else fails while the model generates.
+    or a policy would make the same run again, StreamError when anything else fails while the model generates.
     """
-    estimator.check(vlm.fingerprint, vlm.name)
+    watching = Watching(vlm, estimator, monitor, policy, task_set, form)
+    watching.check()
     if regions is not None:
         estimator.check_regions(regions.method)
-    if monitor is not None:
-        monitor.check(vlm.name, vlm.fingerprint)
-    sampling = Sampling(temperature, max_new_tokens, seed)
+    sampling = Sampling(temperature, max_new_tokens, seed, top_p, top_k, stop_strings)
     sampling.arguments(vlm)  # so that a setting that is refused is so before anything runs
-    prompt = vlm.prepare(image, question)
+    if policy is not None and policy.on_alarm == "ask again" and not policy.hint and sampling.greedy(vlm):
+        raise InputError(
+            "greedy generation gives the same run every time, so asking again would make a copy; give the policy a "
+            "hint, or ask for a temperature above 0."
+        )
+    prompt = vlm.prompt(image, question, messages)
     regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-    return Stream(_Run(vlm, prompt, regions, estimator, monitor, sampling, task_set, form))
+    return Stream(_Run(watching, sampling, LiveRun(watching, prompt, regions), on_step, on_alarm))

@@ -2,13 +2,16 @@
 
 Asking a model for its attention weights switches it to slow kernels that can change its output. The tap instead wraps
 the kernel in use, hands its result through untouched, and keeps the queries and keys that it was given (after norm and
-rotary embedding). Attention is recomputed from them later, off the generation's path, for the few rows that matter
+rotary embedding) and the log-sum-exp of each row, by which attention to any keys can be had without the others
+(`kernels`). It is recomputed later, off the generation's path, for the rows and keys that matter
 (`features.StepFeatures`; tests compare it with eager attention and the tokens with and without the tap).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import count
 from threading import get_ident
@@ -18,37 +21,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trajkit.attribution.features import attention_rows
+from trajkit.attribution.kernels import Attended, Kernel, one_row, scores_of_rows, with_lse
+from trajkit.attribution.rows import Pass, Rows
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
 
 _names = count()
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Largest difference between the kernel's averages of values and ours that is rounding, by the model's precision."""
+_MANY = 64
+"""Rows of a pass that are not held on to for the sake of a few after them."""
 
 
 class AttentionTap:
-    """Context manager that records queries and keys of a model's text stack while it reads or writes one sequence.
+    """Context manager that records queries and keys of a model's text stack while it reads or writes sequences.
 
-    Kept are the queries of the positions from `first_row` on, in order, until `take` hands them over, and the keys of
-    the latest pass: a cache hands over all keys so far, so the latest hold the earlier ones too. That is checked, at
-    every pass by the number of rows and keys, and at passes 1, 2, 4, 8 … by what the kernel returned: see `_follow`.
+    One sequence, or several as a batch padded at the left. Kept are the queries of each sequence's positions from its
+    first row on, in order, until `take` hands them over, and the keys of the latest pass: a cache hands over all keys
+    so far, so the latest hold the earlier ones too. That is checked, at every pass by the number of rows and keys, and
+    at passes 1, 2, 4, 8 … by what the kernel returned: see `_follow`.
     Taps nest, on one model or several; leaving one restores what it found. A tap records the passes of the thread that
     entered it; taps of one model in several threads take turns.
-    Raises InputError where keys or attention are not what is read here, as with a cache that drops keys, several
-    sequences at once, sliding windows or attention sinks.
+    Raises InputError where keys or attention are not what is read here, as with a cache that drops keys, more
+    sequences than were said, sliding windows or attention sinks. Warns where the kernel keeps its log-sum-exp to
+    itself: attention is then normalised by a pass over all keys.
     """
 
-    def __init__(self, vlm: VLM, first_row: int = 0) -> None:
-        self._vlm, self._first_row = vlm, first_row
+    def __init__(self, vlm: VLM, first_row: int | Sequence[int] = 0, padding: Sequence[int] = (0,)) -> None:
+        """padding: for each sequence, the pad tokens at its left. first_row: of each, or of all, its first position
+        that is kept. Positions are of a sequence without its padding, here and below."""
+        self._vlm, self._padding = vlm, tuple(padding)
+        firsts = [first_row] * len(self._padding) if isinstance(first_row, int) else first_row
+        self._next: list[int | None] = [first + pad for first, pad in zip(firsts, self._padding, strict=True)]
+        """Of each sequence, the first row in the batch that has not been taken; None where none will be."""
         self._name = f"trajkit_tap_{next(_names)}"
         self.scaling = 1.0
         layers = vlm.text_config.num_hidden_layers
-        self._queries: list[list[Tensor]] = [[] for _ in range(layers)]
+        self._passes: deque[Pass] = deque()
         self._keys: list[Tensor | None] = [None] * layers
         self._rows = [0] * layers
         """Rows that each layer has seen."""
-        self._passes = 0
+        self._n_passes = 0
+        self._looking = False
+        self._quick = self._said = False
         self._undo = ExitStack()
 
     def __enter__(self) -> AttentionTap:
@@ -65,6 +80,7 @@ class AttentionTap:
                     f"the attention tap needs a model on a fast kernel (sdpa or flash attention); this one is on "
                     f"{previous!r}. Load it with tk.load_vlm."
                 )
+            self._quick = previous == "sdpa"
             # without a mask function of the same name the model would get no mask at all, silently
             for registry, function in (
                 (ALL_ATTENTION_FUNCTIONS, self._tapped(ALL_ATTENTION_FUNCTIONS[previous])),
@@ -84,35 +100,55 @@ class AttentionTap:
 
     def _tapped(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
         """The kernel, with what it is given kept and its result handed through."""
-        own = get_ident()
+        own, telling = get_ident(), with_lse(kernel)
 
-        def tapped(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if get_ident() != own:
-                return kernel(module, query, key, value, *args, **kwargs)
+        def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Attended:
             layer, before = module.layer_idx, self._keys[module.layer_idx]
-            self.scaling = module.scaling
             self._count(layer, query, key)
-            skipped = self._first_row - (key.shape[2] - query.shape[2])  # rows of this pass that are not asked for
-            if skipped < query.shape[2]:
-                kept = query[:, :, skipped:].clone() if skipped > 0 else query  # a view would hold the whole prompt
-                self._queries[layer].append(kept)
-            self._keys[layer] = key
-            result = kernel(module, query, key, value, *args, **kwargs)
-            if self._passes & (self._passes - 1) == 0:
-                self._follow(layer, before, query, key, value, result[0])
-            return result
+            attended = self._attend(telling, module, query, key, value, *args, **kwargs)
+            self._keep(layer, query, key, attended.lse)
+            if self._looking:
+                self._follow(layer, before, query, key, value, attended)
+            return attended
 
+        def tapped(*args: Any, **kwargs: Any) -> Any:
+            return attend(*args, **kwargs).result if get_ident() == own else kernel(*args, **kwargs)
+
+        tapped.with_lse = attend  # type: ignore[attr-defined]
         return tapped
 
+    def _attend(
+        self,
+        telling: Kernel,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Attended:
+        """The kernel's own result; of one row that sees all keys, by the shorter way, if that gave the same before."""
+        self.scaling = module.scaling
+        short = self._quick and query.shape[2] == 1 and mask is None
+        if short and not self._looking:
+            return one_row(query, key, value, module.scaling)
+        attended = telling(module, query, key, value, mask, *args, **kwargs)
+        if short:
+            self._quick = torch.equal(one_row(query, key, value, module.scaling).result[0], attended.result[0])
+        return attended
+
     def _count(self, layer: int, query: Tensor, key: Tensor) -> None:
-        """Check that a pass goes on, in one sequence, where this layer and all others left off."""
+        """Check that a pass goes on, in the sequences told of, where this layer and all others left off."""
         rows, seen = query.shape[2], self._rows[layer]
         if layer == 0:
-            self._passes += 1
+            self._n_passes += 1
+            self._looking = self._n_passes & (self._n_passes - 1) == 0
             if len(set(self._rows)) > 1:
                 raise _unlike(f"a pass began after layers had seen {sorted(set(self._rows))} rows")
-        if len(query) != 1:
-            raise _unlike(f"a pass was of {len(query)} sequences at once, where one is expected")
+            self._passes.append(Pass(seen, rows))
+        if len(query) != (expected := len(self._padding)):
+            raise _unlike(f"a pass was of {len(query)} sequences at once, where {expected} is expected")
         if key.shape[2] != seen + rows:
             raise _unlike(
                 f"a pass of {rows} rows came with {key.shape[2]} keys in layer {layer}, where {seen} + {rows} = "
@@ -120,41 +156,82 @@ class AttentionTap:
             )
         self._rows[layer] = seen + rows
 
+    def _keep(self, layer: int, query: Tensor, key: Tensor, lse: Tensor | None) -> None:
+        latest = self._passes[-1]
+        if layer == 0:
+            wanted = [at for at in self._next if at is not None]
+            latest.skip(min(wanted) - latest.start if wanted else latest.n)
+            if lse is None and latest.n == 1 and not self._said:
+                _warn_of_no_lse(self._vlm.name)
+                self._said = True
+        latest.add(query, lse)
+        self._keys[layer] = key
+
     def _follow(
-        self, layer: int, before: Tensor | None, query: Tensor, key: Tensor, value: Tensor, output: Tensor
+        self, layer: int, before: Tensor | None, query: Tensor, key: Tensor, value: Tensor, attended: Attended
     ) -> None:
         """Check that earlier keys are as they were, and that the last row's attention gives what the kernel returned.
 
-        query: (1, H, n, D); key, value: (1, H_kv, S, D); output: (1, n, H, D); before: the keys of the pass before.
-        Equal but for rounding, as a part of the largest value that is averaged.
+        query: (B, H, n, D); key, value: (B, H_kv, S, D); the kernel's output: (B, n, H, D); before: the keys of the
+        pass before. Equal but for rounding, as a part of the largest value that is averaged.
         """
         if before is not None and not torch.equal(key[:, :, : before.shape[2]], before):
             raise _unlike(f"the keys of earlier rows have changed in layer {layer}")
-        attention = attention_rows(query[0, :, -1:], key[0], self.scaling)  # (H, 1, S)
-        grouped = attention.reshape(value.shape[1], -1, value.shape[2])  # (H_kv, H/H_kv, S)
-        ours = torch.matmul(grouped, value[0].float()).flatten(0, 1)  # (H, D)
-        error = float((ours - output[0, -1].float()).abs().max() / value.abs().max().clamp(min=1e-30))
-        if error > _TOLERANCE[query.dtype]:  # NaN is reported by `StepFeatures`
-            raise _unlike(
-                f"attention recomputed in layer {layer} gives values that differ from the kernel's by {error:.2g} of "
-                f"the largest, where {_TOLERANCE[query.dtype]:.2g} is rounding"
-            )
+        tolerance = _TOLERANCE[query.dtype]
+        for i, pad in enumerate(self._padding):
+            keys, values = key[i, :, pad:], value[i, :, pad:]
+            scores = scores_of_rows(query[i, :, -1:], keys, self.scaling)  # (H, 1, S)
+            grouped = scores.softmax(-1).reshape(values.shape[0], -1, values.shape[1])  # (H_kv, H/H_kv, S)
+            ours = torch.matmul(grouped, values.float()).flatten(0, 1)  # (H, D)
+            error = float((ours - attended.result[0][i, -1].float()).abs().max() / values.abs().max().clamp(min=1e-30))
+            if error > tolerance:  # NaN is reported by `StepFeatures`
+                raise _unlike(
+                    f"attention recomputed in layer {layer} gives values that differ from the kernel's by {error:.2g} "
+                    f"of the largest, where {tolerance:.2g} is rounding"
+                )
+            if attended.lse is not None:
+                off = float((scores.logsumexp(-1)[:, 0] - attended.lse[i, :, -1]).abs().max())
+                if off > tolerance:
+                    raise _unlike(
+                        f"the kernel's log-sum-exp in layer {layer} differs from that of its scores by {off:.2g}, "
+                        f"where {tolerance:.2g} is rounding"
+                    )
 
     def _set(self, name: str) -> None:
         self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
 
-    def take(self, n: int) -> list[Tensor]:
-        """Queries of the next `n` rows, (B, H, n, D) per layer. They are forgotten here."""
-        taken = []
-        for i, layer in enumerate(self._queries):
-            whole = torch.cat(layer, dim=2) if len(layer) > 1 else layer[0]
-            taken.append(whole[:, :, :n])
-            self._queries[i] = [whole[:, :, n:].clone()] if n < whole.shape[2] else []
-        return taken
+    def take(self, n: int, sequence: int = 0) -> Rows:
+        """The next `n` rows of a sequence. They are forgotten here."""
+        at = self._next[sequence]
+        if at is None:
+            raise InputError(f"sequence {sequence} was released, its rows are no longer kept.")
+        rows = Rows.of_passes(self._passes, at, n, sequence)
+        self._next[sequence] = at + n
+        self._forget()
+        return rows
 
-    def keys(self, end: int) -> list[Tensor]:
-        """Keys of the positions before `end`, (B, H_kv, end, D) per layer; views, safe while the model runs on."""
-        return [key[:, :, :end] for key in self._keys if key is not None]
+    def release(self, sequence: int) -> None:
+        """Keep no more rows of a sequence, which has ended."""
+        self._next[sequence] = None
+        self._forget()
+
+    def waiting(self, sequence: int = 0) -> int:
+        """Rows of a sequence that were seen and not taken."""
+        at = self._next[sequence]
+        return 0 if at is None else max(self._rows[-1] - at, 0)
+
+    def _forget(self) -> None:
+        """Drop passes that no sequence needs."""
+        needed = min((at for at in self._next if at is not None), default=None)
+        while self._passes and (needed is None or self._passes[0].end <= needed):
+            self._passes.popleft()
+        if self._passes and needed is not None and needed - self._passes[0].start >= _MANY:
+            self._passes[0] = self._passes[0].after(needed)
+
+    def keys(self, end: int, sequence: int = 0) -> list[Tensor]:
+        """Keys of a sequence's positions before `end`, (H_kv, end, D) per layer: views, safe while the model runs."""
+        pad = self._padding[sequence]
+        return [key[sequence, :, pad : pad + end] for key in self._keys if key is not None]
 
 
 def check_windows(config: Any) -> None:
@@ -175,11 +252,19 @@ def check_windows(config: Any) -> None:
         )
 
 
+def _warn_of_no_lse(name: str) -> None:
+    warnings.warn(
+        f"the attention kernel of {name} keeps the log-sum-exp of its rows to itself, so attention is normalised by a "
+        "pass over all keys: the cost of watching grows with the context. Load the model with attention='sdpa'.",
+        stacklevel=2,
+    )
+
+
 def _unlike(seen: str) -> InputError:
     from transformers import __version__
 
     return InputError(
         f"attention cannot be recomputed from what this model (on transformers {__version__}) hands over: {seen}. "
-        "Effects would be wrong. Generate one sequence at a time with a cache that keeps every key, or use a version "
-        "of transformers that trajkit was tested with."
+        "Effects would be wrong. Generate without beams, with a cache that keeps every key, or use a version of "
+        "transformers that trajkit was tested with."
     )

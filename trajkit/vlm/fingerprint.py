@@ -173,6 +173,33 @@ def hash_files(files: Iterable[Path], cache: Path | None = None) -> str:
     return weights
 
 
+def holds(files: Iterable[Path], model: Any) -> bool:
+    """Whether safetensors files hold the numbers of a model in memory.
+
+    The first ones of each of their tensors must be those of one in the model, of any name, since names change on
+    loading; a cast to the model's dtype is no difference.
+    """
+    from safetensors import safe_open
+
+    ours, dtypes = set(), set()
+    for _, tensor in _tensors(model):
+        if tensor.ndim and tensor.is_floating_point():
+            ours.add(_first(tensor))
+            dtypes.add(tensor.dtype)
+    for path in files:
+        with safe_open(path, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                theirs = stored.get_slice(name)
+                if theirs.get_shape() and not any(_first(theirs[:1].to(dtype)) in ours for dtype in dtypes):
+                    return False
+    return bool(dtypes)
+
+
+def _first(tensor: Tensor) -> tuple[tuple[int, ...], bytes]:
+    """What is behind the first dimension, and the bytes of its first entry."""
+    return tuple(tensor.shape[1:]), _bytes(tensor[:1]).cpu().numpy().tobytes()
+
+
 def cache_folder() -> Path:
     """Where hashes of weights are kept, in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trajkit" / "weights"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ DEFAULT_NEW_TOKENS = 4096
 GREEDY_BELOW = 1e-6
 """Temperatures below it take the likeliest token: float32 logits next to each other lie about this far apart."""
 
+Loop = Callable[..., Any]
+"""Called with model, input_ids, logits_processor, stopping_criteria, generation_config and more, as `_sample` is."""
 _WARPERS = ("temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _FURTHER = ("top_p", "top_k", "stop_strings")
 _BAD_SETTING = (ValueError, TypeError, LookupError, OverflowError)
@@ -122,8 +124,7 @@ def generate(
     samples: int = 1,
     *,
     begun: Sequence[Sequence[int]] = (),
-    watching: Sequence[LogitsProcessor] = (),
-    stopping: Sequence[StoppingCriteria] = (),
+    loop: Loop | None = None,
     failed: dict[int, InputError] | None = None,
 ) -> list[list[int]]:
     """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
@@ -132,10 +133,10 @@ def generate(
     begun: for each row of `inputs` the tokens that its generation begins with, and which it holds. It goes on from
     there as if the model had written them: with the same seed the same tokens follow, and `max_new_tokens` counts them.
     (Where some rows begin with more than others, settings that count tokens from the beginning take all for as far as
-    the longest.) watching: processors that see each step's scores after the penalties and before the warpers. stopping:
-    further criteria. failed: filled with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a
-    setting that fails on the way, and why; the others are what they would have been. Raises that error where there is
-    no `failed`, and InputError for settings of the checkpoint that cannot be used, and as `Beginnings` does.
+    the longest.) loop: takes the place of transformers' own decoding loop, and is given what that is. failed: filled
+    with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that fails on the way, and
+    why; the others are what they would have been. Raises that error where there is no `failed`, and InputError for
+    settings of the checkpoint that cannot be used, and as `Beginnings` does.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
     n, length = len(inputs["input_ids"]) * samples, inputs["input_ids"].shape[1]
@@ -152,7 +153,7 @@ def generate(
         else:
             generator.manual_seed(sampling.seed)
         draws.append(Draw(generator, failures))
-    ours = [TextLogits(vlm, failures), *watching]
+    ours = [TextLogits(vlm, failures)]
     started = False
 
     def decode(
@@ -172,7 +173,7 @@ def generate(
         generation_config.do_sample = False
         made = [one if one in ours else _OfSettings(one, vlm.name, failures) for one in logits_processor]
         logits_processor[:] = made + draws
-        return type(model)._sample(
+        return (loop or type(model)._sample)(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
         )
 
@@ -184,7 +185,7 @@ def generate(
                 **inputs,
                 **arguments,
                 logits_processor=ours,
-                stopping_criteria=[*ends, budget, failures, *stopping],
+                stopping_criteria=[*ends, budget, failures],
                 custom_generate=decode,
             )
     except _BAD_SETTING as error:

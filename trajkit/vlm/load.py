@@ -11,7 +11,7 @@ from trajkit.demo.paths import shipped
 from trajkit.errors import InputError, TrajkitError
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.check import check_usable
-from trajkit.vlm.fingerprint import Source, checksum, weight_files
+from trajkit.vlm.fingerprint import Source, checksum, holds, weight_files
 from trajkit.vlm.model import VLM
 from trajkit.vlm.processor import load_processor
 
@@ -65,6 +65,20 @@ def load_vlm(
         vlm = VLM(model, processor, adapter, name, commit, system, source=origin)
         check_usable(vlm)
     return vlm
+
+
+def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
+    """The VLM of a model and processor that somebody else has loaded, which are left as they are.
+
+    Its weights are told by the files of the checkpoint that its configuration names, where they hold its numbers as far
+    as is looked (`fingerprint.holds`), and else, as after training, by its bytes in memory. Raises
+    UnsupportedModelError as `adapter_for`.
+    """
+    adapter = adapter_for(model.config)
+    name, commit = str(model.config._name_or_path), getattr(model.config, "_commit_hash", None)
+    files = weight_files(name, commit) if name else ()
+    origin = Source(files, checksum(model)) if files and holds(files, model) else None
+    return VLM(model, processor, adapter, name or type(model).__name__, commit, system, source=origin)
 
 
 @contextmanager

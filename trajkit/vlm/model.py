@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -18,6 +19,8 @@ from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
 from trajkit.vlm.messages import Chat, Messages
+
+_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +82,7 @@ class VLM:
     """A vision-language model. Made by `load_vlm`.
 
     name: the folder or hub id it was loaded from. revision: the hub's commit, or None for a folder. system: a system
-    prompt, for models that need one to think. lock: held by the thread that taps the model's attention; a tap in
-    another thread waits. source: the files of its weights, where it was loaded from some.
+    prompt, for models that need one to think. source: the files of its weights, where it was loaded from some.
     """
 
     model: Any = field(repr=False)
@@ -89,8 +91,13 @@ class VLM:
     name: str
     revision: str | None = None
     system: str | None = None
-    lock: Any = field(default_factory=RLock, repr=False)
     source: Source | None = field(default=None, repr=False)
+
+    @cached_property
+    def lock(self) -> Any:
+        """Held by the thread that taps the model's attention; a tap in another thread, of this VLM or of another one of
+        the same model, waits."""
+        return _LOCKS.setdefault(self.model, RLock())
 
     @property
     def tokenizer(self) -> Any:
@@ -145,6 +152,19 @@ class VLM:
         A system prompt of its own takes the place of the model's. Raises InputError as `prepare` and `Chat.of`.
         """
         return self._prompt(Chat.of(messages))
+
+    def prompt(
+        self, images: Images | None = None, question: str | None = None, messages: Messages | None = None
+    ) -> Prompt:
+        """By `prepare` from images and a question, or by `prepare_chat` from messages, which hold their images.
+
+        Raises InputError as they do, and where both were given or a part is missing.
+        """
+        if messages is not None and images is None and question is None:
+            return self.prepare_chat(messages)
+        if messages is None and images is not None and question is not None:
+            return self.prepare(images, question)
+        raise InputError("ask with images and a question, or with messages, which hold their images; not both.")
 
     def _prompt(self, chat: Chat) -> Prompt:
         for token, article in ("image_token_id", "an image"), ("video_token_id", "a video"):

@@ -91,6 +91,12 @@ class StepSplitter:
         """Whether the thinking span has ended."""
         return self._kind == "answer"
 
+    @property
+    def at_sentence_end(self) -> bool:
+        """Whether the thinking so far looks like whole sentences; what comes next may show otherwise ("3." and "5")."""
+        text = self._text.rstrip()
+        return not self.closed and bool(text) and (self._text.endswith("\n") or _ends_sentence(text))
+
     def push(self, token: int) -> Span | None:
         """Take the next token; return the step that it shows to be complete."""
         at = len(self._tokens)

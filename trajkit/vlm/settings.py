@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
 from trajkit.errors import InputError
 
@@ -64,6 +64,30 @@ def check_settings(config: GenerationConfig, n_tokens: int) -> None:
                 f"it is. Take {name} out of its generation_config.json, or set vlm.model.generation_config.{name} = "
                 f"{REFUSED.get(name)!r}."
             )
+
+
+def check_call(config: GenerationConfig, assistant: Any, cache: Any) -> None:
+    """Raise InputError where a call of `generate` cannot be followed token by token.
+
+    config: as it was prepared. assistant: a model that drafts. cache: that the call writes to.
+    """
+    found = [
+        (name, value)
+        for name, idle in REFUSED.items()
+        if name not in _FREE and (value := getattr(config, name, None)) is not None and value != idle
+    ]
+    found += [("assistant_model", type(assistant).__name__)] if assistant is not None else []
+    found += [
+        (name, getattr(config, name, None)) for name, kept in _KEPT.items() if getattr(config, name, None) not in kept
+    ]
+    if cache is not None and (type(cache) is not DynamicCache or cache.get_seq_length()):
+        found.append(("past_key_values", f"a {type(cache).__name__} of {cache.get_seq_length()} tokens"))
+    if found:
+        said = ", ".join(f"{name} = {value!r}" for name, value in found)
+        raise InputError(
+            f"generate was called with {said}, and with that a run cannot be attributed as it is generated: expected "
+            "sequences that are drawn token by token, from their beginning, with every key kept as it is. Leave it out."
+        )
 
 
 def _must_be(called: str, expected: str, value: Any) -> InputError:
@@ -224,6 +248,10 @@ REFUSED: dict[str, Any] = {
     "continuous_batching_config": None,
 }
 """With the value at which each does nothing."""
+_FREE = ("num_return_sequences", "max_time")
+"""Of these, what a call of somebody else's may ask for: no one has to make the run again."""
+_KEPT = {"use_cache": (True,), "cache_implementation": (None, "dynamic", "dynamic_full"), "prefill_chunk_size": (None,)}
+"""Settings of such a call by which keys would be others than the model's own, with what they may be."""
 _CACHES = (
     None,
     "dynamic",

@@ -1,0 +1,267 @@
+"""Explains finished steps of running generations: their effects, the monitor's verdict, what a policy makes of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from queue import Queue
+from threading import Thread, current_thread
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trajkit.attribution.assemble import of_live
+from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.features import StepFeatures
+from trajkit.attribution.recorder import FinishedStep, SeenRows
+from trajkit.attribution.regions import Regions
+from trajkit.errors import StreamError, TrajkitError
+from trajkit.log import log_step
+from trajkit.traces.trace import Step, Trace
+from trajkit.vlm.generation import Sampling
+from trajkit.vlm.model import VLM, Prompt
+
+if TYPE_CHECKING:
+    from trajkit.detection.monitor import Monitor, Verdict
+    from trajkit.detection.policies import Decision, Policy
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LiveStep(Step):
+    """A step as it comes out of a running model: a Step with its place, its effects (K,) in nats, and the verdict.
+
+    delay: seconds from when its last token was seen until its effects were known. half_width: (K,) nats, measured
+    effects lie within this of `effects` about nine times in ten; None when the estimator has no intervals. row: which
+    of several runs that are generated together, 0 for a single one. attempt: which generation of the question, 0 for
+    the first. decision: what the policy makes of this step, if anything.
+    """
+
+    index: int
+    delay: float = 0.0
+    effects: NDArray[np.float32]
+    half_width: NDArray[np.float32] | None = None
+    verdict: Verdict | None = None
+    row: int = 0
+    attempt: int = 0
+    decision: Decision | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the decision, which is an event of its own."""
+        return super().to_dict() | {
+            "index": self.index,
+            "delay": self.delay,
+            "effects": self.effects.tolist(),
+            "half_width": None if self.half_width is None else self.half_width.tolist(),
+            "verdict": None if self.verdict is None else self.verdict.to_dict(),
+            "row": self.row,
+            "attempt": self.attempt,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Watching:
+    """What runs are explained and judged by. policy: what is done when the monitor speaks; None for nothing."""
+
+    vlm: VLM
+    estimator: EffectEstimator
+    monitor: Monitor | None = None
+    policy: Policy | None = None
+    task_set: str = ""
+    form: str = ""
+
+    def check(self) -> None:
+        """Raises EstimatorMismatchError where a part was made for another model, InputError where a policy waits for a
+        monitor that is not there."""
+        self.estimator.check(self.vlm.fingerprint, self.vlm.name)
+        if self.monitor is not None:
+            self.monitor.check(self.vlm.name, self.vlm.fingerprint)
+        if self.policy is not None:
+            self.policy.check(self.monitor, self.vlm.name, self.vlm.fingerprint)
+
+
+class LiveRun:
+    """One generation under watch: what is asked, and what there is of it so far.
+
+    steps: those explained. tokens: the generated ids so far. closed: whether the thinking span was closed. ended:
+    whether the model ended it, or its limit of tokens; False while it runs, and where it was stopped before. attempt: 0
+    for the first generation of a question. decision: the policy's, if it has come to one. abandoned: tokens of attempts
+    before that were written and not kept.
+    """
+
+    def __init__(
+        self,
+        watching: Watching,
+        prompt: Prompt,
+        regions: Regions,
+        row: int = 0,
+        *,
+        before: LiveRun | None = None,
+        tokens: int = 0,
+        steps: int = 0,
+    ) -> None:
+        """before: the attempt that this one follows; it goes on from its first `tokens` and `steps`."""
+        self.prompt, self.regions, self.row = prompt, regions, row
+        self.attempt: int = before.attempt + 1 if before else 0
+        self.tokens: list[int] = before.tokens[:tokens] if before else []
+        self.steps: list[LiveStep] = before.steps[:steps] if before else []
+        self.abandoned: int = before.abandoned + len(before.tokens) - tokens if before else 0
+        self.closed = self.ended = False
+        self.sampling = Sampling()
+        self.decision: Decision | None = None
+        self._earlier = before.decisions if before else []
+        self._watching, self._id = watching, uuid.uuid4().hex
+        task = watching.task_set, watching.form
+        self._features = StepFeatures(regions, prompt, watching.estimator.binding.pooling)
+        self._monitor = watching.monitor.start(*task) if watching.monitor else None
+        self._policy = watching.policy.start_run(*task, self.attempt) if watching.policy else None
+        for step in self.steps:
+            if self._monitor is not None:
+                self._monitor.update(step)
+            if self._policy is not None:
+                self._policy.update(step)
+
+    def again(self, tokens: int, steps: int) -> LiveRun:
+        """The next attempt, which goes on from the first tokens and thinking steps of this one."""
+        return LiveRun(self._watching, self.prompt, self.regions, self.row, before=self, tokens=tokens, steps=steps)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Of the policy, at most one in each attempt: those of the attempts before, and this one's."""
+        return [*self._earlier, *([self.decision] if self.decision else [])]
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that its features take, bytes, and took for a moment in the latest step."""
+        return self._features.nbytes + self._features.working_bytes
+
+    def read(self, item: SeenRows) -> None:
+        """Take rows that predict no step."""
+        self._features.read(item.rows, item.tap.keys(item.end, item.sequence), item.tap.scaling)
+
+    def explain(self, item: FinishedStep) -> LiveStep:
+        """The step with its effects, verdict and decision; it is added to `steps`. Steps come in their order."""
+        span, n_tokens = item.span, item.span.end - item.span.start
+        logprob, entropy = item.logprob.mean(), item.entropy.mean()
+        features = self._features.push(
+            item.rows,
+            item.tap.keys(item.end, item.sequence),
+            item.tap.scaling,
+            n_tokens,
+            (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
+        )
+        effects, half_width = self._watching.estimator.predict_interval(features.cpu().numpy())
+        live = LiveStep(
+            text=item.text,
+            kind=span.kind,
+            token_start=span.start,
+            token_end=span.end,
+            logprob=float(logprob),
+            entropy=float(entropy),
+            seconds=item.seconds,
+            index=len(self.steps),
+            delay=time.perf_counter() - item.seen_at,
+            effects=effects,
+            half_width=half_width,
+            row=self.row,
+            attempt=self.attempt,
+        )
+        if self._monitor is not None:
+            verdict = self._monitor.update(live)
+            live = replace(live, verdict=verdict, risk=verdict.risk, alarm=verdict.alarm)
+        if self._policy is not None and (decision := self._policy.update(live)) is not None:
+            live = replace(live, decision=decision)
+            self.decision = decision
+        self.steps.append(live)
+        log_step(_log, live)
+        return live
+
+    def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
+        """What there is of the run as a Trace; where it has not ended, without answer and `meta["stopped"]` is true.
+
+        Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. In `meta` stand
+        the policy's `decisions`, and of an attempt after the first its number, `attempt`, and the tokens `abandoned` by
+        those before. target: the right answer, by which the run is judged. group_id: the image's hash by
+        default.
+        """
+        watching = self._watching
+        return of_live(
+            self,
+            watching.vlm,
+            watching.estimator,
+            run_id=self._id,
+            target=target,
+            group_id=group_id,
+            task_set=watching.task_set,
+            form=watching.form,
+        )
+
+
+class Explainer:
+    """A thread that explains steps in the order in which they are put into `inbox`, which has no bound.
+
+    What it fails with is kept in `error`, and no step is explained after that.
+    """
+
+    def __init__(self, emit: Callable[[LiveStep], None] = lambda step: None) -> None:
+        """emit: called in the thread with each step as soon as it is explained."""
+        self.inbox: Queue[SeenRows | None] = Queue()
+        self.error: BaseException | None = None
+        self.max_backlog = 0
+        """Most steps that ever waited."""
+        self.held_bytes = 0
+        """Most memory that rows and features held at once, bytes."""
+        self._emit, self._made = emit, deque[LiveStep]()
+        self.thread = Thread(target=self._explain, daemon=True)
+
+    def made(self) -> Sequence[LiveStep]:
+        """Steps explained since the last call, in order; does not wait."""
+        return [self._made.popleft() for _ in range(len(self._made))]
+
+    def flush(self) -> None:
+        """Wait until all that was put in is explained, or will not be because of an error."""
+        self.inbox.join()
+
+    def close(self) -> None:
+        """End the thread once it has explained what was put in, and wait for it."""
+        self.inbox.put(None)
+        if self.thread is not current_thread() and self.thread.ident is not None:
+            self.thread.join()
+
+    def check(self) -> None:
+        """Raise what the thread failed with: an error of trajkit as it is, another as StreamError."""
+        error = self.error
+        if error is None:
+            return
+        if isinstance(error, TrajkitError) or not isinstance(error, Exception):
+            raise error
+        raise StreamError(f"the run was stopped by {type(error).__name__}: {error}") from error
+
+    @torch.inference_mode()
+    def _explain(self) -> None:
+        while (item := self.inbox.get()) is not None:
+            try:
+                if self.error is None:
+                    self._take(item)
+            except BaseException as error:
+                self.error = error
+            finally:
+                self.inbox.task_done()
+
+    def _take(self, item: SeenRows) -> None:
+        waiting = item.rows.nbytes * (1 + self.inbox.qsize())
+        if isinstance(item, FinishedStep):
+            self.max_backlog = max(self.max_backlog, self.inbox.qsize())
+            step = item.run.explain(item)
+            self._made.append(step)
+            self._emit(step)
+        else:
+            item.run.read(item)
+        self.held_bytes = max(self.held_bytes, waiting + item.run.held_bytes)

@@ -1,0 +1,93 @@
+"""Rows: queries of consecutive positions of one sequence and their log-sum-exp, as the tap keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Pass:
+    """What the layers of one pass gave for rows [start, start + n) of a batch of B sequences, padding counted.
+
+    queries: (B, H, n, D) of each layer; lse: (B, H, n) float32, or None where the kernel did not tell it.
+    """
+
+    start: int
+    n: int
+    queries: list[Tensor] = field(default_factory=list)
+    lse: list[Tensor | None] = field(default_factory=list)
+    _skipped: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.start + self.n
+
+    def skip(self, rows: int) -> None:
+        """Keep nothing of the first `rows` rows; said before the first layer's are added."""
+        self._skipped = min(max(rows, 0), self.n)
+        self.start, self.n = self.start + self._skipped, self.n - self._skipped
+
+    def after(self, row: int) -> Pass:
+        """The rows from `row` on, in memory of their own."""
+        n = row - self.start
+        lse = [None if one is None else one[:, :, n:].clone() for one in self.lse]
+        return Pass(row, self.n - n, [query[:, :, n:].clone() for query in self.queries], lse)
+
+    def add(self, query: Tensor, lse: Tensor | None) -> None:
+        """Keep the next layer's rows, (B, H, n, D) and (B, H, n)."""
+        if self._skipped:  # a view would hold the whole prompt
+            query = query[:, :, self._skipped :].clone()
+            lse = None if lse is None else lse[:, :, self._skipped :].clone()
+        self.queries.append(query)
+        self.lse.append(lse)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """`n` consecutive rows of one sequence, in all layers: rows [skip, skip + n) of what `passes` hold together."""
+
+    passes: tuple[Pass, ...]
+    skip: int
+    n: int
+    sequence: int = 0
+
+    @classmethod
+    def of_passes(cls, passes: Iterable[Pass], start: int, n: int, sequence: int) -> Rows:
+        """Rows [start, start + n) of the batch, which `passes` hold in order."""
+        held = tuple(one for one in takewhile(lambda one: one.start < start + n, passes) if one.end > start)
+        return cls(held, start - held[0].start if held else 0, n, sequence)
+
+    def part(self, start: int, end: int) -> Rows:
+        """Rows [start, end) of these."""
+        return replace(self, skip=self.skip + start, n=end - start)
+
+    def layers(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """(H, n, D) queries and (H, n) log-sum-exp of each layer."""
+        for layer in range(len(self.passes[0].queries) if self.passes else 0):
+            lse = [one.lse[layer] for one in self.passes]
+            told = [one for one in lse if one is not None]
+            yield (
+                self._joined([one.queries[layer] for one in self.passes]),
+                self._joined(told) if len(told) == len(lse) else None,
+            )
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        """Of (B, H, m, …) of each pass, this sequence's rows as (H, n, …)."""
+        own = [part[self.sequence] for part in parts]
+        whole = torch.cat(own, 1) if len(own) > 1 else own[0]
+        return whole[:, self.skip : self.skip + self.n]
+
+    @property
+    def n_heads(self) -> int:
+        """L·H: heads of all layers."""
+        return sum(query.shape[1] for query in self.passes[0].queries) if self.passes else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the passes that they are held in, bytes."""
+        return sum(query.nbytes for one in self.passes for query in one.queries)

@@ -1,0 +1,273 @@
+"""Watch: effects, verdicts and alarms of a generation that somebody else's program runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trajkit.attribution.estimator import EffectEstimator
+from trajkit.attribution.explainer import Explainer, LiveRun, Watching
+from trajkit.attribution.loop import Callback, WatchedLoop
+from trajkit.attribution.regions import Regions, segment
+from trajkit.errors import InputError
+from trajkit.traces.trace import Trace
+from trajkit.vlm.canvas import Images
+from trajkit.vlm.generation import Sampling
+from trajkit.vlm.load import vlm_of
+from trajkit.vlm.messages import Messages
+from trajkit.vlm.model import VLM, Prompt
+from trajkit.vlm.settings import check_call
+
+if TYPE_CHECKING:
+    from trajkit.detection.monitor import Monitor
+    from trajkit.detection.policies import Policy
+
+_DROPS = "_extract_generation_mode_kwargs"
+"""The method of transformers that loses streamer and tokenizer where a call has a loop of its own (seen in 5.23)."""
+
+_PICTURES = ("image_grid_thw", "pixel_values")
+
+
+class Watch:
+    """A context in which one call of `generate` is watched. Made by `watch`.
+
+    kwargs: what that call must be given beside its own arguments. runs: one for each sequence that it generates, in the
+    order of its output; there from when the call begins.
+    """
+
+    def __init__(
+        self,
+        watching: Watching,
+        prompts: Sequence[Prompt],
+        regions: Sequence[Regions],
+        on_step: Callback | None,
+        on_alarm: Callback | None,
+    ) -> None:
+        self.runs: list[LiveRun] = []
+        self._watching, self._prompts, self._regions = watching, prompts, regions
+        self._on_step, self._on_alarm = on_step, on_alarm
+        self._loop: WatchedLoop | None = None
+        self._before: Any = None
+        self._pictures: dict[str, Tensor] = {}
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Further arguments for `model.generate`; all of its others stay free."""
+        return {"custom_generate": self._decode}
+
+    def __enter__(self) -> Watch:
+        model = self._watching.vlm.model
+        self._before = getattr(model, _DROPS, None)
+        if self._before is not None:
+            setattr(model, _DROPS, self._keep)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raises InputError where nothing was watched, since an alarm that cannot come is taken for none."""
+        model = self._watching.vlm.model
+        if self._before is not None:
+            delattr(model, _DROPS)
+            if getattr(model, _DROPS) != self._before:  # a watch within a watch
+                setattr(model, _DROPS, self._before)
+        if error is None and self._loop is None:
+            raise InputError(
+                "nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in it."
+            )
+
+    def stop(self) -> None:
+        """End the generation after its next token. Safe to call from a callback and from any thread."""
+        if self._loop is not None:
+            self._loop.stopped = True
+
+    def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
+        """The only run as a Trace, as by `LiveRun.trace`; of several, ask each of `runs`.
+
+        Raises InputError where there is no run yet, or more than one.
+        """
+        if len(self.runs) != 1:
+            raise InputError(
+                f"this watch has {len(self.runs)} runs; ask each for its trace: [run.trace() for run in watch.runs]."
+                if self.runs
+                else "nothing has been generated under this watch yet."
+            )
+        return self.runs[0].trace(target=target, group_id=group_id)
+
+    def _keep(self, custom_generate: Any, given: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """In place of transformers' own, which drops the streamer and the tokenizer of a call with its own loop."""
+        if custom_generate != self._decode:
+            return self._before(custom_generate, given, *args, **kwargs)
+        self._pictures = {name: given[name] for name in _PICTURES if name in given}
+        return self._before(None, given, *args, **kwargs)
+
+    def _decode(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        assistant_model: Any = None,
+        tokenizer: Any = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        """What `generate` calls with all that it has prepared."""
+        if self._loop is not None:
+            raise InputError("this watch has had its generation; make another one for each call of generate.")
+        if model is not self._watching.vlm.model:
+            raise InputError("this watch is of another model than the one that generates.")
+        check_call(generation_config, assistant_model, model_kwargs.get("past_key_values"))
+        padding = self._check_inputs(input_ids, model_kwargs)
+        each = len(input_ids) // len(self._prompts)
+        sampling = _sampling(generation_config, input_ids.shape[1])
+        for row in range(len(input_ids)):
+            run = LiveRun(self._watching, self._prompts[row // each], self._regions[row // each], row)
+            run.sampling = sampling
+            self.runs.append(run)
+        explainer = Explainer()
+        self._loop = WatchedLoop(self._watching.vlm, explainer, self._on_step, self._on_alarm)
+        explainer.thread.start()
+        try:
+            return self._loop.decode(
+                self.runs,
+                padding,
+                model,
+                input_ids,
+                logits_processor,
+                stopping_criteria,
+                generation_config,
+                **model_kwargs,
+            )
+        finally:
+            explainer.close()
+
+    def _check_inputs(self, input_ids: Tensor, given: Mapping[str, Any]) -> list[int]:
+        """How many pad tokens stand at the left of each row. Raises InputError where the rows are not the prompts'."""
+        n, asked = len(input_ids), len(self._prompts)
+        if n % asked:
+            raise InputError(f"this watch is of {asked} prompts, and generate was given {n}; give it the same ones.")
+        padding = []
+        mask = given.get("attention_mask")
+        for row in range(n):
+            own = self._prompts[row // (n // asked)].inputs["input_ids"][0]
+            pad = input_ids.shape[1] - len(own)
+            where = "" if n == 1 else f" of row {row}"
+            if pad < 0 or not torch.equal(input_ids[row, pad:], own.to(input_ids.device)):
+                raise InputError(
+                    f"the tokens{where} that generate was given are not those of the images and the question that the "
+                    "watch was given, written by the model's chat template (padded at the left, if at all). Give both "
+                    "the same images, text and system prompt, or generate from run.inputs."
+                )
+            seen = torch.ones_like(input_ids[row]) if mask is None else mask[row]
+            if seen[:pad].any() or not seen[pad:].all():
+                raise InputError(
+                    f"the attention mask{where} must hide the {pad} pad tokens at its left and nothing else."
+                )
+            padding.append(pad)
+        self._check_images()
+        return padding
+
+    def _check_images(self) -> None:
+        """Raises InputError where the pictures are others than the prompts', as the model takes them."""
+        for name in _PICTURES:
+            found = self._pictures.get(name)
+            own = torch.cat([prompt.inputs[name] for prompt in self._prompts])
+            if found is None:  # read by the vision tower beforehand
+                continue
+            alike = found.shape == own.shape and torch.allclose(found.to(own.device, own.dtype), own, atol=1e-2)
+            if not alike:
+                raise InputError(
+                    f"the {name} that generate was given are not those of the images that the watch was given; give "
+                    "both the same images, in the same order, through the same processor."
+                )
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What `model.generate` can be given for these prompts, as a batch padded on the left."""
+        from trajkit.attribution.collect import pad_left
+
+        return pad_left([prompt.inputs for prompt in self._prompts], self._watching.vlm.tokenizer.pad_token_id)
+
+
+def watch(
+    model: Any,
+    processor: Any,
+    images: Images | Sequence[Images] | None = None,
+    question: str | Sequence[str] | None = None,
+    *,
+    messages: Messages | Sequence[Messages] | None = None,
+    estimator: EffectEstimator,
+    monitor: Monitor | None = None,
+    policy: Policy | None = None,
+    on_step: Callback | None = None,
+    on_alarm: Callback | None = None,
+    regions: Regions | None = None,
+    system: str | None = None,
+    task_set: str = "",
+    form: str = "",
+) -> Watch:
+    """Watch a call of `generate` that is yours: steps with their effects and verdicts while the model writes.
+
+        with tk.watch(model, processor, image, question, estimator=estimator, on_alarm=print) as run:
+            output = model.generate(**inputs, **run.kwargs)
+        trace = run.trace()
+
+    model, processor: of transformers, of an architecture that `load_vlm` knows, as they are. images, question: what
+    `inputs` were made of, by the model's chat template; for several prompts at once, padded at the left, a list of
+    questions and as many images. messages: a chat instead, or a list of chats. regions: for a single prompt, as from
+    `segment`. system: the system prompt, if there is one.
+
+    The tokens are those that come without a watch. Any argument of `generate` will do that draws one token after
+    another: sampling, penalties, stop strings, a streamer, processors and criteria of your own, several sequences a
+    prompt (`num_return_sequences`). Beams, a model that drafts and caches that do not keep every key are refused before
+    the first token, and so are inputs that are not those of the prompt.
+
+    on_step, on_alarm: called with each LiveStep, and each that alarms, in order, by the thread that generates, between
+    two tokens; its `row` says of which sequence. What they raise ends the generation and comes out of `generate`, as
+    does what attribution fails with (StreamError). Interrupted or not, `run.trace()` has what there is. policy: as in
+    `stream`, but for "ask again", which a running call cannot do.
+
+    Raises InputError and EstimatorMismatchError as `stream` does.
+    """
+    if policy is not None and policy.on_alarm == "ask again":
+        raise InputError(
+            "a watched call of generate cannot ask again, since it is yours to begin; use on_alarm='stop' and call "
+            "generate once more, or tk.stream."
+        )
+    vlm = vlm_of(model, processor, system)
+    watching = Watching(vlm, estimator, monitor, policy, task_set, form)
+    watching.check()
+    prompts = _prompts(vlm, images, question, messages)
+    if regions is not None:
+        estimator.check_regions(regions.method)
+        if len(prompts) != 1:
+            raise InputError("regions can be given for a single prompt only; leave them out.")
+        return Watch(watching, prompts, [regions], on_step, on_alarm)
+    drawn = [segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm) for prompt in prompts]
+    return Watch(watching, prompts, drawn, on_step, on_alarm)
+
+
+def _prompts(vlm: VLM, images: Any, question: Any, messages: Any) -> list[Prompt]:
+    """One, or for lists of questions or chats as many."""
+    if messages is not None and messages and not isinstance(messages[0], Mapping):
+        return [vlm.prompt(images, question, one) for one in messages]
+    if messages is not None or question is None or isinstance(question, str):
+        return [vlm.prompt(images, question, messages)]
+    if images is None or isinstance(images, Image.Image) or len(images) != len(question) or not question:
+        raise InputError("several questions are given in a list, with a list of as many images, or lists of them.")
+    return [vlm.prompt(*asked) for asked in zip(images, question, strict=True)]
+
+
+def _sampling(config: Any, prompt_length: int) -> Sampling:
+    """How a call of `generate` draws, for the record: as its settings have been prepared."""
+    strings = config.stop_strings
+    if not config.do_sample:
+        return Sampling(0.0, config.max_length - prompt_length, stop_strings=strings)
+    temperature = 1.0 if config.temperature is None else config.temperature
+    return Sampling(temperature, config.max_length - prompt_length, None, config.top_p, config.top_k, strings)
