@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -428,6 +429,27 @@ def test_watches_stand_in_each_other(scene_image):
         model.generate(**outer.inputs, **outer.kwargs, max_new_tokens=20)
     assert inner.trace().question == SECOND
     assert outer.trace().question == QUESTION
+    assert not [name for name in vars(model) if name.startswith("_extract")]
+
+
+def test_watches_of_two_threads_take_turns_and_both_keep_their_streamers(scene_image):
+    model, processor, estimator = loaded()
+    streams, watches, given = [Kept(), Kept()], [], {}
+
+    def run(at):
+        with tk.watch(model, processor, scene_image, ASKED[at], estimator=estimator) as watch:
+            watches.append(watch)
+            given[at] = model.generate(**watch.inputs, **watch.kwargs, **GREEDY, streamer=streams[at])
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for at in range(2):
+        (own,) = [watch for watch in watches if watch.trace().question == ASKED[at]]
+        assert [number for one in streams[at].given[1:-1] for number in one] == own.runs[0].tokens
+        assert torch.equal(given[at], model.generate(**own.inputs, **GREEDY))
     assert not [name for name in vars(model) if name.startswith("_extract")]
 
 
