@@ -221,7 +221,10 @@ def test_runs_pooled_over_few_groups_that_are_alarmed_too_often_are_said_to_be_o
     assert check.rate == pytest.approx(0.02)
     assert "Pooled, 42 % of the 85 successful runs were alarmed in this replay, more than 10 %" in check.message
     assert "Do not take the promise for one of these runs." in check.message
+    too_few = check_promise(_replay([[True] * 36, [True], *[[False]] * 10]), _monitor(90))
+    assert (too_few.kept, "Pooled, 79 % of the 47" in too_few.message) == ("not told", True)
     assert "Pooled" not in check_promise(_replay([[True]] * 42 + [[False]] * 58), _monitor(90)).message
+    assert "Pooled" not in check_promise(_replay([[True]] * 3 + [[False]] * 17), _monitor(9)).message
     assert "Pooled" not in check_promise(_replay([[False]] * 90), _monitor(90)).message
 
 

@@ -90,8 +90,9 @@ class PromiseCheck:
     @property
     def _pooled(self) -> str:
         """A sentence where the runs of the replay, pooled, were alarmed more often than is promised of a new group, and
-        the rate of new groups does not say it already."""
-        if not self.pooled > self.alpha or self.rate > self.alpha:
+        what is said of new groups does not say it already."""
+        told = max(self.alpha, self.rate if self.n else 0.0) + 1e-9
+        if self.kept == "broken" or not self.pooled > told:
             return ""
         return (
             f" Pooled, {share(self.pooled, self.alpha)} of the {self.of:,} {self._alarmed} in this replay, more than "
