@@ -20,7 +20,6 @@ from trajkit.demo import paths
 from trajkit.demo.runs import fit_demo_detectors
 from trajkit.files import write_text
 from trajkit.judging import layout
-from trajkit.judging.promise import check_promise
 from trajkit.tables import Table, joined, words
 from trajkit.tables.names import outcome_name
 from trajkit.tables.render import markdown
@@ -38,7 +37,6 @@ def main(argv: list[str] | None = None) -> None:
     result = fit_demo_detectors(traces, n_boot=args.boot)
     straight = np.mean(np.ceil(0.3 * tk.run_table(traces).table["n_steps"]) <= 2)
     found = result.evaluation
-    check = check_promise(found.runs, result.detectors.monitor)
     macro, runs = layout.macro_areas(found.outcome_auc)
     sections = {
         "Runs, split by scene": split_by_part(found.split),
@@ -51,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         ),
         "Outcome at the end of thinking: macro AUC": replace(macro, note=f"Of {runs}."),
         "Outcome with abstention": layout.answered(found.abstention),
-        "False alarms on successful runs": layout.false_alarm_rates(found.false_alarms, check),
+        "False alarms on successful runs": layout.false_alarm_rates(found.false_alarms, found.check),
         "False alarms by length of the run": by_length(found.false_alarms_by_length),
         "Power: failing runs that were alarmed": layout.caught(found.power),
         "Share of thinking tokens that come after the alarm": layout.saved(found.tokens_saved),
@@ -59,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     text = "# Early failure, outcome and monitor on the demo\n\nRegenerate: `python -m analyses.detection`. "
     text += "All figures are on scenes of test digits; 95 % intervals resample scenes.\n\n"
     text += "".join(f"## {title}\n\n{markdown(table)}\n" for title, table in sections.items())
-    text += f"{result.detectors.monitor.message}\n\n{check.message}\n\n"
+    drift = found.drift.message if found.drift is not None else ""
+    text += f"{result.detectors.monitor.message}\n\n{found.check.message}\n\n{drift}\n\n"
     text += (
         "## Reading\n\n"
         f"A path of two steps has tortuosity 1 whatever it does, and at 30 % elapsed {words.share(straight)} of these "

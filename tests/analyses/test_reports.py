@@ -25,6 +25,7 @@ from analyses import (
     out_of_distribution,
     outcomes,
     performance,
+    policies,
     regions,
     scatter,
     size,
@@ -209,6 +210,21 @@ def test_detection(report):
     assert "| reasoning failure |" in text
     for baseline in ("length", "task", "uncertainty", "random"):
         assert f"| {baseline}" in text
+
+
+def test_policies(report, tmp_path):
+    text = report(policies, "--scenes", "12", "--generate-at", "0.2", "--boot", "20")
+    assert "Regenerate: `python -m analyses.policies --scenes 12 --generate-at 0.2 --boot 20`." in text
+    replayed, curve, generated = tables(text)
+    shown = committed("policies")
+    assert headings(text) == shown[:3]
+    assert [line.split("|")[1].strip() for line in replayed[2:4]] == ["no monitor", "stop at the alarm"]
+    assert len(curve) == 2 + 3 * 4
+    names = [line.split("|")[1].strip() for line in generated[2:]]
+    assert "ask again from the last good step" in names
+    assert "enough: answer when success is sure" in names
+    assert "The monitor of success speaks on" in text
+    assert (tmp_path / "report.svg").stat().st_size > 2000
 
 
 @pytest.mark.parametrize("study", [trajectories, metric_distributions, concentration, early_failure, outcomes])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from trajkit.detection import EarlyFailurePredictor, Monitor, Verdict, max_score_threshold
-from trajkit.detection.monitor import run_maxima
+from trajkit.detection.calibration import run_maxima
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.judging.alarms import monitor_runs
 
@@ -111,12 +111,12 @@ def test_an_answer_step_changes_nothing_and_repeats_no_alarm(monitor: Monitor, c
 def test_it_is_calibrated_on_one_successful_run_per_group(
     predictor: EarlyFailurePredictor, frame: pd.DataFrame
 ) -> None:
-    maxima = run_maxima(predictor, frame)
+    maxima = run_maxima(frame, predictor.risks(frame))
     good = maxima[maxima["failure"] == 0]
     monitor = Monitor.calibrate(predictor, frame, alpha=0.2)
     assert 0 < monitor.n < good["group_id"].nunique() < len(good)
-    assert monitor.threshold in set(good["max_risk"])
-    assert good["max_risk"].min() <= monitor.score_min <= monitor.score_max <= good["max_risk"].max()
+    assert monitor.threshold in set(good["max_score"])
+    assert good["max_score"].min() <= monitor.score_min <= monitor.score_max <= good["max_score"].max()
 
 
 def test_repeats_of_a_run_do_not_move_the_threshold(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> None:
@@ -139,8 +139,9 @@ def test_the_run_of_a_group_is_drawn_by_the_seed_not_by_the_order_of_rows(
 
 def test_new_successful_runs_raise_false_alarms_at_most_at_alpha(predictor: EarlyFailurePredictor) -> None:
     """Over the draw of calibration sets, as the guarantee says."""
-    maxima = run_maxima(predictor, make_frame(make_runs(500, per_group=1, seed=5)))
-    scores = maxima.loc[maxima["failure"] == 0, "max_risk"].to_numpy()
+    frame = make_frame(make_runs(500, per_group=1, seed=5))
+    maxima = run_maxima(frame, predictor.risks(frame))
+    scores = maxima.loc[maxima["failure"] == 0, "max_score"].to_numpy()
     rng = np.random.default_rng(0)
     rates = []
     for _ in range(400):
@@ -215,7 +216,8 @@ def test_traces_calibrate_as_their_frame_does_and_the_answer_is_not_looked_at(
     predictor: EarlyFailurePredictor, calibration: list[Run], monitor: Monitor
 ) -> None:
     by_traces = Monitor.calibrate(predictor, [make_trace(run) for run in calibration], alpha=0.1)
-    assert by_traces.to_state() == monitor.to_state()
+    assert by_traces.calibration == replace(monitor.calibration, regions=(6, 6))  # which a frame does not say
+    assert by_traces.to_state() | {"calibration": None} == monitor.to_state() | {"calibration": None}
     assert by_traces.model == "demo"
 
 
@@ -243,7 +245,9 @@ def test_what_it_did_on_stored_runs_is_what_it_does_live(monitor: Monitor, calib
         assert row["saved"] == pytest.approx(1 - tokens[:alarm].sum() / tokens.sum() if alarm else 0.0)
 
 
-@pytest.mark.parametrize("look", [run_maxima, lambda predictor, frame: Monitor.calibrate(predictor, frame)])
+@pytest.mark.parametrize(
+    "look", [lambda _, frame: run_maxima(frame, np.zeros(len(frame))), lambda *given: Monitor.calibrate(*given)]
+)
 def test_runs_that_are_of_no_group_or_of_two_are_an_input_error_that_says_so(
     predictor: EarlyFailurePredictor, frame: pd.DataFrame, look: Callable[[EarlyFailurePredictor, pd.DataFrame], object]
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from trajkit.detection import EarlyFailurePredictor, Monitor, Policy, PolicyRun, Verdict
+from trajkit.detection import Monitor, Policy, PolicyRun, Verdict
 from trajkit.detection.policies import Decision
 from trajkit.errors import EstimatorMismatchError, InputError
 
@@ -55,12 +55,9 @@ def of_steps(run: Run, verdicts: list[Verdict | None]) -> list[Judged]:
 
 
 @pytest.fixture(scope="module")
-def success() -> Monitor:
-    """A monitor of success: its score is the probability that the run succeeds."""
-    runs = make_runs(60, seed=3)
-    frame = make_frame(runs)
-    predictor = EarlyFailurePredictor().fit(frame, (frame["outcome"] == "success").to_numpy(int))
-    return Monitor(predictor, threshold=0.75, alpha=0.1, n=40, score_min=0.2, score_max=0.95, model="demo")
+def success(predictor) -> Monitor:
+    """A monitor that watches for success."""
+    return Monitor.calibrate(predictor, make_frame(make_runs(60, seed=3)), 0.3, model="demo", watches="success")
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +154,25 @@ def test_after_one_decision_neither_monitor_is_listened_to(success, sure, first)
 
 def test_a_run_saved_after_any_step_goes_on_as_if_it_had_not_been():
     policy, steps = Policy("ask again", tries=2, start="last good step"), judged([0.3, 0.2, 0.4, 0.7, 0.9])
+    steps.append(steps[3])  # its alarm again
     whole = decisions(policy.start_run(attempt=1), steps)
     for cut in range(len(steps) + 1):
         run = policy.start_run(attempt=1)
         before = decisions(run, steps[:cut])
         resumed = PolicyRun.from_state(json.loads(json.dumps(run.to_state())), policy)
         assert before + decisions(resumed, steps[cut:]) == whole
+
+
+def test_a_run_saved_with_its_monitor_of_success_goes_on_as_if_it_had_not_been(success, sure):
+    run, at = sure
+    policy, steps = Policy(enough=success), of_steps(run, [None] * len(run.tokens))
+    whole = decisions(policy.start_run(), steps)
+    for cut in range(len(steps) + 1):
+        first = policy.start_run()
+        before = decisions(first, steps[:cut])
+        resumed = PolicyRun.from_state(json.loads(json.dumps(first.to_state())), policy)
+        assert before + decisions(resumed, steps[cut:]) == whole
+    assert whole[at - 1].action == "enough"
 
 
 def test_a_saved_run_is_refused_under_another_policy_or_with_a_part_missing(success):
@@ -172,7 +182,7 @@ def test_a_saved_run_is_refused_under_another_policy_or_with_a_part_missing(succ
         PolicyRun.from_state(state, Policy("stop"))
     with pytest.raises(InputError, match="this is another"):
         PolicyRun.from_state(state, replace(policy, enough=success))
-    for part in ("attempt", "acted", "kept", "lowest"):
+    for part in ("attempt", "acted", "kept", "lowest", "enough"):
         with pytest.raises(InputError, match=part):
             PolicyRun.from_state({name: value for name, value in state.items() if name != part}, policy)
     with pytest.raises(InputError, match="whole numbers from 0"):
@@ -203,6 +213,14 @@ def test_a_decision_is_written_as_json():
 def test_settings_that_mean_nothing_are_refused(settings, words):
     with pytest.raises(InputError, match=words):
         Policy(**settings)
+
+
+def test_enough_takes_a_monitor_of_success_alone(success, predictor):
+    frame = make_frame(make_runs(60, seed=3))
+    own = Monitor.of_scores(frame.assign(score=0.5), watches="success")
+    for other in (Monitor.calibrate(predictor, frame), own):
+        with pytest.raises(InputError, match="must be a monitor that reads steps and watches for success"):
+            Policy(enough=other)
 
 
 def test_a_policy_is_checked_against_the_monitor_and_the_model(success):

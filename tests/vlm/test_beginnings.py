@@ -66,6 +66,15 @@ def test_rows_of_other_prompts_and_beginnings_go_on_in_one_batch_as_alone(random
     assert drawn[0] != drawn[1]
 
 
+def test_rows_of_one_prompt_that_begin_with_more_and_fewer_tokens_go_on_as_alone(random_vlm, scene_image):
+    vlm = random_vlm("qwen3_vl")
+    prompt = vlm.prepare(scene_image, QUESTION)
+    inputs = pad_left([prompt.inputs] * 2, vlm.tokenizer.pad_token_id)
+    with with_settings(vlm, suppress_tokens=sorted(vlm.end_tokens)):
+        (whole,) = generate(vlm, prompt.inputs, Sampling(0, 16))
+        assert generate(vlm, inputs, Sampling(0, 16), begun=[whole[:9], whole[:2]]) == [whole] * 2
+
+
 @pytest.mark.parametrize(
     "settings",
     [

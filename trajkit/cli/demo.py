@@ -113,7 +113,6 @@ def _analyse(console: Console, out: Path) -> None:
     from trajkit.cli.fit import show_monitor
     from trajkit.demo import paths
     from trajkit.demo.runs import fit_demo_detectors
-    from trajkit.judging.promise import check_promise
     from trajkit.report import write_report
     from trajkit.tables.words import count
     from trajkit.traces.store import read_traces
@@ -131,6 +130,6 @@ def _analyse(console: Console, out: Path) -> None:
     runs, groups = (detectors.card[unit]["test"] for unit in ("runs", "groups"))
     tried = f"Tried on {count(runs, 'run')} of {count(groups, 'scene')}:"
     console.print(f"{detectors.monitor.message}\n{tried}\n", markup=False)
-    show_monitor(console, evaluation, check_promise(evaluation.runs, detectors.monitor))
+    show_monitor(console, evaluation)
     path = write_report(traces, out, detectors=detectors, evaluation=evaluation, title="trajkit demo")
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from trajkit.judging.alarms import Replay
     from trajkit.judging.fit import FitResult
-    from trajkit.judging.promise import PromiseCheck
 
 
 def fit(
@@ -68,6 +67,7 @@ def fit(
     console = stdout()
     show_evaluation(console, result)
     console.print(result.detectors.monitor.message, markup=False)
+    console.print(result.detectors.card["enough"], markup=False)
     console.print(f"Outcome classifier: {result.detectors.card['outcome']}.", markup=False)
     console.print(f"Wrote {path}. Next: trajkit monitor {traces} --detectors {out}", markup=False)
 
@@ -75,7 +75,6 @@ def fit(
 def show_evaluation(console: Console, result: FitResult) -> None:
     """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
     from trajkit.judging import layout
-    from trajkit.judging.promise import check_promise
     from trajkit.tables import Table
     from trajkit.tables.render import show
 
@@ -93,16 +92,23 @@ def show_evaluation(console: Console, result: FitResult) -> None:
     if found.outcome_auc is not None:
         table, runs = layout.macro_areas(found.outcome_auc)
         show(console, table, f"Macro AUC of the outcome, at the end of thinking, of {runs}")
-    show_monitor(console, found, check_promise(found.runs, result.detectors.monitor))
+    show_monitor(console, found)
 
 
-def show_monitor(console: Console, replay: Replay, check: PromiseCheck) -> None:
-    """False alarms and whether they are as promised, power and tokens saved."""
+def show_monitor(console: Console, replay: Replay) -> None:
+    """False alarms and whether they are as promised, drift, power and tokens saved."""
     from trajkit.judging import layout
     from trajkit.tables.render import show
 
-    show(console, layout.false_alarm_rates(replay.false_alarms, check), "False alarms on successful runs")
-    console.print(check.message, style="bold red" if check.kept == "broken" else "", markup=False)
+    show(console, layout.false_alarm_rates(replay.false_alarms, replay.check), "False alarms on successful runs")
+    console.print(replay.check.message, style="bold red" if replay.check.kept == "broken" else "", markup=False)
+    show_drift(console, replay)
     console.print()
     show(console, layout.caught(replay.power), "Failing runs that were alarmed")
     show(console, layout.saved(replay.tokens_saved), "Share of thinking tokens after the alarm")
+
+
+def show_drift(console: Console, replay: Replay) -> None:
+    """Whether the scores have drifted since the calibration, where that can be told; it takes no outcomes."""
+    if replay.drift is not None:
+        console.print(replay.drift.message, style="bold red" if replay.drift.warned else "", markup=False)

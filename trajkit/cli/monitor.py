@@ -42,13 +42,12 @@ def monitor(
 
       trajkit monitor traces --detectors detectors
     """
-    from trajkit.cli.fit import show_monitor
+    from trajkit.cli.fit import show_drift, show_monitor
     from trajkit.cli.output import stdout
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.copies import keyed, one_group, regrouped
     from trajkit.detection.store import load_detectors
     from trajkit.judging.alarms import replay
-    from trajkit.judging.promise import check_promise
     from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
     from trajkit.tables.render import show
@@ -66,7 +65,7 @@ def monitor(
     console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs):,} of {len(saved):,}.\n", markup=False)
     taken = one_group(keyed(runs))
     seen = frozenset(as_one for group, as_one in taken.items() if group in known.all)
-    replayed = replay(watch, regrouped(runs.frame, taken))
+    replayed = replay(watch, regrouped(runs.frame, taken), seen=seen)
     alarms = replayed.runs[replayed.runs["alarmed"]]
     if len(alarms) and most:
         title = f"Alarms ({len(alarms):,}" + (f", the first {most:,})" if len(alarms) > most else ")")
@@ -75,8 +74,9 @@ def monitor(
         console.print("No alarm.\n")
     if replayed.runs["failure"].isna().all():
         console.print("No run has a known outcome, so whether the promise is kept, and power, cannot be told.")
+        show_drift(console, replayed)
         return
-    show_monitor(console, replayed, check_promise(replayed.runs, watch, seen))
+    show_monitor(console, replayed)
 
 
 def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:

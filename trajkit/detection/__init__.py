@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trajkit.detection.drift import Drift as Drift
+    from trajkit.detection.drift import DriftState as DriftState
     from trajkit.detection.early_failure import EarlyFailurePredictor as EarlyFailurePredictor
     from trajkit.detection.explanation import Reason as Reason
     from trajkit.detection.explanation import explain as explain
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from trajkit.detection.guarantee import max_score_threshold as max_score_threshold
     from trajkit.detection.guarantee import runs_needed as runs_needed
     from trajkit.detection.monitor import Monitor as Monitor
-    from trajkit.detection.monitor import MonitorRun as MonitorRun
-    from trajkit.detection.monitor import Verdict as Verdict
+    from trajkit.detection.monitor_run import MonitorRun as MonitorRun
+    from trajkit.detection.monitor_run import Verdict as Verdict
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
     from trajkit.detection.policies import Decision as Decision
     from trajkit.detection.policies import Policy as Policy
@@ -32,8 +34,10 @@ _HOME = {
     "EarlyFailurePredictor": "early_failure",
     "OutcomeClassifier": "outcome",
     "Monitor": "monitor",
-    "MonitorRun": "monitor",
-    "Verdict": "monitor",
+    "MonitorRun": "monitor_run",
+    "Verdict": "monitor_run",
+    "Drift": "drift",
+    "DriftState": "drift",
     "max_score_threshold": "guarantee",
     "confident_threshold": "guarantee",
     "runs_needed": "guarantee",

@@ -1,24 +1,30 @@
-"""The monitor: watches a running generation and raises an alarm, at most on α of the successful runs."""
+"""The monitor: watches a running generation and raises an alarm, at most on α of the runs it promises to spare."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.alarm import exceeds
+from trajkit.detection.calibration import SPARED_WORD, Calibration, Watches, drawn_runs, run_maxima, spared
 from trajkit.detection.copies import one_group, regrouped
+from trajkit.detection.drift import WARN_AT, Drift
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
-from trajkit.detection.sources import Sourced, require_runs, sourced
-from trajkit.detection.state import read, read_number
+from trajkit.detection.monitor_run import MonitoredStep as MonitoredStep
+from trajkit.detection.monitor_run import MonitorRun as MonitorRun
+from trajkit.detection.monitor_run import Verdict as Verdict
+from trajkit.detection.score_table import SCORE, score_frame
+from trajkit.detection.sources import Sourced, sourced
+from trajkit.detection.state import HUGE, read, read_number
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.fingerprints import ModelId
-from trajkit.tables.words import count, promise
+from trajkit.tables.words import count, metric, promise
 from trajkit.traces.forms import task_label
 
 if TYPE_CHECKING:
@@ -28,98 +34,15 @@ if TYPE_CHECKING:
     from trajkit.runs.source import Source
     from trajkit.runs.table import RunTable
 
-
-class MonitoredStep(Protocol):
-    """What a MonitorRun reads of a step; `LiveStep` and anything alike will do. effects: (K,) nats."""
-
-    @property
-    def effects(self) -> NDArray[Any]: ...
-    @property
-    def logprob(self) -> float: ...
-    @property
-    def entropy(self) -> float: ...
-    @property
-    def n_tokens(self) -> int: ...
-    @property
-    def kind(self) -> Literal["thinking", "answer"]: ...
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The monitor's word after one step.
-
-    step: thinking steps seen so far. risk: probability of failure now; max_risk: its largest so far; both 0 before the
-    first thinking step. alarm: True on the one step where max_risk first exceeds the threshold.
-    """
-
-    step: int
-    risk: float
-    max_risk: float
-    threshold: float
-    alarm: bool
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether the alarm has been raised, on this step or before."""
-        return exceeds(self.max_risk, self.threshold)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: an infinite threshold is null."""
-        return {
-            "step": self.step,
-            "risk": self.risk,
-            "max_risk": self.max_risk,
-            "threshold": None if math.isinf(self.threshold) else self.threshold,
-            "alarm": self.alarm,
-            "alarmed": self.alarmed,
-        }
-
-
-class MonitorRun:
-    """One generation under watch. Made by `Monitor.start`; not shared between generations."""
-
-    def __init__(self, monitor: Monitor, task_set: str = "", form: str = "") -> None:
-        from trajkit.trajectory.features import PrefixFeatures
-
-        self._monitor, self._task = monitor, (task_set, form)
-        self._prefix = PrefixFeatures()
-        self._n_tokens = 0
-        self._last = Verdict(step=0, risk=0.0, max_risk=0.0, threshold=monitor.threshold, alarm=False)
-
-    @property
-    def verdict(self) -> Verdict:
-        """The last verdict."""
-        return self._last
-
-    def update(self, step: MonitoredStep) -> Verdict:
-        """The verdict after `step`. An answer step changes nothing: the last verdict, without a new alarm.
-
-        Raises InputError when the effects are not a finite (K,) vector.
-        """
-        if step.kind == "answer":
-            self._last = replace(self._last, alarm=False)
-            return self._last
-        effects = np.asarray(step.effects, dtype=float)
-        finite = math.isfinite(np.add.reduce(effects, axis=None)) or np.isfinite(effects).all()  # the sum may overflow
-        if effects.ndim != 1 or not finite:
-            raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
-        self._n_tokens += step.n_tokens
-        row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=step.logprob, entropy=step.entropy)
-        risk = self._monitor.predictor.risk(row, *self._task)
-        max_risk = max(self._last.max_risk, risk)
-        self._last = Verdict(
-            step=self._last.step + 1,
-            risk=risk,
-            max_risk=max_risk,
-            threshold=self._monitor.threshold,
-            alarm=exceeds(max_risk, self._monitor.threshold) and not self._last.alarmed,
-        )
-        return self._last
+Higher = Literal["worse", "better"]
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True, eq=False)
 class Monitor:
-    """A fitted predictor with a calibrated threshold on the maximum over the run.
+    """Scores with a calibrated threshold on their maximum over the run.
+
+    The scores are those of a fitted predictor, or your own (predictor None, `of_scores`).
 
     Guarantee: of a new run from a new group (image or question) of the same population, P(any alarm | it succeeds) ≤
     alpha. With `delta` None that is over the draw of the calibration runs too; with `delta` it holds for this very
@@ -127,12 +50,16 @@ class Monitor:
     tasks or other generation settings than those it was calibrated on, nor within each group: where many runs of few
     groups are pooled, the share alarmed is another quantity, which may be well above alpha on hard groups.
 
-    n: groups it was calibrated on, those whose drawn run succeeded. score_min, score_max: range of these runs' maxima
-    (NaN when there were none).
+    watches: `failure`; or `success`, where an alarm says that success is as good as certain, the score is the
+    probability of success, and the promise is P(any alarm | it fails) ≤ alpha.
+    n: groups it was calibrated on, those whose drawn run is of the kind that is spared. score_min, score_max: range of
+    these runs' maxima (NaN when there were none).
     model, fingerprint: name and weights' hash of the model whose runs they were, "" when unknown.
+    calibration: what those runs were like; None for a monitor that was saved without it, which then warns of nothing.
+    higher: of scores of your own, what a high one means.
     """
 
-    predictor: EarlyFailurePredictor
+    predictor: EarlyFailurePredictor | None
     threshold: float
     alpha: float
     n: int
@@ -141,6 +68,10 @@ class Monitor:
     model: str = ""
     delta: float | None = None
     fingerprint: str = ""
+    watches: Watches = "failure"
+    calibration: Calibration | None = None
+    higher: Higher = "worse"
+    _noticed: set[str] = field(default_factory=set, init=False, repr=False)
 
     @classmethod
     def calibrate(
@@ -152,9 +83,10 @@ class Monitor:
         delta: float | None = None,
         model: str | None = None,
         fingerprint: str | None = None,
+        watches: Watches = "failure",
     ) -> Monitor:
         """Calibrate on `traces` (their feature frame, or what `sourced` took): one run of each group is drawn by
-        `seed`, and its maximum counts if it succeeded (see `drawn_successes`).
+        `seed`, and its maximum counts if it succeeded or, with watches="success", if it failed (`calibration.spared`).
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
@@ -164,33 +96,101 @@ class Monitor:
         read = sourced(traces, "Monitor.calibrate")
         name = model if model is not None else read.model
         weights = fingerprint if fingerprint is not None else read.fingerprint
-        runs = run_maxima(predictor, regrouped(read.frame, one_group(read.keys)))
-        maxima = drawn_successes(runs, seed)["max_risk"].to_numpy(float)
-        threshold = max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)
+        untold = cls(predictor, math.inf, alpha, 0, math.nan, math.nan, name, delta, weights, watches)
+        frame = regrouped(read.frame, one_group(read.keys))
+        return untold._calibrated(run_maxima(frame, untold.scores(frame)), seed, read.regions_of(frame))
+
+    @classmethod
+    def of_scores(
+        cls,
+        frame: pd.DataFrame,
+        score: str = "score",
+        group: str = "group_id",
+        success: str = "success",
+        run: str | None = "transcript_id",
+        alpha: float = 0.1,
+        seed: int = 0,
+        delta: float | None = None,
+        higher: Higher = "worse",
+        watches: Watches = "failure",
+    ) -> Monitor:
+        """A monitor of scores of your own: a judge's, a probe's, a log-probability. The rule and the promise are those
+        of `calibrate`, the threshold is in the score's unit, and `MonitorRun.update_score` takes the scores.
+
+        frame: a row a step, or a row a run with run=None. score … run: names of its columns. group: image or question;
+        give all runs of each, of failed and unknown outcome too, and none that the score was fitted on. higher: what a
+        high score means. Raises InputError on a column that is missing or does not hold what it should.
+        """
+        for parameter, value, known in (("higher", higher, Higher), ("watches", watches, Watches)):
+            if value not in get_args(known):
+                allowed = " or ".join(map(repr, get_args(known)))
+                raise InputError(f"The {parameter!r} parameter must be {allowed}. Got {value!r} instead.")
+        rows = score_frame(frame, score, group, success, run)
+        untold = cls(None, math.inf, alpha, 0, math.nan, math.nan, delta=delta, watches=watches, higher=higher)
+        return untold._calibrated(run_maxima(rows, untold.scores(rows)), seed, None)
+
+    def _calibrated(self, runs: pd.DataFrame, seed: int, regions: tuple[int, int] | None) -> Monitor:
+        """This monitor with the threshold that runs (`run_maxima`) give it."""
+        drawn = drawn_runs(runs, seed)
+        maxima = spared(drawn, self.watches)["max_score"].to_numpy(float)
+        if self.delta is None:
+            threshold = max_score_threshold(maxima, self.alpha)
+        else:
+            threshold = confident_threshold(maxima, self.alpha, self.delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
-        return cls(predictor, threshold, alpha, len(maxima), low, high, name, delta, weights)
+        seen = Calibration(int(runs["n_steps"].max() if len(runs) else 0), regions, tuple(sorted(drawn["max_score"])))
+        told = {"threshold": threshold, "n": len(maxima), "score_min": low, "score_max": high, "calibration": seen}
+        return Monitor(**{name: value for name, value in vars(self).items() if name != "_noticed"} | told)
+
+    def scores(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """(n,) the score of each row, the larger the nearer to an alarm: of a feature frame or, for scores of your own,
+        of a table that `score_table.score_frame` laid out. Raises InputError on a frame without what it needs."""
+        if self.predictor is not None:
+            return np.asarray(self.score_of(self.predictor.risks(frame)))
+        if SCORE not in frame:
+            raise InputError(f"this monitor watches scores of your own: give a frame with the column {SCORE!r}.")
+        return np.asarray(self.score_of(frame[SCORE].to_numpy(float)))
+
+    def score_of(self, said: Number) -> Number:
+        """The score of a risk, or of a score of your own: turned where it is a low one that alarms."""
+        if self.predictor is not None:
+            return said if self.watches == "failure" else 1.0 - said
+        return said if (self.higher == "worse") == (self.watches == "failure") else -said
 
     @property
     def can_alarm(self) -> bool:
-        """False when calibration had too few groups whose drawn run succeeded for the promise asked for."""
+        """False when calibration had too few groups whose drawn run counts for the promise asked for."""
         return math.isfinite(self.threshold)
 
     @property
     def message(self) -> str:
         """One sentence for a person: what the monitor promises, or why it cannot alarm."""
+        ended = {"failure": "succeeded", "success": "failed"}[self.watches]
         if not self.can_alarm:
             needed, was = runs_needed(self.alpha, self.delta), "was" if self.n == 1 else "were"
             return (
                 f"This monitor cannot alarm: alpha={self.alpha:g} needs at least {count(needed, 'group')} (images or "
-                f"questions) whose run drawn for calibration succeeded, and there {was} {self.n}. Collect runs on more "
+                f"questions) whose run drawn for calibration {ended}, and there {was} {self.n}. Collect runs on more "
                 "images or questions, or raise alpha."
             )
         sure = "" if self.delta is None else f", with {promise(1 - self.delta)} confidence"
+        does, more = "Alarms", "more may be alarmed"
+        if self.watches == "success":
+            does, more = "Says that it is enough", "it may be said of more"
         return (
-            f"Alarms when the risk first exceeds {self.threshold:.2f}: at most {promise(self.alpha)} of successful "
+            f"{does} when {self._crossing}: at most {promise(self.alpha)} of {SPARED_WORD[self.watches]} "
             f"runs{sure}, each a new run of a new group (image or question). Calibrated on one run of each group, the "
-            f"{self.n} that succeeded. Many runs of few groups, pooled, are another matter: more may be alarmed there."
+            f"{self.n} that {ended}. Many runs of few groups, pooled, are another matter: {more} there."
         )
+
+    @property
+    def _crossing(self) -> str:
+        """`the risk first exceeds 0.61`, in the score's own unit and direction."""
+        if self.predictor is not None:
+            what = "the risk" if self.watches == "failure" else "the probability of success"
+            return f"{what} first exceeds {self.threshold:.2f}"
+        limit = self.score_of(self.threshold)
+        return f"the score first {'exceeds' if limit == self.threshold else 'falls below'} {metric(limit)}"
 
     @property
     def made_for(self) -> ModelId:
@@ -216,7 +216,7 @@ class Monitor:
         predictor was not fitted on, the unknown one too, is judged by what the tasks have in common, is of no promise,
         and warns.
         """
-        labels = self.predictor.map_.tasks
+        labels = self.predictor.map_.tasks if self.predictor is not None else ()
         if labels and (label := task_label(task_set, form)) not in labels:
             warnings.warn(
                 f"these detectors read the task, and were not fitted on {label or 'an unknown one'!r} but on "
@@ -225,6 +225,55 @@ class Monitor:
                 stacklevel=2,
             )
         return MonitorRun(self, task_set, form)
+
+    def resume(self, state: Mapping[str, Any]) -> MonitorRun:
+        """Go on with a generation that `MonitorRun.to_state` described, by this monitor or a copy of it: with equal
+        bits. Raises InputError on a state that is damaged or of another monitor."""
+        return MonitorRun.from_state(state, self)
+
+    def watchdog(self, threshold: float = WARN_AT, seed: int = 0) -> Drift:
+        """Tells whether the scores drift away from those of the calibration (`Drift`): give it `Verdict.max_risk` of
+        each run that has ended. Raises InputError where the monitor was saved without the maxima of its calibration."""
+        if self.calibration is None:
+            raise InputError(
+                "this monitor was saved by an older trajkit and does not know the maxima of its calibration; fit the "
+                "detectors again."
+            )
+        return Drift(self.calibration.maxima, threshold, seed)
+
+    def notice(self, step: int, n_regions: int | None = None) -> None:
+        """Warn, once each in the life of this monitor, of a run longer than any of the calibration, and of one with
+        fewer or more image regions. step: how many it has; n_regions: None where there are none."""
+        seen = self.calibration
+        if seen is None:
+            return
+        if step > seen.steps and "steps" not in self._noticed:
+            self._warn("steps", f"a run is at step {step}, and the longest of the calibration had {seen.steps}")
+        if n_regions is None or seen.regions is None or seen.regions[0] <= n_regions <= seen.regions[1]:
+            return
+        if "regions" not in self._noticed:
+            few, many = seen.regions
+            had = f"{few}" if few == many else f"{few} to {many}"
+            self._warn("regions", f"a run has {n_regions} image regions, and those of the calibration had {had}")
+
+    def _warn(self, of: str, what: str) -> None:
+        self._noticed.add(of)
+        warnings.warn(
+            f"the monitor is used beyond its calibration: {what}. Its promise is untried there.", stacklevel=4
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder`/monitor.json, the predictor with it, and return its path. `load` reads it."""
+        from trajkit.detection.store import save_monitor
+
+        return save_monitor(folder, self)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Monitor:
+        """What `save` wrote. Raises InputError where it is missing, damaged or changed."""
+        from trajkit.detection.store import load_monitor
+
+        return load_monitor(folder)
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready, without the predictor."""
@@ -241,16 +290,27 @@ class Monitor:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "delta": self.delta,
+            "watches": self.watches,
+            "higher": self.higher,
+            "calibration": None if self.calibration is None else self.calibration.to_state(),
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], predictor: EarlyFailurePredictor) -> Monitor:
-        """The monitor that `to_state` described. Raises InputError on a part that is missing or out of its range."""
+    def from_state(cls, state: Mapping[str, Any], predictor: EarlyFailurePredictor | None) -> Monitor:
+        """The monitor that `to_state` described; of a state older than `watches`, one that watches failure and knows
+        nothing of its calibration. Raises InputError on a part that is missing or out of its range."""
+        state = {"watches": "failure", "higher": "worse", "calibration": None} | dict(state)
+        for part, known in (("watches", Watches), ("higher", Higher)):
+            if read(state, part, str) not in get_args(known):
+                raise InputError(
+                    f"a saved monitor must hold {part!r} as one of {get_args(known)}; found {state[part]!r}."
+                )
         n = int(read(state, "n", int))
         if n < 0:
             raise InputError(f"a saved monitor must hold 'n' ≥ 0; found {n}. Fit the detectors again.")
-        threshold = read_number(state, "threshold", 0, 1, null=math.inf)
-        low, high = (read_number(state, f"score_{end}", 0, 1, null=math.nan) for end in ("min", "max"))
+        least, most = (0.0, 1.0) if predictor is not None else (-HUGE, HUGE)
+        threshold = read_number(state, "threshold", least, most, null=math.inf)
+        low, high = (read_number(state, f"score_{end}", least, most, null=math.nan) for end in ("min", "max"))
         alpha = read_number(state, "alpha", 0, 1, open_ends=True)
         delta = None if read(state, "delta", (float, type(None))) is None else state["delta"]
         if delta is not None:
@@ -262,6 +322,7 @@ class Monitor:
                 f"enough for alpha = {alpha:g}, and none where not; found {threshold:g}, {low:g}, {high:g}. Fit the "
                 "detectors again."
             )
+        seen = read(state, "calibration", (dict, type(None)))
         return cls(
             predictor=predictor,
             threshold=threshold,
@@ -272,39 +333,7 @@ class Monitor:
             model=str(read(state, "model", str)),
             fingerprint=str(read(state, "fingerprint", str)),
             delta=delta,
+            watches=state["watches"],
+            calibration=None if seen is None else Calibration.from_state(seen),
+            higher=state["higher"],
         )
-
-
-def run_maxima(predictor: EarlyFailurePredictor, frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per run, sorted by transcript_id: group_id, failure (1, 0, NaN) and max_risk over its thinking steps.
-
-    Raises InputError where the frame lacks transcript_id or group_id, or a run is of no group or of two.
-    """
-    import pandas as pd
-
-    from trajkit.detection.splits import failures
-
-    require_runs(frame, "run_maxima")
-    rows = pd.DataFrame(
-        {
-            "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
-            "group_id": frame["group_id"].astype(str).to_numpy(),
-            "failure": failures(frame),
-            "max_risk": predictor.risks(frame),
-        }
-    )
-    kept = {"group_id": "first", "failure": "first", "max_risk": "max"}
-    return rows.groupby("transcript_id").agg(kept).reset_index()
-
-
-def drawn_successes(runs: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Of runs as `run_maxima` gives them, one drawn from each group, where that one succeeded.
-
-    A new run of a new group, given that it succeeds, comes from an easy group more often than from a hard one. So the
-    run is drawn first, among all of its group, and kept if it succeeded: drawing among the successes would count a
-    group that fails nine times in ten as much as one that never does (tests/detection/test_monitor.py). A drawn run of
-    unknown outcome is left out like a failed one; the promise is then for runs whose success is found out.
-    """
-    shuffled = runs.iloc[np.random.default_rng(seed).permutation(len(runs))]
-    drawn = shuffled.drop_duplicates("group_id")
-    return drawn[drawn["failure"] == 0]

@@ -21,13 +21,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-from trajkit.detection.monitor import MonitoredStep, Verdict
+from trajkit.detection.monitor_run import MonitoredStep, Verdict
 from trajkit.detection.state import read, read_number
 from trajkit.errors import InputError
 from trajkit.text import LINES, require_plain
 
 if TYPE_CHECKING:
-    from trajkit.detection.monitor import Monitor, MonitorRun
+    from trajkit.detection.monitor import Monitor
+    from trajkit.detection.monitor_run import MonitorRun
 
 OnAlarm = Literal["flag", "stop", "answer now", "ask again"]
 Action = Literal["flag", "stop", "answer now", "ask again", "enough"]
@@ -94,6 +95,11 @@ class Policy:
         if isinstance(self.tries, bool) or not isinstance(self.tries, int) or self.tries < 1:
             raise InputError(f"The 'tries' parameter must be a whole number from 1 on. Got {self.tries!r} instead.")
         require_plain(self.hint, "the hint", LINES)
+        if self.enough is not None and (self.enough.watches != "success" or self.enough.predictor is None):
+            raise InputError(
+                "The 'enough' parameter must be a monitor that reads steps and watches for success: "
+                "Monitor.calibrate(…, watches='success'). Got another instead."
+            )
         if self.on_alarm != "ask again" and (self.tries, self.start, self.hint) != (1, "anew", ""):
             raise InputError(
                 f"'tries', 'start' and 'hint' say how to ask again, and this policy's answer to an alarm is "
@@ -159,7 +165,7 @@ class PolicyRun:
         attempt, kept = read(state, "attempt", int), read(state, "kept", list)
         if not all(isinstance(n, int) and n >= 0 for n in (attempt, *kept)) or len(kept) != 2:
             raise InputError(f"a saved policy run must hold whole numbers from 0 on; found {attempt!r} and {kept!r}.")
-        enough = state.get("enough")
+        enough = read(state, "enough", (dict, type(None)))
         if (policy.enough is None) != (enough is None):
             raise InputError("a saved policy run goes on under the policy that it was made with; this is another.")
         run = policy.start_run(attempt=attempt)

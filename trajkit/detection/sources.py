@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -20,12 +21,21 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class Sourced:
     """frame: prefix features. model, fingerprint: the one model that made the runs, "" where they do not say. keys: of
-    each run (`copies.keyed`); none where copies are of one group already."""
+    each run (`copies.keyed`); none where copies are of one group already. regions: image regions of each run by its
+    transcript_id; None of a feature frame, which does not say."""
 
     frame: pd.DataFrame
     model: str
     fingerprint: str
     keys: Keyed
+    regions: Mapping[str, int] | None = None
+
+    def regions_of(self, frame: pd.DataFrame) -> tuple[int, int] | None:
+        """Fewest and most image regions of the runs in a frame; None where that is not known."""
+        if self.regions is None or not len(frame):
+            return None
+        found = [self.regions[name] for name in frame["transcript_id"].unique()]
+        return min(found), max(found)
 
 
 def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sourced:
@@ -48,7 +58,8 @@ def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sou
     table = runs if isinstance(runs, RunTable) else run_table(runs, Wanted(metrics=False, keys=True))
     refuse_bare(table.rows)
     model = _one_model(table.models)
-    return Sourced(table.frame, model.name, model.fingerprint, keyed(table))
+    regions = dict(zip(*(table.rows[name].to_pylist() for name in ("transcript_id", "n_regions")), strict=True))
+    return Sourced(table.frame, model.name, model.fingerprint, keyed(table), regions)
 
 
 def _one_model(models: list[ModelId]) -> ModelId:

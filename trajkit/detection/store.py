@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
-VERSION = 4
-_WITHOUT_KEYS = 3
-"""A version that is read too: its files do not say which images they were made from."""
+VERSION = 5
+_WITHOUT_KEYS, _WITHOUT_ENOUGH = 3, 4
+"""Versions that are read too: files of neither hold a monitor of success or what the calibration was like, and those of
+the first do not say which images they were made from."""
+MONITOR_FILE = "monitor.json"
+MONITOR_FORMAT = "trajkit-monitor"
+MONITOR_VERSION = 1
 
 
 class Known(NamedTuple):
@@ -51,6 +56,7 @@ class Detectors:
 
     card: what a reader should know, JSON-able: model, alpha, seed, numbers of runs and groups, the groups of each part.
     keys: of the runs they were fitted or calibrated on (`copies.keyed`); None where that is not known.
+    enough: the monitor that watches success; None in files of older versions.
     """
 
     predictor: EarlyFailurePredictor
@@ -58,6 +64,7 @@ class Detectors:
     monitor: Monitor
     card: Mapping[str, Any] = field(default_factory=dict)
     keys: frozenset[bytes] | None = None
+    enough: Monitor | None = None
 
     @property
     def model(self) -> str:
@@ -93,24 +100,19 @@ def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
 
     Raises InputError where it cannot be written (a full disk, a folder that is a file); an older file is then intact.
     """
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "card": dict(detectors.card),
-        "predictor": detectors.predictor.to_state(),
-        "outcome": None if detectors.outcome is None else detectors.outcome.to_state(),
-        "monitor": detectors.monitor.to_state(),
-        "keys": None if detectors.keys is None else base64.b64encode(b"".join(sorted(detectors.keys))).decode(),
-    }
-    try:
-        record["hash"] = _hash(record)
-        text = json.dumps(record, indent=1, allow_nan=False, sort_keys=True) + "\n"
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the card of detectors must hold plain JSON values: {error}.") from error
-    path = Path(folder) / FILE
-    with replacing(path) as file:
-        file.write(text.encode())
-    return path
+    return _write(
+        Path(folder) / FILE,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "card": dict(detectors.card),
+            "predictor": detectors.predictor.to_state(),
+            "outcome": None if detectors.outcome is None else detectors.outcome.to_state(),
+            "monitor": detectors.monitor.to_state(),
+            "enough": None if detectors.enough is None else detectors.enough.to_state(),
+            "keys": None if detectors.keys is None else base64.b64encode(b"".join(sorted(detectors.keys))).decode(),
+        },
+    )
 
 
 def load_detectors(folder: str | Path) -> Detectors:
@@ -121,20 +123,80 @@ def load_detectors(folder: str | Path) -> Detectors:
     trajkit does not compute.
     """
     path = Path(folder) / FILE
+    record = _read(path, FORMAT, (_WITHOUT_KEYS, _WITHOUT_ENOUGH, VERSION))
+    from trajkit.detection.early_failure import EarlyFailurePredictor
+    from trajkit.detection.outcome import OutcomeClassifier
+
+    with _named(path):
+        predictor = EarlyFailurePredictor.from_state(read(record, "predictor", dict))
+        state = read(record, "outcome", (dict, type(None)))
+        enough = read(record, "enough", (dict, type(None))) if record["version"] == VERSION else None
+        return Detectors(
+            predictor=predictor,
+            outcome=None if state is None else OutcomeClassifier.from_state(state),
+            monitor=Monitor.from_state(read(record, "monitor", dict), predictor),
+            card=_card(read(record, "card", dict)),
+            keys=None if record["version"] == _WITHOUT_KEYS else _keys(read(record, "keys", (str, type(None)))),
+            enough=None if enough is None else Monitor.from_state(enough, predictor),
+        )
+
+
+def save_monitor(folder: str | Path, monitor: Monitor) -> Path:
+    """Write `folder`/monitor.json: one monitor, with its predictor where it has one. As `save_detectors`."""
+    predictor = None if monitor.predictor is None else monitor.predictor.to_state()
+    parts = {"predictor": predictor, "monitor": monitor.to_state()}
+    return _write(Path(folder) / MONITOR_FILE, {"format": MONITOR_FORMAT, "version": MONITOR_VERSION} | parts)
+
+
+def load_monitor(folder: str | Path) -> Monitor:
+    """Read what `save_monitor` wrote. Raises as `load_detectors`."""
+    path = Path(folder) / MONITOR_FILE
+    record = _read(path, MONITOR_FORMAT, (MONITOR_VERSION,))
+    from trajkit.detection.early_failure import EarlyFailurePredictor
+
+    with _named(path):
+        state = read(record, "predictor", (dict, type(None)))
+        predictor = None if state is None else EarlyFailurePredictor.from_state(state)
+        return Monitor.from_state(read(record, "monitor", dict), predictor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the parts of a file name it."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _write(path: Path, record: dict[str, Any]) -> Path:
+    """The record with its hash. Raises InputError."""
+    try:
+        record["hash"] = _hash(record)
+        text = json.dumps(record, indent=1, allow_nan=False, sort_keys=True) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the card of detectors must hold plain JSON values: {error}.") from error
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path
+
+
+def _read(path: Path, form: str, versions: Sequence[int]) -> dict[str, Any]:
+    """The record of a file, of one of these versions and as it was written. Raises InputError."""
     try:
         record = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"no detectors in {str(folder)!r}: expected a readable file {FILE} ({error.strerror}). "
+            f"no detectors in {str(path.parent)!r}: expected a readable file {path.name} ({error.strerror}). "
             "Make it with `trajkit fit`."
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged, it is not JSON: {error}. Make it again with `trajkit fit`.") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(f"{path} does not hold trajkit detectors (no format {FORMAT!r}).")
-    if record.get("version") not in (_WITHOUT_KEYS, VERSION):
+    if not isinstance(record, dict) or record.get("format") != form:
+        raise InputError(f"{path} does not hold trajkit detectors (no format {form!r}).")
+    if record.get("version") not in versions:
         raise InputError(
-            f"{path} is of version {record.get('version')!r}; this trajkit reads version {VERSION}. "
+            f"{path} is of version {record.get('version')!r}; this trajkit reads version {versions[-1]}. "
             "Fit the detectors again with `trajkit fit`."
         )
     if record.get("hash") != _hash({key: value for key, value in record.items() if key != "hash"}):
@@ -142,21 +204,7 @@ def load_detectors(folder: str | Path) -> Detectors:
             f"{path} is not what was written: its hash does not fit what it holds, so it was damaged or changed by "
             "hand. Make it again with `trajkit fit`."
         )
-    from trajkit.detection.early_failure import EarlyFailurePredictor
-    from trajkit.detection.outcome import OutcomeClassifier
-
-    try:
-        predictor = EarlyFailurePredictor.from_state(read(record, "predictor", dict))
-        state = read(record, "outcome", (dict, type(None)))
-        return Detectors(
-            predictor=predictor,
-            outcome=None if state is None else OutcomeClassifier.from_state(state),
-            monitor=Monitor.from_state(read(record, "monitor", dict), predictor),
-            card=_card(read(record, "card", dict)),
-            keys=None if record["version"] == _WITHOUT_KEYS else _keys(read(record, "keys", (str, type(None)))),
-        )
-    except InputError as error:
-        raise type(error)(f"{path}: {error}") from error
+    return record
 
 
 def _hash(record: Mapping[str, Any]) -> str:

@@ -1,13 +1,14 @@
 """What a monitor did on held-out runs: false alarms, power, tokens saved.
 
-Intervals (95 %) of what is promised are exact (`of_new_groups`); the others resample whole groups. Where the resamples
-agree, as when no run or every run was alarmed, that says nothing of chance: the interval is then exact too (Clopper and
-Pearson's), of as many trials as there are groups, so that several runs of a group tell no more than one.
+Intervals (95 %) of what is promised are exact (`promise.of_new_groups`); the others resample whole groups. Where the
+resamples agree, as when no run or every run was alarmed, that says nothing of chance: the interval is then exact too
+(Clopper and Pearson's), of as many trials as there are groups, so that several runs of a group tell no more than one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +18,14 @@ from trajkit.detection.alarm import alarm_rows
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
+from trajkit.judging.promise import PromiseCheck, check_promise, of_new_groups, turned
 from trajkit.judging.ranking import ALL
 from trajkit.stats.resampling import MIN_GROUPS, clopper_pearson, group_draws, interval, weighted_mean, weighted_median
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trajkit.detection.drift import DriftState
 
 MIN_MEDIAN_GROUPS = 6
 """Of fewer independent values even the smallest and the largest do not enclose the median in 95 % of samples."""
@@ -34,8 +38,14 @@ ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL = "all failing", "alarmed faili
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Replay:
-    """What a monitor did on held-out runs, with 95 % intervals by group.
+    """What a monitor did on held-out runs, with 95 % intervals by group, and whether it kept its promise there.
 
+    Of a monitor that watches success, a false alarm is one on a failing run, and the tables have failing and successful
+    runs the other way round.
+
+    check: whether the promise was kept, in words, so that no rate stands without it.
+    drift: of the scores, over the first run of each group in the order of the frame; None for a monitor that does not
+        know the maxima of its calibration.
     runs: of `monitor_runs`: transcript_id group_id task_set outcome failure n_steps n_tokens max_risk alarmed
         alarm_step saved.
     false_alarms: a row for NEW_GROUP and one for ALL_RUNS: unit n k rate low high alpha.
@@ -45,6 +55,8 @@ class Replay:
     tokens_saved: ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL: runs n median low high mean.
     """
 
+    check: PromiseCheck
+    drift: DriftState | None
     runs: pd.DataFrame
     false_alarms: pd.DataFrame
     false_alarms_by_length: pd.DataFrame
@@ -52,20 +64,43 @@ class Replay:
     tokens_saved: pd.DataFrame
 
 
-def replay(monitor: Monitor, frame: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> Replay:
-    """The monitor over every run of a feature frame, and what is to be said of it. Raises as `monitor_runs`."""
+def replay(
+    monitor: Monitor, frame: pd.DataFrame, n_boot: int = 500, seed: int = 0, seen: Collection[str] = ()
+) -> Replay:
+    """The monitor over every run of a feature frame, and what is to be said of it. Raises as `monitor_runs`.
+
+    seen: group_ids that the predictor was fitted on or the monitor calibrated on; whether the promise is kept is told
+    without them.
+    """
     runs = monitor_runs(monitor, frame)
+    told = turned(runs, monitor.watches)
     return Replay(
+        check=check_promise(runs, monitor, seen),
+        drift=_drift(monitor, runs, frame, seen),
         runs=runs,
-        false_alarms=false_alarms(runs, monitor.alpha, n_boot, seed),
-        false_alarms_by_length=false_alarms_by_length(runs, n_boot=n_boot, seed=seed),
-        power=power(runs, n_boot, seed),
-        tokens_saved=tokens_saved(runs, n_boot, seed),
+        false_alarms=false_alarms(told, monitor.alpha, n_boot, seed),
+        false_alarms_by_length=false_alarms_by_length(told, n_boot=n_boot, seed=seed),
+        power=power(told, n_boot, seed),
+        tokens_saved=tokens_saved(told, n_boot, seed),
     )
 
 
+def _drift(monitor: Monitor, runs: pd.DataFrame, frame: pd.DataFrame, seen: Collection[str]) -> DriftState | None:
+    if monitor.calibration is None or not monitor.calibration.maxima:
+        return None
+    in_order = runs.set_index("transcript_id").loc[frame["transcript_id"].astype(str).drop_duplicates().tolist()]
+    first = in_order[~in_order["group_id"].isin(list(seen))].drop_duplicates("group_id")
+    drift = monitor.watchdog()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is said with the rest
+        for most in first["max_risk"].tolist():
+            drift.update(most)
+    return drift.state
+
+
 def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
-    """The monitor over every run of a feature frame; a row per run, sorted by transcript_id.
+    """The monitor over every run of a feature frame, or of a table of scores of your own as `score_frame` lays it out,
+    where a step counts as a token; a row per run, sorted by transcript_id.
 
     Columns: transcript_id group_id task_set outcome failure (1, 0, NaN) n_steps n_tokens (of the thinking span)
     max_risk alarmed alarm_step (0: no alarm) saved (share of the thinking tokens after the alarm; 0: no alarm).
@@ -79,11 +114,11 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
             "transcript_id": frame["transcript_id"].astype(str).to_numpy(),
             "group_id": frame["group_id"].astype(str).to_numpy(),
             "task_set": frame["task_set"].astype(str).to_numpy() if "task_set" in frame else "",
-            "outcome": frame["outcome"].astype(str).to_numpy(),
+            "outcome": frame["outcome"].astype(str).to_numpy() if "outcome" in frame else "unknown",
             "failure": failures(frame),
             "step": frame["step"].to_numpy(int),
-            "n_tokens": frame["n_tokens"].to_numpy(float),
-            "risk": monitor.predictor.risks(frame),
+            "n_tokens": frame["n_tokens" if "n_tokens" in frame else "step"].to_numpy(float),
+            "risk": monitor.scores(frame),
         }
     ).sort_values(["transcript_id", "step"], ignore_index=True)
     runs = data.groupby("transcript_id").agg(
@@ -123,53 +158,6 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
     pooled = {"unit": ALL_RUNS, "n": len(values), "k": float(values.sum())}
     pooled |= _share(values, good["group_id"].to_numpy(str), n_boot, seed)._asdict()
     return pd.DataFrame([promised, pooled]).assign(alpha=alpha)
-
-
-class NewGroups(NamedTuple):
-    """False alarms of a new run of a new group. n: groups with a successful run. rate: NaN without one."""
-
-    n: int
-    rate: float
-    low: float
-    high: float
-
-
-def of_new_groups(runs: pd.DataFrame) -> NewGroups:
-    """P(alarm | success) of a run drawn from a group drawn at random, with a 95 % interval.
-
-    Σ a_g / Σ s_g over the groups, s_g the share of a group's runs that succeeded and a_g the share that did and were
-    alarmed. The interval is exact (`clopper_pearson`), of as many trials as have the variance of this ratio over
-    groups, with a factor for its being estimated (Korn & Graubard 1998, Survey Methodology 24). Where fewer than
-    MIN_GROUPS groups were alarmed, or not, that variance is not known: then of `effective_groups` trials, as if the
-    runs of a group were all alike.
-    """
-    from scipy.stats import norm, t
-
-    shares = _shares_by_group(runs)
-    n = len(shares)
-    rate = float(shares["alarmed"].sum() / shares["succeeded"].sum()) if n else float("nan")
-    trials = effective_groups(runs)
-    alarmed = shares["alarmed"] > 0
-    if min(alarmed.sum(), (~alarmed).sum()) >= MIN_GROUPS:
-        error = shares["alarmed"] - rate * shares["succeeded"]
-        variance = float((error**2).sum() * n / (n - 1) / shares["succeeded"].sum() ** 2)
-        trials = int(rate * (1 - rate) / variance * (norm.ppf(0.975) / t.ppf(0.975, n - 1)) ** 2)
-    low, high = clopper_pearson(rate * trials, trials) if n else (float("nan"), float("nan"))
-    return NewGroups(n, rate, low, high)
-
-
-def effective_groups(runs: pd.DataFrame) -> int:
-    """(Σ s_g)² / Σ s_g², rounded down: how many groups that succeed alike tell as much (Kish 1965, Survey Sampling)."""
-    weight = _shares_by_group(runs)["succeeded"].to_numpy(float)
-    return int(weight.sum() ** 2 / (weight**2).sum() + 1e-9) if len(weight) else 0
-
-
-def _shares_by_group(runs: pd.DataFrame) -> pd.DataFrame:
-    """succeeded, alarmed: the shares of each group's runs that succeeded, and that did and were alarmed."""
-    good = runs["failure"] == 0
-    table = runs.assign(succeeded=good.astype(float), alarmed=(good & runs["alarmed"]).astype(float))
-    shares = table.groupby("group_id")[["succeeded", "alarmed"]].mean()
-    return shares[shares["succeeded"] > 0]
 
 
 def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from trajkit.detection.calibration import WATCHES
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
@@ -91,8 +92,10 @@ def fit_detectors(
         sets: EarlyFailurePredictor(sets).fit(fit, failures(fit)) for sets in dict.fromkeys((*compared, features))
     }
     # on all runs, of unknown outcome too: one of each group is drawn before one looks
-    calibration = Sourced(split.rows(frame, "calibration"), name, weights, keys=[])
-    monitor = Monitor.calibrate(predictors[features], calibration, alpha, seed)
+    calibration = Sourced(split.rows(frame, "calibration"), name, weights, keys=[], regions=read.regions)
+    monitor, enough = (
+        Monitor.calibrate(predictors[features], calibration, alpha, seed, watches=what) for what in WATCHES
+    )
     scores = {sets: predictor.risks(test) for sets, predictor in predictors.items()} | plain_scores(test, seed)
     outcome = _fit_outcome(fit, test, features, compared, n_boot, seed)
     evaluation = Evaluation(
@@ -126,9 +129,10 @@ def fit_detectors(
         "calibration_groups": named["calibration"],
         "test_groups": named["test"],
         "monitor": monitor.message,
+        "enough": enough.message,
         "outcome": outcome.note,
     }
-    return FitResult(Detectors(predictors[features], outcome.classifier, monitor, card, seen), evaluation)
+    return FitResult(Detectors(predictors[features], outcome.classifier, monitor, card, seen, enough), evaluation)
 
 
 class _Outcome(NamedTuple):

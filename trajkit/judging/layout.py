@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.detection.calibration import SPARED_WORD, Watches
 from trajkit.judging.alarms import ALL_RUNS, NEW_GROUP
 from trajkit.judging.ranking import MACRO
 from trajkit.tables import Across, Table, joined
@@ -82,11 +83,16 @@ def false_alarm_rates(rates: pd.DataFrame, check: PromiseCheck) -> Table:
     promised = {NEW_GROUP: promise(check.alpha), ALL_RUNS: "not promised"}
     rows = joined(rates, "rate").assign(promised=rates["unit"].map(promised))
     headings = {"unit": "of", "n": "n", "rate": "alarmed (95 %)", "promised": "promised"}
-    return Table(rows, headings, {"rate": partial(shares, null=check.alpha)}, names={"unit": _unit})
+    return Table(
+        rows,
+        headings,
+        {"rate": partial(shares, null=check.alpha)},
+        names={"unit": partial(_unit, watches=check.watches)},
+    )
 
 
-def _unit(name: str) -> str:
-    return {NEW_GROUP: "a new run of a new group", ALL_RUNS: "all successful runs, pooled"}[name]
+def _unit(name: str, watches: Watches) -> str:
+    return {NEW_GROUP: "a new run of a new group", ALL_RUNS: f"all {SPARED_WORD[watches]} runs, pooled"}[name]
 
 
 def caught(power: pd.DataFrame) -> Table:

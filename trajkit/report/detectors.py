@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trajkit.judging import layout
-from trajkit.judging.promise import check_promise
 from trajkit.plots import auc_by_step, false_alarms
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel
@@ -68,7 +67,7 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
         "entropy so far": frame["entropy_mean"].to_numpy(float),
     } | ranking.plain_scores(frame, seed)
     return Evaluation(
-        **vars(alarms.replay(detectors.monitor, frame, seed=seed)),
+        **vars(alarms.replay(detectors.monitor, frame, seed=seed, seen=detectors.seen | collection.copies)),
         auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
         auc_by_fraction=ranking.auc_by_fraction(frame, scores, n_boot=300, seed=seed),
     )
@@ -146,9 +145,9 @@ def alarm_panels(
     if not np.isfinite(rates["rate"].to_numpy(float)).any():
         return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
     notes = [detectors.monitor.message] if detectors is not None and not detectors.monitor.can_alarm else []
-    if detectors is not None:
-        seen = detectors.seen | (collection.copies if collection is not None else frozenset())
-        notes.append(check_promise(evaluation.runs, detectors.monitor, seen).message)
+    notes.append(evaluation.check.message)
+    if evaluation.drift is not None:
+        notes.append(evaluation.drift.message)
     if detectors is not None and collection is not None and (other := another_model(collection, detectors)):
         notes.append(f"{other} The promise does not hold there, whatever is found here.")
     return [

@@ -8,7 +8,8 @@ effect vectors themselves, in nats: a basis fitted on the run would look ahead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -166,6 +167,34 @@ class PrefixFeatures:
             "logprob_mean": self._logprob / step,
             "entropy_mean": self._entropy / step,
         }
+
+    def to_state(self) -> dict[str, Any]:
+        """The run so far, JSON-ready: finite effects have finite sums, or "inf" where those overflow."""
+        sums = (self._length, self._switches, self._logprob, self._entropy, *self._sums)
+        return {
+            "first": None if self._first is None else self._first.tolist(),
+            "last": None if self._last is None else self._last.tolist(),
+            "steps": self._steps,
+            "top": self._top,
+            "sums": [value if math.isfinite(value) else str(value) for value in sums],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The run that `to_state` described, to go on with equal bits. Raises InputError where it is damaged."""
+        run = cls()
+        try:
+            ends = [None if state[name] is None else np.array(state[name], np.float64) for name in ("first", "last")]
+            run._first, run._last = ends
+            run._steps, run._top = int(state["steps"]), state["top"]
+            run._length, run._switches, run._logprob, run._entropy, *sums = map(float, state["sums"])
+            n, sy, st, syy, stt, sty = sums
+            run._sums = (n, sy, st, syy, stt, sty)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the state of a run's prefix features is damaged: {error!r}.") from error
+        if len({end if end is None else end.shape for end in ends}) > 1:
+            raise InputError("the state of a run's prefix features is damaged: its parts do not fit.")
+        return run
 
     def _concentration(self, step: float, level: float) -> tuple[float, float, float]:
         if not math.isnan(level):

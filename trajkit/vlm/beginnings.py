@@ -50,6 +50,8 @@ class Beginnings:
         padded = [row + [pad] * (self.longest - len(row)) for row in self.rows]
         input_ids = torch.cat([input_ids, torch.tensor(padded, device=input_ids.device)], 1)
         model_kwargs = model._update_model_kwargs_for_generation({}, model_kwargs, num_new_tokens=self.longest)
+        if self.uneven and model_kwargs.get("attention_mask") is None:  # `generate` drops one that is all ones
+            model_kwargs["attention_mask"] = torch.ones_like(input_ids)
         in_columns = {name: model_kwargs[name] for name in _IN_COLUMNS if model_kwargs.get(name) is not None}
         moved = {name: value.clone() for name, value in in_columns.items()}
         for i, row in enumerate(self.rows):
