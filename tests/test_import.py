@@ -31,6 +31,8 @@ PUBLIC = (
     "EffectEstimator",
     "stream",
     "trace",
+    "follow",
+    "Followers",
     "write_traces",
     "read_traces",
     "Traces",

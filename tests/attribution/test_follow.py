@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -32,7 +35,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 0}
 class Keeping(tk.NetworkEstimator):
     """Keeps the features that it is asked about."""
 
-    kept: list = []
+    kept: ClassVar[list] = []
 
     def predict_interval(self, features):
         self.kept.append(features)
@@ -134,22 +137,22 @@ def test_what_vllm_wrote_is_followed_as_it_is_replayed(demo_vlm, demo_estimator)
     assert "stopped" not in trace.meta
 
 
+def chat(image):
+    """Two turns, the first about an image."""
+    return [
+        {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "read row 1."}]},
+        {"role": "assistant", "content": "7"},
+        {"role": "user", "content": "read row 2."},
+    ]
+
+
 def runs_of(vlm, image):
     """Prompts of one image and two, of a chat, long and short, and what was written after them."""
     asked = [
         vlm.prepare(image, "read row 1."),
         vlm.prepare([image, image.rotate(90)], QUESTION),
         vlm.prepare(image.resize((96, 160)), "how many blue digits are there?"),
-        vlm.prepare_chat(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image", "image": image}, {"type": "text", "text": "read row 1."}],
-                },
-                {"role": "assistant", "content": "7"},
-                {"role": "user", "content": "read row 2."},
-            ]
-        ),
+        vlm.prepare_chat(chat(image)),
     ]
     return [(prompt, written(vlm, prompt, seed)) for seed, prompt in enumerate(asked)]
 
@@ -243,8 +246,8 @@ def test_the_same_tokens_are_the_same_trace_and_another_runs_are_not(demo_vlm, d
 
 
 def test_a_chat_is_told_in_the_trace(demo_vlm, demo_estimator, scene_image):
-    prompt, tokens = runs_of(demo_vlm, scene_image)[3]
-    list(following := tk.follow(demo_vlm, prompt, tokens, estimator=demo_estimator))
+    tokens = written(demo_vlm, demo_vlm.prepare_chat(chat(scene_image)))
+    list(following := tk.follow(demo_vlm, messages=chat(scene_image), tokens=tokens, estimator=demo_estimator))
     trace = following.trace()
     assert trace.question == "read row 2."
     assert [turn["role"] for turn in trace.meta["messages"]] == ["user", "assistant", "user"]
@@ -273,7 +276,7 @@ class Failing(tk.NetworkEstimator):
         Failing.of.append(1)
         return super().predict_interval(features)
 
-    of: list = []
+    of: ClassVar[list] = []
     at = 1
 
 
@@ -295,6 +298,50 @@ def test_a_run_that_cannot_be_explained_is_left_and_the_others_go_on(demo_vlm, d
     Failing.at = len(Failing.of)
     with pytest.raises(ZeroDivisionError):
         b.finish()
+
+
+def test_a_run_that_nobody_refers_to_takes_its_keys_with_it(demo_vlm, demo_estimator, scene_image):
+    gc.disable()
+    try:
+        following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+        following.push([20] * 40)
+        keys = weakref.ref(following._sequence)
+        assert following.nbytes > 0
+        del following
+        assert keys() is None
+    finally:
+        gc.enable()
+
+
+def test_where_one_of_several_passes_fails_what_the_others_saw_is_kept(
+    demo_vlm, demo_estimator, scene_image, monkeypatch
+):
+    group = Followers(demo_vlm, estimator=demo_estimator)
+    (first, tokens), (second, others) = runs_of(demo_vlm, scene_image)[:2]
+    a, b = group.join(first), group.join(second)
+    put = ReadSequence.put
+
+    def full(self, layer, key, value):
+        if self is b._sequence:
+            raise MemoryError
+        return put(self, layer, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trajkit.attribution.packed.ROWS_AT_ONCE", 1)
+        patch.setattr(ReadSequence, "put", full)
+        for _ in range(2):
+            with pytest.raises(MemoryError):
+                group.push({a: tokens, b: others})
+            tokens, others = [], []
+        assert len(a.steps) > 1
+        assert not b.steps
+        with pytest.raises(MemoryError):
+            b.finish()
+    assert b.finish()
+    a.finish()
+    for run in (a, b):
+        alone = list(tk.follow(demo_vlm, run.prompt, run.tokens, estimator=demo_estimator))
+        np.testing.assert_allclose([s.effects for s in run.steps], [s.effects for s in alone], **TOLERANCE)
 
 
 def test_a_pass_that_fails_can_be_made_again(demo_vlm, demo_estimator, scene_image, monkeypatch):
@@ -351,7 +398,7 @@ def test_log_probabilities_are_given_for_all_tokens_or_none(demo_vlm, demo_estim
 
 def test_another_prompt_than_the_other_engines_is_refused(demo_vlm, demo_estimator, scene_image):
     ids = demo_vlm.prepare(scene_image, QUESTION).inputs["input_ids"][0].tolist()
-    for theirs, named in ((ids[:-3] + [20] + ids[-2:], f"at position {len(ids) - 3}"), (ids[:-1], "and .* tokens")):
+    for theirs, named in (([*ids[:-3], 20, *ids[-2:]], f"at position {len(ids) - 3}"), (ids[:-1], "and .* tokens")):
         with pytest.raises(InputError, match=f"the other engine's prompt is not the one made here: .*{named}"):
             tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, prompt_token_ids=theirs)
 
@@ -362,10 +409,12 @@ def test_what_does_not_belong_together_is_refused(demo_vlm, demo_estimator, scen
         tk.follow(demo_vlm, scene_image, QUESTION, [], estimator=other)
     with pytest.raises(EstimatorMismatchError, match="'blocks'"):
         tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, regions=tk.segment(scene_image, "blocks"))
-    with pytest.raises(InputError, match="what is asked about the image is missing"):
+    with pytest.raises(InputError, match="ask with images and a question, or with messages"):
         tk.follow(demo_vlm, scene_image, estimator=demo_estimator)
-    with pytest.raises(InputError, match="a prompt holds its question already"):
-        tk.follow(demo_vlm, demo_vlm.prepare(scene_image, QUESTION), QUESTION, estimator=demo_estimator)
+    prompt = demo_vlm.prepare(scene_image, QUESTION)
+    for twice in ({"question": QUESTION}, {"messages": chat(scene_image)}):
+        with pytest.raises(InputError, match="a prompt holds its question already"):
+            tk.follow(demo_vlm, prompt, estimator=demo_estimator, **twice)
 
 
 def test_the_model_is_free_for_others_between_pushes(demo_vlm, demo_estimator, scene_image):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from trajkit.errors import InputError
 from trajkit.traces.trace import Trace
 from trajkit.vlm.beginnings import check_tokens
 from trajkit.vlm.canvas import Images
+from trajkit.vlm.messages import Messages
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, StepSplitter
 
@@ -58,14 +60,15 @@ class Followers:
         """
         self._watching = Watching(vlm, estimator, monitor, policy)
         self._watching.check()
-        self._open: set[Follower] = set()
+        self._open = WeakSet[Follower]()  # a run that nobody refers to takes its keys with it
         self._joined = 0
 
     def join(
         self,
-        image: Images | Prompt,
-        question: str = "",
+        image: Images | Prompt | None = None,
+        question: str | None = None,
         *,
+        messages: Messages | None = None,
         regions: Regions | None = None,
         prompt_token_ids: Sequence[int] | None = None,
         task_set: str = "",
@@ -73,12 +76,18 @@ class Followers:
     ) -> Follower:
         """Follow one more run. Its prompt is read with the next pass.
 
-        image: with a question, or a prompt (`VLM.prepare`, `VLM.prepare_chat`). regions, task_set, form: as for
-        `stream`. prompt_token_ids: those that the other engine made of the prompt, to be compared. Raises InputError
-        where they differ, and as `VLM.prepare`; EstimatorMismatchError when the estimator was made for other regions.
+        image: with a question, or a prompt (`VLM.prepare`, `VLM.prepare_chat`). messages: in their place. regions,
+        task_set, form: as for `stream`. prompt_token_ids: those that the other engine made of the prompt, to be
+        compared. Raises InputError where they differ, and as `VLM.prompt`; EstimatorMismatchError when the estimator
+        was made for other regions.
         """
         vlm, estimator = self._watching.vlm, self._watching.estimator
-        prompt = image if isinstance(image, Prompt) else vlm.prepare(image, question)
+        if not isinstance(image, Prompt):
+            prompt = vlm.prompt(image, question, messages)
+        elif question is None and messages is None:
+            prompt = image
+        else:
+            raise InputError("a prompt holds its question already; give no other beside it.")
         if prompt_token_ids is not None:
             _check_same(prompt.inputs["input_ids"][0].tolist(), list(prompt_token_ids))
         if regions is not None:
@@ -107,9 +116,10 @@ class Followers:
 
         All that is to be read is so in one pass. Where a run cannot be explained (attention that is not finite, a
         monitor or estimator that fails) it is left, `Follower.error` says why, and the others go on. logprobs: of the
-        other engine, which are taken in place of the model's own here; given for each push of a run or for none.
+        other engine, before temperature and the like, which are taken in place of the model's own here; given for each
+        push of a run or for none.
         Raises InputError for tokens that this model cannot have written, or too many of them, and a run that is over;
-        then no run has taken any.
+        then no run has taken any. After a pass that failed, as for want of memory, a push of no tokens makes it again.
         """
         taken = {follower: follower._checked(own, (logprobs or {}).get(follower)) for follower, own in tokens.items()}
         for follower, (ids, given) in taken.items():
@@ -294,8 +304,10 @@ class Follower(Iterator[LiveStep]):
         self.run.closed = self._splitter.closed
 
     def _end(self) -> None:
-        if self._over:
+        if self._sequence is None:
             raise InputError("the run that is followed is over.")
+        if self._over:  # the pass over its last step failed
+            return
         self._over = True
         ended = bool(self.tokens) and self.tokens[-1] in self._vlm.end_tokens
         self._note(self._splitter.finish(len(self.tokens) - ended))
@@ -376,10 +388,11 @@ def _check_same(ours: list[int], theirs: list[int]) -> None:
 
 def follow(
     vlm: VLM,
-    image: Images | Prompt,
+    image: Images | Prompt | None = None,
     question: str | Iterable[Tokens] | None = None,
     tokens: Iterable[Tokens] | None = None,
     *,
+    messages: Messages | None = None,
     estimator: EffectEstimator,
     monitor: Monitor | None = None,
     policy: Policy | None = None,
@@ -392,22 +405,26 @@ def follow(
     """Yield each reasoning step of tokens that another engine generates with the same model, as soon as it is finished.
 
     `follow(vlm, image, question, tokens, ...)`, or `follow(vlm, prompt, tokens, ...)` with a prompt of `VLM.prepare` or
-    `VLM.prepare_chat`. tokens: the generated ids as they come, one by one or in lists, the first being the one after
-    the prompt; when they end, the generation has. Left out, they are given to `Follower.push`, and `finish` says that
-    there are no more. logprobs: in the same portions, the other engine's log-probability of each token, nats; the
-    model's own by default. policy: as for `Followers`; the rest as for `stream` and `Followers.join`. Raises as those
-    do, and as `Followers.push` while it is iterated.
+    `VLM.prepare_chat`, or `follow(vlm, messages=..., tokens=..., ...)`.
+
+    tokens: the generated ids as they come, one by one or in lists, the first being the one after the prompt; when they
+    end, the generation has. Left out, they are given to `Follower.push`, and `finish` says that there are no more.
+    logprobs: in the same portions, the other engine's log-probability of each token, nats; the model's own by default.
+    policy: as for `Followers`; the rest as for `stream` and `Followers.join`. Raises as those do, and as
+    `Followers.push` while it is iterated.
     """
-    if isinstance(image, Prompt):
-        if isinstance(question, str):
-            raise InputError("a prompt holds its question already; give the tokens after it.")
-        asked, tokens = "", tokens if question is None else question
-    elif isinstance(question, str):
-        asked = question
-    else:
-        raise InputError("what is asked about the image is missing: follow(vlm, image, question, tokens, ...).")
+    if question is not None and not isinstance(question, str):
+        if not isinstance(image, Prompt) or tokens is not None:
+            raise InputError("expected follow(vlm, image, question, tokens, ...) or follow(vlm, prompt, tokens, ...).")
+        question, tokens = None, question
     follower = Followers(vlm, estimator=estimator, monitor=monitor, policy=policy).join(
-        image, asked, regions=regions, prompt_token_ids=prompt_token_ids, task_set=task_set, form=form
+        image,
+        question,
+        messages=messages,
+        regions=regions,
+        prompt_token_ids=prompt_token_ids,
+        task_set=task_set,
+        form=form,
     )
     if tokens is not None:
         follower._source = _portions(tokens, logprobs)
