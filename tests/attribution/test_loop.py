@@ -111,7 +111,7 @@ def test_a_sentence_without_an_end_is_not_waited_for_long(ask, demo_vlm, monkeyp
 
 def test_enough_closes_the_thinking_too_and_nothing_is_done_twice(ask, demo_vlm):
     silent = replace(watching(demo_vlm), threshold=1.0)
-    policy = tk.Policy("stop", enough=watching(demo_vlm))
+    policy = tk.Policy("stop", enough=replace(watching(demo_vlm), watches="success"))
     running = ask(monitor=silent, policy=policy)
     live = list(running)
     assert [step.decision.action for step in live if step.decision] == ["enough"]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoModelForImageTextToText, DynamicCache, LogitsProcessor, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
@@ -24,11 +28,9 @@ from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.load import vlm_of
 from trajkit.vlm.processor import load_processor
 
-FOLDERS = {
-    "qwen3_vl": paths.MODEL,
-    "qwen2_5_vl": paths.MODEL.parent / "qwen2_5_vl",
-    "glm4v": paths.MODEL.parent / "glm4v",
-}
+DEMO = paths.MODEL.parent
+FOLDERS = {"qwen3_vl": paths.MODEL, "qwen2_5_vl": DEMO / "qwen2_5_vl", "glm4v": DEMO / "glm4v"}
+ROOT = Path(__file__).parents[2]
 SECOND = "is there a red 7?"
 
 
@@ -151,6 +153,20 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
     assert (watched.meta["fingerprint"], watched.meta["temperature"]) == (vlm.fingerprint, 0)
     assert not [name for name in vars(model) if name.startswith("_extract")]
     assert model.config.text_config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("architecture", FOLDERS)
+def test_the_lines_of_the_readme_run(architecture, monkeypatch, demo_vlm):
+    _, processor, estimator = loaded(architecture)
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda folder: processor)  # without torchvision
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(from transformers import .*?)```", text, re.DOTALL)
+    monitor = watching(demo_vlm) if architecture == "qwen3_vl" else None
+    names = {"tk": tk, "Image": Image, "estimator": estimator, "monitor": monitor}
+    torch.manual_seed(0)
+    exec(lines.replace("data/demo", str(DEMO)).replace(str(DEMO / "model"), str(FOLDERS[architecture])), names)
+    assert names["trace"].n_steps >= 2
+    assert names["run"].runs[0].tokens == names["output"][0, names["inputs"]["input_ids"].shape[1] :].tolist()
 
 
 ASKED = (QUESTION, "read row 1.", "how many blue digits are there in the whole picture?")
@@ -416,6 +432,27 @@ def test_watches_stand_in_each_other(scene_image):
     assert not [name for name in vars(model) if name.startswith("_extract")]
 
 
+def test_watches_of_two_threads_take_turns_and_both_keep_their_streamers(scene_image):
+    model, processor, estimator = loaded()
+    streams, watches, given = [Kept(), Kept()], [], {}
+
+    def run(at):
+        with tk.watch(model, processor, scene_image, ASKED[at], estimator=estimator) as watch:
+            watches.append(watch)
+            given[at] = model.generate(**watch.inputs, **watch.kwargs, **GREEDY, streamer=streams[at])
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for at in range(2):
+        (own,) = [watch for watch in watches if watch.trace().question == ASKED[at]]
+        assert [number for one in streams[at].given[1:-1] for number in one] == own.runs[0].tokens
+        assert torch.equal(given[at], model.generate(**own.inputs, **GREEDY))
+    assert not [name for name in vars(model) if name.startswith("_extract")]
+
+
 def test_a_model_that_was_trained_on_since_is_another_model(scene_image):
     model, processor, estimator = loaded("glm4v")
     weight = model.get_output_embeddings().weight
@@ -428,6 +465,13 @@ def test_a_model_that_was_trained_on_since_is_another_model(scene_image):
     finally:
         weight.data.copy_(before)
     assert vlm_of(model, processor).fingerprint == estimator.binding.fingerprint
+
+
+def test_views_of_one_model_share_its_lock_and_it_is_freed_with_them(demo_vlm):
+    model, processor, _ = loaded()
+    assert vlm_of(model, processor).lock is vlm_of(model, processor).lock
+    assert vlm_of(demo_vlm.model, demo_vlm.processor).lock is demo_vlm.lock
+    assert vlm_of(model, processor).lock is not demo_vlm.lock
 
 
 def test_interrupts_leave_what_there_is():

@@ -128,7 +128,7 @@ class _Between(StoppingCriteriaList):
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         ended = super().__call__(input_ids, scores, **kwargs)
         tokens = input_ids[:, -1]
-        numbers, done = torch.stack([tokens, ended.to(tokens)]).tolist()  # the one wait for the device
+        numbers, done = tokens.tolist(), ended.tolist()
         self._recorder.push(tokens, numbers)
         for row, run in enumerate(self._runs):
             if done[row] and not self._over[row]:
@@ -137,10 +137,12 @@ class _Between(StoppingCriteriaList):
         self.deliver()
         for row in [*self._closing]:
             self._close(row)
-        for row in range(len(self._runs)):
-            if (self._stopping[row] or self._loop.stopped) and not self._over[row]:
-                self._end(row)
-        return ended | torch.tensor(self._over, device=ended.device)
+        stopping = [
+            row for row, over in enumerate(self._over) if not over and (self._stopping[row] or self._loop.stopped)
+        ]
+        for row in stopping:
+            self._end(row)
+        return ended.index_fill(0, torch.tensor(stopping, device=ended.device), True) if stopping else ended
 
     def deliver(self) -> None:
         """Call back for steps that have been explained, and begin what was decided after them."""

@@ -209,18 +209,20 @@ class _Run:
     def _generate(self) -> None:
         """The first generation, and those that the policy asks for after it."""
         run, hint = self.attempts[-1], list[int]()
-        while True:
-            run.sampling = self._sampling
-            decode = partial(self._loop.decode, [run], [0], hints=[hint])
-            begun = [run.tokens] if run.tokens else []
-            generate(self._watching.vlm, run.prompt.inputs, self._drawing(run), begun=begun, loop=decode)
-            again = run.decision
-            if again is None or again.action != "ask again" or self._loop.stopped:
-                break
-            hint = self._hint(run, again)
-            run = run.again(again.keep_tokens, again.keep_steps)
-            self.attempts.append(run)
-        self.tokens, self.closed = list(run.tokens), run.closed
+        try:
+            while True:
+                run.sampling = self._sampling
+                decode = partial(self._loop.decode, [run], [0], hints=[hint])
+                begun = [run.tokens] if run.tokens else []
+                generate(self._watching.vlm, run.prompt.inputs, self._drawing(run), begun=begun, loop=decode)
+                again = run.decision
+                if again is None or again.action != "ask again" or self._loop.stopped:
+                    break
+                hint = self._hint(run, again)
+                run = run.again(again.keep_tokens, again.keep_steps)
+                self.attempts.append(run)
+        finally:
+            self.tokens, self.closed = list(run.tokens), run.closed
 
     def _drawing(self, run: LiveRun) -> Sampling:
         """How an attempt is drawn: from another seed each."""

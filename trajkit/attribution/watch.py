@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 _DROPS = "_extract_generation_mode_kwargs"
 """The method of transformers that loses streamer and tokenizer where a call has a loop of its own (seen in 5.23)."""
-
 _PICTURES = ("image_grid_thw", "pixel_values")
 
 
@@ -52,7 +53,6 @@ class Watch:
         self._watching, self._prompts, self._regions = watching, prompts, regions
         self._on_step, self._on_alarm = on_step, on_alarm
         self._loop: WatchedLoop | None = None
-        self._before: Any = None
         self._pictures: dict[str, Tensor] = {}
 
     @property
@@ -61,24 +61,17 @@ class Watch:
         return {"custom_generate": self._decode}
 
     def __enter__(self) -> Watch:
-        model = self._watching.vlm.model
-        self._before = getattr(model, _DROPS, None)
-        if self._before is not None:
-            setattr(model, _DROPS, self._keep)
+        _mend(self._watching.vlm.model)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Raises InputError where nothing was watched, since an alarm that cannot come is taken for none."""
-        model = self._watching.vlm.model
-        if self._before is not None:
-            delattr(model, _DROPS)
-            if getattr(model, _DROPS) != self._before:  # a watch within a watch
-                setattr(model, _DROPS, self._before)
+        _unmend(self._watching.vlm.model)
         if error is None and self._loop is None:
             raise InputError(
-                "nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in it."
+                "nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in its block."
             )
 
     def stop(self) -> None:
@@ -98,13 +91,6 @@ class Watch:
                 else "nothing has been generated under this watch yet."
             )
         return self.runs[0].trace(target=target, group_id=group_id)
-
-    def _keep(self, custom_generate: Any, given: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """In place of transformers' own, which drops the streamer and the tokenizer of a call with its own loop."""
-        if custom_generate != self._decode:
-            return self._before(custom_generate, given, *args, **kwargs)
-        self._pictures = {name: given[name] for name in _PICTURES if name in given}
-        return self._before(None, given, *args, **kwargs)
 
     def _decode(
         self,
@@ -193,6 +179,36 @@ class Watch:
         from trajkit.attribution.collect import pad_left
 
         return pad_left([prompt.inputs for prompt in self._prompts], self._watching.vlm.tokenizer.pad_token_id)
+
+
+_mended: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""Models that are mended, and for how many watches."""
+_mending = Lock()
+
+
+def _mend(model: Any) -> None:
+    """Have a watched call of `generate` keep its streamer and tokenizer, which transformers would drop."""
+    with _mending:
+        _mended[model] = _mended.get(model, 0) + 1
+        dropping = getattr(model, _DROPS, None)
+        if _mended[model] > 1 or dropping is None:
+            return
+
+        def keeping(custom_generate: Any, given: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            own = getattr(custom_generate, "__self__", None)
+            if not isinstance(own, Watch):
+                return dropping(custom_generate, given, *args, **kwargs)
+            own._pictures = {name: given[name] for name in _PICTURES if name in given}
+            return dropping(None, given, *args, **kwargs)
+
+        setattr(model, _DROPS, keeping)
+
+
+def _unmend(model: Any) -> None:
+    with _mending:
+        _mended[model] -= 1
+        if not _mended[model] and _DROPS in vars(model):
+            delattr(model, _DROPS)
 
 
 def watch(
