@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 import trajkit as tk
 from analyses.continued import Beginning, Continued, continued, tokens_of
 from trajkit.demo import paths
-from trajkit.demo.labeller import normalise
 from trajkit.demo.runs import demo_items
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.monitor import Monitor
@@ -25,6 +24,7 @@ from trajkit.judging.policies import (
     Play,
     SavedRuns,
     ask_again,
+    ends,
     random_alarms,
     random_stops,
     stop,
@@ -73,7 +73,7 @@ class World:
         parts = {name: frame[frame["group_id"].isin(groups)].reset_index(drop=True) for name, groups in card.items()}
         held_out = set(card["test"])
         traces = {trace.transcript_id: trace for trace in tk.read_traces(paths.TRACES) if trace.group_id in held_out}
-        saved = SavedRuns.of(parts["test"], pd.DataFrame([_end(trace) for trace in traces.values()]))
+        saved = SavedRuns.of(parts["test"], ends(traces.values()))
         window = max(WINDOWS, key=lambda tokens: _power(parts["fit"], tokens))
         return cls(traces, detectors.monitor.predictor, parts["calibration"], parts["test"], saved, window)
 
@@ -99,16 +99,6 @@ class World:
         return self.saved.alarms(
             windowed_entropy(self.test, self.window), _of_entropy(self.calibration, self.window, alpha)
         )
-
-
-def _end(trace: Trace) -> dict[str, Any]:
-    ended = trace.steps[-1].kind == "answer"  # the token that ends a generation is generated too
-    return {
-        "transcript_id": trace.transcript_id,
-        "question": trace.question,
-        "answer": normalise(trace.answer),
-        "tokens": trace.steps[-1].token_end + ended,
-    }
 
 
 def _of_entropy(frame: pd.DataFrame, window: int, alpha: float) -> float:

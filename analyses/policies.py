@@ -150,8 +150,9 @@ def _about(world: World) -> str:
         f"{runs} of {scenes} of test digits, of which {words.share(1 - saved.right.mean())} fail when left alone. Each "
         "stands once as the first generation of its question; where another is wanted it is the question's next saved "
         "run, or is really generated. Every generated token is counted, those of runs that were thrown away too; a run "
-        "that is stopped without an answer is not right. 95 % intervals resample scenes; the thresholds, of the "
-        "calibration scenes, stay as they are.\n\n"
+        "that is stopped without an answer is not right. Thinking is closed where the sentence of the alarm ends; "
+        "live, the sentence that follows may have begun, and is finished first. 95 % intervals resample scenes; the "
+        "thresholds, of the calibration scenes, stay as they are.\n\n"
         "*Gain at equal tokens*: accuracy, in points, less that without a monitor for as many tokens a question. "
         "Without one, more tokens buy the majority of 3 or 5 answers (self-consistency) for some of the questions, and "
         "fewer leave some questions out. *At random*: as often after each step as the monitor, whichever run it is. "
@@ -239,8 +240,8 @@ def _of_success(world: World, worth: Worth, alpha: float, plays: Plays) -> str:
     )
     return (
         f"The monitor of success speaks on {failing} of failing runs, where {words.promise(alpha)} at most are "
-        f"promised of a new run of a new scene, and on {successful} of successful ones. Of the latter {still} are still "
-        "right when they answer there."
+        f"promised of a new run of a new scene, and on {successful} of successful ones. Of the latter {still} are "
+        "still right when they answer there."
     )
 
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.detection.world import live_steps, make_frame, make_runs
+from tests.detection.world import live_steps, make_frame, make_runs, make_trace
 from trajkit.detection import EarlyFailurePredictor, Monitor, Policy, Verdict
 from trajkit.errors import InputError
 from trajkit.judging.policies import (
@@ -17,6 +17,7 @@ from trajkit.judging.policies import (
     Worth,
     ask_again,
     at_budget,
+    ends,
     majority,
     random_alarms,
     random_stops,
@@ -46,11 +47,11 @@ def saved_of(runs=RUNS) -> tuple[SavedRuns, pd.DataFrame]:
         ],
         columns=["transcript_id", "group_id", "success", "step", "n_tokens"],
     ).sample(frac=1, random_state=0, ignore_index=True)
-    ends = pd.DataFrame(
+    ended = pd.DataFrame(
         [(f"run-{i}", question, answer, tokens) for i, (question, answer, _, _, tokens) in enumerate(runs)],
         columns=["transcript_id", "question", "answer", "tokens"],
     )
-    return SavedRuns.of(frame, ends), frame
+    return SavedRuns.of(frame, ended), frame
 
 
 def risks_of(frame: pd.DataFrame, of_run: dict[int, list[float]]) -> np.ndarray:
@@ -204,8 +205,8 @@ def test_a_replay_is_what_the_rule_does_step_by_step(tries):
     frame = make_frame(runs)
     predictor = EarlyFailurePredictor().fit(frame, (frame["outcome"] != "success").to_numpy(int))
     monitor = Monitor(predictor, threshold=0.55, alpha=0.1, n=20, score_min=0.1, score_max=0.9)
-    ends = [(run.transcript_id, "?", "x", run.tokens.sum() + 3.0) for run in runs]
-    saved = SavedRuns.of(frame, pd.DataFrame(ends, columns=["transcript_id", "question", "answer", "tokens"]))
+    ended = [(run.transcript_id, "?", "x", run.tokens.sum() + 3.0) for run in runs]
+    saved = SavedRuns.of(frame, pd.DataFrame(ended, columns=["transcript_id", "question", "answer", "tokens"]))
     alarms = saved.alarms(predictor.risks(frame), monitor.threshold)
     policy = Policy("ask again", tries=tries)
     played = ask_again(saved, stops(saved, alarms), tries)
@@ -239,15 +240,24 @@ def test_the_entropy_of_the_last_tokens_is_that_of_a_pass_over_the_tokens():
         np.testing.assert_allclose(windowed_entropy(frame, window), expected, rtol=1e-9)
 
 
+def test_how_saved_runs_ended_is_read_from_their_traces():
+    trace = replace(make_trace(make_runs(1)[0]), answer=" Draw  4 Red. ", question="what?")
+    unanswered = replace(trace, transcript_id="b", answer="", steps=trace.steps[:-1], effects=trace.effects[:-1])
+    found = ends([trace, unanswered]).set_index("transcript_id")
+    assert found.loc[trace.transcript_id].tolist() == ["what?", "draw 4 red", trace.steps[-1].token_end + 1]
+    assert found.loc["b"].tolist() == ["what?", "", trace.steps[-2].token_end]
+    assert ends([]).empty
+
+
 def test_what_a_replay_cannot_do_without_is_asked_for():
     saved, frame = saved_of()
-    ends = saved.runs.assign(question="?")
+    ended = saved.runs.assign(question="?")
     with pytest.raises(InputError, match="the ends of runs need the columns answer"):
-        SavedRuns.of(frame, ends.drop(columns="answer"))
+        SavedRuns.of(frame, ended.drop(columns="answer"))
     with pytest.raises(InputError, match="of 1 run it is not told how they ended"):
-        SavedRuns.of(frame, ends[1:])
+        SavedRuns.of(frame, ended[1:])
     unknown = frame.assign(success=frame["success"].astype(object).where(frame["transcript_id"] != "run-0", None))
-    assert len(SavedRuns.of(unknown, ends)) == 5
+    assert len(SavedRuns.of(unknown, ended)) == 5
 
 
 def test_a_play_of_another_kind_is_measured_alike():

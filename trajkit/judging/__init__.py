@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from trajkit.judging.evaluation import Evaluation as Evaluation
     from trajkit.judging.fit import FitResult as FitResult
     from trajkit.judging.fit import fit_detectors as fit_detectors
+    from trajkit.judging.policies import SavedRuns as SavedRuns
+    from trajkit.judging.policies import Worth as Worth
     from trajkit.judging.ranking import auc_by_fraction as auc_by_fraction
     from trajkit.judging.ranking import auc_by_step as auc_by_step
     from trajkit.judging.ranking import outcome_auc as outcome_auc
@@ -50,6 +52,8 @@ _HOME = {
     "tokens_saved": "alarms",
     "replay": "alarms",
     "Replay": "alarms",
+    "SavedRuns": "policies",
+    "Worth": "policies",
     "fit_detectors": "fit",
     "FitResult": "fit",
     "Evaluation": "evaluation",

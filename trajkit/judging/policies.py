@@ -7,7 +7,7 @@ generated, and its `Play` is measured by the same `measures`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,8 @@ from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trajkit.traces.trace import Trace
 
 SEEN_AFTER = 1
 """Tokens after a sentence by which it is seen to have ended; a policy acts then at the soonest."""
@@ -45,8 +47,8 @@ class SavedRuns:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, ends: pd.DataFrame) -> SavedRuns:
-        """From prefix features, as `RunTable.frame`, and how each run ended: transcript_id, question, answer ("" for
-        none; one answer is always the same text), tokens (all that were generated, those of tags and answer too).
+        """From prefix features, as `RunTable.frame`, and how each run ended, as `ends` tells it: transcript_id,
+        question, answer ("" for none; one answer is always the same text), tokens (all that were generated).
 
         Runs of unknown success are left out. Raises InputError where columns are missing, or a run's end is.
         """
@@ -122,6 +124,24 @@ class SavedRuns:
                 f"{'has' if len(few) == 1 else 'have'} fewer."
             )
         return first + (np.arange(len(self)) - first + attempt) % size
+
+
+def ends(traces: Iterable[Trace]) -> pd.DataFrame:
+    """How saved runs ended: transcript_id, question, answer (in lower case, single spaces, without a final stop; "" for
+    none), tokens (all that were generated, those of tags, of the answer and of its end too)."""
+    import pandas as pd
+
+    table = [
+        {
+            "transcript_id": trace.transcript_id,
+            "question": trace.question,
+            "answer": " ".join(trace.answer.lower().split()).rstrip(". "),
+            "tokens": trace.steps[-1].token_end + (trace.steps[-1].kind == "answer"),
+        }
+        for trace in traces
+        if trace.steps
+    ]
+    return pd.DataFrame(table, columns=["transcript_id", "question", "answer", "tokens"])
 
 
 class Stops(NamedTuple):
