@@ -75,7 +75,8 @@ def detectors(folder: Path) -> tuple[list[Path], Read]:
     def read() -> object:
         found = load_detectors(folder)
         outcome = None if found.outcome is None else found.outcome.to_state()
-        return found.card, found.predictor.to_state(), outcome, found.monitor.to_state()
+        enough = None if found.enough is None else found.enough.to_state()
+        return found.card, found.predictor.to_state(), outcome, found.monitor.to_state(), enough
 
     return sorted(folder.iterdir()), read
 

@@ -199,6 +199,29 @@ def test_monitor_says_in_words_that_a_replay_breaks_the_promise(cli, detectors, 
     assert "10 % at most are promised" in out
 
 
+def test_monitor_tells_drift_of_the_scores_also_of_runs_whose_outcomes_are_not_known(
+    cli, traces, detectors, tmp_path, make_trace
+):
+    rng = np.random.default_rng(3)
+    alike = [replace(make_trace(300 + g, 0, True, rng), success=None, outcome="unknown") for g in range(60)]
+    write_traces(alike, tmp_path / "t.parquet")
+    out = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out.split())
+    assert "No run has a known outcome" in out
+    assert "THE SCORES HAVE DRIFTED: after 60 runs their maxima are not like those of the calibration (p" in out
+    held = " ".join(cli("monitor", traces, "--detectors", detectors).out.split())
+    assert "No drift of the scores is told over 20 runs" in held
+
+
+def test_monitor_says_that_runs_of_one_hard_group_pooled_are_of_no_promise(cli, detectors, tmp_path, make_trace):
+    rng = np.random.default_rng(3)
+    easy = [make_trace(300 + g, 0, False, rng) for g in range(60)]
+    hard = [replace(make_trace(400, r, True, rng), success=True, outcome="success") for r in range(60)]
+    write_traces(easy + hard, tmp_path / "t.parquet")
+    out = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out.split())
+    assert "THE PROMISE IS BROKEN" not in out
+    assert "of 120 successful runs of this replay were alarmed, more than 10 %: that is another quantity" in out
+
+
 def test_monitor_of_runs_that_the_detectors_were_made_from_is_refused_unless_asked_for_all(
     cli, traces, detectors, tmp_path
 ):

@@ -98,8 +98,8 @@ def test_runs_whose_success_is_not_known_are_drawn_and_left_out() -> None:
         ({}, {"judge": np.nan}, r"'judge' must hold finite numbers; \d+ of \d+ are not"),
         ({}, {"judge": "high"}, "'judge' must hold finite numbers"),
         ({}, {"ok": "yes"}, "whether it succeeded.*found 'yes'"),
-        ({"higher": "up"}, {}, "'higher' parameter must be 'worse' or 'better'. Got 'up'"),
-        ({"watches": "all"}, {}, "'watches' parameter must be 'failure' or 'success'"),
+        ({"higher": "up"}, {}, "'higher' parameter of Monitor must be 'worse' or 'better'. Got 'up'"),
+        ({"watches": "all"}, {}, "'watches' parameter of Monitor must be 'failure' or 'success'"),
     ],
 )
 def test_what_is_no_table_of_scores_is_an_input_error(options: dict, wrong: dict, message: str) -> None:

@@ -11,7 +11,7 @@ from tests.detection.world import make_frame, make_runs
 from trajkit.detection import Monitor, load_detectors, save_detectors, split_by_group, store
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.judging import FitResult, fit_detectors
-from trajkit.judging.alarms import ALARMED_FAILING, ALARMED_SUCCESSFUL, ALL_FAILING, ALL_RUNS, NEW_GROUP
+from trajkit.judging.alarms import ALARMED_FAILING, ALARMED_SUCCESSFUL, ALL_FAILING, ALL_RUNS, NEW_GROUP, replay
 from trajkit.judging.ranking import ALL
 from trajkit.runs.keys import KEY_BYTES
 from trajkit.runs.table import last_steps
@@ -207,6 +207,35 @@ def test_detectors_of_version_3_are_read_and_do_not_say_which_images_they_were_m
     assert not detectors.known([("g", frozenset({b"12345678"}))]).all
 
 
+def test_detectors_of_version_4_are_read_and_say_nothing_of_what_they_do_not_know(folder: Path) -> None:
+    whole = load_detectors(folder)
+    record = json.loads((folder / store.FILE).read_text())
+    del record["enough"]
+    for part in ("watches", "higher", "calibration"):
+        del record["monitor"][part]
+    (folder / store.FILE).write_text(json.dumps(record))
+    _edit(folder, "version", value=4)
+    older = load_detectors(folder)
+    assert (older.enough, older.monitor.calibration) == (None, None)
+    assert (older.monitor.threshold, older.keys) == (whole.monitor.threshold, whole.keys)
+    assert replay(older.monitor, make_frame(make_runs(20))).drift is None
+
+
+def test_the_monitor_of_success_is_fitted_on_the_same_runs_and_survives_the_folder(
+    fitted: FitResult, folder: Path
+) -> None:
+    enough, again = fitted.detectors.enough, load_detectors(folder).enough
+    assert enough is not None
+    assert again is not None
+    assert enough.watches == "success"
+    assert again.to_state() == enough.to_state()
+    assert again.calibration is not None
+    assert fitted.detectors.monitor.calibration is not None
+    risks = fitted.detectors.monitor.calibration
+    assert (again.calibration.steps, len(again.calibration.maxima)) == (risks.steps, len(risks.maxima))
+    assert again.n + fitted.detectors.monitor.n == len(risks.maxima)  # one run a group, and each came out known
+
+
 def _first(folder: Path, *keys: str, value: float) -> list[object]:
     """The list at that place with its first number replaced."""
     part = json.loads((folder / store.FILE).read_text())
@@ -225,6 +254,13 @@ def _first(folder: Path, *keys: str, value: float) -> list[object]:
         (("monitor", "threshold"), 7.0),
         (("monitor", "threshold"), None),
         (("monitor", "score_min"), -1),
+        (("monitor", "watches"), "all"),
+        (("monitor", "higher"), "up"),
+        (("monitor", "calibration"), []),
+        (("monitor", "calibration", "steps"), -1),
+        (("monitor", "calibration", "regions"), [9, 3]),
+        (("monitor", "calibration", "maxima"), [None]),
+        (("enough", "threshold"), 7.0),
         (("predictor", "params", "C"), -1.0),
         (("predictor", "params", "min_runs"), 0),
         (("predictor", "classes"), [1, 0]),

@@ -21,7 +21,7 @@ def max_score_threshold(max_scores: ArrayLike, alpha: float) -> float:
     """The ⌈(n+1)(1−α)⌉-th smallest of n maxima: P(maximum of a new successful run > τ) ≤ α.
 
     max_scores: (n,) maximum over the run, on n successful runs exchangeable with the new one: one of each group, drawn
-    before it is known whether it succeeded (`monitor.drawn_successes`). The probability is over the draw of the
+    before it is known whether it succeeded (`calibration.spared`). The probability is over the draw of the
     calibration runs *and* the new run (split conformal prediction, Vovk 2005). Returns +inf when the rank exceeds n
     (fewer than `runs_needed(alpha)` runs, an empty set included), never the maximum. Raises InputError on NaN or an
     alpha outside (0, 1).

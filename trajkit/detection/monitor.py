@@ -73,6 +73,12 @@ class Monitor:
     higher: Higher = "worse"
     _noticed: set[str] = field(default_factory=set, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        for parameter, value, known in (("watches", self.watches, Watches), ("higher", self.higher, Higher)):
+            if value not in get_args(known):
+                allowed = " or ".join(map(repr, get_args(known)))
+                raise InputError(f"The {parameter!r} parameter of Monitor must be {allowed}. Got {value!r} instead.")
+
     @classmethod
     def calibrate(
         cls,
@@ -121,10 +127,6 @@ class Monitor:
         give all runs of each, of failed and unknown outcome too, and none that the score was fitted on. higher: what a
         high score means. Raises InputError on a column that is missing or does not hold what it should.
         """
-        for parameter, value, known in (("higher", higher, Higher), ("watches", watches, Watches)):
-            if value not in get_args(known):
-                allowed = " or ".join(map(repr, get_args(known)))
-                raise InputError(f"The {parameter!r} parameter must be {allowed}. Got {value!r} instead.")
         rows = score_frame(frame, score, group, success, run)
         untold = cls(None, math.inf, alpha, 0, math.nan, math.nan, delta=delta, watches=watches, higher=higher)
         return untold._calibrated(run_maxima(rows, untold.scores(rows)), seed, None)
@@ -303,11 +305,6 @@ class Monitor:
         """The monitor that `to_state` described; of a state older than `watches`, one that watches failure and knows
         nothing of its calibration. Raises InputError on a part that is missing or out of its range."""
         state = {"watches": "failure", "higher": "worse", "calibration": None} | dict(state)
-        for part, known in (("watches", Watches), ("higher", Higher)):
-            if read(state, part, str) not in get_args(known):
-                raise InputError(
-                    f"a saved monitor must hold {part!r} as one of {get_args(known)}; found {state[part]!r}."
-                )
         n = int(read(state, "n", int))
         if n < 0:
             raise InputError(f"a saved monitor must hold 'n' ≥ 0; found {n}. Fit the detectors again.")
@@ -336,7 +333,7 @@ class Monitor:
             model=str(read(state, "model", str)),
             fingerprint=str(read(state, "fingerprint", str)),
             delta=delta,
-            watches=state["watches"],
+            watches=read(state, "watches", str),
             calibration=None if seen is None else Calibration.from_state(seen),
-            higher=state["higher"],
+            higher=read(state, "higher", str),
         )
