@@ -19,6 +19,7 @@ from analyses import (
     elapsed,
     estimators,
     faithfulness,
+    following,
     length,
     metric_distributions,
     out_of_distribution,
@@ -178,6 +179,16 @@ def test_performance(report):
     assert len(tables(text)) == 3
     assert re.search(r"\| 0.05 GB \| [\d.e+]+ GB/s, 16 GB in [\d.]+ s \|", fingerprints[2])
     assert "reported as lagging" in text
+
+
+def test_following(report):
+    text = report(following, "--quick", "--runs", "2", "--repeats", "1")
+    compared, costs = tables(text)
+    assert headings(text) == committed("following")
+    features, effects, read = [cell.strip() for cell in compared[2].strip("|").split(" | ")][3:]
+    assert max(float(features), float(effects)) < 1e-4
+    assert read == "1.000"
+    assert len(costs) == 3
 
 
 def test_size(report):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -296,6 +298,50 @@ def test_a_run_that_cannot_be_explained_is_left_and_the_others_go_on(demo_vlm, d
     Failing.at = len(Failing.of)
     with pytest.raises(ZeroDivisionError):
         b.finish()
+
+
+def test_a_run_that_nobody_refers_to_takes_its_keys_with_it(demo_vlm, demo_estimator, scene_image):
+    gc.disable()
+    try:
+        following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+        following.push([20] * 40)
+        keys = weakref.ref(following._sequence)
+        assert following.nbytes > 0
+        del following
+        assert keys() is None
+    finally:
+        gc.enable()
+
+
+def test_where_one_of_several_passes_fails_what_the_others_saw_is_kept(
+    demo_vlm, demo_estimator, scene_image, monkeypatch
+):
+    group = Followers(demo_vlm, estimator=demo_estimator)
+    (first, tokens), (second, others) = runs_of(demo_vlm, scene_image)[:2]
+    a, b = group.join(first), group.join(second)
+    put = ReadSequence.put
+
+    def full(self, layer, key, value):
+        if self is b._sequence:
+            raise MemoryError
+        return put(self, layer, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trajkit.attribution.packed.ROWS_AT_ONCE", 1)
+        patch.setattr(ReadSequence, "put", full)
+        for _ in range(2):
+            with pytest.raises(MemoryError):
+                group.push({a: tokens, b: others})
+            tokens, others = [], []
+        assert len(a.steps) > 1
+        assert not b.steps
+        with pytest.raises(MemoryError):
+            b.finish()
+    assert b.finish()
+    a.finish()
+    for run in (a, b):
+        alone = list(tk.follow(demo_vlm, run.prompt, run.tokens, estimator=demo_estimator))
+        np.testing.assert_allclose([s.effects for s in run.steps], [s.effects for s in alone], **TOLERANCE)
 
 
 def test_a_pass_that_fails_can_be_made_again(demo_vlm, demo_estimator, scene_image, monkeypatch):

@@ -60,7 +60,7 @@ def test_hidden_states_and_rows_are_those_of_one_pass_over_each_sequence(random_
             Piece(one, own[one.n : end], one.prompt.first_row)
             for one, own, end in zip(sequences, ids, ends, strict=False)
         ]
-        return read_pieces(vlm, pieces)
+        return list(read_pieces(vlm, pieces))
 
     a, b = prompts[0].length, prompts[1].length
     parts = [*read(a - 3), *read(a + 5, b - 1), *read(a + 60, b + 1), *read(a + 60, b + 40)[1:]]
@@ -90,7 +90,7 @@ def test_pieces_that_are_too_much_for_one_pass_are_read_in_several(random_vlm, s
         layer = vlm.model.model.language_model.layers[0]
         hook = layer.register_forward_hook(lambda module, inputs, output: rows.append(inputs[0].shape[1]))
         try:
-            seen = read_pieces(vlm, [Piece(ReadSequence(vlm, prompt), ids[:n], 0) for n in lengths])
+            seen = list(read_pieces(vlm, [Piece(ReadSequence(vlm, prompt), ids[:n], 0) for n in lengths]))
         finally:
             hook.remove()
         return rows, seen
@@ -121,7 +121,7 @@ def test_passes_of_other_threads_are_as_they_were(random_vlm, scene_image):
 
     hook = vlm.model.model.language_model.layers[1].register_forward_hook(meanwhile)
     sequence = ReadSequence(vlm, prompt)
-    read_pieces(vlm, [Piece(sequence, ids, 0)])
+    list(read_pieces(vlm, [Piece(sequence, ids, 0)]))
     assert len(found) == 2
     assert torch.equal(found[0], found[1])
     assert sequence.n == len(ids)
@@ -137,7 +137,7 @@ def test_the_model_is_as_before_after_a_pass_that_failed(random_vlm, scene_image
     hook = vlm.model.model.language_model.layers[2].register_forward_hook(lambda *args: 1 // 0)
     sequence = ReadSequence(vlm, prompt)
     with pytest.raises(ZeroDivisionError):
-        read_pieces(vlm, [Piece(sequence, prompt.inputs["input_ids"][0], 0)])
+        list(read_pieces(vlm, [Piece(sequence, prompt.inputs["input_ids"][0], 0)]))
     hook.remove()
     assert sequence.n == 0
     assert vlm.text_config._attn_implementation == "sdpa"
@@ -152,4 +152,4 @@ def test_attention_of_another_kind_is_refused(random_vlm, scene_image, name, mon
     forward = inner.forward
     monkeypatch.setattr(inner, "forward", lambda *args, **kwargs: forward(*args, **kwargs, **{name: 8}))
     with pytest.raises(InputError, match=f"the model's attention has {name}"):
-        read_pieces(vlm, [Piece(ReadSequence(vlm, prompt), prompt.inputs["input_ids"][0], 0)])
+        list(read_pieces(vlm, [Piece(ReadSequence(vlm, prompt), prompt.inputs["input_ids"][0], 0)]))

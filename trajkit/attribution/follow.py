@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class Followers:
         """
         self._watching = Watching(vlm, estimator, monitor, policy)
         self._watching.check()
-        self._open: set[Follower] = set()
+        self._open = WeakSet[Follower]()  # a run that nobody refers to takes its keys with it
         self._joined = 0
 
     def join(
@@ -115,9 +116,10 @@ class Followers:
 
         All that is to be read is so in one pass. Where a run cannot be explained (attention that is not finite, a
         monitor or estimator that fails) it is left, `Follower.error` says why, and the others go on. logprobs: of the
-        other engine, which are taken in place of the model's own here; given for each push of a run or for none.
+        other engine, before temperature and the like, which are taken in place of the model's own here; given for each
+        push of a run or for none.
         Raises InputError for tokens that this model cannot have written, or too many of them, and a run that is over;
-        then no run has taken any.
+        then no run has taken any. After a pass that failed, as for want of memory, a push of no tokens makes it again.
         """
         taken = {follower: follower._checked(own, (logprobs or {}).get(follower)) for follower, own in tokens.items()}
         for follower, (ids, given) in taken.items():
@@ -302,8 +304,10 @@ class Follower(Iterator[LiveStep]):
         self.run.closed = self._splitter.closed
 
     def _end(self) -> None:
-        if self._over:
+        if self._sequence is None:
             raise InputError("the run that is followed is over.")
+        if self._over:  # the pass over its last step failed
+            return
         self._over = True
         ended = bool(self.tokens) and self.tokens[-1] in self._vlm.end_tokens
         self._note(self._splitter.finish(len(self.tokens) - ended))

@@ -96,18 +96,17 @@ class Seen:
 
 
 @torch.inference_mode()
-def read_pieces(vlm: VLM, pieces: Sequence[Piece]) -> list[Seen]:
-    """Read the pieces, of sequences that differ, in as few passes as `ROWS_AT_ONCE` allows.
+def read_pieces(vlm: VLM, pieces: Sequence[Piece]) -> Iterator[Seen]:
+    """Read the pieces, of sequences that differ, in as few passes as `ROWS_AT_ONCE` allows; of each, in order, what was
+    seen, before the next pass is made.
 
     Raises InputError where the text stack's attention is not that over all earlier tokens.
     """
-    seen: list[Seen] = []
     for group in _groups(pieces):
         packed = _PackedPass(vlm, group)
         with vlm.lock, packed.attending():
             hidden = vlm.model.model(**_inputs(group), use_cache=False).last_hidden_state[0]
-        seen += packed.finish(hidden)
-    return seen
+        yield from packed.finish(hidden)
 
 
 def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
