@@ -40,7 +40,8 @@ from analyses.played import (
 )
 from trajkit.demo import paths
 from trajkit.files import write_text
-from trajkit.judging.policies import Play, Worth, majority, whole
+from trajkit.judging.policies import Play, majority, whole
+from trajkit.judging.worth import Worth
 from trajkit.stats.resampling import interval, weighted_mean
 from trajkit.tables import Estimate, Table, joined, words
 from trajkit.tables.render import markdown

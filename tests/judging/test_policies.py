@@ -11,19 +11,15 @@ from trajkit.detection import EarlyFailurePredictor, Monitor, Policy, Verdict
 from trajkit.errors import InputError
 from trajkit.judging.policies import (
     SEEN_AFTER,
-    Play,
     SavedRuns,
     Stops,
-    Worth,
     ask_again,
-    at_budget,
     ends,
     majority,
     random_alarms,
     random_stops,
     stop,
     stops,
-    whole,
     windowed_entropy,
 )
 
@@ -153,42 +149,6 @@ def test_the_commonest_answer_is_given_and_of_several_the_first(alarmed):
     assert three.tokens.tolist() == [69] * 3 + [146] * 3
 
 
-def test_what_tokens_buy_without_a_monitor():
-    budgets = [np.array([[50.0, 0.6], [40.0, 0.5]]), np.array([[150.0, 0.8], [120.0, 0.4]])]
-    assert at_budget(np.array([100.0, 80.0]), budgets).tolist() == pytest.approx([0.7, 0.5])  # dearer and worse: unused
-    assert at_budget(np.array([25.0, 200.0]), budgets).tolist() == pytest.approx([0.3, 0.5])
-
-
-def test_the_worth_of_a_policy_is_told_of_failing_and_of_successful_runs():
-    rng = np.random.default_rng(0)
-    runs = [(f"{q:02d}", "x" if right else f"{i}", bool(right), (10, 10), 23.0)
-            for q in range(40) for i, right in enumerate(rng.random(3) < 0.6)]  # fmt: skip
-    saved, frame = saved_of(runs)
-    failing = saved.alarms(1.0 - frame["success"].to_numpy(float), 0.5)
-    plays = {"none": whole(saved), "knows": stop(saved, stops(saved, failing)),
-             "chance": stop(saved, random_stops(saved, failing))}  # fmt: skip
-    worth = Worth.of(saved, [whole(saved), majority(saved, 3)])
-    table = worth.table(plays).set_index(["policy", "measure"])
-    value = table["value"]
-    assert value["knows", "saved_failing"] == pytest.approx(1 - 11 / 23)
-    assert (value["knows", "saved_successful"], value["knows", "lost"]) == (0, 0)
-    assert value["knows", "right_of_answered"] == 1
-    assert value["knows", "accuracy"] == value["none", "accuracy"] == saved.right.mean()
-    assert value["none", "gain"] == 0
-    assert table.loc[("knows", "gain"), "low"] > 0 > table.loc[("chance", "gain"), "high"]
-    less = worth.differences(plays, [("knows", "chance"), ("none", "none")]).set_index(["policy", "measure"])
-    assert less.loc[("knows less chance", "lost"), "value"] == pytest.approx(-value["chance", "lost"])
-    assert less.loc[("knows less chance", "accuracy"), "low"] > 0
-    assert less.loc["none less none", "value"].tolist() == [0] * len(less.loc["none less none"])
-
-
-def test_of_few_groups_no_interval_is_told():
-    saved, _ = saved_of()
-    table = Worth.of(saved, [whole(saved)]).table({"none": whole(saved)})
-    assert table["value"].notna().all()
-    assert table[["low", "high"]].isna().all(axis=None)
-
-
 @dataclass(frozen=True)
 class Judged:
     """A step of a made-up run with what the monitor said of it."""
@@ -258,10 +218,3 @@ def test_what_a_replay_cannot_do_without_is_asked_for():
         SavedRuns.of(frame, ended[1:])
     unknown = frame.assign(success=frame["success"].astype(object).where(frame["transcript_id"] != "run-0", None))
     assert len(SavedRuns.of(unknown, ended)) == 5
-
-
-def test_a_play_of_another_kind_is_measured_alike():
-    saved, _ = saved_of()
-    free = Play(np.ones(6), np.ones(6), np.zeros(6))
-    value = Worth.of(saved, [whole(saved)]).table({"free": free}).set_index("measure")["value"]
-    assert (value["gain"], value["mended"], value["lost"], value["saved_failing"]) == (1, 1, 0, 1)
