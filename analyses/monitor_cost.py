@@ -27,6 +27,8 @@ from trajkit.tables import Table, words
 
 REGIONS = (16, 64, 256, 1024)
 STEPS = 40
+FEW = 20
+"""Runs that are watched to the last step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +80,13 @@ def costs(monitor: Monitor, k: int, n_runs: int, repeats: int) -> dict[str, floa
     held = []
     for number in range(STEPS):
         step = steps[number]
-        for run in open_runs if number < 2 else open_runs[:100]:
+        for run in open_runs if number < 2 else open_runs[:FEW]:
             run.update(step)
         if number == 1:
             held.append(tracemalloc.get_traced_memory()[0] / n_runs)
     before = tracemalloc.get_traced_memory()[0]
-    del open_runs[:100], run
-    held.append((before - tracemalloc.get_traced_memory()[0]) / 100)
+    del open_runs[:FEW], run
+    held.append((before - tracemalloc.get_traced_memory()[0]) / FEW)
     tracemalloc.stop()
 
     def in_turn() -> None:

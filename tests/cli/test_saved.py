@@ -219,7 +219,7 @@ def test_monitor_says_that_runs_of_one_hard_group_pooled_are_of_no_promise(cli, 
     write_traces(easy + hard, tmp_path / "t.parquet")
     out = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out.split())
     assert "THE PROMISE IS BROKEN" not in out
-    assert "of 120 successful runs of this replay were alarmed, more than 10 %: that is another quantity" in out
+    assert "of the 120 successful runs were alarmed in this replay, more than 10 %: that is another quantity" in out
 
 
 def test_monitor_of_runs_that_the_detectors_were_made_from_is_refused_unless_asked_for_all(

@@ -219,9 +219,12 @@ def test_runs_pooled_over_few_groups_that_are_alarmed_too_often_are_said_to_be_o
     runs = _replay([[True] * 36] + [[False]] * 49)
     check = check_promise(runs, _monitor(90))
     assert check.rate == pytest.approx(0.02)
-    assert "Pooled, 42 % of 85 successful runs of this replay were alarmed, more than 10 %" in check.message
+    assert "Pooled, 42 % of the 85 successful runs were alarmed in this replay, more than 10 %" in check.message
     assert "Do not take the promise for one of these runs." in check.message
+    too_few = check_promise(_replay([[True] * 36, [True], *[[False]] * 10]), _monitor(90))
+    assert (too_few.kept, "Pooled, 79 % of the 47" in too_few.message) == ("not told", True)
     assert "Pooled" not in check_promise(_replay([[True]] * 42 + [[False]] * 58), _monitor(90)).message
+    assert "Pooled" not in check_promise(_replay([[True]] * 3 + [[False]] * 17), _monitor(9)).message
     assert "Pooled" not in check_promise(_replay([[False]] * 90), _monitor(90)).message
 
 
@@ -230,7 +233,7 @@ def test_runs_that_the_detectors_were_made_from_are_no_excuse_for_many_alarms() 
     runs = _replay([[True]] * 42 + [[False]] * 58)
     message = check_promise(runs, _monitor(90), seen=runs["group_id"]).message
     assert message.startswith("Whether the promise is kept cannot be told: no run of a group new to the detectors")
-    assert "Pooled, 42 % of 100 successful runs of this replay were alarmed" in message
+    assert "Pooled, 42 % of the 100 successful runs were alarmed in this replay" in message
 
 
 def test_of_a_monitor_of_success_the_failing_runs_are_promised() -> None:
@@ -238,7 +241,7 @@ def test_of_a_monitor_of_success_the_failing_runs_are_promised() -> None:
     runs = pd.DataFrame(rows, columns=["group_id", "failure", "alarmed"])
     check = check_promise(runs, replace(_monitor(90), watches="success"))
     assert (check.kept, check.n, check.rate) == ("broken", 100, 0.42)
-    assert "42 % (32–53 %) of failing runs were alarmed" in check.message
+    assert "42 % (32–53 %) of failing runs were called good enough" in check.message
     assert turned(runs, "success")["failure"].tolist() == [1.0, 0.0] * 100
 
 

@@ -118,8 +118,8 @@ class MonitorRun:
         last, threshold = self._last, self._monitor.threshold
         number, most = last.step + 1, max(last.max_risk, score)
         alarm = exceeds(most, threshold) and not exceeds(last.max_risk, threshold)
-        self._monitor.notice(number, n_regions)
         self._last = Verdict(number, score, most, threshold, alarm)
+        self._monitor.notice(number, n_regions)
         return self._last
 
     def to_state(self) -> dict[str, Any]:

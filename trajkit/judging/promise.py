@@ -51,7 +51,7 @@ class PromiseCheck:
     @property
     def message(self) -> str:
         """The result in words, for a person."""
-        kind, out = SPARED_WORD[self.watches], self._pooled
+        out = self._pooled
         if self.left_out:
             are, do = ("is", "does") if self.left_out == 1 else ("are", "do")
             out += (
@@ -65,7 +65,7 @@ class PromiseCheck:
             return f"Whether the promise is kept cannot be told: no run of a group new to the detectors {ended}.{out}"
         rate = shares(Estimate(self.rate, self.low, self.high), self.alpha)
         found = (
-            f"{rate} of {kind} runs were alarmed, for a new run of a new "
+            f"{rate} of {self._alarmed}, for a new run of a new "
             f"group ({count(self.n, 'group')}), and {promise(self.alpha)} at most are promised"
         )
         if self.kept == "kept":
@@ -83,14 +83,19 @@ class PromiseCheck:
         )
 
     @property
+    def _alarmed(self) -> str:
+        said = "were alarmed" if self.watches == "failure" else "were called good enough"
+        return f"{SPARED_WORD[self.watches]} runs {said}"
+
+    @property
     def _pooled(self) -> str:
         """A sentence where the runs of the replay, pooled, were alarmed more often than is promised of a new group, and
-        the rate of new groups does not say it already."""
-        if not self.pooled > self.alpha or self.rate > self.alpha:
+        what is said of new groups does not say it already."""
+        told = max(self.alpha, self.rate if self.n else 0.0) + 1e-9
+        if self.kept == "broken" or not self.pooled > told:
             return ""
-        runs = count(self.of, f"{SPARED_WORD[self.watches]} run")
         return (
-            f" Pooled, {share(self.pooled, self.alpha)} of {runs} of this replay were alarmed, more than "
+            f" Pooled, {share(self.pooled, self.alpha)} of the {self.of:,} {self._alarmed} in this replay, more than "
             f"{promise(self.alpha)}: that is another quantity, which nothing bounds, as groups of many runs, and those "
             "the detectors were made from, count in it by their runs. Do not take the promise for one of these runs."
         )
