@@ -59,7 +59,7 @@ TOLD = {
     "step": STEP,
     "decision": DECISION,
     "stream end": StreamEnd(answered=False, stopped=True, n_steps=2, n_tokens=17, n_regions=2, model="data/demo/model"),
-    "watch start": WatchStart(threshold=0.5, alpha=0.1),
+    "watch start": WatchStart(threshold=0.5, alpha=0.1, watches="failure"),
     "verdict": VERDICT,
     "watch end": WatchEnd(
         closed=True, n_steps=2, n_tokens=17, max_risk=0.75, threshold=0.5, alarmed=True, alarm_step=2, drift_p=0.5

@@ -86,7 +86,9 @@ class WatchStart(_Record):
     threshold: float | None
     """The risk above which it is alarmed; null where the monitor cannot alarm."""
     alpha: float
-    """At most this share of successful runs is alarmed."""
+    """At most this share of successful runs is alarmed; of failing ones, where success is watched for."""
+    watches: str
+    """`failure`, or `success`, of which an alarm then is the good news."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,16 @@ import json
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from trajkit.cli.stream import tell_steps
 from trajkit.demo import paths
 from trajkit.detection.monitor import Verdict
 from trajkit.detection.store import load_detectors
@@ -357,3 +360,30 @@ def test_a_run_that_fails_says_so_on_a_line_before_its_end(cli, flawed_model, pi
     assert result.code == 1
     assert events(result)[-2]["message"] in result.err
     assert events(result)[-1]["stopped"] is True
+
+
+def test_what_was_finished_when_a_signal_came_is_told_before_it_goes_on():
+    class Running(Iterator):
+        """A stream whose second step is interrupted while it is waited for, and whose third is finished by then."""
+
+        prompt = SimpleNamespace(length=10)
+
+        def __init__(self):
+            self.left, self.closed = [1, KeyboardInterrupt(), 2, 3], False
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            item = self.left.pop(0)
+            if isinstance(item, KeyboardInterrupt):
+                raise item
+            return item
+
+        def close(self):
+            self.closed = True
+
+    running, told, steps = Running(), [], []
+    with pytest.raises(KeyboardInterrupt):
+        tell_steps(running, told.append, steps)  # type: ignore[arg-type]
+    assert told == steps == [1, 2, 3]
+    assert running.closed

@@ -109,7 +109,9 @@ def test_an_end_sums_the_run_up_and_forgets_it(monitor):
 
 def test_a_start_says_the_threshold_and_ends_what_was_open_under_its_name(monitor):
     lines = LineMonitor(monitor)
-    assert lines.answer(line(event="start", run=7)) == [(WatchStart(threshold=0.5, alpha=0.1), (7, 0))]
+    assert lines.answer(line(event="start", run=7)) == [
+        (WatchStart(threshold=0.5, alpha=0.1, watches="failure"), (7, 0))
+    ]
     lines.answer(line(run=7, **STEP))
     (end, _), (start, _) = lines.answer(line(event="start", run=7, task_set="math", question="?", regions=[]))
     assert (end.n_steps, end.closed) == (1, False)
@@ -174,6 +176,24 @@ def test_a_policy_decides_once_a_generation_and_asks_again_at_most_so_often(moni
     assert told == [["verdict", "ask again"], ["verdict"], ["verdict", "flag"]]
     assert isinstance(said[0][1].what, Decision)
     assert "no attempt number 2" in said[3][0].what.message
+
+
+@pytest.mark.parametrize("tokens", [[{"n_tokens": n} for n in (7, 5, 9)], [{}] * 3], ids=["counted", "placed"])
+def test_the_tokens_that_the_next_try_keeps_are_counted_from_the_runs_beginning(monitor, tokens):
+    bare = {name: value for name, value in STEP.items() if name != "n_tokens"}
+    places = [(0, 7), (7, 12), (12, 21)]
+    steps = [
+        bare | (own or {"token_start": start, "token_end": end}) | {"logprob": logprob, "entropy": -logprob}
+        for own, (start, end), logprob in zip(tokens, places, (-0.5, -0.01, -9.0), strict=True)
+    ]
+    risks = [LineMonitor(monitor).answer(line(**step))[0].what.risk for step in steps]
+    assert risks[1] < risks[0] < risks[2]
+    lines = LineMonitor(replace(monitor, threshold=0.48), Policy("ask again", start="last good step"))
+    told = [answer.what for step in steps for answer in lines.answer(line(**step))]
+    decision = next(what for what in told if isinstance(what, Decision))
+    kept = decision.keep_steps
+    assert 0 < kept < 3
+    assert decision.keep_tokens == places[kept - 1][1]
 
 
 def test_the_lines_of_other_commands_that_ask_for_nothing_are_answered_with_nothing(monitor):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajkit.cli.options import AddressOption, EngineOption, WorkersOption
-from trajkit.cli.policy import EnoughOption, PolicyOption, TriesOption
+from trajkit.cli.policy import EnoughOption, FromOption, PolicyOption, TriesOption
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def monitor(
     most: Annotated[int, typer.Option("--list", metavar="N", min=0, help="List at most so many alarms.")] = 20,
     policy: PolicyOption = None,
     tries: TriesOption = None,
+    start: FromOption = None,
     enough: EnoughOption = False,
     strict: Annotated[bool, typer.Option("--strict", help="With -: stop at the first line that is no good.")] = False,
     engine: EngineOption = "local",
@@ -74,9 +75,9 @@ def monitor(
     if traces == LINES:
         if every or engine != "local" or workers is not None or address is not None:
             raise InputError("--all, --engine, --workers and --address are about saved runs; leave them out with `-`.")
-        return monitor_lines(detectors, Asked(policy, tries, enough=enough), strict)
-    if policy is not None or tries is not None or enough or strict:
-        raise InputError("--policy, --tries, --enough and --strict are about lines: `trajkit monitor -`.")
+        return monitor_lines(detectors, Asked(policy, tries, start, enough=enough), strict)
+    if strict or Asked(policy, tries, start, enough=enough) != Asked():
+        raise InputError("--policy, --tries, --from, --enough and --strict are about lines: `trajkit monitor -`.")
     _replay(traces, detectors, every, most, engine, workers, address)
     return 0
 

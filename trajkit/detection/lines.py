@@ -41,9 +41,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Reading(Step):
-    """A step as a line tells it. effects: (K,) nats, none where it tells a score instead."""
+    """A step as a line tells it. effects: (K,) nats, none where it tells a score instead. placed: whether it says where
+    its tokens stand, and not only how many there are."""
 
     effects: NDArray[np.float64]
+    placed: bool = True
     score: float | None = None
     verdict: Verdict | None = None
 
@@ -90,6 +92,8 @@ class _Open:
                 )
             verdict = self.watch.update(step)
             self.n_regions = len(step.effects) or self.n_regions
+        if not step.placed:
+            step = replace(step, token_start=self.n_tokens, token_end=self.n_tokens + step.n_tokens)
         self.n_tokens += step.n_tokens
         if verdict.alarm:
             self.alarm_step = verdict.step
@@ -159,7 +163,10 @@ class LineMonitor:
             return [*before, Said(Failure(message=str(error), line=self._lines), name)]
         self._open[name] = self._begin(task, 0, group)
         threshold = self._monitor.threshold if self._monitor.can_alarm else None
-        return [*before, Said(WatchStart(threshold=threshold, alpha=self._monitor.alpha), name)]
+        return [
+            *before,
+            Said(WatchStart(threshold=threshold, alpha=self._monitor.alpha, watches=self._monitor.watches), name),
+        ]
 
     def _step(self, name: RunId, record: Mapping[str, Any]) -> list[Verdict | Decision]:
         if name in self._refused:
@@ -259,7 +266,8 @@ def _reading(record: Mapping[str, Any]) -> _Reading:
         return _Reading("", "thinking", 0, 0, 0.0, 0.0, effects=np.zeros(0), score=_number(record, "score"))
     start, end = _tokens(record)
     logprob, entropy = _number(record, "logprob"), _number(record, "entropy")
-    step = _Reading("", "thinking", start, end, logprob, entropy, effects=_effects(record.get("effects")))
+    effects, placed = _effects(record.get("effects")), "n_tokens" not in record
+    step = _Reading("", "thinking", start, end, logprob, entropy, effects=effects, placed=placed)
     fault = fault_of(step)
     if fault:
         raise InputError(f"{fault}.")
