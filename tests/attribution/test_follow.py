@@ -372,6 +372,10 @@ def test_a_pass_that_fails_can_be_made_again(demo_vlm, demo_estimator, scene_ima
     ("tokens", "logprobs", "named"),
     [
         ([10**6], None, "token 1000000 is none of the"),
+        ("row 2", None, "token ids.; got the text 'row 2'"),
+        ([1.5], None, "token ids.; got 1.5"),
+        ([True], None, "token ids.; got True"),
+        (None, None, "token ids.; got None"),
         ([5], None, "stands for an image or video"),
         ([20] * 2000, None, "the model's context ends at"),
         ([20, 21], [-0.1], "logprobs must be one for each token"),

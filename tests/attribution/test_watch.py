@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,13 +157,13 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
 
 
 @pytest.mark.parametrize("architecture", FOLDERS)
-def test_the_lines_of_the_readme_run(architecture, monkeypatch, demo_vlm):
+def test_the_lines_of_the_readme_run(architecture, demo_vlm):
     _, processor, estimator = loaded(architecture)
-    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda folder: processor)  # without torchvision
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```python\n(from transformers import .*?)```", text, re.DOTALL)
     monitor = watching(demo_vlm) if architecture == "qwen3_vl" else None
-    names = {"tk": tk, "Image": Image, "estimator": estimator, "monitor": monitor}
+    vlm = SimpleNamespace(processor=processor)
+    names = {"tk": tk, "Image": Image, "vlm": vlm, "estimator": estimator, "monitor": monitor}
     torch.manual_seed(0)
     exec(lines.replace("data/demo", str(DEMO)).replace(str(DEMO / "model"), str(FOLDERS[architecture])), names)
     assert names["trace"].n_steps >= 2

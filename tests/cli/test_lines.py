@@ -116,6 +116,7 @@ def test_options_of_the_other_kind_of_monitor_are_refused(cli, tmp_path):
     detectors = ("--detectors", paths.DETECTORS)
     cli("monitor", "-", *detectors, "--all").assert_one_line_error("--all", "saved runs")
     cli("monitor", tmp_path, *detectors, "--strict").assert_one_line_error("--strict", "trajkit monitor -")
+    assert cli("monitor", "-", *detectors, "--policy", "panic").code == 2
     cli("monitor", "-", *detectors, "--policy", "panic").assert_one_line_error("--policy must be one of", "'panic'")
     cli("monitor", "-", *detectors, "--policy", "stop", "--tries", "2").assert_one_line_error("ask-again")
 

@@ -314,7 +314,7 @@ def test_enough_ends_the_thinking_where_no_alarm_was(alarmed, monkeypatch):
         (["--tries", "2"], ["--tries, --from and --hint", "ask-again"]),
         (["--policy", "stop", "--hint", "look again"], ["ask-again"]),
         (["--policy", "ask-again", "--from", "there"], ["--from must be one of anew, last-good-step"]),
-        (["--policy", "stop", "--detectors", "none"], ["needs a monitor"]),
+        (["--policy", "stop", "--detectors", "none"], ["--policy stop needs a monitor", "--detectors"]),
         (["--enough", "--detectors", "none"], ["--enough needs detectors with a monitor of success"]),
     ],
 )

@@ -279,7 +279,7 @@ class Follower(Iterator[LiveStep]):
         """As lists. Raises InputError as `Followers.push` says."""
         if self._over:
             raise InputError("the run that is followed is over; join again for another.")
-        ids = [int(token) for token in np.atleast_1d(np.asarray(tokens, dtype=object))]
+        ids = _ids(tokens)
         config = self._vlm.model.config
         known = self._vlm.model.get_input_embeddings().num_embeddings
         check_tokens(ids, known, {config.image_token_id, config.video_token_id})
@@ -363,6 +363,22 @@ class Follower(Iterator[LiveStep]):
         return FinishedStep(
             self.run, rows, upto, self._sequence, 0, span, step.text, logprob, entropy, step.seconds, step.seen_at
         )
+
+
+def _ids(tokens: Tokens) -> list[int]:
+    """As a list. Raises InputError for what is no number of a token."""
+    if isinstance(tokens, str):
+        raise InputError(
+            f"tokens must be the numbers of tokens (token ids); got the text {tokens[:20]!r}. Ask the engine for ids: "
+            "a text can be that of other tokens than the model wrote."
+        )
+    if isinstance(tokens, Tensor):
+        tokens = tokens.tolist()
+    found = list(np.atleast_1d(np.asarray(tokens, dtype=object)))
+    for token in found:
+        if not isinstance(token, int | np.integer) or isinstance(token, bool):
+            raise InputError(f"tokens must be the numbers of tokens (token ids); got {token!r}.")
+    return [int(token) for token in found]
 
 
 def _of_hidden(vlm: VLM, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

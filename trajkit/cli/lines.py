@@ -30,7 +30,7 @@ def monitor_lines(detectors: Path, asked: Asked, strict: bool) -> int:
 
     source = _input()
     monitor, enough = _monitors(detectors)
-    policy = asked.policy_with(enough)
+    policy = asked.policy_with(monitor, enough)
     if not monitor.can_alarm:
         note(monitor.message)
     lines, out = LineMonitor(monitor, policy), json_lines(sys.stdout)

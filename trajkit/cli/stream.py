@@ -141,7 +141,7 @@ def stream(
         "stop_strings": stop or None,
         "task_set": task_set,
         "form": form,
-        "policy": asked.policy_with(found.enough if found else None),
+        "policy": asked.policy_with(monitor, found.enough if found else None),
     }
     if as_json:
         steps = _stream_json(vlm, estimate, monitor, options)

@@ -83,6 +83,14 @@ class _Open:
     def update(self, step: _Reading) -> tuple[Verdict, Decision | None]:
         """The verdict on a step, and the decision where there is one. Raises InputError where the step is about another
         number of regions than the first."""
+        own = self.watch.takes_scores
+        if step.kind == "thinking" and own != (step.score is not None):
+            raise InputError(
+                'these detectors work on scores of your own: give the number "score".'
+                if own
+                else 'these detectors work out the score themselves: give "effects", "logprob", "entropy" and '
+                '"n_tokens" in place of "score".'
+            )
         if step.score is not None:
             verdict = self.watch.update_score(step.score)
         else:
@@ -277,6 +285,8 @@ def _reading(record: Mapping[str, Any]) -> _Reading:
 def _tokens(record: Mapping[str, Any]) -> tuple[int, int]:
     if "n_tokens" in record:
         return 0, _whole(record, "n_tokens")
+    if not {"token_start", "token_end"} & record.keys():
+        raise InputError('"n_tokens" must be the number of the step\'s tokens (or give "token_start" and "token_end").')
     return _whole(record, "token_start"), _whole(record, "token_end")
 
 

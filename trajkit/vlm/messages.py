@@ -81,7 +81,8 @@ class Chat:
         there is no image.
         """
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
-            raise InputError("messages must be a list of turns, each with a role and content; got none.")
+            found = "an empty one" if isinstance(messages, list) else type(messages).__name__
+            raise InputError(f"messages must be a list of turns, each with a role and content; got {found}.")
         chat = cls(tuple(_turn(message, f"turn {number}") for number, message in enumerate(messages, 1)))
         if any(turn.role == "system" for turn in chat.turns[1:]):
             raise InputError("a system prompt must be the first turn; move it there.")
