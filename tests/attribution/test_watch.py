@@ -307,6 +307,10 @@ def test_stop_ends_the_call_as_its_own_limit_would(scene_image):
     assert torch.equal(output[0], whole[0, : output.shape[1]])
     assert output.shape[1] < whole.shape[1]
     assert run.trace().meta["stopped"] is True
+    with tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator) as run:
+        run.stop()  # before it has begun
+        model.generate(**run.inputs, **run.kwargs, do_sample=False)
+    assert len(run.runs[0].tokens) == 1
 
 
 @pytest.mark.parametrize("action", ["stop", "answer now"])

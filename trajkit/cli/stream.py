@@ -35,7 +35,7 @@ def stream(
             "--messages",
             metavar="FILE.json",
             help="A chat in place of IMAGE and QUESTION: a list of turns with a role and content each, as servers take "
-            'them; an image is {"type": "image", "image": "PATH"}, from the folder of the file.',
+            'them, but an image is {"type": "image", "image": "PATH"}, from the folder of the file.',
         ),
     ] = None,
     model: ModelOption = None,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trajkit.detection.monitor import Monitor, MonitorRun, Verdict
 from trajkit.detection.policies import Decision, Policy, PolicyRun
 from trajkit.errors import InputError, TrajkitError
-from trajkit.events import Failure, RunName, Telling, WatchEnd, WatchStart
+from trajkit.events import Failure, RunName, Telling, WatchEnd, WatchStart, check_name
 from trajkit.log import log_decision, log_verdict
 from trajkit.strict_json import parse_json
 from trajkit.traces.trace import Step, fault_of
@@ -28,8 +28,6 @@ MOST_RUNS = 100_000
 """Runs that may be open at once."""
 LONGEST_LINE = 1 << 20
 """Bytes."""
-LONGEST_NAME = 200
-"""Characters of a run's name."""
 _MOST_TOKENS = 2**31
 _HUGE = 1e100
 """No number is larger: nats and scores, so far from overflow that squares and sums stay finite."""
@@ -141,7 +139,7 @@ class LineMonitor:
             event = record.get("event", "step")
             if not record or event in _ASIDE:
                 return []
-            name = RunId(_name(record.get("run", "")), _whole(record, "row", 0))
+            name = RunId(check_name(record.get("run", "")), _whole(record, "row", 0))
             if event == "start":
                 return self._start(name, record)
             if event == "end":
@@ -242,16 +240,6 @@ def _object(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"the line must be a JSON object; got {_short(record)}.")
     return record
-
-
-def _name(value: Any) -> RunName:
-    if isinstance(value, str) and len(value) <= LONGEST_NAME:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        return value
-    raise InputError(
-        f'"run" must be a text of at most {LONGEST_NAME} characters or a whole number; got {_short(value)}.'
-    )
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:
