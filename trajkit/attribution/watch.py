@@ -236,7 +236,7 @@ def watch(
 ) -> Watch:
     """Watch a call of `generate` that is yours: steps with their effects and verdicts while the model writes.
 
-        with tk.watch(model, processor, image, question, estimator=estimator, on_alarm=print) as run:
+        with tk.watch(model, processor, image, question, estimator=estimator, monitor=monitor, on_alarm=act) as run:
             output = model.generate(**inputs, **run.kwargs)
         trace = run.trace()
 
