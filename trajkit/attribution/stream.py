@@ -219,7 +219,8 @@ class _Run:
                 if again is None or again.action != "ask again" or self._loop.stopped:
                     break
                 hint = self._hint(run, again)
-                run = run.again(again.keep_tokens, again.keep_steps)
+                run = run.again(again.keep_tokens)
+                run.put.update(range(again.keep_tokens, again.keep_tokens + len(hint)))
                 self.attempts.append(run)
         finally:
             self.tokens, self.closed = list(run.tokens), run.closed
