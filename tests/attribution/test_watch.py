@@ -155,6 +155,7 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
     assert model.config.text_config._attn_implementation == "sdpa"
 
 
+@pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 @pytest.mark.parametrize("architecture", FOLDERS)
 def test_the_lines_of_the_readme_run(architecture, monkeypatch, demo_vlm):
     _, processor, estimator = loaded(architecture)
@@ -440,8 +441,11 @@ def test_a_watch_that_watches_nothing_says_so(scene_image):
         run.trace()
 
 
-def test_a_watch_is_of_one_call(scene_image):
+def test_a_watch_is_of_one_call_in_its_block(scene_image):
     model, processor, estimator = loaded()
+    outside = tk.watch(model, processor, scene_image, QUESTION, estimator=estimator)
+    with pytest.raises(InputError, match="a watch is a context"):
+        model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
     with tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run:
         model.generate(**run.inputs, **run.kwargs, max_new_tokens=4)
         with pytest.raises(InputError, match="make another one for each call"):
