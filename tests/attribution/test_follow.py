@@ -388,6 +388,17 @@ def test_what_the_model_cannot_have_written_is_refused_and_nothing_taken(
     assert following.tokens == []
 
 
+def test_log_probabilities_of_the_other_engine_take_the_place_of_the_models_own(demo_vlm, keeping, scene_image):
+    prompt = demo_vlm.prepare(scene_image, QUESTION)
+    tokens = written(demo_vlm, prompt)
+    given = (-np.arange(1, len(tokens) + 1) / 10).tolist()
+    steps = list(tk.follow(demo_vlm, prompt, tokens, estimator=keeping, logprobs=given))
+    means = [np.mean(given[step.token_start : step.token_end]) for step in steps]
+    np.testing.assert_allclose([step.logprob for step in steps], means, rtol=1e-6)
+    np.testing.assert_allclose([features[0, -3] for features in Keeping.kept], means, rtol=1e-6)
+    assert all(0 <= step.entropy < 5 for step in steps)
+
+
 def test_log_probabilities_are_given_for_all_tokens_or_none(demo_vlm, demo_estimator, scene_image):
     following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
     following.push(20, -0.5)
