@@ -1,12 +1,12 @@
 """What watching costs: ratios of decode time with and without it, memory, delay, and other methods beside it.
 
-    python -m analyses.performance           # half an hour on 2 quiet cores; writes reports/performance.md
+    python -m analyses.performance           # an hour on 2 quiet cores; writes reports/performance.md
     python -m analyses.performance --quick   # a minute, one short context
 
 A Qwen3-VL text stack of random weights with the vocabulary of the real one, small on the CPU; with a GPU also that of
 Qwen3-VL-8B in bf16. The vision tower is the demo's: it runs once and is no part of decoding. Everything that is
-compared runs in one process, in turn (A B A B …); the median of the ratios of neighbours is shown with its range. Run
-it on a machine that does nothing else.
+compared runs in one process, in turn (A B B A …) and writes the same tokens; blocks of 50 tokens are compared, each
+with the same block of the other run. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Condition, get_ident
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,13 @@ from analyses import fingerprint
 from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.baselines import baselines
 from trajkit.attribution.estimator import Binding
+from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.network import N_FACTS
 from trajkit.attribution.stream import stream
 from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.tables import Table, render
-from trajkit.vlm.generation import Sampling
+from trajkit.vlm.logits import Draw
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
 
@@ -47,6 +49,9 @@ SMALL_SIDE = 20
 VOCABULARY = 151_936
 """Of Qwen3-VL; every token costs a softmax over it, watched or not."""
 OURS = "tk.stream, network estimator"
+BLOCK = 200
+"""Tokens of a turn, most."""
+WARM_UP = 20
 PATIENCE = 8.0
 """Seconds: a method that took longer at one context is not tried at the next."""
 
@@ -63,35 +68,35 @@ class Setting:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, A B A B …")
+    parser.add_argument("--tokens", type=int, default=1000, help="that a run generates")
     parser.add_argument(
-        "--contexts", type=int, nargs="+", default=[512, 1024, 2048, 4096], help="prompt lengths, tokens"
+        "--contexts", type=int, nargs="+", default=[512, 2048, 4096, 8192], help="prompt lengths, tokens"
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("reports/performance.md"))
     args = parser.parse_args(argv)
     contexts = (512,) if args.quick else tuple(args.contexts)
-    repeats, new_tokens = (2, 24) if args.quick else (args.repeats, 96)
+    new_tokens = 24 if args.quick else args.tokens
     fingerprints = fingerprint.table(0.05 if args.quick else 2.0)
     small = small_model(2, 128, 2000) if args.quick else small_model(12, 768, VOCABULARY)
     settings = [Setting("CPU", small, contexts, new_tokens)]
     if torch.cuda.is_available() and not args.quick:
-        settings.append(Setting(torch.cuda.get_device_name(0), full_model(), contexts, 256))
+        settings.append(Setting(torch.cuda.get_device_name(0), full_model(), contexts, args.tokens))
     text = (
         "# Performance\n\n"
         f"Regenerate: `python -m analyses.performance`. Measured on {platform.machine()}, {torch.get_num_threads()} "
-        f"threads, torch {torch.__version__}: {repeats} pairs each after one that is not counted, which of the two "
-        "goes first in turn. Steps of about 20 tokens, a network estimator, 64 regions, a vocabulary of "
-        f"{small.text_config.vocab_size:,}. The context is filled by the image, or by the question.\n\n"
+        f"threads, torch {torch.__version__}: two runs of the same {new_tokens} tokens, one of "
+        f"them watched, in turns of {block_of(new_tokens)}. Steps of about 20 tokens, a network estimator, 64 regions, "
+        f"a vocabulary of {small.text_config.vocab_size:,}. The context is filled by the image, or by the question.\n\n"
     )
     for setting in settings:
         asked = [(n, "image") for n in setting.contexts] + [(n, "question") for n in setting.contexts[1:]]
-        rows = [measure_context(setting, n, filled_by, repeats) for n, filled_by in asked]
+        rows = [measure_context(setting, n, filled_by) for n, filled_by in asked]
         size = sum(p.numel() for p in setting.vlm.model.model.language_model.parameters()) / 1e6
         about = f"text stack of {size:,.0f} M weights, {setting.new_tokens} tokens a run"
         text += f"## {setting.name}: {about}\n\n{render.markdown(Table(pd.DataFrame(rows)))}\n"
     text += _READING
-    text += f"\n## A worker made 100 × slower\n\n{slow_worker(settings[0], repeats)}\n"
+    text += f"\n## A worker made 100 × slower\n\n{slow_worker(settings[0])}\n"
     for setting in settings:
         rows = methods_by_context(setting)
         by_method = render.markdown(Table(pd.DataFrame(rows)))
@@ -101,62 +106,108 @@ def main(argv: list[str] | None = None) -> None:
     print(text)
 
 
-def measure_context(setting: Setting, context: int, filled_by: str, repeats: int) -> dict[str, Any]:
-    """One row: decode with the stream over decode without, added milliseconds a token, memory, delay."""
+def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str, Any]:
+    """One row: decode with a watch over decode without, in blocks; added time, memory, delay."""
     vlm, estimator = setting.vlm, random_estimator(setting.vlm)
     image, question = ask(vlm, context, filled_by)
     prompt = vlm.prepare(image, question)
     regions = tk.segment(image, "blocks", (64, 64))
-    sampling = Sampling(1.0, setting.new_tokens, seed=0)
-    ratios, added, delays, firsts, memory = [], [], [], [], 0
-    with progress(f"{setting.name}, context {context} of {filled_by}", total=repeats) as bar:
-        for i in range(-1, repeats):  # the first pair warms up
-            if i % 2:
-                plain, tokens = plain_decode(vlm, prompt, sampling)
-            with forward_times(vlm) as times:
-                running = stream(
-                    vlm,
-                    image,
-                    question,
-                    estimator=estimator,
-                    regions=regions,
-                    temperature=1.0,
-                    max_new_tokens=setting.new_tokens,
-                    seed=0,
-                )
-                steps = list(running)
-            if not i % 2:
-                plain, tokens = plain_decode(vlm, prompt, sampling)
-            if running.tokens != tokens:
-                raise RuntimeError("watching changed the generated tokens")
-            if i < 0:
-                continue
-            watched = times[-1] - times[0]
-            ratios.append(watched / plain)
-            added.append(1000 * (watched - plain) / (len(times) - 1))
-            delays += [step.delay for step in steps]
-            firsts.append(steps[0].delay)
-            memory = max(memory, running.held_bytes)
-            bar.advance()
+    steps: list[LiveStep] = []
+    watch = tk.watch(
+        vlm.model, vlm.processor, image, question, estimator=estimator, regions=regions, on_step=steps.append
+    )
+
+    def watched() -> Any:
+        with watch as run:
+            return generated(vlm, prompt, setting.new_tokens, **run.kwargs)
+
+    block = block_of(setting.new_tokens)
+    with progress(f"{setting.name}, context {context} of {filled_by}", total=2 * (setting.new_tokens // block)) as bar:
+        plain_decode(vlm, prompt, WARM_UP)
+        turns = Turns(vlm, block, lambda: watch._loop._explainer.flush(), bar.advance)  # type: ignore[union-attr]
+        tokens = turns.take(lambda: generated(vlm, prompt, setting.new_tokens), watched)
+    if len({*map(tuple, tokens)}) > 1:
+        raise RuntimeError("watching changed the generated tokens")
+    theirs, ours = (1000 * np.array(seconds) for seconds in turns.seconds)  # ms a token
+    delays = 1000 * np.array([step.delay for step in steps])
     return {
         "context": prompt.length,
         "of the image": len(prompt.image_tokens),
-        "decode, watched / plain": spread(ratios),
-        "added ms per token": spread(added),
-        "delay p50, ms": round(1000 * float(np.quantile(delays, 0.5))),
-        "p99": round(1000 * float(np.quantile(delays, 0.99))),
-        "of the first step": round(1000 * float(np.median(firsts))),
-        "held for attribution, MB": round(memory / 1e6, 2),
-        "KV cache, MB": round(cache_bytes(vlm, prompt.length + setting.new_tokens) / 1e6, 1),
+        "plain, ms per token": f"{theirs.mean():.1f}",
+        "watched / plain": f"{ours.mean() / theirs.mean():.3f}",
+        "by block": spread(ours / theirs),
+        "added ms per token": f"{ours.mean() - theirs.mean():.2f}",
+        "delay p50, ms": round(float(np.quantile(delays, 0.5))),
+        "p99": round(float(np.quantile(delays, 0.99))),
+        "of the first step": round(float(delays[0])),
+        "held for attribution, MB": f"{watch._loop._explainer.held_bytes / 1e6:.1f}",  # type: ignore[union-attr]
+        "KV cache, MB": f"{cache_bytes(vlm, prompt.length + setting.new_tokens) / 1e6:.1f}",
     }
 
 
-def slow_worker(setting: Setting, repeats: int) -> str:
+class Turns:
+    """Two generations of one model, in threads, that take turns of `block` tokens, so that both see the same machine.
+
+    seconds: for each, its time a token in every block. The second is watched, and its turn ends when `settle` returns,
+    so that nothing of it is left for the turn of the first.
+    """
+
+    def __init__(self, vlm: VLM, block: int, settle: Callable[[], object], advance: Callable[[], object]) -> None:
+        self.seconds: tuple[list[float], list[float]] = ([], [])
+        self._vlm, self._block, self._settle, self._advance = vlm, block, settle, advance
+        self._of_thread: dict[int, int] = {}
+        self._turn, self._over = 0, [False, False]
+        self._changed = Condition()
+        self._began, self._tokens = [0.0, 0.0], [0, 0]
+
+    def take(self, *generations: Callable[[], Any]) -> list[list[int]]:
+        """Run both, and return what they generate."""
+        hook = self._vlm.model.register_forward_hook(self._after_a_pass)
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                return [one.result() for one in [pool.submit(self._run, i, one) for i, one in enumerate(generations)]]
+        finally:
+            hook.remove()
+
+    def _run(self, i: int, generation: Callable[[], Any]) -> Any:
+        self._of_thread[get_ident()] = i
+        try:
+            self._wait(i)
+            return generation()
+        finally:
+            with self._changed:
+                self._over[i], self._turn = True, 1 - i
+                self._changed.notify_all()
+
+    def _wait(self, i: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == i or self._over[1 - i])
+        self._began[i] = time.perf_counter()
+
+    def _after_a_pass(self, *_: Any) -> None:
+        """The first pass reads the prompt, and is a turn of its own that is not counted."""
+        i = self._of_thread[get_ident()]
+        self._tokens[i] += 1
+        if self._tokens[i] % self._block != 1:
+            return
+        if self._vlm.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        if i and self._tokens[i] > 1:
+            self._settle()
+        if self._tokens[i] > 1:
+            self.seconds[i].append((time.perf_counter() - self._began[i]) / self._block)
+            self._advance()
+        with self._changed:
+            self._turn = 1 - i
+            self._changed.notify_all()
+        self._wait(i)
+
+
+def slow_worker(setting: Setting) -> str:
     """Tokens per second with a worker that takes 100 times as long over a step, over those with one that does not."""
     vlm, estimator = setting.vlm, random_estimator(setting.vlm)
     image, question = ask(vlm, setting.contexts[0], "image")
     regions = tk.segment(image, "blocks", (64, 64))
-
     delay = 0.3
 
     class Slow(tk.NetworkEstimator):
@@ -164,29 +215,26 @@ def slow_worker(setting: Setting, repeats: int) -> str:
             time.sleep(100 * delay)
             return super().predict_interval(features)
 
-    ratios, lagging = [], False
-    for _ in range(repeats):
-        seconds = []
-        for kind in (tk.NetworkEstimator, Slow):
-            with forward_times(vlm) as times:
-                running = stream(
-                    vlm,
-                    image,
-                    question,
-                    estimator=kind(estimator.arrays, estimator.binding),
-                    regions=regions,
-                    temperature=1.0,
-                    max_new_tokens=setting.new_tokens,
-                    seed=0,
-                )
-                steps = list(running)
-            seconds.append(times[-1] - times[0])
-            if kind is tk.NetworkEstimator:
-                delay = float(np.median([step.delay for step in steps]))
-        lagging = running.lagged
-        ratios.append(seconds[0] / seconds[1])
+    seconds, n = [], 96
+    for kind in (tk.NetworkEstimator, Slow):
+        with forward_times(vlm) as times:
+            running = stream(
+                vlm,
+                image,
+                question,
+                estimator=kind(estimator.arrays, estimator.binding),
+                regions=regions,
+                temperature=1.0,
+                max_new_tokens=n,
+                seed=0,
+            )
+            steps = list(running)
+        seconds.append(times[-1] - times[0])
+        if kind is tk.NetworkEstimator:
+            delay = float(np.median([step.delay for step in steps]))
     return (
-        f"Tokens per second, slow over normal: {spread(ratios)}; reported as lagging: {'yes' if lagging else 'no'}.\n"
+        f"Tokens per second, slow over normal: {seconds[0] / seconds[1]:.3f}; reported as lagging: "
+        f"{'yes' if running.lagged else 'no'}.\n"
     )
 
 
@@ -204,7 +252,7 @@ def methods_by_context(setting: Setting) -> list[dict[str, Any]]:
     for context in setting.contexts:
         image, question = ask(vlm, context, "image")
         prompt = vlm.prepare(image, question)
-        _, tokens = plain_decode(vlm, prompt, Sampling(1.0, 40, seed=0))
+        tokens = plain_decode(vlm, prompt, 40)
         ids = torch.tensor(tokens, device=vlm.model.device)
         spans, _, _ = split_steps(tokens, vlm)
         regions = tk.segment(prompt.canvas.images, "blocks", (16, 16))
@@ -234,22 +282,20 @@ def methods_by_context(setting: Setting) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def plain_decode(vlm: VLM, prompt: Prompt, sampling: Sampling) -> tuple[float, list[int]]:
-    """Seconds from the first token to the last of a plain `generate`, and the tokens; in a thread, as the stream is."""
-
-    def generate() -> tuple[float, list[int]]:
-        with torch.inference_mode(), torch.random.fork_rng(), forward_times(vlm) as times:
-            torch.manual_seed(sampling.seed or 0)
-            output = vlm.model.generate(
-                **prompt.inputs,
-                do_sample=True,
-                temperature=sampling.temperature,
-                max_new_tokens=sampling.max_new_tokens,
-            )
-        return times[-1] - times[0], output[0, prompt.length :].tolist()
-
+def plain_decode(vlm: VLM, prompt: Prompt, n: int) -> list[int]:
+    """The tokens of a plain `generate`; in a thread, as the stream is."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(generate).result()
+        return pool.submit(lambda: generated(vlm, prompt, n)).result()
+
+
+def generated(vlm: VLM, prompt: Prompt, n: int, **kwargs: Any) -> list[int]:
+    """n tokens, drawn as if nobody else drew."""
+    draw = Draw(torch.Generator(vlm.model.device).manual_seed(0))
+    with torch.inference_mode():
+        output = vlm.model.generate(
+            **prompt.inputs, do_sample=False, max_new_tokens=n, logits_processor=[draw], **kwargs
+        )
+    return output[0, prompt.length :].tolist()
 
 
 @contextmanager
@@ -269,8 +315,15 @@ def forward_times(vlm: VLM) -> Iterator[list[float]]:
         hook.remove()
 
 
-def spread(values: list[float]) -> str:
-    return f"{np.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+def spread(values: Any) -> str:
+    """Median, and the quartiles around it."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+
+
+def block_of(new_tokens: int) -> int:
+    """Tokens of a turn: five turns at least."""
+    return min(BLOCK, (new_tokens - 1) // 5)
 
 
 def cache_bytes(vlm: VLM, length: int) -> int:
@@ -331,7 +384,7 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
     config = build_config(tokenizer)
     half = text["head_dim"] // 2
     rope = config.text_config.rope_parameters | {"mrope_section": [half - 2 * (half // 3), half // 3, half // 3]}
-    config.text_config.update(text | {"max_position_embeddings": 8192, "rope_parameters": rope})
+    config.text_config.update(text | {"max_position_embeddings": 16384, "rope_parameters": rope})
     config.vision_config.out_hidden_size = text["hidden_size"]
     torch.manual_seed(0)
     device = "cuda" if dtype == torch.bfloat16 else "cpu"
@@ -363,15 +416,14 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
 
 
 _READING = """
-decode, watched / plain: time from the first token to the last with `tk.stream`, all of its two threads included, over
-that of a plain `generate` of the same tokens. delay: from the moment the last token of a step was seen to its effects.
-held for attribution: queries that wait for the end of their step, one row of K numbers for every row of text, and for a
-moment the attention of the rows of a step to all that came before, 64 MiB of it at a time at most.
+watched / plain: the time of the turns of a run under `tk.watch`, its second thread and all that a turn leaves for it to
+do included, over those of a plain run of the same model. by block: median of the turns, and quartiles. delay: from the
+moment the last token of a step was seen to its effects. held for attribution: queries that wait for the end of their
+step, one row of K numbers for every row of text, and for a moment the attention of the rows of a step.
 
-Where the image fills the context, rows of text are few, as in most use. Where a question of thousands of words does,
-the worker goes through every row of it before the first step (`of the first step`), by the fused kernel. A run here is
-short: what the first step costs is spread over 96 tokens, and over thousands in a run of a thinking model. Pairs of
-runs differ by a tenth for no reason that is in the code: read the range and not the third digit.
+Attention to the image is normalised by the log-sum-exp that the kernel knows, so text costs nothing there; the features
+through the text read the keys of the text, once a step. A question of thousands of words is read in the other thread
+while the first sentence is written.
 """
 _METHODS = """
 The same run of 40 tokens, over 16 regions. The first row is the time that the worker of `tk.stream` spends on it beside

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from trajkit.attribution.kernels import attention, row_lse, scores_of_rows, with_lse
+from trajkit.attribution.kernels import attention, one_row, row_lse, scores_of_rows, with_lse
 from trajkit.attribution.tap import AttentionTap
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -72,17 +73,30 @@ def test_a_kernel_that_returns_its_log_sum_exp_is_heard_too():
 
 
 def test_the_short_way_of_one_row_is_given_up_where_it_is_another(demo_vlm, prompt, monkeypatch):
-    def off(query, key, value, scaling):
-        found = one_row(query, key, value, scaling)
+    def off(*given):
+        found = one_row(*given)
         return found._replace(result=(found.result[0] * 1.0001, None))
-
-    from trajkit.attribution.kernels import one_row
 
     plain = demo_vlm.model.generate(**prompt.inputs, do_sample=False, max_new_tokens=20)
     monkeypatch.setattr("trajkit.attribution.tap.one_row", off)
     with AttentionTap(demo_vlm, prompt.first_row) as tap:
         assert torch.equal(plain, demo_vlm.model.generate(**prompt.inputs, do_sample=False, max_new_tokens=20))
     assert not tap._quick
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_the_short_way_is_transformers_own_to_the_bit_also_in_a_padded_batch(kv_heads):
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    query, key, value = drawn(4, kv_heads, 1, 60, batch=3)
+    module = SimpleNamespace(num_key_value_groups=4 // kv_heads, is_causal=True)
+    padding = (torch.arange(60) >= torch.tensor([[0], [7], [30]]))[:, None, None]
+    for mask in (None, padding):
+        own, lse = one_row(query, key, value, 0.2, mask)
+        assert torch.equal(own[0], sdpa_attention_forward(module, query, key, value, mask, scaling=0.2)[0])
+        scores = query @ key.repeat_interleave(4 // kv_heads, 1).transpose(2, 3) * 0.2
+        expected = (scores if mask is None else scores.masked_fill(~mask, float("-inf"))).logsumexp(-1)
+        torch.testing.assert_close(lse, expected, atol=5e-6, rtol=0)
 
 
 def test_it_is_said_once_where_attention_must_be_normalised_here(demo_vlm, prompt, monkeypatch):

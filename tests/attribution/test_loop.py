@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -30,9 +31,8 @@ def ask(demo_vlm, demo_estimator, scene_image):
             demo_vlm,
             scene_image,
             question,
-            estimator=demo_estimator,
             monitor=monitor or watching(demo_vlm),
-            **{"seed": 3} | options,
+            **{"estimator": demo_estimator, "seed": 3} | options,
         )
 
     return stream
@@ -107,6 +107,37 @@ def test_a_sentence_without_an_end_is_not_waited_for_long(ask, demo_vlm, monkeyp
     at = running.tokens.index(demo_vlm.think_end)
     assert not text_of(demo_vlm, running.tokens[:at]).endswith(".")
     assert running.closed
+
+
+def test_a_decision_that_comes_in_the_answer_changes_nothing(ask, demo_vlm, demo_estimator, monkeypatch):
+    monkeypatch.setattr(loop, "PATIENCE", 0)
+    plain = ask()
+    list(plain)
+    answering = threading.Event()
+
+    class Late(type(demo_estimator)):
+        def predict_interval(self, features):
+            answering.wait(20)
+            return super().predict_interval(features)
+
+    def wait_for_decision(module, args, kwargs):
+        if kwargs["input_ids"][0, -1] == demo_vlm.think_end:
+            answering.set()
+            until = time.monotonic() + 20
+            while not running.decisions and time.monotonic() < until:
+                time.sleep(0.005)
+
+    hook = demo_vlm.model.register_forward_pre_hook(wait_for_decision, with_kwargs=True)
+    try:
+        late = Late(demo_estimator.arrays, demo_estimator.binding)
+        with demo_vlm.lock:  # it begins when `running` is there
+            running = ask(estimator=late, policy=tk.Policy("answer now"))
+        live = list(running)
+    finally:
+        hook.remove()
+    assert live[0].decision.action == "answer now"
+    assert running.tokens == plain.tokens
+    assert "stopped" not in running.trace().meta
 
 
 def test_enough_closes_the_thinking_too_and_nothing_is_done_twice(ask, demo_vlm):

@@ -278,6 +278,7 @@ def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_im
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     trace = run.trace()
     assert trace.n_steps >= 2
+    assert trace.steps[-1].token_end == len(run.runs[0].tokens)  # the sentence that was being written, too
     assert trace.meta["stopped"] is True
     assert model.config.text_config._attn_implementation == "sdpa"
     assert not [name for name in vars(model) if name.startswith("_extract")]
@@ -481,5 +482,5 @@ def test_interrupts_leave_what_there_is():
     assert ended.returncode == 0, ended.stderr
     left = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [one["raised"] for one in left] == ["KeyboardInterrupt", "SystemExit"]
-    assert all(one["steps"] >= 1 and one["stopped"] and one["tokens"] > 0 for one in left)
+    assert all(one["steps"] >= 1 and one["stopped"] and one["tokens"] == one["explained"] > 0 for one in left)
     assert all(one["threads"] == 0 and one["kernel"] == "sdpa" for one in left)

@@ -50,6 +50,7 @@ def main() -> None:
             "steps": trace.n_steps,
             "stopped": trace.meta.get("stopped"),
             "tokens": len(run.runs[0].tokens),
+            "explained": trace.steps[-1].token_end,
             "threads": sum("_explain" in thread.name for thread in threading.enumerate()),
             "kernel": model.config.text_config._attn_implementation,
         }

@@ -49,13 +49,18 @@ def with_lse(kernel: Callable[..., Any]) -> Kernel:
     return attend
 
 
-def one_row(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Attended:
-    """What transformers' `sdpa_attention_forward` does for one row that sees all keys, without its detours.
+def one_row(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor | None = None) -> Attended:
+    """What transformers' `sdpa_attention_forward` does for one row, without its detours.
 
-    They are several times what it costs to keep the row (`reports/performance.md`), since decoding is mostly this.
+    They cost more than it costs to keep the row, and decoding is mostly this. mask: None, or (B, 1, 1, S).
     """
-    out, lse = attention(query, key, value, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
-    return Attended((out.transpose(1, 2).contiguous(), None), lse)
+    batch, heads, n, _ = query.shape
+    groups = key.shape[1]
+    packed = mask is not None and groups != heads  # rows of the heads that share their keys, as rows of one head
+    rows = query.view(batch, groups, -1, query.shape[3]) if packed else query
+    out, lse = attention(rows, key, value, mask, scale=scaling, enable_gqa=not packed and groups != heads)
+    out = out.reshape(batch, heads, n, -1).transpose(1, 2).contiguous()
+    return Attended((out, None), None if lse is None else lse.reshape(batch, heads, n))
 
 
 def scores_of_rows(query: Tensor, key: Tensor, scaling: float) -> Tensor:
@@ -116,8 +121,10 @@ def attention(
     query: (B, H, n, D); key, value: (B, H_kv, S, D).
     """
     given = (query, key, value, attn_mask, dropout_p, is_causal)
-    chosen = torch._fused_sdp_choice(*given, scale=scale, enable_gqa=enable_gqa)
-    fused = _FUSED.get((query.device.type, chosen))
+    fused = None
+    if query.device.type in _DEVICES:
+        chosen = torch._fused_sdp_choice(*given, scale=scale, enable_gqa=enable_gqa)
+        fused = _FUSED.get((query.device.type, chosen))
     padded = attn_mask is not None or query.shape[-1] % 8  # torch pads masks and heads for its kernels on a GPU
     if fused is None or dropout_p or (padded and not query.is_cpu):
         return scaled_dot_product_attention(*given, scale=scale, enable_gqa=enable_gqa), None
@@ -154,3 +161,4 @@ _FUSED: dict[tuple[str, int], Callable[..., Any]] = {
     ("cuda", SDPBackend.CUDNN_ATTENTION.value): _cudnn,
 }
 """What torch's attention calls where it chooses so; each returns output and log-sum-exp first."""
+_DEVICES = {device for device, _ in _FUSED}
