@@ -240,7 +240,10 @@ def test_the_same_tokens_are_the_same_trace_and_another_runs_are_not(demo_vlm, d
         return following.trace(target="0")
 
     once, again, other = trace(3), trace(3), trace(4)
-    assert once.transcript_id == again.transcript_id != other.transcript_id
+    stopped = tk.follow(demo_vlm, prompt, estimator=demo_estimator)
+    stopped.push(written(demo_vlm, prompt))
+    assert once.transcript_id == again.transcript_id
+    assert len({one.transcript_id for one in (once, other, stopped.trace())}) == 3
     (back,) = tk.read_traces(tk.write_traces([once], tmp_path / "runs.parquet"))
     assert back.steps == once.steps
 

@@ -47,6 +47,11 @@ Logprobs: TypeAlias = float | Sequence[float]
 class Followers:
     """Follows several runs of one model, whose tokens share passes. Runs join and leave at any time.
 
+        group = tk.Followers(vlm, estimator=estimator, monitor=monitor)
+        run, other = group.join(image, question), group.join(prompt)
+        for step in group.push({run: [12, 72], other: [54]})[run]: ...
+        group.finish(run)
+
     A run costs memory for the keys and values of all its tokens, until it is finished or left. To be used from one
     thread at a time; between pushes the model is free for others.
     """
@@ -232,7 +237,7 @@ class Follower(Iterator[LiveStep]):
             self.run,
             self._vlm,
             self._watching.estimator,
-            run_id=hashlib.sha256(np.asarray(self.tokens, np.int64).tobytes()).hexdigest(),
+            run_id=hashlib.sha256(f"{self.run.ended} {self.tokens}".encode()).hexdigest(),
             target=target,
             group_id=group_id,
             task_set=self._watching.task_set,
