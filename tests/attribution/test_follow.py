@@ -380,6 +380,9 @@ def test_a_pass_that_fails_can_be_made_again(demo_vlm, demo_estimator, scene_ima
         ([20, 21], [-0.1], "logprobs must be one for each token"),
         ([20], [0.5], "logprobs must be numbers of at most 0; got 0.5"),
         ([20], [float("nan")], "logprobs must be numbers of at most 0; got nan"),
+        ([20], [float("-inf")], "logprobs must be numbers of at most 0; got -inf"),
+        ("text", None, "tokens must be numbers, one or a list; got 'text'"),
+        ([20.5], None, r"tokens must be numbers, one or a list; got \[20.5\]"),
     ],
 )
 def test_what_the_model_cannot_have_written_is_refused_and_nothing_taken(
@@ -400,6 +403,25 @@ def test_log_probabilities_of_the_other_engine_take_the_place_of_the_models_own(
     np.testing.assert_allclose([step.logprob for step in steps], means, rtol=1e-6)
     np.testing.assert_allclose([features[0, -3] for features in Keeping.kept], means, rtol=1e-6)
     assert all(0 <= step.entropy < 5 for step in steps)
+
+
+def test_tokens_come_as_numbers_of_any_kind_one_or_several(demo_vlm, demo_estimator, scene_image):
+    following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+    for portion in (20, [21, 22], np.array([23, 24]), np.int64(25), torch.tensor([26, 27]), (), range(28, 30)):
+        following.push(portion)
+    assert following.tokens == list(range(20, 30))
+    assert all(type(token) is int for token in following.tokens)
+
+
+def test_a_run_is_pushed_to_where_it_joined_and_not_iterated_over_without_a_source(
+    demo_vlm, demo_estimator, scene_image
+):
+    following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+    with pytest.raises(InputError, match="by the group that it joined"):
+        Followers(demo_vlm, estimator=demo_estimator).push({following: [20]})
+    with pytest.raises(InputError, match="no tokens were given to iterate over"):
+        next(following)
+    assert not following._over
 
 
 def test_log_probabilities_are_given_for_all_tokens_or_none(demo_vlm, demo_estimator, scene_image):
