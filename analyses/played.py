@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 import trajkit as tk
 from analyses.continued import Beginning, Continued, continued, tokens_of
 from trajkit.demo import paths
-from trajkit.demo.labeller import normalise
 from trajkit.demo.runs import demo_items
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.monitor import Monitor
@@ -25,6 +24,7 @@ from trajkit.judging.policies import (
     Play,
     SavedRuns,
     ask_again,
+    ends,
     random_alarms,
     random_stops,
     stop,
@@ -44,8 +44,9 @@ HINT = "let me look again."
 """In the demo model's own words."""
 SCENES_SEED = 1
 """Of the scenes of the shipped traces."""
-AT_ALARM, AT_RANDOM, UNSURE = "at the alarm", "at random, as often", "on low confidence"
-ENOUGH, ENOUGH_AT_RANDOM = "enough: answer when success is sure", "enough, at random, as often"
+AT_ALARM, AT_RANDOM, UNSURE = "at the alarm", "at random as often", "on low confidence"
+ANEW, GOOD, HINTED = "ask again anew", "ask again from the last good step", "ask again from there, with a hint"
+ENOUGH, ENOUGH_AT_RANDOM = "enough: answer when success is sure", "enough, at random as often"
 
 Alarms = NDArray[np.int64]
 
@@ -72,7 +73,7 @@ class World:
         parts = {name: frame[frame["group_id"].isin(groups)].reset_index(drop=True) for name, groups in card.items()}
         held_out = set(card["test"])
         traces = {trace.transcript_id: trace for trace in tk.read_traces(paths.TRACES) if trace.group_id in held_out}
-        saved = SavedRuns.of(parts["test"], pd.DataFrame([_end(trace) for trace in traces.values()]))
+        saved = SavedRuns.of(parts["test"], ends(traces.values()))
         window = max(WINDOWS, key=lambda tokens: _power(parts["fit"], tokens))
         return cls(traces, detectors.monitor.predictor, parts["calibration"], parts["test"], saved, window)
 
@@ -88,21 +89,16 @@ class World:
         """Of a monitor that reads steps."""
         return self.saved.alarms(monitor.scores(self.test), monitor.threshold)
 
+    def first_wrong(self, run: str) -> float:
+        """Sentences before the first that went wrong and was never put right (`labeller`); +inf on success."""
+        found = self.traces[run].meta["first_wrong"]
+        return np.inf if found is None else float(found)
+
     def unsure(self, alpha: float) -> Alarms:
         """Where the entropy of the last tokens exceeds what it does in alpha of successful runs."""
         return self.saved.alarms(
             windowed_entropy(self.test, self.window), _of_entropy(self.calibration, self.window, alpha)
         )
-
-
-def _end(trace: Trace) -> dict[str, Any]:
-    ended = trace.steps[-1].kind == "answer"  # the token that ends a generation is generated too
-    return {
-        "transcript_id": trace.transcript_id,
-        "question": trace.question,
-        "answer": normalise(trace.answer),
-        "tokens": trace.steps[-1].token_end + ended,
-    }
 
 
 def _of_entropy(frame: pd.DataFrame, window: int, alpha: float) -> float:
@@ -151,9 +147,9 @@ def generations(world: World, alpha: float, vlm: VLM, work: Path) -> dict[str, P
     wanted = {
         f"answer now {AT_ALARM}": (alarms, None, close),
         f"answer now {AT_RANDOM}": (by_chance, None, close),
-        "ask again anew": (alarms, anew, ()),
-        "ask again from the last good step": (alarms, good, ()),
-        "ask again from there, with a hint": (alarms, good, hint),
+        ANEW: (alarms, anew, ()),
+        GOOD: (alarms, good, ()),
+        HINTED: (alarms, good, hint),
         ENOUGH: (sure, None, close),
         ENOUGH_AT_RANDOM: (sure_by_chance, None, close),
     }

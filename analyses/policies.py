@@ -17,25 +17,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 import trajkit as tk
 from analyses.pictures import panels, save
 from analyses.played import (
+    ANEW,
     AT_ALARM,
     AT_RANDOM,
     ENOUGH,
     ENOUGH_AT_RANDOM,
+    GOOD,
+    HINTED,
     SHIPPED,
     UNSURE,
     WINDOWS,
     World,
     generations,
+    last_good_steps,
     replays,
     stopping,
 )
 from trajkit.demo import paths
 from trajkit.files import write_text
-from trajkit.judging.policies import Play, Worth, majority, whole
+from trajkit.judging.policies import Play, majority, whole
+from trajkit.judging.worth import Worth
+from trajkit.stats.resampling import interval, weighted_mean
 from trajkit.tables import Estimate, Table, joined, words
 from trajkit.tables.render import markdown
 
@@ -78,8 +85,9 @@ def main(argv: list[str] | None = None) -> None:
         f"## Replayed on saved runs, alpha {SHIPPED:g}\n\n{_of_replays(worth, replayed)}\n\n{_table(worth, replayed)}",
         f"## Stopping, by alpha\n\n{_of_curve(worth, curve)}\n\n{_curve_table(worth, curve)}",
         *(
-            f"## Really generated, alpha {alpha:g}\n\n{_of_enough(world, alpha, plays[ENOUGH])}\n\n"
-            f"{_of_generated(worth, plays)}\n\n{_table(worth, plays)}"
+            f"## Really generated, alpha {alpha:g}\n\n{_of_generated(worth, plays)}\n\n"
+            f"{_of_good_steps(world, worth, alpha)} {_of_success(world, worth, alpha, plays)}\n\n"
+            f"{_table(worth, plays)}"
             for alpha, plays in generated.items()
         ),
     ]
@@ -143,8 +151,9 @@ def _about(world: World) -> str:
         f"{runs} of {scenes} of test digits, of which {words.share(1 - saved.right.mean())} fail when left alone. Each "
         "stands once as the first generation of its question; where another is wanted it is the question's next saved "
         "run, or is really generated. Every generated token is counted, those of runs that were thrown away too; a run "
-        "that is stopped without an answer is not right. 95 % intervals resample scenes; the thresholds, of the "
-        "calibration scenes, stay as they are.\n\n"
+        "that is stopped without an answer is not right. Thinking is closed where the sentence of the alarm ends; "
+        "live, the sentence that follows may have begun, and is finished first. 95 % intervals resample scenes; the "
+        "thresholds, of the calibration scenes, stay as they are.\n\n"
         "*Gain at equal tokens*: accuracy, in points, less that without a monitor for as many tokens a question. "
         "Without one, more tokens buy the majority of 3 or 5 answers (self-consistency) for some of the questions, and "
         "fewer leave some questions out. *At random*: as often after each step as the monitor, whichever run it is. "
@@ -167,67 +176,95 @@ def _own(worth: Worth, play: Play) -> dict[str, Estimate]:
     return dict(joined(worth.table({"": play}), "value").set_index("measure")["value"])
 
 
-def _than(found: Estimate) -> str:
-    """Whether a difference at equal tokens is told, and the difference."""
+def _than(found: Estimate, what: str) -> str:
+    """Whether a difference in points is told, from what, and how large it is."""
     said = {"above": "better than", "below": "worse than"}.get(found.beside(0.0), "not told from")
-    return f"{said} ({_points(found)} points)"
+    return f"{said} {what}: {_points(found)} points"
 
 
 def _of_replays(worth: Worth, plays: Plays) -> str:
-    stop, again = f"stop {AT_ALARM}", f"ask again {AT_ALARM}"
-    stopped, asked, more = (_own(worth, plays[name]) for name in (stop, again, "majority of 3 answers"))
-    chance, unsure = (_less(worth, plays, stop, f"stop {other}")["gain"] for other in (AT_RANDOM, UNSURE))
-    changed, thrice = (_less(worth, plays, name, LEAVE) for name in (again, "majority of 3 answers"))
+    stop, again, three = f"stop {AT_ALARM}", f"ask again {AT_ALARM}", "majority of 3 answers"
+    stopped, asked, more = (_own(worth, plays[name]) for name in (stop, again, three))
+    changed, thrice = (_less(worth, plays, name, LEAVE) for name in (again, three))
+    stops = [(other, _less(worth, plays, stop, f"stop {other}")["gain"]) for other in (AT_RANDOM, UNSURE)]
     against = _less(worth, plays, again, f"ask again {UNSURE}")["gain"]
     return (
         f"Stopping at the alarm saves {_percent(stopped['saved_failing'])} % of the tokens of failing runs and "
         f"{_percent(stopped['saved_successful'])} % of those of successful ones, and loses "
         f"{words.shares(stopped['lost'])} of the successes; of the answers that are still given "
-        f"{words.shares(stopped['right_of_answered'])} are right. At equal tokens it is {_than(stopped['gain'])} "
-        f"leaving out some questions, {_than(chance)} stopping at random as often, and {_than(unsure)} stopping on low "
-        "confidence.\n\n"
+        f"{words.shares(stopped['right_of_answered'])} are right. At equal tokens it is "
+        f"{_than(stopped['gain'], 'leaving out some questions')}; "
+        f"{'; '.join(_than(found, f'stopping {other}') for other, found in stops)}.\n\n"
         f"Asking again at the alarm, once, changes accuracy by {_points(changed['accuracy'])} points for "
-        f"{_tokens(changed['tokens'])} tokens a question more. At equal tokens it is {_than(asked['gain'])} doing "
-        f"without a monitor, and {_than(against)} asking again on low confidence. The majority of 3 answers changes it "
-        f"by {_points(thrice['accuracy'])} points, for {_tokens(more['tokens'])} tokens a question."
+        f"{_tokens(changed['tokens'])} tokens a question more. At equal tokens it is "
+        f"{_than(asked['gain'], 'doing without a monitor')}; {_than(against, f'asking again {UNSURE}')}. The majority "
+        f"of 3 answers changes accuracy by {_points(thrice['accuracy'])} points, for {_tokens(more['tokens'])} tokens "
+        "a question."
     )
 
 
 def _of_curve(worth: Worth, curve: Mapping[float, Plays]) -> str:
-    said = []
+    said = ["The monitor's stops, at equal tokens:\n"]
     for alpha, plays in curve.items():
-        chance, unsure = (
-            _less(worth, plays, f"stop {AT_ALARM}", f"stop {other}")["gain"] for other in (AT_RANDOM, UNSURE)
-        )
-        said.append(f"- alpha {alpha:g}: {_than(chance)} random stopping, {_than(unsure)} stopping on low confidence")
-    return "The monitor's stops, at equal tokens:\n\n" + "\n".join(said)
+        ours = f"stop {AT_ALARM}"
+        stops = [(other, _less(worth, plays, ours, f"stop {other}")["gain"]) for other in (AT_RANDOM, UNSURE)]
+        said.append(f"- alpha {alpha:g}: {'; '.join(_than(found, f'stopping {other}') for other, found in stops)}")
+    return "\n".join(said)
 
 
 def _of_generated(worth: Worth, plays: Plays) -> str:
-    said = []
+    said = ["Against no monitor, and in pairs:\n"]
     for name in plays:
         if name != LEAVE:
             own, less = _own(worth, plays[name]), _less(worth, plays, name, LEAVE)
             said.append(
-                f"- {name}: accuracy {_points(less['accuracy'])} points and {_tokens(less['tokens'])} tokens a "
-                f"question against no monitor; at equal tokens {_than(own['gain'])} doing without one"
+                f"- {name}: accuracy {_points(less['accuracy'])} points, {_tokens(less['tokens'])} tokens a question; "
+                f"at equal tokens {_than(own['gain'], 'doing without one')}"
             )
-    pairs = ((f"answer now {AT_ALARM}", f"answer now {AT_RANDOM}"), (ENOUGH, ENOUGH_AT_RANDOM))
-    said += [f"- {a}, at equal tokens: {_than(_less(worth, plays, a, b)['gain'])} {b}" for a, b in pairs]
+    pairs = (
+        (f"answer now {AT_ALARM}", f"answer now {AT_RANDOM}"),
+        (GOOD, ANEW),
+        (HINTED, GOOD),
+        (ENOUGH, ENOUGH_AT_RANDOM),
+    )
+    said += [f"- {a}, at equal tokens: {_than(_less(worth, plays, a, b)['gain'], b)}" for a, b in pairs]
     return "\n".join(said)
 
 
-def _of_enough(world: World, alpha: float, play: Play) -> str:
+def _of_success(world: World, worth: Worth, alpha: float, plays: Plays) -> str:
     """What became of the promise of the monitor of success, and of the answers at which it spoke."""
     spoke = world.alarms(world.success(alpha)) >= 0
     right = world.saved.right == 1
-    kept = play.right[spoke & right]
-    still = f" Of the latter {words.share(kept.mean())} are still right when they answer there." if len(kept) else ""
-    return (
-        f"The monitor of success speaks on {words.share(spoke[~right].mean())} of failing runs, where "
-        f"{words.promise(alpha)} at most are promised of a new run of a new scene, and on "
-        f"{words.share(spoke[right].mean())} of successful ones.{still}"
+    failing, successful, still = (
+        words.shares(_share(worth, values[rows], rows))
+        for values, rows in ((spoke, ~right), (spoke, right), (plays[ENOUGH].right, spoke & right))
     )
+    return (
+        f"The monitor of success speaks on {failing} of failing runs, where {words.promise(alpha)} at most are "
+        f"promised of a new run of a new scene, and on {successful} of successful ones. Of the latter {still} are "
+        "still right when they answer there."
+    )
+
+
+def _of_good_steps(world: World, worth: Worth, alpha: float) -> str:
+    """How often what is kept of a failing run was right."""
+    decided = last_good_steps(world, alpha)
+    names = world.saved.runs["transcript_id"]
+    rows = names.isin(decided).to_numpy() & (world.saved.right == 0)
+    kept, seen = (
+        np.array([world.first_wrong(name) < getattr(decided[name], step) for name in names[rows]])
+        for step in ("keep_steps", "step")
+    )
+    return (
+        f"Of failing runs that are alarmed something is wrong by the alarm in "
+        f"{words.shares(_share(worth, seen, rows))}, and up to the last good step in "
+        f"{words.shares(_share(worth, kept, rows))}."
+    )
+
+
+def _share(worth: Worth, values: NDArray[Any], rows: NDArray[np.bool_]) -> Estimate:
+    """The mean of values of some of the runs."""
+    return Estimate.of(interval(weighted_mean(values.astype(float), worth.draws.of(rows))))
 
 
 def _picture(worth: Worth, curve: Mapping[float, Plays], replayed: Plays, generated: Mapping[float, Plays]) -> Any:
@@ -282,26 +319,28 @@ def _command(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
 _READING = """\
 ## Reading
 
-**An alarm tells more than chance, and no more than plain entropy.** Stopping or answering at the alarm loses far fewer
-successes than doing so at random as often. Stopping where the last tokens were uncertain, which needs no attribution,
-is as good at alpha 0.05 and 0.1 and better at 0.2 and 0.3: in [detection](detection.md), too, uncertainty is what the
-predictor lives on.
+**An alarm tells more than chance, and no more than plain entropy.** Stopping or answering at the alarm loses fewer
+successes than doing so at random as often, and saves more on failing runs. Stopping where the last tokens were
+uncertain, which needs no attribution, is as good at alpha 0.05 and 0.1 and better at 0.2 and 0.3: in
+[detection](detection.md), too, uncertainty is what the predictor lives on.
 
 **Acting on it does not pay for itself here.** What stopping saves would buy as many right answers if some questions
-were left out instead; what it does bring is that the answers still given are right more often. Asking again mends
-three times as large a share of failures as it loses of successes, but there are more successes, and the gain at equal
-tokens cannot be told from nothing. A majority of answers raises accuracy, at three and five times the tokens.
+were left out instead; what it does bring is that the answers still given are right more often. Asking again mends more
+than three times as large a share of the failures as it loses of the successes, but there are more successes, and what
+remains cannot be told from nothing at equal tokens. The majority of several answers raises accuracy, at several times
+the tokens.
 
-**Going on from the last good step is not told from beginning anew**, and with the hint it is worse: failing runs have
-often misread the image before the risk rises.
+**Going on from the last good step is no better than beginning anew.** It uses fewer tokens and mends fewer failures. At
+alpha 0.1 it is told to be worse, at 0.2 not; of some forty differences on this page two would be told by chance. With
+the hint it is worse at both: the model does not answer to the words that it would itself have chosen.
 
 **Enough keeps its promise and is of no use here.** It speaks on fewer failing runs than promised. But that a run will
 end right does not mean that it could answer already: this model thinks in some fifty tokens, and its answer needs them.
 Whoever closes the thinking early needs a model that goes on thinking after it knows, or a monitor that was calibrated
 on the answers given there.
 
-A monitor's promise is of first generations. The worlds and the model are small: the page shows how policies are
-measured, and says nothing of a large model.
+A monitor's promise is of first generations. World and model are small: the page shows how policies are measured, and
+says nothing of a large model.
 """
 
 

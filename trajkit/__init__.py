@@ -5,6 +5,7 @@ Names load on first use: `import trajkit` loads no torch, scikit-learn, statsmod
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
     from trajkit.detection.policies import Policy as Policy
+    from trajkit.events import json_lines as json_lines
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
     from trajkit.runs.table import run_table as run_table
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from trajkit.vlm.load import load_vlm as load_vlm
 
 __version__ = "0.1.0"
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOME = {
     "EarlyFailurePredictor": "trajkit.detection.early_failure",
@@ -55,6 +58,7 @@ _HOME = {
     "Traces": "trajkit.traces.store",
     "features": "trajkit.runs.features",
     "follow": "trajkit.attribution.follow",
+    "json_lines": "trajkit.events",
     "load_vlm": "trajkit.vlm.load",
     "run_table": "trajkit.runs.table",
     "read_traces": "trajkit.traces.store",

@@ -208,9 +208,21 @@ def test_asking_again_can_go_on_from_the_last_good_step(ask, demo_vlm, demo_esti
     np.testing.assert_allclose(trace.effects, demo_estimator.predict(seen.features), atol=1e-4)
     np.testing.assert_allclose([s.logprob for s in trace.steps], seen.logprob, atol=1e-5)
     watch = strict.start()
-    assert [watch.update(step).risk for step in (*first[: kept + 1], *again)][kept + 1 :] == [
-        step.risk for step in again
+    assert again[0].verdict is None  # words that the model has not chosen
+    assert [watch.update(step).risk for step in (*first[: kept + 1], *again[1:])][kept + 1 :] == [
+        step.risk for step in again[1:]
     ]
+
+
+def test_a_hint_raises_no_alarm_by_itself(ask, demo_vlm):
+    """None of its words is of the model's own choice, and so unlikely that each try would end with it."""
+    policy = tk.Policy("ask again", tries=3, start="last good step", hint="the sum is 36.")
+    live = list(ask(policy=policy))
+    hints = [step for step in live if step.text == policy.hint]
+    assert hints
+    assert all(step.decision is None and step.verdict is None and not step.alarm for step in hints)
+    assert all(step.logprob < -3 for step in hints)
+    assert all(live[i + 1].attempt == step.attempt for i, step in enumerate(live) if step in hints)
 
 
 def test_asking_again_for_the_likeliest_run_would_make_a_copy(ask):

@@ -205,6 +205,35 @@ def test_several_prompts_in_a_batch_are_each_what_they_are_alone(batch):
         run.trace()
 
 
+def test_chats_are_watched_with_their_images_in_place_or_apart(scene_image):
+    model, processor, estimator = loaded()
+    turns = [*chat(scene_image, ASKED[1]), {"role": "assistant", "content": "6 6"}, *chat(scene_image, QUESTION)]
+    apart = [turn | {"content": [dict(part) for part in turn["content"]]} for turn in turns[:1]] + turns[1:2]
+    apart += [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    del apart[0]["content"][0]["image"]
+    inputs = inputs_of(processor, turns)
+    traces = []
+    for given in (
+        {"messages": turns},
+        {"images": [scene_image, scene_image], "question": apart},
+        {"images": None, "question": [turns, chat(scene_image, ASKED[1])]},
+    ):
+        with tk.watch(model, processor, **given, estimator=estimator) as run:
+            several = len(given.get("question", ())) == 2
+            model.generate(**(run.inputs if several else inputs), **run.kwargs, **GREEDY)
+        traces.append(run.runs[0].trace())
+    first, *others = traces
+    assert [turn["role"] for turn in first.meta["messages"]] == ["user", "assistant", "user"]
+    for other in others:
+        assert other.question == QUESTION
+        assert [s.text for s in other.steps] == [s.text for s in first.steps]
+        np.testing.assert_allclose(other.effects, first.effects, atol=1e-4)
+    with pytest.raises(InputError, match="more images than parts"):
+        tk.watch(model, processor, scene_image, turns, estimator=estimator)
+    with pytest.raises(InputError, match="with a list of as many images"):
+        tk.watch(model, processor, scene_image, ASKED, estimator=estimator)
+
+
 def test_several_samples_of_a_prompt_are_a_run_each(batch):
     model, processor, estimator = loaded()
     images, inputs = batch

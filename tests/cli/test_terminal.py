@@ -18,6 +18,7 @@ from trajkit.attribution.stream import LiveStep
 from trajkit.cli.output import one_line
 from trajkit.cli.terminal import HeatMap, RunView, bar, half_blocks
 from trajkit.detection.monitor import Verdict
+from trajkit.detection.policies import Decision
 from trajkit.tables import Estimate, Table
 from trajkit.tables.render import show as show_table
 from trajkit.tables.words import share
@@ -185,6 +186,40 @@ def test_the_alarm_is_shown_on_the_step_that_raises_it_and_only_there():
     assert text.count("ALARM") == 1
     assert "alarm raised" in text
     assert "highest risk 0.80 at step 3" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("action", "kept", "said"),
+    [
+        ("stop", 0, "POLICY: stopped: the monitor alarmed after step 2"),
+        ("answer now", 0, "POLICY: ends its thinking and answers: the monitor alarmed after step 2"),
+        ("enough", 0, "POLICY: ends its thinking and answers: the monitor alarmed after step 2"),
+        ("ask again", 0, "POLICY: has another try: the monitor alarmed after step 2"),
+        ("ask again", 1, "POLICY: has another try, from step 1 on: the monitor alarmed after step 2"),
+        ("flag", 0, None),
+    ],
+)
+def test_what_a_policy_does_is_said_once_behind_the_alarm(action, kept, said, terminal):
+    verdict = Verdict(2, 0.7, 0.7, 0.6, True)
+    decision = Decision(2, action, "the monitor alarmed after step 2", verdict, keep_steps=kept)
+    alarm = replace(STEP, index=1, verdict=verdict, decision=decision)
+    text = visible(show(STEP, alarm, replace(STEP, index=2), on=console(terminal=terminal)))
+    assert re.findall(r"POLICY.*", text) == ([said] if said else [])
+    assert "POLICY" not in text.split("ALARM")[0]
+
+
+def test_each_try_has_a_heading_and_its_own_highest_risk():
+    risky = replace(STEP, verdict=Verdict(1, 0.9, 0.9, 0.95, False))
+    text = visible(show(risky, replace(STEP, attempt=1), on=console()))
+    assert re.findall(r"^try \d$", text, re.M) == ["try 2"]
+    assert "highest risk 0.20 at step 1" in text
+
+
+def test_a_run_that_its_policy_stopped_says_that_at_its_end():
+    on = console(terminal=False)
+    RunView(on).end(17, 2.0, answered=False, stopped=True)
+    assert on.file.getvalue() == "17 tokens in 2.0 s · stopped by its policy\n"
 
 
 @pytest.mark.parametrize("on", [console(terminal=False), console(NO_COLOR="1"), console(width=40)])

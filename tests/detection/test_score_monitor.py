@@ -114,6 +114,8 @@ def test_each_kind_of_monitor_takes_its_own_kind_of_step() -> None:
     step = type("Step", (), {"kind": "thinking", "effects": np.ones(3)})()
     with pytest.raises(InputError, match=r"update_score\(score\)"):
         run.update(step)
+    with pytest.raises(InputError, match="cannot judge the steps of a model by itself"):
+        monitor_of(table()).check("demo")
 
 
 def test_it_survives_its_file_which_must_be_as_it_was_written(tmp_path: Path) -> None:

@@ -1,28 +1,25 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.detection.world import live_steps, make_frame, make_runs
+from tests.detection.world import live_steps, make_frame, make_runs, make_trace
 from trajkit.detection import EarlyFailurePredictor, Monitor, Policy, Verdict
 from trajkit.errors import InputError
 from trajkit.judging.policies import (
     SEEN_AFTER,
-    Play,
     SavedRuns,
     Stops,
-    Worth,
     ask_again,
-    at_budget,
+    ends,
     majority,
     random_alarms,
     random_stops,
     stop,
     stops,
-    whole,
     windowed_entropy,
 )
 
@@ -46,11 +43,11 @@ def saved_of(runs=RUNS) -> tuple[SavedRuns, pd.DataFrame]:
         ],
         columns=["transcript_id", "group_id", "success", "step", "n_tokens"],
     ).sample(frac=1, random_state=0, ignore_index=True)
-    ends = pd.DataFrame(
+    ended = pd.DataFrame(
         [(f"run-{i}", question, answer, tokens) for i, (question, answer, _, _, tokens) in enumerate(runs)],
         columns=["transcript_id", "question", "answer", "tokens"],
     )
-    return SavedRuns.of(frame, ends), frame
+    return SavedRuns.of(frame, ended), frame
 
 
 def risks_of(frame: pd.DataFrame, of_run: dict[int, list[float]]) -> np.ndarray:
@@ -152,42 +149,6 @@ def test_the_commonest_answer_is_given_and_of_several_the_first(alarmed):
     assert three.tokens.tolist() == [69] * 3 + [146] * 3
 
 
-def test_what_tokens_buy_without_a_monitor():
-    budgets = [np.array([[50.0, 0.6], [40.0, 0.5]]), np.array([[150.0, 0.8], [120.0, 0.4]])]
-    assert at_budget(np.array([100.0, 80.0]), budgets).tolist() == pytest.approx([0.7, 0.5])  # dearer and worse: unused
-    assert at_budget(np.array([25.0, 200.0]), budgets).tolist() == pytest.approx([0.3, 0.5])
-
-
-def test_the_worth_of_a_policy_is_told_of_failing_and_of_successful_runs():
-    rng = np.random.default_rng(0)
-    runs = [(f"{q:02d}", "x" if right else f"{i}", bool(right), (10, 10), 23.0)
-            for q in range(40) for i, right in enumerate(rng.random(3) < 0.6)]  # fmt: skip
-    saved, frame = saved_of(runs)
-    failing = saved.alarms(1.0 - frame["success"].to_numpy(float), 0.5)
-    plays = {"none": whole(saved), "knows": stop(saved, stops(saved, failing)),
-             "chance": stop(saved, random_stops(saved, failing))}  # fmt: skip
-    worth = Worth.of(saved, [whole(saved), majority(saved, 3)])
-    table = worth.table(plays).set_index(["policy", "measure"])
-    value = table["value"]
-    assert value["knows", "saved_failing"] == pytest.approx(1 - 11 / 23)
-    assert (value["knows", "saved_successful"], value["knows", "lost"]) == (0, 0)
-    assert value["knows", "right_of_answered"] == 1
-    assert value["knows", "accuracy"] == value["none", "accuracy"] == saved.right.mean()
-    assert value["none", "gain"] == 0
-    assert table.loc[("knows", "gain"), "low"] > 0 > table.loc[("chance", "gain"), "high"]
-    less = worth.differences(plays, [("knows", "chance"), ("none", "none")]).set_index(["policy", "measure"])
-    assert less.loc[("knows less chance", "lost"), "value"] == pytest.approx(-value["chance", "lost"])
-    assert less.loc[("knows less chance", "accuracy"), "low"] > 0
-    assert less.loc["none less none", "value"].tolist() == [0] * len(less.loc["none less none"])
-
-
-def test_of_few_groups_no_interval_is_told():
-    saved, _ = saved_of()
-    table = Worth.of(saved, [whole(saved)]).table({"none": whole(saved)})
-    assert table["value"].notna().all()
-    assert table[["low", "high"]].isna().all(axis=None)
-
-
 @dataclass(frozen=True)
 class Judged:
     """A step of a made-up run with what the monitor said of it."""
@@ -204,8 +165,8 @@ def test_a_replay_is_what_the_rule_does_step_by_step(tries):
     frame = make_frame(runs)
     predictor = EarlyFailurePredictor().fit(frame, (frame["outcome"] != "success").to_numpy(int))
     monitor = Monitor(predictor, threshold=0.55, alpha=0.1, n=20, score_min=0.1, score_max=0.9)
-    ends = [(run.transcript_id, "?", "x", run.tokens.sum() + 3.0) for run in runs]
-    saved = SavedRuns.of(frame, pd.DataFrame(ends, columns=["transcript_id", "question", "answer", "tokens"]))
+    ended = [(run.transcript_id, "?", "x", run.tokens.sum() + 3.0) for run in runs]
+    saved = SavedRuns.of(frame, pd.DataFrame(ended, columns=["transcript_id", "question", "answer", "tokens"]))
     alarms = saved.alarms(predictor.risks(frame), monitor.threshold)
     policy = Policy("ask again", tries=tries)
     played = ask_again(saved, stops(saved, alarms), tries)
@@ -239,19 +200,21 @@ def test_the_entropy_of_the_last_tokens_is_that_of_a_pass_over_the_tokens():
         np.testing.assert_allclose(windowed_entropy(frame, window), expected, rtol=1e-9)
 
 
+def test_how_saved_runs_ended_is_read_from_their_traces():
+    trace = replace(make_trace(make_runs(1)[0]), answer=" Draw  4 Red. ", question="what?")
+    unanswered = replace(trace, transcript_id="b", answer="", steps=trace.steps[:-1], effects=trace.effects[:-1])
+    found = ends([trace, unanswered]).set_index("transcript_id")
+    assert found.loc[trace.transcript_id].tolist() == ["what?", "draw 4 red", trace.steps[-1].token_end + 1]
+    assert found.loc["b"].tolist() == ["what?", "", trace.steps[-2].token_end]
+    assert ends([]).empty
+
+
 def test_what_a_replay_cannot_do_without_is_asked_for():
     saved, frame = saved_of()
-    ends = saved.runs.assign(question="?")
+    ended = saved.runs.assign(question="?")
     with pytest.raises(InputError, match="the ends of runs need the columns answer"):
-        SavedRuns.of(frame, ends.drop(columns="answer"))
+        SavedRuns.of(frame, ended.drop(columns="answer"))
     with pytest.raises(InputError, match="of 1 run it is not told how they ended"):
-        SavedRuns.of(frame, ends[1:])
+        SavedRuns.of(frame, ended[1:])
     unknown = frame.assign(success=frame["success"].astype(object).where(frame["transcript_id"] != "run-0", None))
-    assert len(SavedRuns.of(unknown, ends)) == 5
-
-
-def test_a_play_of_another_kind_is_measured_alike():
-    saved, _ = saved_of()
-    free = Play(np.ones(6), np.ones(6), np.zeros(6))
-    value = Worth.of(saved, [whole(saved)]).table({"free": free}).set_index("measure")["value"]
-    assert (value["gain"], value["mended"], value["lost"], value["saved_failing"]) == (1, 1, 0, 1)
+    assert len(SavedRuns.of(unknown, ended)) == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from trajkit.detection import EarlyFailurePredictor, Monitor, confident_threshold, max_score_threshold
 from trajkit.detection.calibration import drawn_runs, spared
 from trajkit.judging import false_alarms
-from trajkit.judging.promise import PromiseCheck, check_promise, effective_groups, of_new_groups
+from trajkit.judging.promise import PromiseCheck, check_promise, effective_groups, of_new_groups, turned
 
 GROUPS, PER_GROUP, REPEATS = 120, 6, 200
 Rule = Callable[[pd.DataFrame, int], pd.DataFrame]
@@ -212,6 +212,34 @@ def test_a_monitor_that_cannot_alarm_keeps_a_promise_worth_nothing() -> None:
     check = check_promise(_replay([[False]] * 5), _monitor(3, threshold=np.inf))
     assert check.kept == "kept"
     assert "worth nothing" in check.message
+
+
+def test_runs_pooled_over_few_groups_that_are_alarmed_too_often_are_said_to_be_of_no_promise() -> None:
+    """42 % of the runs, nearly all of one hard group, where a new run of a new group is alarmed in 1 of 50."""
+    runs = _replay([[True] * 36] + [[False]] * 49)
+    check = check_promise(runs, _monitor(90))
+    assert check.rate == pytest.approx(0.02)
+    assert "Pooled, 42 % of 85 successful runs of this replay were alarmed, more than 10 %" in check.message
+    assert "Do not take the promise for one of these runs." in check.message
+    assert "Pooled" not in check_promise(_replay([[True]] * 42 + [[False]] * 58), _monitor(90)).message
+    assert "Pooled" not in check_promise(_replay([[False]] * 90), _monitor(90)).message
+
+
+def test_runs_that_the_detectors_were_made_from_are_no_excuse_for_many_alarms() -> None:
+    """As `trajkit monitor --all` replays them."""
+    runs = _replay([[True]] * 42 + [[False]] * 58)
+    message = check_promise(runs, _monitor(90), seen=runs["group_id"]).message
+    assert message.startswith("Whether the promise is kept cannot be told: no run of a group new to the detectors")
+    assert "Pooled, 42 % of 100 successful runs of this replay were alarmed" in message
+
+
+def test_of_a_monitor_of_success_the_failing_runs_are_promised() -> None:
+    rows = [(f"g{i}", float(i % 2), i % 2 == 0 or i < 84) for i in range(200)]  # 42 of 100 failing runs are alarmed
+    runs = pd.DataFrame(rows, columns=["group_id", "failure", "alarmed"])
+    check = check_promise(runs, replace(_monitor(90), watches="success"))
+    assert (check.kept, check.n, check.rate) == ("broken", 100, 0.42)
+    assert "42 % (32–53 %) of failing runs were alarmed" in check.message
+    assert turned(runs, "success")["failure"].tolist() == [1.0, 0.0] * 100
 
 
 @pytest.mark.parametrize("delta", [None, 0.2])

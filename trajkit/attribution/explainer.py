@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -21,6 +22,7 @@ from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions
 from trajkit.errors import StreamError, TrajkitError
+from trajkit.log import log_step
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
@@ -28,6 +30,8 @@ from trajkit.vlm.model import VLM, Prompt
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor, Verdict
     from trajkit.detection.policies import Decision, Policy
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -89,7 +93,8 @@ class LiveRun:
     steps: those explained. tokens: the generated ids so far. closed: whether the thinking span was closed. ended:
     whether the model ended it, or its limit of tokens; False while it runs, and where it was stopped before. attempt: 0
     for the first generation of a question. decision: the policy's, if it has come to one. abandoned: tokens of attempts
-    before that were written and not kept.
+    before that were written and not kept. put: positions of tokens that a policy put there: a step of these alone is
+    explained, and not judged, as the model has not chosen it.
     """
 
     def __init__(
@@ -101,13 +106,13 @@ class LiveRun:
         *,
         before: LiveRun | None = None,
         tokens: int = 0,
-        steps: int = 0,
     ) -> None:
-        """before: the attempt that this one follows; it goes on from its first `tokens` and `steps`."""
+        """before: the attempt that this one follows; it goes on from its first `tokens`, the end of a step."""
         self.prompt, self.regions, self.row = prompt, regions, row
         self.attempt: int = before.attempt + 1 if before else 0
         self.tokens: list[int] = before.tokens[:tokens] if before else []
-        self.steps: list[LiveStep] = before.steps[:steps] if before else []
+        self.steps: list[LiveStep] = [step for step in before.steps if step.token_end <= tokens] if before else []
+        self.put: set[int] = {position for position in before.put if position < tokens} if before else set()
         self.abandoned: int = before.abandoned + len(before.tokens) - tokens if before else 0
         self.closed = self.ended = False
         self.sampling = Sampling()
@@ -118,15 +123,19 @@ class LiveRun:
         self._features = StepFeatures(regions, prompt, watching.estimator.binding.pooling)
         self._monitor = watching.monitor.start(*task) if watching.monitor else None
         self._policy = watching.policy.start_run(*task, self.attempt) if watching.policy else None
-        for step in self.steps:
+        for step in filter(self._is_own, self.steps):
             if self._monitor is not None:
                 self._monitor.update(step)
             if self._policy is not None:
                 self._policy.update(step)
 
-    def again(self, tokens: int, steps: int) -> LiveRun:
-        """The next attempt, which goes on from the first tokens and thinking steps of this one."""
-        return LiveRun(self._watching, self.prompt, self.regions, self.row, before=self, tokens=tokens, steps=steps)
+    def again(self, tokens: int) -> LiveRun:
+        """The next attempt, which goes on from the first tokens of this one, the end of a step."""
+        return LiveRun(self._watching, self.prompt, self.regions, self.row, before=self, tokens=tokens)
+
+    def _is_own(self, step: LiveStep) -> bool:
+        """Whether the model chose any of its tokens."""
+        return not self.put.issuperset(range(step.token_start, step.token_end))
 
     @property
     def decisions(self) -> list[Decision]:
@@ -169,13 +178,15 @@ class LiveRun:
             row=self.row,
             attempt=self.attempt,
         )
-        if self._monitor is not None:
+        own = self._is_own(live)
+        if self._monitor is not None and own:
             verdict = self._monitor.update(live)
             live = replace(live, verdict=verdict, risk=verdict.risk, alarm=verdict.alarm)
-        if self._policy is not None and (decision := self._policy.update(live)) is not None:
+        if self._policy is not None and own and (decision := self._policy.update(live)) is not None:
             live = replace(live, decision=decision)
             self.decision = decision
         self.steps.append(live)
+        log_step(_log, live)
         return live
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:

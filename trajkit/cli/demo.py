@@ -73,9 +73,10 @@ def show_runs(console: Console, n: int, seed: int) -> None:
     ends: list[tuple[bool, bool]] = []
     for number, item in enumerate(demo_items("test", n, seed)):
         about = f"run {number + 1} of {n} · {item.task_set} · difficulty {item.meta['difficulty']:.2f}"
-        options = {"seed": seed + number, "temperature": 1.0, "task_set": item.task_set, "form": form_of(item.meta)}
+        asked = {"image": item.image, "question": item.question, "seed": seed + number, "temperature": 1.0}
+        options = asked | {"task_set": item.task_set, "form": form_of(item.meta)}
         view = RunView(console, watcher)
-        steps = watch(view, vlm, item.image, item.question, estimator, watcher, options, about)
+        steps = watch(view, vlm, estimator, watcher, options, about)
         answer = next((step.text for step in reversed(steps) if step.kind == "answer"), None)
         judgement = judge_by_scene(item, [step.text for step in steps if step.kind == "thinking"], answer)
         alarmed = any(step.verdict is not None and step.verdict.alarm for step in steps)

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, stream, train_estimator
-from trajkit.cli.output import Interrupted, one_line
+from trajkit.cli.output import Interrupted, UsageError, one_line
 from trajkit.console import cleaned_streams
 from trajkit.errors import TrajkitError
 
@@ -30,7 +30,6 @@ _TOGETHER = 1.0
 """Seconds after a first signal in which others are taken for the same."""
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that stop a command: each is answered like Ctrl-C, and the exit code is 128 + its number."""
-UsageError: Any = typer.BadParameter.__base__  # click's, wherever typer keeps it
 
 
 class _Flags:
@@ -79,7 +78,7 @@ for _name, _function, _panel, _short in (
     ),
     ("evaluate", evaluate.evaluate, "On your own model", "Say how faithful an estimator is, beside other methods."),
     ("fit", fit.fit, "On your own images", "Learn from saved runs to tell a failing one mid-run."),
-    ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs: right, wrong, tokens saved."),
+    ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs, or watch running ones."),
     ("analyze", analyze.analyze, "On your own images", "Compare saved runs by how they ended, in tables."),
     ("report", report.report, "On your own images", "Write a page to explore saved runs in, offline."),
     ("doctor", doctor.doctor, "On this machine", "Check libraries, GPU and the demo's data."),
@@ -137,8 +136,9 @@ def trajkit(
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit. An error is one line on stderr and a non-zero exit code.
 
-    Codes: 1 an error that the message explains, 2 wrong usage, 70 a bug in trajkit; 130, 143 and 129 stopped with
-    Ctrl-C, SIGTERM and SIGHUP, after what was finished has been saved. A second signal stops at once.
+    Codes: 1 an error that the message explains, 2 wrong usage, 3 a policy stopped the run, 70 a bug in trajkit; 130,
+    143 and 129 stopped with Ctrl-C, SIGTERM and SIGHUP, after what was finished has been saved. A second signal stops
+    at once.
     """
     arguments = sys.argv[1:] if argv is None else argv
     warnings.showwarning = _show_warning

@@ -1,4 +1,4 @@
-"""`trajkit monitor`: what an alarm would have done on saved runs."""
+"""`trajkit monitor`: what an alarm would have done on saved runs; with `-`, the monitor for runs that go on now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
+from trajkit.cli.options import AddressOption, EngineOption, WorkersOption
+from trajkit.cli.policy import EnoughOption, PolicyOption, TriesOption
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,17 +20,32 @@ if TYPE_CHECKING:
     from trajkit.tables import Table
 
 
+LINES = Path("-")
+"""In place of saved runs: lines on standard input."""
+
+
 def monitor(
-    traces: TracesArgument,
-    detectors: Annotated[Path, typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote.")],
+    traces: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRACES|-", help="A .parquet file of runs, or a folder of them, as `collect` writes; `-` for lines."
+        ),
+    ],
+    detectors: Annotated[
+        Path, typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote, or `Monitor.save`.")
+    ],
     every: Annotated[
         bool, typer.Option("--all", help="Replay also the runs that the detectors were made from.")
     ] = False,
     most: Annotated[int, typer.Option("--list", metavar="N", min=0, help="List at most so many alarms.")] = 20,
+    policy: PolicyOption = None,
+    tries: TriesOption = None,
+    enough: EnoughOption = False,
+    strict: Annotated[bool, typer.Option("--strict", help="With -: stop at the first line that is no good.")] = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     address: AddressOption = None,
-) -> None:
+) -> int:
     """Replay the monitor over saved runs: which it would have stopped and when, how many of them wrongly, and the
     tokens that stopping would have saved.
 
@@ -38,10 +54,37 @@ def monitor(
     What is promised, and whether these runs kept it, is of a new run of a new group (image or question); many runs of a
     few groups, pooled, are another quantity.
 
-    [bold]Example[/bold]
+    With - in place of TRACES it watches runs that go on now, in whatever program: it reads steps as lines of JSON from
+    standard input and answers each at once with a verdict, and with --policy with what to do, for any number of runs
+    side by side (docs/events.md). A line that is no good is answered with an error and the next one read.
+
+    [bold]Examples[/bold]
 
       trajkit monitor traces --detectors detectors
+
+      trajkit stream photo.png "read row 2." --json | trajkit monitor - --detectors detectors
+
+    [bold]Exit codes[/bold] with -: 0 at the end of the input, alarms or not; 3 where --policy stop said so of a run; 1
+    where some lines were no good; 2 where --strict stopped at one; 130 and 143 after Ctrl-C and SIGTERM, with what the
+    open runs came to written.
     """
+    from trajkit.cli.lines import monitor_lines
+    from trajkit.cli.policy import Asked
+
+    if traces == LINES:
+        if every or engine != "local" or workers is not None or address is not None:
+            raise InputError("--all, --engine, --workers and --address are about saved runs; leave them out with `-`.")
+        return monitor_lines(detectors, Asked(policy, tries, enough=enough), strict)
+    if policy is not None or tries is not None or enough or strict:
+        raise InputError("--policy, --tries, --enough and --strict are about lines: `trajkit monitor -`.")
+    _replay(traces, detectors, every, most, engine, workers, address)
+    return 0
+
+
+def _replay(
+    traces: Path, detectors: Path, every: bool, most: int, engine: str, workers: int | None, address: str | None
+) -> None:
+    """Replay the monitor over saved runs and show what it did."""
     from trajkit.cli.fit import show_drift, show_monitor
     from trajkit.cli.output import stdout
     from trajkit.cli.reading import Engine, read_runs

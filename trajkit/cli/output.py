@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from trajkit.console import console
 from trajkit.text import clean
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PIPED_WIDTH = 120
+UsageError: Any = typer.BadParameter.__base__  # click's, wherever typer keeps it
+"""Raised for wrong usage, which ends with exit code 2."""
 
 
 class Interrupted(Exception):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,21 +12,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
+from trajkit.cli.policy import EXIT_STOPPED, Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
+from trajkit.errors import TrajkitError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from trajkit.attribution.estimator import EffectEstimator
     from trajkit.attribution.stream import LiveStep, Stream
     from trajkit.cli.terminal import RunView
     from trajkit.detection.monitor import Monitor
-    from trajkit.vlm.canvas import Images
+    from trajkit.events import StreamEnd, StreamStart
     from trajkit.vlm.model import VLM
 
 
 def stream(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A PNG, JPEG, WebP, BMP, GIF or TIFF file.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="A PNG, JPEG, WebP, BMP, GIF or TIFF file.")
+    ] = None,
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask about it.")] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            "--messages",
+            metavar="FILE.json",
+            help="A chat in place of IMAGE and QUESTION: a list of turns with a role and content each, as servers take "
+            'them; an image is {"type": "image", "image": "PATH"}, from the folder of the file.',
+        ),
+    ] = None,
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
@@ -54,8 +65,40 @@ def stream(
     seed: SeedOption = 0,
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p",
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            show_default="the model's own",
+            help="Draw from the likeliest tokens that together are so likely.",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k",
+            metavar="K",
+            min=0,
+            show_default="the model's own",
+            help="Draw from so many of the likeliest tokens; 0 for all.",
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop", metavar="TEXT", show_default="the model's own", help="End the run at this text; may be repeated."
+        ),
+    ] = None,
+    policy: PolicyOption = None,
+    tries: TriesOption = None,
+    start: FromOption = None,
+    hint: HintOption = None,
+    enough: EnoughOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of pictures.")] = False,
-) -> None:
+) -> int:
     """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
     (red supports, blue opposes), how concentrated they are, and the risk that the run is failing. Behind the strongest
     effect stands ± half the width of an interval that holds about nine in ten measured effects, where the estimator
@@ -67,121 +110,165 @@ def stream(
 
       trajkit stream photo.png "read row 2." --temperature 0 --detectors none
 
+      trajkit stream photo.png "read row 2." --policy stop || echo "not to be trusted"
+
+      trajkit stream --messages chat.json --top-p 0.9
+
       trajkit stream photo.png "read row 2." --json | jq -r 'select(.event == "step").text'
 
     Plain text where the output is no terminal, or with NO_COLOR set.
+
+    [bold]Exit codes[/bold]: 0 the run has ended, alarm or not; 3 its policy stopped it; 2 wrong usage; 1 any other
+    error; 130 and 143 after Ctrl-C and SIGTERM, with the steps so far shown.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
     from trajkit.cli.output import stdout
     from trajkit.cli.terminal import RunView
-    from trajkit.traces.images import open_image
 
-    picture = open_image(image)
+    asked = Asked(policy, tries, start, hint, enough)
+    asked.check()
+    what = _asked(image, question, messages)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     found = load_detectors_for(detectors, vlm)
     monitor = found.monitor if found else None
-    options = {
+    options = what | {
         "seed": seed,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
+        "top_p": top_p,
+        "top_k": top_k,
+        "stop_strings": stop or None,
         "task_set": task_set,
         "form": form,
+        "policy": asked.policy_with(found.enough if found else None),
     }
     if as_json:
-        _stream_json(vlm, picture, question, estimate, monitor, options)
-        return
-    view = RunView(stdout(), monitor)
-    watch(view, vlm, picture, question, estimate, monitor, options, about=vlm.name)
+        steps = _stream_json(vlm, estimate, monitor, options)
+    else:
+        view = RunView(stdout(), monitor)
+        steps = watch(view, vlm, estimate, monitor, options, about=vlm.name)
+    return EXIT_STOPPED if stopped_by_policy(steps) else 0
 
 
 def watch(
     view: RunView,
     vlm: VLM,
-    image: Images,
-    question: str,
     estimator: EffectEstimator,
     monitor: Monitor | None,
     options: dict[str, Any],
     about: str = "",
 ) -> list[LiveStep]:
     """Run the model on one question, show each step on `view` as it comes, and return them all. options: of
-    `attribution.stream.stream`."""
+    `attribution.stream.stream`, what is asked too."""
     from contextlib import nullcontext
 
     began = time.perf_counter()
-    running = _begin(vlm, image, question, estimator, monitor, options)
+    running = _begin(vlm, estimator, monitor, options)
     steps: list[LiveStep] = []
     try:
-        view.start(running.prompt.canvas.picture, running.regions, question, about, intervals=estimator.has_intervals)
-        waiting = first_step(running)
+        prompt = running.prompt
+        view.start(prompt.canvas.picture, running.regions, prompt.question, about, intervals=estimator.has_intervals)
         spinning = view.rich and not view.console.record
         with view.console.status("thinking", spinner="dots") if spinning else nullcontext():
-            for step in waiting:
-                steps.append(step)
-                view.step(step)
+            tell_steps(running, view.step, steps)
     finally:
         running.close()
-    view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps))
+    view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps), stopped_by_policy(steps))
     return steps
 
 
-def _begin(
-    vlm: VLM, image: Images, question: str, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]
-) -> Stream:
+def _asked(image: Path | None, question: str | None, messages: Path | None) -> dict[str, Any]:
+    """What is asked, as `attribution.stream.stream` takes it. Raises UsageError on both or neither form."""
+    from trajkit.cli.messages import read_messages
+    from trajkit.cli.output import UsageError
+    from trajkit.traces.images import open_image
+
+    if messages is not None and image is None and question is None:
+        return {"messages": read_messages(messages)}
+    if messages is not None or image is None or question is None:
+        raise UsageError("Ask with IMAGE and QUESTION, or with --messages FILE.json in their place.")
+    return {"image": open_image(image), "question": question}
+
+
+def _begin(vlm: VLM, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]) -> Stream:
     """Start the run, and say that the image is being read while it is."""
     from trajkit.attribution.stream import stream as start
     from trajkit.progress import status
 
     with status("reading the image"):
-        return start(vlm, image, question, estimator=estimator, monitor=monitor, **options)
+        return start(vlm, estimator=estimator, monitor=monitor, **options)
 
 
-def first_step(running: Stream) -> Iterator[LiveStep]:
-    """The steps of a run; the first is waited for here, and said to be, since the prompt is read before it."""
+def tell_steps(running: Stream, tell: Callable[[LiveStep], None], told: list[LiveStep]) -> None:
+    """Tell each step of a run as it comes, and add it to `told`. The first is waited for here, and said to be, since
+    the prompt is read before it. An interrupt stops the run; what it had finished by then is told before it goes on."""
     from trajkit.progress import status
 
-    with status(f"reading {running.prompt.length:,} tokens of image and question, then the first step"):
-        first = list(islice(running, 1))
-    return chain(first, running)
+    def take(steps: Iterable[LiveStep]) -> None:
+        for step in steps:
+            told.append(step)
+            tell(step)
+
+    try:
+        with status(f"reading {running.prompt.length:,} tokens of image and question, then the first step"):
+            first = list(islice(running, 1))
+        take(chain(first, running))
+    except KeyboardInterrupt:
+        running.close()
+        take(running)
+        raise
 
 
 def answered(running: Stream, steps: list[LiveStep]) -> bool:
     """Whether the thinking was closed and an answer followed."""
-    return running.closed and any(step.kind == "answer" for step in steps)
+    return running.closed and bool(steps) and steps[-1].kind == "answer"
+
+
+def stopped_by_policy(steps: list[LiveStep]) -> bool:
+    """Whether a policy stopped the run."""
+    return any(step.decision is not None and step.decision.action == "stop" for step in steps)
 
 
 def _stream_json(
-    vlm: VLM,
-    image: Image.Image,
-    question: str,
-    estimator: EffectEstimator,
-    monitor: Monitor | None,
-    options: dict[str, Any],
-) -> None:
-    running = _begin(vlm, image, question, estimator, monitor, options)
+    vlm: VLM, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]
+) -> list[LiveStep]:
+    from trajkit.events import Failure, json_lines
+
+    tell, whole = json_lines(sys.stdout), False
     steps: list[LiveStep] = []
+    running = _begin(vlm, estimator, monitor, options)
     try:
-        typer.echo(json.dumps(_start(vlm, running)))
-        for step in first_step(running):
-            steps.append(step)
-            typer.echo(json.dumps({"event": "step"} | step.to_dict()))
+        tell(_start(vlm, running))
+        tell_steps(running, tell, steps)
+        whole = not stopped_by_policy(steps)
+    except TrajkitError as error:
+        tell(Failure(message=str(error)))
+        raise
     finally:
         running.close()
-    last = {
-        "event": "end",
-        "answered": answered(running, steps),
-        "n_steps": len(steps),
-        "n_tokens": len(running.tokens),
-        "n_regions": running.regions.k,
-        "model": vlm.name,
-    }
-    typer.echo(json.dumps(last))
+        tell(_end(vlm, running, steps, stopped=not whole))
+    return steps
 
 
-def _start(vlm: VLM, running: Stream) -> dict[str, Any]:
+def _end(vlm: VLM, running: Stream, steps: list[LiveStep], stopped: bool) -> StreamEnd:
+    from trajkit.events import StreamEnd
+
+    return StreamEnd(
+        answered=answered(running, steps),
+        stopped=stopped,
+        n_steps=len(steps),
+        n_tokens=max([len(running.tokens), *(step.token_end for step in steps[-1:])]),
+        n_regions=running.regions.k,
+        model=vlm.name,
+    )
+
+
+def _start(vlm: VLM, running: Stream) -> StreamStart:
     """What is asked, and where the regions lie whose effects follow, in the order of the effects."""
     import numpy as np
+
+    from trajkit.events import StreamStart
 
     labels = running.regions.labels
     boxes = []
@@ -189,12 +276,12 @@ def _start(vlm: VLM, running: Stream) -> dict[str, Any]:
         ys, xs = np.nonzero(labels == region)
         box = [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
         boxes.append({"box": box, "area": round(len(xs) / labels.size, 4)})
-    return {
-        "event": "start",
-        "question": running.prompt.question,
-        "model": vlm.name,
-        "height": labels.shape[0],
-        "width": labels.shape[1],
-        "region_method": running.regions.method,
-        "regions": boxes,
-    }
+    return StreamStart(
+        question=running.prompt.question,
+        model=vlm.name,
+        fingerprint=vlm.fingerprint,
+        height=labels.shape[0],
+        width=labels.shape[1],
+        region_method=running.regions.method,
+        regions=boxes,
+    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.regions import Regions
     from trajkit.attribution.stream import LiveStep
     from trajkit.detection.monitor import Monitor, Verdict
+    from trajkit.detection.policies import Decision
 
 SUPPORT = (235, 45, 45)
 OPPOSE = (60, 120, 255)
@@ -128,6 +129,7 @@ class RunView:
     _strongest: float = field(default=FAINT, init=False)
     _alarm: Verdict | None = field(default=None, init=False)
     _riskiest: tuple[float, int] = field(default=(-1.0, 0), init=False)
+    _attempt: int = field(default=0, init=False)
 
     @property
     def rich(self) -> bool:
@@ -164,7 +166,10 @@ class RunView:
         self._side_by_side(HeatMap.of(image, regions, *_PICTURE).picture(), Group(*body))
 
     def step(self, step: LiveStep) -> None:
-        """One finished sentence, or the answer; and the alarm when it is raised here."""
+        """One finished sentence, or the answer; the alarm when it is raised here, and what the policy does about it."""
+        if step.attempt != self._attempt:
+            self._attempt, self._riskiest = step.attempt, (-1.0, 0)
+            self._say(f"try {step.attempt + 1}", "bold cyan")
         verdict = step.verdict if step.kind == "thinking" else None
         if verdict is not None and verdict.risk > self._riskiest[0]:
             self._riskiest = (verdict.risk, step.index + 1)
@@ -178,8 +183,10 @@ class RunView:
         if verdict is not None and verdict.alarm:
             self._alarm = verdict
             self._show_alarm(verdict, step.index + 1)
+        if step.decision is not None and not _goes_without_saying(step):
+            self._say(decision_line(step.decision), "bold yellow")
 
-    def end(self, n_tokens: int, seconds: float, answered: bool) -> None:
+    def end(self, n_tokens: int, seconds: float, answered: bool, stopped: bool = False) -> None:
         """What the whole run came to, in one line."""
         parts = [f"{count(n_tokens, 'token')} in {seconds:.1f} s"]
         if self._riskiest[1]:
@@ -187,14 +194,16 @@ class RunView:
         if self.monitor is not None:
             parts.append("alarm raised" if self._alarm else "no alarm")
         if not answered:
-            parts.append("stopped before it answered")
-        line = " · ".join(parts)
-        if self.rich:
-            from rich.text import Text
+            parts.append("stopped by its policy" if stopped else "stopped before it answered")
+        self._say(" · ".join(parts), "dim")
 
-            self.console.print(Text(line, "dim"))
-        else:
+    def _say(self, line: str, style: str) -> None:
+        if not self.rich:
             self._plain(line)
+            return
+        from rich.text import Text
+
+        self.console.print(Text(line, style))
 
     def _body(self, step: LiveStep, verdict: Verdict | None) -> RenderableType:
         from rich.console import Group
@@ -275,6 +284,24 @@ def alarm_line(verdict: Verdict, number: int, monitor: Monitor | None) -> str:
     """What an alarm says: where, how high, and how seldom a good run gets there."""
     line = f"ALARM at step {number}: risk {score(verdict.risk)} > {score(verdict.threshold)}"
     return line if monitor is None else f"{line}; at most {promise(monitor.alpha)} of good runs get there"
+
+
+def decision_line(decision: Decision) -> str:
+    """What a policy does, and why."""
+    does = {
+        "flag": "goes on",
+        "stop": "stopped",
+        "answer now": "ends its thinking and answers",
+        "ask again": "has another try",
+        "enough": "ends its thinking and answers",
+    }[decision.action]
+    kept = f", from step {decision.keep_steps} on" if decision.keep_steps else ""
+    return f"POLICY: {does}{kept}: {decision.reason}"
+
+
+def _goes_without_saying(step: LiveStep) -> bool:
+    """Whether the alarm's own line says all that there is to say of a decision."""
+    return step.decision is not None and step.decision.action == "flag" and step.attempt == 0
 
 
 def _concentration(step: LiveStep) -> float:

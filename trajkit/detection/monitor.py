@@ -198,10 +198,13 @@ class Monitor:
         return ModelId(self.model, self.fingerprint)
 
     def check(self, model: str, fingerprint: str = "") -> None:
-        """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model.
-
-        As `ModelId.is_same` tells it.
-        """
+        """Raises EstimatorMismatchError when the monitor was calibrated on runs of another model, as `ModelId.is_same`
+        tells it; InputError when it watches scores of your own, and so no model's steps."""
+        if self.predictor is None:
+            raise InputError(
+                "this monitor watches scores of your own, and cannot judge the steps of a model by itself; call "
+                "`monitor.start()` and give each score to `update_score(score)`."
+            )
         ours = ModelId(model, fingerprint)
         if not self.made_for.is_same(ours):
             raise EstimatorMismatchError(

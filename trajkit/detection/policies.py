@@ -73,8 +73,8 @@ class Policy:
 
     on_alarm: as `Decision.action`. tries, start and hint are of "ask again": how many further generations at most;
     whether they begin anew or go on from the last good step, the one after which the risk was lowest (the latest of
-    several); and words put into the thinking before it goes on. enough: a monitor that watches for success
-    (`Monitor.calibrate(..., watches="success")`); thinking ends when it speaks.
+    several); and words put into the thinking before it goes on, of which no monitor is told. enough: a monitor that
+    watches for success (`Monitor.calibrate(..., watches="success")`); thinking ends when it speaks.
 
     Raises InputError for a value that is not one of those, and for a setting of "ask again" without it.
     """

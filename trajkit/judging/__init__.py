@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trajkit.judging.evaluation import Evaluation as Evaluation
     from trajkit.judging.fit import FitResult as FitResult
     from trajkit.judging.fit import fit_detectors as fit_detectors
+    from trajkit.judging.policies import SavedRuns as SavedRuns
     from trajkit.judging.ranking import auc_by_fraction as auc_by_fraction
     from trajkit.judging.ranking import auc_by_step as auc_by_step
     from trajkit.judging.ranking import outcome_auc as outcome_auc
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trajkit.judging.risks import gains as gains
     from trajkit.judging.risks import matched_auc as matched_auc
     from trajkit.judging.risks import probability_scores as probability_scores
+    from trajkit.judging.worth import Worth as Worth
 
 _HOME = {
     "auc_by_step": "ranking",
@@ -50,6 +52,8 @@ _HOME = {
     "tokens_saved": "alarms",
     "replay": "alarms",
     "Replay": "alarms",
+    "SavedRuns": "policies",
+    "Worth": "worth",
     "fit_detectors": "fit",
     "FitResult": "fit",
     "Evaluation": "evaluation",

@@ -1,13 +1,13 @@
-"""What policies are worth: each replayed on saved runs, beside what the same tokens buy without a monitor.
+"""Policies replayed on saved runs: what would have come of each run, and at how many tokens.
 
 Every saved run stands once as the first generation of its question; further ones are the question's other saved runs,
 in turn. What a policy does to the text itself (answer now, going on from a step, a hint) cannot be replayed: it is
-generated, and its `Play` is measured by the same `measures`.
+generated, and its `Play` is measured like the others (`worth.Worth`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,11 +18,13 @@ from trajkit.detection.alarm import alarm_rows
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
 from trajkit.errors import InputError
-from trajkit.stats.resampling import Draws, Floats, group_draws, interval, numbered
+from trajkit.stats.resampling import Floats, numbered
 from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trajkit.traces.trace import Trace
 
 SEEN_AFTER = 1
 """Tokens after a sentence by which it is seen to have ended; a policy acts then at the soonest."""
@@ -45,8 +47,8 @@ class SavedRuns:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, ends: pd.DataFrame) -> SavedRuns:
-        """From prefix features, as `RunTable.frame`, and how each run ended: transcript_id, question, answer ("" for
-        none; one answer is always the same text), tokens (all that were generated, those of tags and answer too).
+        """From prefix features, as `RunTable.frame`, and how each run ended, as `ends` tells it: transcript_id,
+        question, answer ("" for none; one answer is always the same text), tokens (all that were generated).
 
         Runs of unknown success are left out. Raises InputError where columns are missing, or a run's end is.
         """
@@ -122,6 +124,24 @@ class SavedRuns:
                 f"{'has' if len(few) == 1 else 'have'} fewer."
             )
         return first + (np.arange(len(self)) - first + attempt) % size
+
+
+def ends(traces: Iterable[Trace]) -> pd.DataFrame:
+    """How saved runs ended: transcript_id, question, answer (in lower case, single spaces, without a final stop; "" for
+    none), tokens (all that were generated, those of tags, of the answer and of its end too)."""
+    import pandas as pd
+
+    table = [
+        {
+            "transcript_id": trace.transcript_id,
+            "question": trace.question,
+            "answer": " ".join(trace.answer.lower().split()).rstrip(". "),
+            "tokens": trace.steps[-1].token_end + (trace.steps[-1].kind == "answer"),
+        }
+        for trace in traces
+        if trace.steps
+    ]
+    return pd.DataFrame(table, columns=["transcript_id", "question", "answer", "tokens"])
 
 
 class Stops(NamedTuple):
@@ -228,94 +248,3 @@ def windowed_entropy(frame: pd.DataFrame, window: float) -> Floats:
     start = at[1:] - tokens  # where the run began
     low = np.maximum(at[1:] - window, start)
     return (total[1:] - np.interp(low, at, total)) / (at[1:] - low)
-
-
-MEASURES = (
-    "tokens",
-    "accuracy",
-    "answered",
-    "right_of_answered",
-    "saved_failing",
-    "saved_successful",
-    "lost",
-    "mended",
-    "gain",
-)
-"""What `Worth` says of a play. tokens: a question, of all generations of it. accuracy: right answers a question.
-right_of_answered: of the questions that were given an answer. saved_failing, saved_successful: share of the tokens
-saved on runs that, left alone, fail or succeed, negative where more are used. lost, mended: successes that are none any
-more, and failures that are successes, of the runs that, left alone, succeed or fail. gain: accuracy less that without a
-monitor for as many tokens a question (`at_budget`)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Worth:
-    """Measures plays of the same runs on the same draws of groups. budgets: (B, 2) mean tokens and accuracy of each
-    play without a monitor."""
-
-    saved: SavedRuns
-    draws: Draws
-    budgets: list[Floats]
-
-    @classmethod
-    def of(cls, saved: SavedRuns, without: Sequence[Play], n_boot: int = 500, seed: int = 0) -> Worth:
-        """without: what can be done without a monitor: `whole`, and plays that generate more."""
-        draws = group_draws(saved.runs["group_id"], n_boot, seed)
-        return cls(saved, draws, [_means(draws, np.stack([play.tokens, play.right], 1)) for play in without])
-
-    def table(self, plays: Mapping[str, Play]) -> pd.DataFrame:
-        """A row a play and measure: policy measure value low high, with 95 % intervals by group."""
-        return self._told({name: self._figures(play) for name, play in plays.items()})
-
-    def differences(self, plays: Mapping[str, Play], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-        """The first of each pair of plays less the second, as `table`, where policy is "first less second"."""
-        found = {name: self._figures(plays[name]) for name in dict.fromkeys(name for pair in pairs for name in pair)}
-        return self._told(
-            {f"{a} less {b}": {name: found[a][name] - found[b][name] for name in MEASURES} for a, b in pairs}
-        )
-
-    def _told(self, found: Mapping[str, Mapping[str, Floats]]) -> pd.DataFrame:
-        import pandas as pd
-
-        table = []
-        for policy, figures in found.items():
-            for measure in MEASURES:
-                value, low, high = interval(self.draws.sample_if_few(figures[measure], self.draws.min_groups))
-                table.append({"policy": policy, "measure": measure, "value": value, "low": low, "high": high})
-        return pd.DataFrame(table)
-
-    def _figures(self, play: Play) -> dict[str, Floats]:
-        """(B,) of each measure."""
-        good = self.saved.right == 1
-        own = np.stack([play.tokens, play.right, play.answered, self.saved.tokens], 1)
-        tokens, accuracy, answered, _ = _means(self.draws, own).T
-        figures = {"tokens": tokens, "accuracy": accuracy, "answered": answered}
-        figures["gain"] = accuracy - at_budget(tokens, self.budgets)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            figures["right_of_answered"] = accuracy / answered
-        for side, saved_on in ((good, "saved_successful"), (~good, "saved_failing")):
-            used, right, _, before = _means(self.draws.of(side), own[side]).T
-            figures[saved_on] = 1 - used / before
-            figures["lost" if side is good else "mended"] = 1 - right if side is good else right
-        return figures
-
-
-def at_budget(tokens: Floats, budgets: Sequence[Floats]) -> Floats:
-    """(B,) the accuracy that plays without a monitor come to for so many tokens a question, (B,).
-
-    budgets: (B, 2) mean tokens and accuracy of each such play. Between two of them some questions are given to one and
-    the others to the other; below the cheapest some are not asked, and count as wrong; more tokens than the dearest
-    gain nothing, and a play that costs more and gives less is not used.
-    """
-    found = np.empty(len(tokens))
-    for b, budget in enumerate(tokens):
-        points = np.array([(0.0, 0.0), *(play[b] for play in budgets)])
-        points = points[np.argsort(points[:, 0])]
-        found[b] = np.interp(budget, points[:, 0], np.maximum.accumulate(points[:, 1]))
-    return found
-
-
-def _means(draws: Draws, values: Floats) -> Floats:
-    """(B, m) means of (n, m) values; NaN where nothing was drawn."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return draws.sums(values) / draws.sums(np.ones(len(values)))[:, None]

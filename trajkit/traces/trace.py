@@ -127,7 +127,7 @@ class Trace:
                 "of them, or leave success out."
             )
         for number, step in enumerate(self.steps, 1):
-            fault = _fault(step)
+            fault = fault_of(step)
             if fault:
                 raise TraceFormatError(f"run {self.transcript_id!r}, step {number}: {fault}; measure it again.")
         if self.image is not None and not self.image_sha256:
@@ -147,7 +147,7 @@ class Trace:
         return np.array([step.kind == "thinking" for step in self.steps], dtype=bool)
 
 
-def _fault(step: Step) -> str | None:
+def fault_of(step: Step) -> str | None:
     """What no step can be like, in words."""
     if step.token_start < 0 or step.token_end < step.token_start:
         return f"tokens must be [start, end) with 0 <= start <= end, got [{step.token_start}, {step.token_end})"
