@@ -117,8 +117,9 @@ def generate(model, processor, option, seed=0, **kwargs):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_a_watched_call_gives_the_tokens_of_an_unwatched_one(scene_image, option):
-    model, processor, estimator = loaded()
+@pytest.mark.parametrize("architecture", FOLDERS)
+def test_a_watched_call_gives_the_tokens_of_an_unwatched_one(scene_image, architecture, option):
+    model, processor, estimator = loaded(architecture)
     inputs = inputs_of(processor, chat(scene_image, QUESTION))
     plain, before = generate(model, processor, option, **inputs)
     heard = []
@@ -155,6 +156,7 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
     assert model.config.text_config._attn_implementation == "sdpa"
 
 
+@pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 @pytest.mark.parametrize("architecture", FOLDERS)
 def test_the_lines_of_the_readme_run(architecture, monkeypatch, demo_vlm):
     _, processor, estimator = loaded(architecture)
@@ -173,17 +175,21 @@ ASKED = (QUESTION, "read row 1.", "how many blue digits are there in the whole p
 GREEDY = {"do_sample": False, "max_new_tokens": 80}
 
 
-@pytest.fixture
-def batch(scene_image):
+def three(image, processor):
     """Images, and the inputs of three prompts of different lengths."""
-    _, processor, _ = loaded()
-    images = [scene_image, scene_image.rotate(90), scene_image]
+    images = [image, image.rotate(90), image]
     return images, inputs_of(processor, *map(chat, images, ASKED))
 
 
-def test_several_prompts_in_a_batch_are_each_what_they_are_alone(batch):
-    model, processor, estimator = loaded()
-    images, inputs = batch
+@pytest.fixture
+def batch(scene_image):
+    return three(scene_image, loaded()[1])
+
+
+@pytest.mark.parametrize("architecture", FOLDERS)
+def test_several_prompts_in_a_batch_are_each_what_they_are_alone(scene_image, architecture):
+    model, processor, estimator = loaded(architecture)
+    images, inputs = three(scene_image, processor)
     assert len({int(n) for n in inputs["attention_mask"].sum(1)}) == 3
     plain = model.generate(**inputs, **GREEDY)
     heard = []
@@ -440,8 +446,11 @@ def test_a_watch_that_watches_nothing_says_so(scene_image):
         run.trace()
 
 
-def test_a_watch_is_of_one_call(scene_image):
+def test_a_watch_is_of_one_call_in_its_block(scene_image):
     model, processor, estimator = loaded()
+    outside = tk.watch(model, processor, scene_image, QUESTION, estimator=estimator)
+    with pytest.raises(InputError, match="a watch is a context"):
+        model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
     with tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run:
         model.generate(**run.inputs, **run.kwargs, max_new_tokens=4)
         with pytest.raises(InputError, match="make another one for each call"):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from trajkit.attribution.collect import pad_left
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import Explainer, LiveRun, Watching
 from trajkit.attribution.loop import Callback, WatchedLoop
@@ -53,6 +54,7 @@ class Watch:
         self._watching, self._prompts, self._regions = watching, prompts, regions
         self._on_step, self._on_alarm = on_step, on_alarm
         self._loop: WatchedLoop | None = None
+        self._entered = False
         self._pictures: dict[str, Tensor] = {}
 
     @property
@@ -62,6 +64,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         _mend(self._watching.vlm.model)
+        self._entered = True
         return self
 
     def __exit__(
@@ -104,6 +107,8 @@ class Watch:
         **model_kwargs: Any,
     ) -> Any:
         """What `generate` calls with all that it has prepared."""
+        if not self._entered:
+            raise InputError("a watch is a context: with tk.watch(...) as run: model.generate(**inputs, **run.kwargs)")
         if self._loop is not None:
             raise InputError("this watch has had its generation; make another one for each call of generate.")
         if model is not self._watching.vlm.model:
@@ -176,8 +181,6 @@ class Watch:
     @property
     def inputs(self) -> dict[str, Tensor]:
         """What `model.generate` can be given for these prompts, as a batch padded on the left."""
-        from trajkit.attribution.collect import pad_left
-
         return pad_left([prompt.inputs for prompt in self._prompts], self._watching.vlm.tokenizer.pad_token_id)
 
 
