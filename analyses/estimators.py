@@ -21,7 +21,7 @@ from PIL import Image
 
 import trajkit as tk
 from analyses import common
-from trajkit.attribution.ablation import fill, full_inputs
+from trajkit.attribution.ablation import fill
 from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.estimator import Binding, StepExample
 from trajkit.attribution.evaluation import ORACLE_GATE, Scored, score_measured, step_gates
@@ -171,7 +171,7 @@ def attention_to_tokens(vlm: VLM, run: Generation) -> tuple[NDArray[np.float32],
     """
     prompt, image = run.prompt, run.prompt.image_tokens
     with AttentionTap(vlm, prompt.first_row) as tap:
-        cache = vlm.model(**full_inputs(vlm, prompt, run.tokens), use_cache=True, logits_to_keep=1).past_key_values
+        cache = vlm.model(**prompt.followed_by(run.tokens), use_cache=True, logits_to_keep=1).past_key_values
     end = run.spans[-1].end + prompt.length - 1
     layers = zip(tap.take(end - prompt.first_row).layers(), tap.keys(end), strict=True)
     attention = torch.cat([attention_rows(query, key, tap.scaling)[..., image] for (query, _), key in layers])

@@ -23,13 +23,12 @@ import torch
 from numpy.typing import NDArray
 
 import trajkit as tk
-from analyses.performance import VOCABULARY, ask, plain_decode, random_estimator, small_model
+from analyses.performance import VOCABULARY, ask, forward_times, plain_decode, random_estimator, small_model
 from trajkit.demo.paths import MODEL
 from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.tables import Table, render, words
-from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 
 MODELS = ("qwen3_vl", "qwen2_5_vl", "glm4v")
@@ -133,8 +132,13 @@ def cost(vlm: VLM, context: int, new_tokens: int, repeats: int) -> dict[str, Any
     image, question = ask(vlm, context, "image")
     prompt, estimator = vlm.prepare(image, question), random_estimator(vlm)
     regions = tk.segment(image, "blocks", (64, 64))
-    seconds, tokens = plain_decode(vlm, prompt, Sampling(1.0, new_tokens, seed=0))
-    plain = [seconds, *(plain_decode(vlm, prompt, Sampling(1.0, new_tokens, seed=0))[0] for _ in range(repeats - 1))]
+    tokens = plain_decode(vlm, prompt, new_tokens)
+
+    def decode() -> float:
+        """Seconds from the first token to the last."""
+        with forward_times(vlm) as times:
+            plain_decode(vlm, prompt, new_tokens)
+        return times[-1] - times[0]
 
     def follow(n: int, portion: int) -> tuple[float, int]:
         """Seconds and passes for `n` runs, the prompts read before."""
@@ -150,15 +154,16 @@ def cost(vlm: VLM, context: int, new_tokens: int, repeats: int) -> dict[str, Any
             group.finish(*runs)
             return time.perf_counter() - start, len(read)
 
-    alone = min(follow(1, 1) for _ in range(repeats))
+    by_turns = [(decode(), follow(1, 1)) for _ in range(repeats)]
+    plain, alone = min(seconds for seconds, _ in by_turns), min(followed for _, followed in by_turns)
     one_by_one = min(sum(follow(1, PORTION)[0] for _ in range(TOGETHER)) for _ in range(repeats))
     together = min(follow(TOGETHER, PORTION) for _ in range(repeats))
     n = len(tokens)
     return {
         "context": context,
-        "decode": words.metric(1000 * min(plain) / n),
+        "decode": words.metric(1000 * plain / (n - 1)),
         "follow": words.metric(1000 * alone[0] / n),
-        "follow / decode": words.score(alone[0] / min(plain)),
+        "follow / decode": words.score(alone[0] / plain * (n - 1) / n),
         f"{TOGETHER} runs one by one": words.metric(1000 * one_by_one / n / TOGETHER),
         f"{TOGETHER} together": words.metric(1000 * together[0] / n / TOGETHER),
         "passes of one": alone[1],

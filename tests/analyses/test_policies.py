@@ -9,7 +9,6 @@ import torch
 import trajkit as tk
 from analyses.continued import Beginning, continued, tokens_of
 from analyses.played import World, last_good_steps
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.demo import paths
 from trajkit.demo.runs import demo_items
@@ -54,7 +53,7 @@ def test_tokens_of_a_saved_run_have_the_log_probabilities_that_it_was_saved_with
         tokens = torch.tensor(tokens_of(vlm, trace, steps))
         prompt = vlm.prepare(items[trace.group_id].image, trace.question)
         with torch.inference_mode():
-            logits = vlm.model(**full_inputs(vlm, prompt, tokens), logits_to_keep=len(tokens) + 1).logits[0, :-1]
+            logits = vlm.model(**prompt.followed_by(tokens), logits_to_keep=len(tokens) + 1).logits[0, :-1]
         found = logprob_and_entropy(logits, tokens)[0]
         for step in trace.steps[:steps]:
             np.testing.assert_allclose(found[step.token_start : step.token_end].mean(), step.logprob, atol=1e-3)

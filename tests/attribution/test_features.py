@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import StepFeatures, image_weights, token_weights
 from trajkit.attribution.regions import segment
 from trajkit.attribution.replay import replay
@@ -64,7 +63,7 @@ def test_features_are_means_of_eager_attention_direct_and_through_the_text(
     """Put together by hand from the full attention matrix."""
     spans, _, _ = split_steps(generated.tolist(), demo_vlm)
     regions = segment(prompt.canvas.images, "blocks", (16, 16))
-    attention = eager_attention(demo_vlm, full_inputs(demo_vlm, prompt, generated))  # (L, H, S, S)
+    attention = eager_attention(demo_vlm, prompt.followed_by(generated))  # (L, H, S, S)
     weights = torch.from_numpy(token_weights(regions, prompt))
     if pooling == "mean":
         weights = weights / weights.sum(0)

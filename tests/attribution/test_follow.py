@@ -240,7 +240,10 @@ def test_the_same_tokens_are_the_same_trace_and_another_runs_are_not(demo_vlm, d
         return following.trace(target="0")
 
     once, again, other = trace(3), trace(3), trace(4)
-    assert once.transcript_id == again.transcript_id != other.transcript_id
+    stopped = tk.follow(demo_vlm, prompt, estimator=demo_estimator)
+    stopped.push(written(demo_vlm, prompt))
+    assert once.transcript_id == again.transcript_id
+    assert len({one.transcript_id for one in (once, other, stopped.trace())}) == 3
     (back,) = tk.read_traces(tk.write_traces([once], tmp_path / "runs.parquet"))
     assert back.steps == once.steps
 
@@ -372,15 +375,14 @@ def test_a_pass_that_fails_can_be_made_again(demo_vlm, demo_estimator, scene_ima
     ("tokens", "logprobs", "named"),
     [
         ([10**6], None, "token 1000000 is none of the"),
-        ("row 2", None, "token ids.; got the text 'row 2'"),
-        ([1.5], None, "token ids.; got 1.5"),
-        ([True], None, "token ids.; got True"),
-        (None, None, "token ids.; got None"),
         ([5], None, "stands for an image or video"),
         ([20] * 2000, None, "the model's context ends at"),
         ([20, 21], [-0.1], "logprobs must be one for each token"),
         ([20], [0.5], "logprobs must be numbers of at most 0; got 0.5"),
         ([20], [float("nan")], "logprobs must be numbers of at most 0; got nan"),
+        ([20], [float("-inf")], "logprobs must be numbers of at most 0; got -inf"),
+        ("text", None, "tokens must be numbers, one or a list; got 'text'"),
+        ([20.5], None, r"tokens must be numbers, one or a list; got \[20.5\]"),
     ],
 )
 def test_what_the_model_cannot_have_written_is_refused_and_nothing_taken(
@@ -390,6 +392,36 @@ def test_what_the_model_cannot_have_written_is_refused_and_nothing_taken(
     with pytest.raises(InputError, match=named):
         following.push(tokens, logprobs)
     assert following.tokens == []
+
+
+def test_log_probabilities_of_the_other_engine_take_the_place_of_the_models_own(demo_vlm, keeping, scene_image):
+    prompt = demo_vlm.prepare(scene_image, QUESTION)
+    tokens = written(demo_vlm, prompt)
+    given = (-np.arange(1, len(tokens) + 1) / 10).tolist()
+    steps = list(tk.follow(demo_vlm, prompt, tokens, estimator=keeping, logprobs=given))
+    means = [np.mean(given[step.token_start : step.token_end]) for step in steps]
+    np.testing.assert_allclose([step.logprob for step in steps], means, rtol=1e-6)
+    np.testing.assert_allclose([features[0, -3] for features in Keeping.kept], means, rtol=1e-6)
+    assert all(0 <= step.entropy < 5 for step in steps)
+
+
+def test_tokens_come_as_numbers_of_any_kind_one_or_several(demo_vlm, demo_estimator, scene_image):
+    following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+    for portion in (20, [21, 22], np.array([23, 24]), np.int64(25), torch.tensor([26, 27]), (), range(28, 30)):
+        following.push(portion)
+    assert following.tokens == list(range(20, 30))
+    assert all(type(token) is int for token in following.tokens)
+
+
+def test_a_run_is_pushed_to_where_it_joined_and_not_iterated_over_without_a_source(
+    demo_vlm, demo_estimator, scene_image
+):
+    following = tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator)
+    with pytest.raises(InputError, match="by the group that it joined"):
+        Followers(demo_vlm, estimator=demo_estimator).push({following: [20]})
+    with pytest.raises(InputError, match="no tokens were given to iterate over"):
+        next(following)
+    assert not following._over
 
 
 def test_log_probabilities_are_given_for_all_tokens_or_none(demo_vlm, demo_estimator, scene_image):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.hidden import MOST, shortened
 from trajkit.attribution.regions import segment
 from trajkit.attribution.replay import replay
@@ -16,7 +15,7 @@ def test_a_step_has_the_state_its_last_token_was_predicted_from(demo_vlm, prompt
     regions = segment(prompt.canvas.images, "blocks", (16, 16))
     kept = replay(demo_vlm, prompt, generated, spans, regions, "sum", keep_hidden=True)
     with torch.inference_mode():
-        output = demo_vlm.model(**full_inputs(demo_vlm, prompt, generated), output_hidden_states=True)
+        output = demo_vlm.model(**prompt.followed_by(generated), output_hidden_states=True)
     rows = [span.end + prompt.length - 2 for span in spans]
     torch.testing.assert_close(
         demo_vlm.model.lm_head(torch.from_numpy(kept.hidden)), output.logits[0, rows].float(), atol=1e-4, rtol=1e-4

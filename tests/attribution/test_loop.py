@@ -185,6 +185,7 @@ def test_a_hint_is_where_the_thinking_goes_on(ask, demo_vlm):
     assert again[-1].kind == "answer"
 
 
+@pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 def test_asking_again_can_go_on_from_the_last_good_step(ask, demo_vlm, demo_estimator):
     strict = replace(watching(demo_vlm), threshold=0.45)
     given = {"question": QUESTION, "seed": 1, "temperature": 1.3}
@@ -215,6 +216,7 @@ def test_asking_again_can_go_on_from_the_last_good_step(ask, demo_vlm, demo_esti
     ]
 
 
+@pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 def test_a_hint_raises_no_alarm_by_itself(ask, demo_vlm):
     """None of its words is of the model's own choice, and so unlikely that each try would end with it."""
     policy = tk.Policy("ask again", tries=3, start="last good step", hint="the sum is 36.")

@@ -12,7 +12,6 @@ import torch
 
 from pipelines.demo.model import ARCHITECTURES
 from tests.attribution.conftest import QUESTION
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.collect import pad_left
 from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import InputError
@@ -36,7 +35,7 @@ def tapped_attention(vlm, inputs, rows, image_tokens):
 
 
 def test_recomputed_attention_equals_eager_attention(demo_vlm, prompt, generated, eager_attention):
-    inputs = full_inputs(demo_vlm, prompt, generated)
+    inputs = prompt.followed_by(generated)
     rows = torch.arange(prompt.length - 1, prompt.length - 1 + len(generated))
     ours = tapped_attention(demo_vlm, inputs, rows, prompt.image_tokens)
     eager = eager_attention(demo_vlm, inputs)[:, :, rows][..., prompt.image_tokens]
@@ -52,7 +51,7 @@ def test_it_equals_eager_attention_for_every_architecture_and_number_of_key_head
     vlm = random_vlm(architecture, 4, kv_heads)
     prompt = vlm.prepare([scene_image, scene_image.resize((128, 64))], QUESTION)
     tokens = torch.arange(20, 32)
-    inputs = full_inputs(vlm, prompt, tokens)
+    inputs = prompt.followed_by(tokens)
     rows = torch.arange(prompt.length - 1, prompt.length - 1 + len(tokens))
     ours = tapped_attention(vlm, inputs, rows, prompt.image_tokens)
     eager = eager_attention(vlm, inputs)[:, :, rows][..., prompt.image_tokens]
@@ -191,7 +190,7 @@ def test_sequences_of_a_padded_batch_are_kept_as_alone(demo_vlm, scene_image):
     with torch.inference_mode(), AttentionTap(demo_vlm, firsts, padding) as together:
         out = demo_vlm.model.generate(**inputs, do_sample=False, max_new_tokens=20, min_new_tokens=20)
     for i, one in enumerate(prompts):
-        tokens = full_inputs(demo_vlm, one, out[i, longest:-1])
+        tokens = one.followed_by(out[i, longest:-1])
         with torch.inference_mode(), AttentionTap(demo_vlm, one.first_row) as alone:
             demo_vlm.model(**tokens)
         n, end = alone.waiting(), one.length + 19

@@ -118,8 +118,9 @@ def generate(model, processor, option, seed=0, **kwargs):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_a_watched_call_gives_the_tokens_of_an_unwatched_one(scene_image, option):
-    model, processor, estimator = loaded()
+@pytest.mark.parametrize("architecture", FOLDERS)
+def test_a_watched_call_gives_the_tokens_of_an_unwatched_one(scene_image, architecture, option):
+    model, processor, estimator = loaded(architecture)
     inputs = inputs_of(processor, chat(scene_image, QUESTION))
     plain, before = generate(model, processor, option, **inputs)
     heard = []
@@ -156,6 +157,7 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
     assert model.config.text_config._attn_implementation == "sdpa"
 
 
+@pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 @pytest.mark.parametrize("architecture", FOLDERS)
 def test_the_lines_of_the_readme_run(architecture, demo_vlm):
     _, processor, estimator = loaded(architecture)
@@ -174,17 +176,21 @@ ASKED = (QUESTION, "read row 1.", "how many blue digits are there in the whole p
 GREEDY = {"do_sample": False, "max_new_tokens": 80}
 
 
-@pytest.fixture
-def batch(scene_image):
+def three(image, processor):
     """Images, and the inputs of three prompts of different lengths."""
-    _, processor, _ = loaded()
-    images = [scene_image, scene_image.rotate(90), scene_image]
+    images = [image, image.rotate(90), image]
     return images, inputs_of(processor, *map(chat, images, ASKED))
 
 
-def test_several_prompts_in_a_batch_are_each_what_they_are_alone(batch):
-    model, processor, estimator = loaded()
-    images, inputs = batch
+@pytest.fixture
+def batch(scene_image):
+    return three(scene_image, loaded()[1])
+
+
+@pytest.mark.parametrize("architecture", FOLDERS)
+def test_several_prompts_in_a_batch_are_each_what_they_are_alone(scene_image, architecture):
+    model, processor, estimator = loaded(architecture)
+    images, inputs = three(scene_image, processor)
     assert len({int(n) for n in inputs["attention_mask"].sum(1)}) == 3
     plain = model.generate(**inputs, **GREEDY)
     heard = []
@@ -204,6 +210,35 @@ def test_several_prompts_in_a_batch_are_each_what_they_are_alone(batch):
         assert found.answer == expected.answer
     with pytest.raises(InputError, match="this watch has 3 runs; ask each"):
         run.trace()
+
+
+def test_chats_are_watched_with_their_images_in_place_or_apart(scene_image):
+    model, processor, estimator = loaded()
+    turns = [*chat(scene_image, ASKED[1]), {"role": "assistant", "content": "6 6"}, *chat(scene_image, QUESTION)]
+    apart = [turn | {"content": [dict(part) for part in turn["content"]]} for turn in turns[:1]] + turns[1:2]
+    apart += [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
+    del apart[0]["content"][0]["image"]
+    inputs = inputs_of(processor, turns)
+    traces = []
+    for given in (
+        {"messages": turns},
+        {"images": [scene_image, scene_image], "question": apart},
+        {"images": None, "question": [turns, chat(scene_image, ASKED[1])]},
+    ):
+        with tk.watch(model, processor, **given, estimator=estimator) as run:
+            several = len(given.get("question", ())) == 2
+            model.generate(**(run.inputs if several else inputs), **run.kwargs, **GREEDY)
+        traces.append(run.runs[0].trace())
+    first, *others = traces
+    assert [turn["role"] for turn in first.meta["messages"]] == ["user", "assistant", "user"]
+    for other in others:
+        assert other.question == QUESTION
+        assert [s.text for s in other.steps] == [s.text for s in first.steps]
+        np.testing.assert_allclose(other.effects, first.effects, atol=1e-4)
+    with pytest.raises(InputError, match="more images than parts"):
+        tk.watch(model, processor, scene_image, turns, estimator=estimator)
+    with pytest.raises(InputError, match="with a list of as many images"):
+        tk.watch(model, processor, scene_image, ASKED, estimator=estimator)
 
 
 def test_several_samples_of_a_prompt_are_a_run_each(batch):
@@ -416,8 +451,11 @@ def test_a_watch_that_watches_nothing_says_so(scene_image):
         run.trace()
 
 
-def test_a_watch_is_of_one_call(scene_image):
+def test_a_watch_is_of_one_call_in_its_block(scene_image):
     model, processor, estimator = loaded()
+    outside = tk.watch(model, processor, scene_image, QUESTION, estimator=estimator)
+    with pytest.raises(InputError, match="a watch is a context"):
+        model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
     with tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run:
         model.generate(**run.inputs, **run.kwargs, max_new_tokens=4)
         with pytest.raises(InputError, match="make another one for each call"):

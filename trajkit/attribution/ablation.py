@@ -37,11 +37,6 @@ def fill(image: Image.Image, ablation: Ablation) -> NDArray[np.uint8]:
     return np.broadcast_to(value.astype(np.uint8), pixels.shape)
 
 
-def full_inputs(vlm: VLM, prompt: Prompt, tokens: Tensor) -> dict[str, Tensor]:
-    """Inputs of one pass over prompt and generated tokens, (1, S), without padding."""
-    return prompt.followed_by(tokens)
-
-
 def step_logprobs(token_logprobs: Tensor, spans: Sequence[Span]) -> NDArray[np.float64]:
     """(B, n) log-probabilities of the generated tokens → (B, T) sums over each step."""
     running = torch.nn.functional.pad(token_logprobs.double().cumsum(-1), (1, 0))
@@ -72,7 +67,7 @@ def measure_effects(
         raise InputError(f"ablation must be one of {', '.join(get_args(Ablation))}; got {ablation!r}.")
     if masks.ndim != 2 or masks.shape[1] != regions.k:
         raise InputError(f"masks must be (M, {regions.k}), one column a region; got shape {masks.shape}.")
-    inputs: dict[str, Any] = dict(full_inputs(vlm, prompt, tokens))
+    inputs: dict[str, Any] = {**prompt.followed_by(tokens)}
     inputs["position_ids"] = vlm.position_ids(inputs)  # the same for every mask
     if ablation == "tokens":
         inputs |= {"mm_encoder_outputs": vlm.encode_images(prompt)}  # so is what the vision tower sees

@@ -7,10 +7,12 @@ pass, each token once, with the keys of all before at hand (`packed`). Steps and
 from __future__ import annotations
 
 import hashlib
+import reprlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
@@ -27,7 +29,7 @@ from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.errors import InputError
-from trajkit.traces.trace import Trace
+from trajkit.traces.trace import ROUNDING, Trace
 from trajkit.vlm.beginnings import check_tokens
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.messages import Messages
@@ -46,6 +48,11 @@ Logprobs: TypeAlias = float | Sequence[float]
 
 class Followers:
     """Follows several runs of one model, whose tokens share passes. Runs join and leave at any time.
+
+        group = tk.Followers(vlm, estimator=estimator, monitor=monitor)
+        run, other = group.join(image, question), group.join(prompt)
+        for step in group.push({run: [12, 72], other: [54]})[run]: ...
+        group.finish(run)
 
     A run costs memory for the keys and values of all its tokens, until it is finished or left. To be used from one
     thread at a time; between pushes the model is free for others.
@@ -121,6 +128,8 @@ class Followers:
         Raises InputError for tokens that this model cannot have written, or too many of them, and a run that is over;
         then no run has taken any. After a pass that failed, as for want of memory, a push of no tokens makes it again.
         """
+        if any(follower._group is not self for follower in tokens):
+            raise InputError("a run is followed by the group that it joined; push its tokens there.")
         taken = {follower: follower._checked(own, (logprobs or {}).get(follower)) for follower, own in tokens.items()}
         for follower, (ids, given) in taken.items():
             follower._take(ids, given)
@@ -184,13 +193,15 @@ class Follower(Iterator[LiveStep]):
         self._logprobs: list[float] = []  # as given, of all tokens or none
         self._over = False
         self._clock = time.perf_counter()
-        self._source: Iterator[tuple[Tokens, Logprobs | None]] = iter(())
+        self._source: Iterator[tuple[Tokens, Logprobs | None]] | None = None
         self._made = deque[LiveStep]()
 
     def __iter__(self) -> Follower:
         return self
 
     def __next__(self) -> LiveStep:
+        if self._source is None:
+            raise InputError("no tokens were given to iterate over; push them, as they come.")
         while not self._made:
             if self._over:
                 raise StopIteration
@@ -232,7 +243,7 @@ class Follower(Iterator[LiveStep]):
             self.run,
             self._vlm,
             self._watching.estimator,
-            run_id=hashlib.sha256(np.asarray(self.tokens, np.int64).tobytes()).hexdigest(),
+            run_id=hashlib.sha256(f"{self.run.ended} {self.tokens}".encode()).hexdigest(),
             target=target,
             group_id=group_id,
             task_set=self._watching.task_set,
@@ -279,7 +290,7 @@ class Follower(Iterator[LiveStep]):
         """As lists. Raises InputError as `Followers.push` says."""
         if self._over:
             raise InputError("the run that is followed is over; join again for another.")
-        ids = _ids(tokens)
+        ids = _numbers(tokens)
         config = self._vlm.model.config
         known = self._vlm.model.get_input_embeddings().num_embeddings
         check_tokens(ids, known, {config.image_token_id, config.video_token_id})
@@ -292,8 +303,8 @@ class Follower(Iterator[LiveStep]):
             raise InputError(
                 f"logprobs must be one for each token, from the first on, or none; got {len(given)} for {len(ids)}."
             )
-        if not all(-np.inf < one <= 0 for one in given):
-            raise InputError(f"logprobs must be numbers of at most 0; got {next(o for o in given if not o <= 0)}.")
+        if wrong := [one for one in given if not -np.inf < one <= ROUNDING]:
+            raise InputError(f"logprobs must be numbers of at most 0; got {wrong[0]}.")
         return ids, given
 
     def _take(self, ids: Sequence[int], logprobs: Sequence[float]) -> None:
@@ -365,22 +376,6 @@ class Follower(Iterator[LiveStep]):
         )
 
 
-def _ids(tokens: Tokens) -> list[int]:
-    """As a list. Raises InputError for what is no number of a token."""
-    if isinstance(tokens, str):
-        raise InputError(
-            f"tokens must be the numbers of tokens (token ids); got the text {tokens[:20]!r}. Ask the engine for ids: "
-            "a text can be that of other tokens than the model wrote."
-        )
-    if isinstance(tokens, Tensor):
-        tokens = tokens.tolist()
-    found = list(np.atleast_1d(np.asarray(tokens, dtype=object)))
-    for token in found:
-        if not isinstance(token, int | np.integer) or isinstance(token, bool):
-            raise InputError(f"tokens must be the numbers of tokens (token ids); got {token!r}.")
-    return [int(token) for token in found]
-
-
 def _of_hidden(vlm: VLM, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """(n, D) hidden states and the (n,) tokens after them → log-probability and entropy, (n,) float32, nats."""
     at_once = max(1, LOGITS_AT_ONCE // vlm.text_config.vocab_size)
@@ -389,6 +384,13 @@ def _of_hidden(vlm: VLM, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
         for rows, after in zip(hidden.split(at_once), tokens.split(at_once), strict=True)
     ]
     return torch.cat([logprob for logprob, _ in parts]), torch.cat([entropy for _, entropy in parts])
+
+
+def _numbers(tokens: Tokens) -> list[int]:
+    try:
+        return [index(token) for token in np.atleast_1d(np.asarray(tokens, dtype=object))]
+    except TypeError as error:
+        raise InputError(f"tokens must be numbers, one or a list; got {reprlib.repr(tokens)}.") from error
 
 
 def _check_same(ours: list[int], theirs: list[int]) -> None:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import Pooling, StepFeatures
 from trajkit.attribution.hidden import last_hidden_states, shortened
 from trajkit.attribution.regions import Regions
@@ -45,7 +44,7 @@ def replay(
     keep_hidden: bool = False,
 ) -> Replay:
     """Features, log-probability and entropy of every step of a generation `tokens`, (n,); hidden states if asked."""
-    inputs = full_inputs(vlm, prompt, tokens)
+    inputs = prompt.followed_by(tokens)
     keep: AbstractContextManager[list[Tensor]] = last_hidden_states(vlm) if keep_hidden else nullcontext([])
     with AttentionTap(vlm, prompt.first_row) as tap, keep as states:
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=len(tokens) + 1).logits[0, :-1]

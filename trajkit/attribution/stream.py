@@ -273,7 +273,7 @@ def stream(
 ) -> Stream:
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
-    messages: a chat of several turns in place of image and question (`VLM.prepare_chat`). regions: as from `segment`
+    messages: a chat of several turns in place of a question (`VLM.prepare_chat`). regions: as from `segment`
     with the method that the estimator was trained on; made so by default. temperature, max_new_tokens, seed, top_p,
     top_k, stop_strings: as in `Sampling`; None for the model's own settings. task_set, form: the question's family and
     form, where known; only a monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from trajkit.attribution.collect import pad_left
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import Explainer, LiveRun, Watching
 from trajkit.attribution.loop import Callback, WatchedLoop
@@ -54,6 +55,7 @@ class Watch:
         self._on_step, self._on_alarm = on_step, on_alarm
         self._loop: WatchedLoop | None = None
         self._stopped = False
+        self._entered = False
         self._pictures: dict[str, Tensor] = {}
 
     @property
@@ -63,6 +65,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         _mend(self._watching.vlm.model)
+        self._entered = True
         return self
 
     def __exit__(
@@ -108,6 +111,8 @@ class Watch:
         **model_kwargs: Any,
     ) -> Any:
         """What `generate` calls with all that it has prepared."""
+        if not self._entered:
+            raise InputError("a watch is a context: with tk.watch(...) as run: model.generate(**inputs, **run.kwargs)")
         if self._loop is not None:
             raise InputError("this watch has had its generation; make another one for each call of generate.")
         if model is not self._watching.vlm.model:
@@ -182,8 +187,6 @@ class Watch:
     @property
     def inputs(self) -> dict[str, Tensor]:
         """What `model.generate` can be given for these prompts, as a batch padded on the left."""
-        from trajkit.attribution.collect import pad_left
-
         return pad_left([prompt.inputs for prompt in self._prompts], self._watching.vlm.tokenizer.pad_token_id)
 
 
@@ -221,7 +224,7 @@ def watch(
     model: Any,
     processor: Any,
     images: Images | Sequence[Images] | None = None,
-    question: str | Sequence[str] | None = None,
+    question: str | Messages | Sequence[str | Messages] | None = None,
     *,
     messages: Messages | Sequence[Messages] | None = None,
     estimator: EffectEstimator,
@@ -241,9 +244,9 @@ def watch(
         trace = run.trace()
 
     model, processor: of transformers, of an architecture that `load_vlm` knows, as they are. images, question: what
-    `inputs` were made of, by the model's chat template; for several prompts at once, padded at the left, a list of
-    questions and as many images. messages: a chat instead, or a list of chats. regions: for a single prompt, as from
-    `segment`. system: the system prompt, if there is one.
+    `inputs` were made of, by the model's chat template; in place of the question a chat (`VLM.prepare_chat`), here or
+    as `messages`. For several prompts at once, padded at the left: lists of as many of each. regions: for a single
+    prompt, as from `segment`. system: the system prompt, if there is one.
 
     The tokens are those that come without a watch. Any argument of `generate` will do that draws one token after
     another: sampling, penalties, stop strings, a streamer, processors and criteria of your own, several sequences a
@@ -277,13 +280,17 @@ def watch(
 
 def _prompts(vlm: VLM, images: Any, question: Any, messages: Any) -> list[Prompt]:
     """One, or for lists of questions or chats as many."""
-    if messages is not None and messages and not isinstance(messages[0], Mapping):
-        return [vlm.prompt(images, question, one) for one in messages]
-    if messages is not None or question is None or isinstance(question, str):
+    asked = question if messages is None else messages
+    if (question is not None and messages is not None) or not isinstance(asked, list | tuple) or _is_chat(asked):
         return [vlm.prompt(images, question, messages)]
-    if images is None or isinstance(images, Image.Image) or len(images) != len(question) or not question:
-        raise InputError("several questions are given in a list, with a list of as many images, or lists of them.")
-    return [vlm.prompt(*asked) for asked in zip(images, question, strict=True)]
+    given = [None] * len(asked) if images is None else images
+    if isinstance(given, Image.Image) or len(given) != len(asked) or not asked:
+        raise InputError("several prompts are given in a list, with a list of as many images, or lists of them.")
+    return [vlm.prompt(*one) for one in zip(given, asked, strict=True)]
+
+
+def _is_chat(asked: Sequence[Any]) -> bool:
+    return len(asked) > 0 and isinstance(asked[0], Mapping)
 
 
 def _sampling(config: Any, prompt_length: int) -> Sampling:

@@ -6,7 +6,7 @@ The usual form of messages is taken: `[{"role": "user", "content": [{"type": "im
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -72,8 +72,8 @@ class Chat:
         return cls((Turn("user", (*map(_opened, given), question)),))
 
     @classmethod
-    def of(cls, messages: Messages) -> Chat:
-        """From messages.
+    def of(cls, messages: Messages, images: Images | None = None) -> Chat:
+        """From messages. images: those of parts that say `{"type": "image"}` and hold none, in order.
 
         Raises InputError, which names the turn, for an unknown role, key or part (video, sound, tools, an address or
         path in place of an image), an image that is too narrow or in a turn that is not the user's, a system prompt
@@ -83,7 +83,10 @@ class Chat:
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
             found = "an empty one" if isinstance(messages, list) else type(messages).__name__
             raise InputError(f"messages must be a list of turns, each with a role and content; got {found}.")
-        chat = cls(tuple(_turn(message, f"turn {number}") for number, message in enumerate(messages, 1)))
+        apart = iter([images] if isinstance(images, Image.Image) else images or ())
+        chat = cls(tuple(_turn(message, f"turn {number}", apart) for number, message in enumerate(messages, 1)))
+        if next(apart, None) is not None:
+            raise InputError("there are more images than parts of the messages that stand for one; leave them out.")
         if any(turn.role == "system" for turn in chat.turns[1:]):
             raise InputError("a system prompt must be the first turn; move it there.")
         last = chat.turns[-1]
@@ -136,7 +139,7 @@ class Chat:
         return record
 
 
-def _turn(message: Any, called: str) -> Turn:
+def _turn(message: Any, called: str, apart: Iterator[Any]) -> Turn:
     if not isinstance(message, Mapping):
         raise InputError(f"{called} must be a mapping with a role and content; got {type(message).__name__}.")
     said = {key: value for key, value in message.items() if value is not None}
@@ -151,7 +154,7 @@ def _turn(message: Any, called: str) -> Turn:
     if isinstance(content, str):
         parts: tuple[str | Image.Image, ...] = (_text(content, called),)
     elif isinstance(content, Sequence):
-        parts = tuple(_part(part, role, f"{called}, part {number}") for number, part in enumerate(content, 1))
+        parts = tuple(_part(part, role, f"{called}, part {number}", apart) for number, part in enumerate(content, 1))
     else:
         raise InputError(f"{called}: content must be text or a list of parts; got {type(content).__name__}.")
     if not any(part.strip() if isinstance(part, str) else part for part in parts):
@@ -159,7 +162,7 @@ def _turn(message: Any, called: str) -> Turn:
     return Turn(role, parts, thinking)
 
 
-def _part(part: Any, role: Role, called: str) -> str | Image.Image:
+def _part(part: Any, role: Role, called: str, apart: Iterator[Any]) -> str | Image.Image:
     if isinstance(part, str):
         return _text(part, called)
     kind = part.get("type") if isinstance(part, Mapping) else None
@@ -167,11 +170,12 @@ def _part(part: Any, role: Role, called: str) -> str | Image.Image:
         return _text(part.get("text"), called)
     if kind not in ("image", "image_url"):
         raise InputError(f"{called} must be of type text or image (video is not supported); got {kind or part!r}.")
-    if "image" not in part or isinstance(part["image"], str):
+    image = part.get("image", next(apart, None) if set(part) == {"type"} else None)
+    if image is None or isinstance(image, str):
         raise InputError(f"{called}: nothing is fetched. Open the image with PIL.Image.open and give it as 'image'.")
     if role != "user":
         raise InputError(f"{called}: an image stands in a turn of the user; this one is the {role}'s.")
-    return _opened(part["image"])
+    return _opened(image)
 
 
 def _opened(image: Any) -> Image.Image:

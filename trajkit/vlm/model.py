@@ -145,26 +145,30 @@ class VLM:
         """
         return self._prompt(Chat.about(images, question))
 
-    def prepare_chat(self, messages: Messages) -> Prompt:
+    def prepare_chat(self, messages: Messages, images: Images | None = None) -> Prompt:
         """As `prepare`, of a chat that ends with the user's turn: `[{"role": "user", "content": [{"type": "image",
         "image": picture}, {"type": "text", "text": "..."}]}, {"role": "assistant", "content": "..."}, ...]`.
 
-        A system prompt of its own takes the place of the model's. Raises InputError as `prepare` and `Chat.of`.
+        images: those of parts that say `{"type": "image"}` and hold none, in order. A system prompt of its own takes
+        the place of the model's. Raises InputError as `prepare` and `Chat.of`.
         """
-        return self._prompt(Chat.of(messages))
+        return self._prompt(Chat.of(messages, images))
 
     def prompt(
-        self, images: Images | None = None, question: str | None = None, messages: Messages | None = None
+        self, images: Images | None, question: str | Messages | None, messages: Messages | None = None
     ) -> Prompt:
-        """By `prepare` from images and a question, or by `prepare_chat` from messages, which hold their images.
+        """By `prepare` from images and a question, or by `prepare_chat` from messages in place of a question.
 
-        Raises InputError as they do, and where both were given or a part is missing.
+        Raises InputError as they do, and where there is neither, or both.
         """
-        if messages is not None and images is None and question is None:
-            return self.prepare_chat(messages)
-        if messages is None and images is not None and question is not None:
-            return self.prepare(images, question)
-        raise InputError("ask with images and a question, or with messages, which hold their images; not both.")
+        if (question is None) == (messages is None):
+            raise InputError("ask with images and a question, or with messages in place of a question; not both.")
+        asked = question if messages is None else messages
+        if not isinstance(asked, str):
+            return self.prepare_chat(asked or (), images)
+        if images is None:
+            raise InputError("there is no image to ask about; give one, or several in a list.")
+        return self.prepare(images, asked)
 
     def _prompt(self, chat: Chat) -> Prompt:
         for token, article in ("image_token_id", "an image"), ("video_token_id", "a video"):

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trajkit.attribution.ablation import full_inputs
 from trajkit.attribution.features import token_weights
 from trajkit.attribution.regions import Regions
 from trajkit.vlm.model import VLM, Prompt
@@ -22,7 +21,7 @@ def pass_inputs(vlm: VLM, prompt: Prompt, tokens: Tensor) -> dict[str, Tensor]:
     Giving the positions keeps the model from storing those of this run on itself.
     """
     with torch.no_grad():
-        inputs = full_inputs(vlm, prompt, tokens)
+        inputs = prompt.followed_by(tokens)
         return inputs | {"position_ids": vlm.position_ids(inputs)}
 
 
