@@ -121,6 +121,17 @@ def test_options_of_the_other_kind_of_monitor_are_refused(cli, tmp_path):
     cli("monitor", "-", *detectors, "--policy", "stop", "--tries", "2").assert_one_line_error("ask-again")
 
 
+def test_who_is_waited_for_at_a_terminal_is_told(cli, monkeypatch):
+    class Terminal(io.BytesIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Terminal(b"")))
+    result = cli("monitor", "-", "--detectors", paths.DETECTORS)
+    assert (result.code, result.out) == (0, "")
+    assert "reading lines of JSON from the terminal; Ctrl-D ends them." in result.err
+
+
 def test_the_lines_of_a_stream_get_the_verdicts_of_the_stream(cli, watch, picture):
     streamed = cli("stream", picture, "what is the sum of row 2?", "--json", "--seed", "2").out.splitlines()
     result, lines = watch(streamed)
