@@ -205,6 +205,10 @@ def test_threads_take_turns_at_a_file_that_writes_bit_by_bit():
 def test_a_file_that_cannot_be_written_is_said_so(tmp_path):
     with pytest.raises(WriteError, match="cannot be written: No such file"):
         json_lines(tmp_path / "nowhere" / "steps.jsonl")
+    for name in (1.5, True, "x" * 201):
+        with pytest.raises(InputError, match='"run" must be a text of at most 200 characters or a whole number'):
+            json_lines(tmp_path / "steps.jsonl", run=name)
+    assert not (tmp_path / "steps.jsonl").exists()
     if Path("/dev/full").exists():
         with pytest.raises(WriteError, match="/dev/full cannot be written: No space"):
             json_lines("/dev/full")(VERDICT)

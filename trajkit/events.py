@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import reprlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
@@ -18,6 +19,8 @@ from trajkit.errors import InputError, WriteError
 
 RunName = str | int
 """How a program calls a run."""
+LONGEST_NAME = 200
+"""Characters of a run's name."""
 
 
 class Telling(Protocol):
@@ -169,6 +172,16 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def check_name(value: Any) -> RunName:
+    """A run's name, as it is. Raises InputError on what is none."""
+    if isinstance(value, str) and len(value) <= LONGEST_NAME:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return value
+    found = "nothing" if value is None else reprlib.repr(value)
+    raise InputError(f'"run" must be a text of at most {LONGEST_NAME} characters or a whole number; got {found}.')
+
+
 class JsonLines:
     """Writes records to a file as lines of JSON. Made by `json_lines`.
 
@@ -177,6 +190,8 @@ class JsonLines:
     """
 
     def __init__(self, file: str | Path | IO[str], run: RunName | None = None) -> None:
+        if run is not None:
+            check_name(run)
         self._run, self._lock = run, Lock()
         self._own = isinstance(file, str | Path)
         self._file: IO[str] = _appending(Path(file)) if isinstance(file, str | Path) else file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,6 +236,26 @@ def test_asking_again_for_the_likeliest_run_would_make_a_copy(ask):
 def test_a_policy_without_a_monitor_is_refused(demo_vlm, demo_estimator, scene_image):
     with pytest.raises(InputError, match="needs a monitor"):
         tk.stream(demo_vlm, scene_image, ROW, estimator=demo_estimator, policy=tk.Policy("stop"))
+
+
+@pytest.mark.parametrize("action", ["stop", "answer now", "ask again"])
+def test_a_policy_does_not_act_on_the_good_news_of_a_monitor_of_success(demo_vlm, demo_estimator, scene_image, action):
+    monitor = replace(watching(demo_vlm), watches="success")
+    given = {"estimator": demo_estimator, "monitor": monitor}
+    with pytest.raises(InputError, match=r"watches for success.*Policy\(enough=…\)"):
+        tk.stream(demo_vlm, scene_image, ROW, policy=tk.Policy(action), **given)
+
+
+def test_a_part_of_the_wrong_kind_is_told_by_name(demo_vlm, demo_estimator, scene_image):
+    for wrong, named in (
+        ({"estimator": "data/demo/estimator"}, r"estimator must be what EffectEstimator.load\(folder\) gives; got str"),
+        ({"monitor": SimpleNamespace()}, r"monitor must be what load_detectors\(folder\).monitor gives; got Simple"),
+        ({"policy": "stop"}, r'policy must be what Policy\("stop"\) gives; got str'),
+    ):
+        with pytest.raises(InputError, match=named):
+            tk.stream(demo_vlm, scene_image, ROW, **{"estimator": demo_estimator} | wrong)
+    with pytest.raises(InputError, match=r"seed must be a whole number .*; got '1'"):
+        tk.stream(demo_vlm, scene_image, ROW, estimator=demo_estimator, seed="1")
 
 
 def test_forced_tokens_are_the_only_ones_possible_each_once():

@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,13 +159,13 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
 
 @pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 @pytest.mark.parametrize("architecture", FOLDERS)
-def test_the_lines_of_the_readme_run(architecture, monkeypatch, demo_vlm):
+def test_the_lines_of_the_readme_run(architecture, demo_vlm):
     _, processor, estimator = loaded(architecture)
-    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda folder: processor)  # without torchvision
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```python\n(from transformers import .*?)```", text, re.DOTALL)
     monitor = watching(demo_vlm) if architecture == "qwen3_vl" else None
-    names = {"tk": tk, "Image": Image, "estimator": estimator, "monitor": monitor}
+    vlm = SimpleNamespace(processor=processor)
+    names = {"tk": tk, "Image": Image, "vlm": vlm, "estimator": estimator, "monitor": monitor}
     torch.manual_seed(0)
     exec(lines.replace("data/demo", str(DEMO)).replace(str(DEMO / "model"), str(FOLDERS[architecture])), names)
     assert names["trace"].n_steps >= 2
@@ -341,6 +342,10 @@ def test_stop_ends_the_call_as_its_own_limit_would(scene_image):
     assert torch.equal(output[0], whole[0, : output.shape[1]])
     assert output.shape[1] < whole.shape[1]
     assert run.trace().meta["stopped"] is True
+    with tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator) as run:
+        run.stop()  # before it has begun
+        model.generate(**run.inputs, **run.kwargs, do_sample=False)
+    assert len(run.runs[0].tokens) == 1
 
 
 @pytest.mark.parametrize("action", ["stop", "answer now"])

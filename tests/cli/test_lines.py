@@ -116,8 +116,20 @@ def test_options_of_the_other_kind_of_monitor_are_refused(cli, tmp_path):
     detectors = ("--detectors", paths.DETECTORS)
     cli("monitor", "-", *detectors, "--all").assert_one_line_error("--all", "saved runs")
     cli("monitor", tmp_path, *detectors, "--strict").assert_one_line_error("--strict", "trajkit monitor -")
+    assert cli("monitor", "-", *detectors, "--policy", "panic").code == 2
     cli("monitor", "-", *detectors, "--policy", "panic").assert_one_line_error("--policy must be one of", "'panic'")
     cli("monitor", "-", *detectors, "--policy", "stop", "--tries", "2").assert_one_line_error("ask-again")
+
+
+def test_who_is_waited_for_at_a_terminal_is_told(cli, monkeypatch):
+    class Terminal(io.BytesIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Terminal(b"")))
+    result = cli("monitor", "-", "--detectors", paths.DETECTORS)
+    assert (result.code, result.out) == (0, "")
+    assert "reading lines of JSON from the terminal; Ctrl-D ends them." in result.err
 
 
 def test_the_lines_of_a_stream_get_the_verdicts_of_the_stream(cli, watch, picture):

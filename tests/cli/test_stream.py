@@ -186,6 +186,9 @@ def test_a_chat_that_is_no_good_is_one_line(cli, chat, model_and_estimator, tmp_
     ask(tmp_path / "none.json").assert_one_line_error("none.json cannot be read")
     ask(tmp_path).assert_one_line_error("cannot be read", "folder")
     ask(chat([{"type": "video", "video": "a.mp4"}])).assert_one_line_error("turn 3", "type text or image")
+    url = {"type": "image_url", "image_url": {"url": "a.png"}}
+    (tmp_path / "chat.json").write_text(json.dumps([{"role": "user", "content": [url]}]))
+    ask(tmp_path / "chat.json").assert_one_line_error('{"type": "image", "image": "PATH"}', "got an image_url")
     (tmp_path / "chat.json").write_text('[{"role": "user", "content": [{"type": "image", "image": "no.png"}]}]')
     ask(tmp_path / "chat.json").assert_one_line_error("no.png does not exist")
     for text in ("{}", "[", '[{"role": "user", "role": "user"}]', "[" * 100_000):
@@ -314,7 +317,7 @@ def test_enough_ends_the_thinking_where_no_alarm_was(alarmed, monkeypatch):
         (["--tries", "2"], ["--tries, --from and --hint", "ask-again"]),
         (["--policy", "stop", "--hint", "look again"], ["ask-again"]),
         (["--policy", "ask-again", "--from", "there"], ["--from must be one of anew, last-good-step"]),
-        (["--policy", "stop", "--detectors", "none"], ["needs a monitor"]),
+        (["--policy", "stop", "--detectors", "none"], ["--policy stop needs a monitor", "--detectors"]),
         (["--enough", "--detectors", "none"], ["--enough needs detectors with a monitor of success"]),
     ],
 )

@@ -216,6 +216,16 @@ def test_each_try_has_a_heading_and_its_own_highest_risk():
     assert "highest risk 0.20 at step 1" in text
 
 
+def test_the_last_line_says_of_which_try_its_figures_are():
+    view = RunView(console(terminal=False), Watcher())
+    view.start(GREY, REGIONS, "?")
+    view.step(replace(STEP, verdict=Verdict(1, 0.7, 0.7, 0.6, True)))
+    view.step(replace(STEP, attempt=1))
+    view.end(9, 2.0, answered=True)
+    last = "9 tokens in try 2 · 2.0 s in all · highest risk 0.20 at step 1 · alarm raised in try 1"
+    assert view.console.file.getvalue().splitlines()[-1] == last
+
+
 def test_a_run_that_its_policy_stopped_says_that_at_its_end():
     on = console(terminal=False)
     RunView(on).end(17, 2.0, answered=False, stopped=True)

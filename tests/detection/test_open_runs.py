@@ -71,6 +71,9 @@ def test_a_state_that_is_damaged_or_of_another_monitor_is_an_input_error(monitor
     state = _saved(run)
     with pytest.raises(InputError, match="resume it with the monitor that it was begun with"):
         replace(monitor, threshold=0.123).resume(state)
+    for other in ({}, json.dumps(state)):
+        with pytest.raises(InputError, match=r"must be what `MonitorRun.to_state` gave"):
+            monitor.resume(other)  # type: ignore[arg-type]
     damaged = [
         {key: value for key, value in state.items() if key != "prefix"},
         state | {"task": ["math"]},

@@ -225,7 +225,9 @@ def test_enough_takes_a_monitor_of_success_alone(success, predictor):
 
 def test_a_policy_is_checked_against_the_monitor_and_the_model(success):
     Policy().check(None, "demo")
-    Policy("stop").check(success, "demo")
+    Policy("stop").check(replace(success, watches="failure"), "demo")
+    with pytest.raises(InputError, match="watches for success"):
+        Policy("stop").check(success, "demo")
     with pytest.raises(InputError, match="needs a monitor"):
         Policy("stop").check(None, "demo")
     with pytest.raises(EstimatorMismatchError):

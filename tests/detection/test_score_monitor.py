@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trajkit.demo import paths
 from trajkit.detection import Monitor, max_score_threshold
 from trajkit.errors import InputError
 from trajkit.judging.alarms import replay
@@ -93,10 +94,17 @@ def test_runs_whose_success_is_not_known_are_drawn_and_left_out() -> None:
 @pytest.mark.parametrize(
     ("options", "wrong", "message"),
     [
-        ({"score": "nothing"}, {}, "no column 'nothing' for 'score'; it has id, scene, ok, at, judge"),
-        ({"run": "trace"}, {}, "Give run=None where each row is a run"),
+        (
+            {"score": "nothing"},
+            {},
+            "no column 'nothing' for 'score'; it has id, scene, ok, at, judge. Name it: score=…",
+        ),
+        ({"run": "trace"}, {}, "Name it: run=…, or run=None where each row is a run"),
         ({}, {"judge": np.nan}, r"'judge' must hold finite numbers; \d+ of \d+ are not"),
-        ({}, {"judge": "high"}, "'judge' must hold finite numbers"),
+        ({}, {"judge": "high"}, "'judge' must hold finite numbers.*the first high"),
+        ({}, {"ok": lambda rows: np.arange(len(rows)) % 2 == 0}, "'ok' must say the same in all rows of a run"),
+        ({}, {"scene": lambda rows: np.arange(len(rows))}, "'scene' must say the same in all rows of a run"),
+        ({}, {"scene": None}, "'scene' must name the image or question in every row"),
         ({}, {"ok": "yes"}, "whether it succeeded.*found 'yes'"),
         ({"higher": "up"}, {}, "'higher' parameter of Monitor must be 'worse' or 'better'. Got 'up'"),
         ({"watches": "all"}, {}, "'watches' parameter of Monitor must be 'failure' or 'success'"),
@@ -107,10 +115,17 @@ def test_what_is_no_table_of_scores_is_an_input_error(options: dict, wrong: dict
         monitor_of(table(12).assign(**wrong), **options)
 
 
+def test_a_table_is_a_data_frame() -> None:
+    with pytest.raises(InputError, match="must be a pandas DataFrame; got dict"):
+        monitor_of(table(12).to_dict("list"))  # type: ignore[arg-type]
+
+
 def test_each_kind_of_monitor_takes_its_own_kind_of_step() -> None:
     run = monitor_of(table()).start()
     with pytest.raises(InputError, match="finite number; got nan"):
         run.update_score(float("nan"))
+    with pytest.raises(InputError, match=r"finite number; got '0\.3'"):
+        run.update_score("0.3")  # type: ignore[arg-type]
     step = type("Step", (), {"kind": "thinking", "effects": np.ones(3)})()
     with pytest.raises(InputError, match=r"update_score\(score\)"):
         run.update(step)
@@ -129,8 +144,10 @@ def test_it_survives_its_file_which_must_be_as_it_was_written(tmp_path: Path) ->
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match="not what was written"):
         Monitor.load(tmp_path)
-    with pytest.raises(InputError, match=r"expected a readable file monitor\.json"):
+    with pytest.raises(InputError, match=r"expected monitor\.json, as Monitor\.save writes it\.$"):
         Monitor.load(tmp_path / "none")
+    with pytest.raises(InputError, match=r"load_detectors\(folder\)\.monitor"):
+        Monitor.load(paths.DETECTORS)
 
 
 def test_a_replay_of_new_scores_is_held_against_the_promise() -> None:

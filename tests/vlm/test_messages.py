@@ -90,7 +90,8 @@ def test_the_thinking_of_an_earlier_answer_is_handed_to_the_template(random_vlm)
 
 ASKED = user(image(), text("read row 1."))
 REFUSED = [
-    ([], "messages must be a list of turns"),
+    ([], "messages must be a list of turns, each with a role and content; got an empty one"),
+    (ASKED, "messages must be a list of turns, each with a role and content; got dict"),
     ("read row 1.", "messages must be a list of turns"),
     (["read row 1."], "turn 1 must be a mapping"),
     ([{"role": "tool", "content": "x"}], "turn 1: role must be one of system, user, assistant; got 'tool'"),

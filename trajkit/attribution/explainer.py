@@ -21,7 +21,7 @@ from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import StepFeatures
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions
-from trajkit.errors import StreamError, TrajkitError
+from trajkit.errors import InputError, StreamError, TrajkitError
 from trajkit.log import log_step
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
@@ -78,13 +78,24 @@ class Watching:
     form: str = ""
 
     def check(self) -> None:
-        """Raises EstimatorMismatchError where a part was made for another model, InputError where a policy waits for a
-        monitor that is not there."""
+        """Raises EstimatorMismatchError where a part was made for another model, InputError where one is no such part,
+        or a policy waits for a monitor that is not there."""
+        self._check_kinds()
         self.estimator.check(self.vlm.fingerprint, self.vlm.name)
         if self.monitor is not None:
             self.monitor.check(self.vlm.name, self.vlm.fingerprint)
         if self.policy is not None:
             self.policy.check(self.monitor, self.vlm.name, self.vlm.fingerprint)
+
+    def _check_kinds(self) -> None:
+        """Raises InputError for a folder's name in place of what is in it, and the like."""
+        for name, given, does, get in (
+            ("estimator", self.estimator, "check", "EffectEstimator.load(folder)"),
+            ("monitor", self.monitor, "start", "load_detectors(folder).monitor"),
+            ("policy", self.policy, "start_run", 'Policy("stop")'),
+        ):
+            if not hasattr(given, does) and (given is not None or name == "estimator"):
+                raise InputError(f"{name} must be what {get} gives; got {type(given).__name__}.")
 
 
 class LiveRun:

@@ -78,7 +78,7 @@ class AttentionTap:
             if previous not in ALL_ATTENTION_FUNCTIONS:
                 raise InputError(
                     f"the attention tap needs a model on a fast kernel (sdpa or flash attention); this one is on "
-                    f"{previous!r}. Load it with tk.load_vlm."
+                    f"{previous!r}. Load it with attn_implementation='sdpa', or by tk.load_vlm."
                 )
             self._quick = previous == "sdpa"
             # without a mask function of the same name the model would get no mask at all, silently

@@ -54,6 +54,7 @@ class Watch:
         self._watching, self._prompts, self._regions = watching, prompts, regions
         self._on_step, self._on_alarm = on_step, on_alarm
         self._loop: WatchedLoop | None = None
+        self._stopped = False
         self._entered = False
         self._pictures: dict[str, Tensor] = {}
 
@@ -74,11 +75,14 @@ class Watch:
         _unmend(self._watching.vlm.model)
         if error is None and self._loop is None:
             raise InputError(
-                "nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in its block."
+                "nothing was generated under this watch; call model.generate(**inputs, **run.kwargs) in its block, and "
+                "wait there for a thread that calls it."
             )
 
     def stop(self) -> None:
-        """End the generation after its next token. Safe to call from a callback and from any thread."""
+        """End the generation after its next token, or, called before it begins, its first. Safe to call from a callback
+        and from any thread."""
+        self._stopped = True
         if self._loop is not None:
             self._loop.stopped = True
 
@@ -123,6 +127,8 @@ class Watch:
             self.runs.append(run)
         explainer = Explainer()
         self._loop = WatchedLoop(self._watching.vlm, explainer, self._on_step, self._on_alarm)
+        if self._stopped:
+            self._loop.stopped = True
         explainer.thread.start()
         try:
             return self._loop.decode(
@@ -233,7 +239,7 @@ def watch(
 ) -> Watch:
     """Watch a call of `generate` that is yours: steps with their effects and verdicts while the model writes.
 
-        with tk.watch(model, processor, image, question, estimator=estimator, on_alarm=print) as run:
+        with tk.watch(model, processor, image, question, estimator=estimator, monitor=monitor, on_alarm=act) as run:
             output = model.generate(**inputs, **run.kwargs)
         trace = run.trace()
 

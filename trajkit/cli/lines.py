@@ -30,9 +30,11 @@ def monitor_lines(detectors: Path, asked: Asked, strict: bool) -> int:
 
     source = _input()
     monitor, enough = _monitors(detectors)
-    policy = asked.policy_with(enough)
+    policy = asked.policy_with(monitor, enough)
     if not monitor.can_alarm:
         note(monitor.message)
+    if source.isatty():
+        note("reading lines of JSON from the terminal; Ctrl-D ends them.")
     lines, out = LineMonitor(monitor, policy), json_lines(sys.stdout)
     failed = stopped = False
     try:

@@ -43,6 +43,11 @@ def _opened(turn: Any, folder: Path) -> Any:
 def _part(part: Any, folder: Path) -> Any:
     from trajkit.traces.images import open_image
 
+    if isinstance(part, dict) and part.get("type") == "image_url":
+        raise InputError(
+            'an image of a chat is named as {"type": "image", "image": "PATH"}, by a file and from the folder of the '
+            "chat's; got an image_url, and nothing is fetched."
+        )
     if not isinstance(part, dict) or part.get("type") != "image" or not isinstance(part.get("image"), str):
         return part
     return part | {"image": open_image(folder / part["image"])}

@@ -70,14 +70,15 @@ def monitor(
     open runs came to written.
     """
     from trajkit.cli.lines import monitor_lines
+    from trajkit.cli.output import UsageError
     from trajkit.cli.policy import Asked
 
     if traces == LINES:
         if every or engine != "local" or workers is not None or address is not None:
-            raise InputError("--all, --engine, --workers and --address are about saved runs; leave them out with `-`.")
+            raise UsageError("--all, --engine, --workers and --address are about saved runs; leave them out with `-`.")
         return monitor_lines(detectors, Asked(policy, tries, start, enough=enough), strict)
     if strict or Asked(policy, tries, start, enough=enough) != Asked():
-        raise InputError("--policy, --tries, --from, --enough and --strict are about lines: `trajkit monitor -`.")
+        raise UsageError("--policy, --tries, --from, --enough and --strict are about lines: `trajkit monitor -`.")
     _replay(traces, detectors, every, most, engine, workers, address)
     return 0
 

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from trajkit.errors import InputError
-
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -104,7 +102,9 @@ AddressOption = Annotated[
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
-    """`value`, when it is one of those. Raises InputError naming the option."""
+    """`value`, when it is one of those. Raises UsageError naming the option."""
+    from trajkit.cli.output import UsageError
+
     if value not in known:
-        raise InputError(f"{option} must be one of {', '.join(known)}; got {value!r}.")
+        raise UsageError(f"{option} must be one of {', '.join(known)}; got {value!r}.")
     return value

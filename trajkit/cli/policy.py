@@ -64,22 +64,26 @@ class Asked:
     enough: bool = False
 
     def check(self) -> None:
-        """Raises InputError on a name that is none, and on a setting of ask-again without it."""
+        """Raises UsageError on a name that is none, and on a setting of ask-again without it."""
+        from trajkit.cli.output import UsageError
+
         one_of("--policy", self.policy or "flag", _ON_ALARM)
         one_of("--from", self.start or "anew", _FROM)
         if self.policy != "ask-again" and (self.tries, self.start, self.hint) != (None, None, None):
-            raise InputError("--tries, --from and --hint are about --policy ask-again; give it too.")
+            raise UsageError("--tries, --from and --hint are about --policy ask-again; give it too.")
 
-    def policy_with(self, enough: Monitor | None) -> Policy | None:
-        """The policy asked for; None for none. enough: the detectors' monitor of success.
+    def policy_with(self, monitor: Monitor | None, enough: Monitor | None) -> Policy | None:
+        """The policy asked for; None for none. monitor, enough: the detectors', of failure and of success.
 
-        Raises InputError as `check`, and where --enough is asked for and there is no such monitor.
+        Raises UsageError as `check`, InputError where there is no monitor that could call for what is asked.
         """
         from trajkit.detection.policies import Policy
 
         self.check()
         if self.policy is None and not self.enough:
             return None
+        if monitor is None and self.policy not in (None, "flag"):
+            raise InputError(f"--policy {self.policy} needs a monitor; name detectors with --detectors.")
         if self.enough and enough is None:
             raise InputError("--enough needs detectors with a monitor of success; name some, or fit them again.")
         return Policy(

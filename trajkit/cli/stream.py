@@ -35,7 +35,7 @@ def stream(
             "--messages",
             metavar="FILE.json",
             help="A chat in place of IMAGE and QUESTION: a list of turns with a role and content each, as servers take "
-            'them; an image is {"type": "image", "image": "PATH"}, from the folder of the file.',
+            'them, but an image is {"type": "image", "image": "PATH"}, from the folder of the file.',
         ),
     ] = None,
     model: ModelOption = None,
@@ -141,7 +141,7 @@ def stream(
         "stop_strings": stop or None,
         "task_set": task_set,
         "form": form,
-        "policy": asked.policy_with(found.enough if found else None),
+        "policy": asked.policy_with(monitor, found.enough if found else None),
     }
     if as_json:
         steps = _stream_json(vlm, estimate, monitor, options)

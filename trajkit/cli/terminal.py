@@ -127,7 +127,7 @@ class RunView:
     monitor: Monitor | None = None
     _map: HeatMap | None = field(default=None, init=False)
     _strongest: float = field(default=FAINT, init=False)
-    _alarm: Verdict | None = field(default=None, init=False)
+    _alarmed_in: int | None = field(default=None, init=False)  # the attempt
     _riskiest: tuple[float, int] = field(default=(-1.0, 0), init=False)
     _attempt: int = field(default=0, init=False)
 
@@ -181,18 +181,21 @@ class RunView:
             heat = self._map.over(step.effects, self._strongest, self.console.color_system == "standard")
             self._side_by_side(heat, self._body(step, verdict))
         if verdict is not None and verdict.alarm:
-            self._alarm = verdict
+            self._alarmed_in = step.attempt
             self._show_alarm(verdict, step.index + 1)
         if step.decision is not None and not _goes_without_saying(step):
             self._say(decision_line(step.decision), "bold yellow")
 
     def end(self, n_tokens: int, seconds: float, answered: bool, stopped: bool = False) -> None:
-        """What the whole run came to, in one line."""
-        parts = [f"{count(n_tokens, 'token')} in {seconds:.1f} s"]
+        """What the whole run came to, in one line; of several tries the last, with the time that all took."""
+        tokens = count(n_tokens, "token")
+        last = f"{tokens} in try {self._attempt + 1} · {seconds:.1f} s in all"
+        parts = [last if self._attempt else f"{tokens} in {seconds:.1f} s"]
         if self._riskiest[1]:
             parts.append(f"highest risk {score(self._riskiest[0])} at step {self._riskiest[1]}")
         if self.monitor is not None:
-            parts.append("alarm raised" if self._alarm else "no alarm")
+            which = f" in try {self._alarmed_in + 1}" if self._attempt and self._alarmed_in is not None else ""
+            parts.append("no alarm" if self._alarmed_in is None else f"alarm raised{which}")
         if not answered:
             parts.append("stopped by its policy" if stopped else "stopped before it answered")
         self._say(" · ".join(parts), "dim")

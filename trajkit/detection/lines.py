@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trajkit.detection.monitor import Monitor, MonitorRun, Verdict
 from trajkit.detection.policies import Decision, Policy, PolicyRun
 from trajkit.errors import InputError, TrajkitError
-from trajkit.events import Failure, RunName, Telling, WatchEnd, WatchStart
+from trajkit.events import Failure, RunName, Telling, WatchEnd, WatchStart, check_name
 from trajkit.log import log_decision, log_verdict
 from trajkit.strict_json import parse_json
 from trajkit.traces.trace import Step, fault_of
@@ -28,8 +28,6 @@ MOST_RUNS = 100_000
 """Runs that may be open at once."""
 LONGEST_LINE = 1 << 20
 """Bytes."""
-LONGEST_NAME = 200
-"""Characters of a run's name."""
 _MOST_TOKENS = 2**31
 _HUGE = 1e100
 """No number is larger: nats and scores, so far from overflow that squares and sums stay finite."""
@@ -83,6 +81,14 @@ class _Open:
     def update(self, step: _Reading) -> tuple[Verdict, Decision | None]:
         """The verdict on a step, and the decision where there is one. Raises InputError where the step is about another
         number of regions than the first."""
+        own = self.watch.takes_scores
+        if step.kind == "thinking" and own != (step.score is not None):
+            raise InputError(
+                'these detectors work on scores of your own: give the number "score".'
+                if own
+                else 'these detectors work out the score themselves: give "effects", "logprob", "entropy" and '
+                '"n_tokens" in place of "score".'
+            )
         if step.score is not None:
             verdict = self.watch.update_score(step.score)
         else:
@@ -133,7 +139,7 @@ class LineMonitor:
             event = record.get("event", "step")
             if not record or event in _ASIDE:
                 return []
-            name = RunId(_name(record.get("run", "")), _whole(record, "row", 0))
+            name = RunId(check_name(record.get("run", "")), _whole(record, "row", 0))
             if event == "start":
                 return self._start(name, record)
             if event == "end":
@@ -236,16 +242,6 @@ def _object(line: bytes) -> dict[str, Any]:
     return record
 
 
-def _name(value: Any) -> RunName:
-    if isinstance(value, str) and len(value) <= LONGEST_NAME:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        return value
-    raise InputError(
-        f'"run" must be a text of at most {LONGEST_NAME} characters or a whole number; got {_short(value)}.'
-    )
-
-
 def _text(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     if value is None:
@@ -277,6 +273,8 @@ def _reading(record: Mapping[str, Any]) -> _Reading:
 def _tokens(record: Mapping[str, Any]) -> tuple[int, int]:
     if "n_tokens" in record:
         return 0, _whole(record, "n_tokens")
+    if not {"token_start", "token_end"} & record.keys():
+        raise InputError('"n_tokens" must be the number of the step\'s tokens (or give "token_start" and "token_end").')
     return _whole(record, "token_start"), _whole(record, "token_end")
 
 

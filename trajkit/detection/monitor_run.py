@@ -82,6 +82,11 @@ class MonitorRun:
         """The last verdict."""
         return self._last
 
+    @property
+    def takes_scores(self) -> bool:
+        """Whether it is given scores (`update_score`), and not steps (`update`)."""
+        return self._monitor.predictor is None
+
     def update(self, step: MonitoredStep) -> Verdict:
         """The verdict after `step`. An answer step changes nothing: the last verdict, without a new alarm.
 
@@ -110,7 +115,7 @@ class MonitorRun:
         """
         if self._monitor.predictor is not None:
             raise InputError("this monitor works out its scores itself; give it each step by `update(step)`.")
-        if not math.isfinite(score):
+        if isinstance(score, str) or score is None or not math.isfinite(score):
             raise InputError(f"a score must be a finite number; got {score!r}.")
         return self._judge(self._monitor.score_of(float(score)))
 
@@ -135,6 +140,10 @@ class MonitorRun:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], monitor: Monitor) -> MonitorRun:
         """The run that `to_state` described. Raises InputError on a part that is missing or of another monitor."""
+        if not isinstance(state, Mapping) or "task" not in state:
+            raise InputError(
+                "a saved run must be what `MonitorRun.to_state` gave, read back from JSON where it was written."
+            )
         task = read(state, "task", list)
         if len(task) != 2 or not all(isinstance(name, str) for name in task):
             raise InputError(f"a saved run must hold 'task' as family and form; found {task!r}.")

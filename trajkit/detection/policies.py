@@ -107,10 +107,15 @@ class Policy:
             )
 
     def check(self, monitor: Monitor | None, model: str, fingerprint: str = "") -> None:
-        """Raises InputError where nothing could call for the action, EstimatorMismatchError where `enough` was
-        calibrated on another model."""
+        """Raises InputError where nothing could call for the action, or a monitor of success would call for it, whose
+        alarm is the good news; EstimatorMismatchError where `enough` was calibrated on another model."""
         if monitor is None and self.on_alarm != "flag":
             raise InputError(f"a policy that answers alarms with {self.on_alarm!r} needs a monitor; give monitor=….")
+        if monitor is not None and monitor.watches == "success" and self.on_alarm != "flag":
+            raise InputError(
+                f"this monitor watches for success, and a policy that answers its alarms with {self.on_alarm!r} would "
+                "act on runs that go well; give it as Policy(enough=…), and as monitor one that watches for failure."
+            )
         if self.enough is not None:
             self.enough.check(model, fingerprint)
 

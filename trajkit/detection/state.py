@@ -17,7 +17,8 @@ def read(state: Mapping[str, Any], key: str, kind: type | tuple[type, ...]) -> A
     """state[key], of the type it must have. Raises InputError."""
     if key not in state or not isinstance(state[key], kind):
         found = f"{type(state[key]).__name__}" if key in state else "nothing"
-        raise InputError(f"a saved detector must hold {key!r} as {kind}; found {found}. Fit the detectors again.")
+        kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"a saved detector must hold {key!r} as {kinds}; found {found}. Fit the detectors again.")
     return state[key]
 
 

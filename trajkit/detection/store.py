@@ -151,6 +151,9 @@ def save_monitor(folder: str | Path, monitor: Monitor) -> Path:
 def load_monitor(folder: str | Path) -> Monitor:
     """Read what `save_monitor` wrote. Raises as `load_detectors`."""
     path = Path(folder) / MONITOR_FILE
+    if not path.exists():
+        more = " It holds detectors: load_detectors(folder).monitor is theirs." if (path.parent / FILE).exists() else ""
+        raise InputError(f"no monitor in {str(folder)!r}: expected {MONITOR_FILE}, as Monitor.save writes it.{more}")
     record = _read(path, MONITOR_FORMAT, (MONITOR_VERSION,))
     from trajkit.detection.early_failure import EarlyFailurePredictor
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
@@ -53,8 +54,10 @@ class Sampling:
         for name, value in self.to_dict().items():
             if name != "seed" and value is not None:
                 check_value(name, value)
-        if self.seed is not None and not 0 <= self.seed < 2**32:  # torch's generator reads no more on the CPU
-            raise InputError(f"seed must be a whole number from 0 to 4294967295 (2³² − 1); got {self.seed}.")
+        seed = self.seed
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if seed is not None and not (whole and 0 <= seed < 2**32):  # torch's generator reads no more on the CPU
+            raise InputError(f"seed must be a whole number from 0 to 4294967295 (2³² − 1); got {seed!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -72,9 +72,14 @@ def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
 
     Its weights are told by the files of the checkpoint that its configuration names, where they hold its numbers as far
     as is looked (`fingerprint.holds`), and else, as after training, by its bytes in memory. Raises
-    UnsupportedModelError as `adapter_for`.
+    UnsupportedModelError as `adapter_for`, InputError where the processor is but a tokenizer.
     """
     adapter = adapter_for(model.config)
+    if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
+        raise InputError(
+            f"processor must be the model's processor, for images and text; got {type(processor).__name__}. Take "
+            "AutoProcessor.from_pretrained, or load_vlm(…).processor."
+        )
     name, commit = str(model.config._name_or_path), getattr(model.config, "_commit_hash", None)
     files = weight_files(name, commit) if name else ()
     origin = Source(files, checksum(model)) if files and holds(files, model) else None

@@ -81,7 +81,8 @@ class Chat:
         there is no image.
         """
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
-            raise InputError("messages must be a list of turns, each with a role and content; got none.")
+            found = "an empty one" if isinstance(messages, list) else type(messages).__name__
+            raise InputError(f"messages must be a list of turns, each with a role and content; got {found}.")
         apart = iter([images] if isinstance(images, Image.Image) else images or ())
         chat = cls(tuple(_turn(message, f"turn {number}", apart) for number, message in enumerate(messages, 1)))
         if next(apart, None) is not None:
