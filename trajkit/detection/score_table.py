@@ -22,7 +22,7 @@ def score_frame(
 
     score … step: names of columns of `frame`; run: None where each row is a run; step: None where the rows of a run
     stand in order. Raises InputError on a column that is missing, a score that is no finite number, or a success that
-    is neither true, false nor missing.
+    is neither true, false nor missing, or is another in some steps of a run than in others.
     """
     import pandas as pd
 
@@ -36,10 +36,17 @@ def score_frame(
             )
     runs = pd.Series(np.arange(len(frame)), index=frame.index) if run is None else frame[run]
     order = runs.groupby(runs.to_numpy()).cumcount() + 1 if step is None else frame[step]
+    truth = _truth(frame[success], success)
+    of_run = pd.Series(truth).groupby(runs.to_numpy(), dropna=False).nunique()
+    if (of_run > 1).any():
+        raise InputError(
+            f"the column {success!r} must say of each run, not of each step, whether it succeeded; it says both of run "
+            f"{of_run.index[of_run > 1][0]!r}."
+        )
     table = {
         "transcript_id": runs.to_numpy(object),
         "group_id": frame[group].to_numpy(object),
-        "success": _truth(frame[success], success),
+        "success": truth,
         "step": order.to_numpy(),
         SCORE: _numbers(frame[score], score),
     }
