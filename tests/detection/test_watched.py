@@ -120,6 +120,19 @@ def test_runs_are_told_in_the_order_in_which_they_began_one_a_group() -> None:
     assert (drift.state.n, sorted(drift.to_state()["maxima"])) == (2, [0.0, 0.1, 0.3, 1.0])
 
 
+def test_a_run_that_nobody_ends_keeps_the_others_waiting_for_so_long_only() -> None:
+    drift = Drift([0.0, 1.0])
+    first = FirstRuns(drift, most_waiting=3)
+    stuck = first.begin("stuck")
+    for name in "ab":
+        first.end(first.begin(name), 0.5)
+    assert drift.state.n == 0
+    first.end(first.begin("c"), 0.5)
+    assert drift.state.n == 3
+    first.end(stuck, 0.5)
+    assert drift.state.n == 3
+
+
 def test_what_a_run_comes_to_beyond_the_cap_does_not_count() -> None:
     rng = np.random.default_rng(0)
     old, new = rng.normal(size=60), rng.normal(size=40)

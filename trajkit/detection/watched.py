@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from trajkit.detection.drift import Drift
 
+MOST_WAITING = 10_000
+"""Runs that one can keep waiting; it is then given up, as one that nobody ends. One in so many tells of no drift."""
+
 
 @dataclass(eq=False)
 class Place:
@@ -24,8 +27,8 @@ class FirstRuns:
     (tests/detection/test_watched.py). So a run waits for those that began before it. Memory is that of a name a group.
     """
 
-    def __init__(self, drift: Drift) -> None:
-        self._drift = drift
+    def __init__(self, drift: Drift, most_waiting: int = MOST_WAITING) -> None:
+        self._drift, self._most = drift, most_waiting
         self._seen: set[str] = set()
         self._waiting: deque[Place] = deque()
 
@@ -35,6 +38,8 @@ class FirstRuns:
             return None
         self._seen.add(group)
         self._waiting.append(place := Place())
+        if len(self._waiting) > self._most:
+            self.end(self._waiting[0], None)
         return place
 
     def end(self, place: Place | None, most: float | None) -> None:
