@@ -39,8 +39,11 @@ from analyses.played import (
     stopping,
 )
 from trajkit.demo import paths
+from trajkit.detection import Monitor
 from trajkit.files import write_text
+from trajkit.judging.alarms import monitor_runs
 from trajkit.judging.policies import Play, majority, whole
+from trajkit.judging.promise import check_promise
 from trajkit.judging.worth import Worth
 from trajkit.stats.resampling import interval, weighted_mean
 from trajkit.tables import Estimate, Table, joined, words
@@ -83,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     page = [
         f"# What acting on alarms is worth\n\nRegenerate: `{_command(parser, args)}`. {_about(world)}",
         f"## Replayed on saved runs, alpha {SHIPPED:g}\n\n{_of_replays(worth, replayed)}\n\n{_table(worth, replayed)}",
-        f"## Stopping, by alpha\n\n{_of_curve(worth, curve)}\n\n{_curve_table(worth, curve)}",
+        f"## Stopping, by alpha\n\n{_of_curve(world, worth, curve)}\n\n{_curve_table(worth, curve)}",
         *(
             f"## Really generated, alpha {alpha:g}\n\n{_of_generated(worth, plays)}\n\n"
             f"{_of_good_steps(world, worth, alpha)} {_of_success(world, worth, alpha, plays)}\n\n"
@@ -203,12 +206,13 @@ def _of_replays(worth: Worth, plays: Plays) -> str:
     )
 
 
-def _of_curve(worth: Worth, curve: Mapping[float, Plays]) -> str:
-    said = ["The monitor's stops, at equal tokens:\n"]
+def _of_curve(world: World, worth: Worth, curve: Mapping[float, Plays]) -> str:
+    said = ["The monitor's stops, at equal tokens, and its promise:\n"]
     for alpha, plays in curve.items():
         ours = f"stop {AT_ALARM}"
         stops = [(other, _less(worth, plays, ours, f"stop {other}")["gain"]) for other in (AT_RANDOM, UNSURE)]
-        said.append(f"- alpha {alpha:g}: {'; '.join(_than(found, f'stopping {other}') for other, found in stops)}")
+        told = "; ".join(_than(found, f"stopping {other}") for other, found in stops)
+        said.append(f"- alpha {alpha:g}: {told}. {_promise(world, world.monitor(alpha))}")
     return "\n".join(said)
 
 
@@ -233,17 +237,22 @@ def _of_generated(worth: Worth, plays: Plays) -> str:
 
 def _of_success(world: World, worth: Worth, alpha: float, plays: Plays) -> str:
     """What became of the promise of the monitor of success, and of the answers at which it spoke."""
-    spoke = world.alarms(world.success(alpha)) >= 0
+    monitor = world.success(alpha)
+    spoke = world.alarms(monitor) >= 0
     right = world.saved.right == 1
-    failing, successful, still = (
+    successful, still = (
         words.shares(_share(worth, values[rows], rows))
-        for values, rows in ((spoke, ~right), (spoke, right), (plays[ENOUGH].right, spoke & right))
+        for values, rows in ((spoke, right), (plays[ENOUGH].right, spoke & right))
     )
     return (
-        f"The monitor of success speaks on {failing} of failing runs, where {words.promise(alpha)} at most are "
-        f"promised of a new run of a new scene, and on {successful} of successful ones. Of the latter {still} are "
-        "still right when they answer there."
+        f"Of the monitor of success: {_promise(world, monitor)} It speaks on {successful} of successful runs; of these "
+        f"{still} are still right when they answer there."
     )
+
+
+def _promise(world: World, monitor: Monitor) -> str:
+    """Whether a monitor kept its promise on the test runs, in words."""
+    return check_promise(monitor_runs(monitor, world.test), monitor).message
 
 
 def _of_good_steps(world: World, worth: Worth, alpha: float) -> str:
@@ -319,20 +328,21 @@ def _command(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
 _READING = """\
 ## Reading
 
-**An alarm tells more than chance, and no more than plain entropy.** Stopping or answering at the alarm loses fewer
-successes than doing so at random as often, and saves more on failing runs. Stopping where the last tokens were
-uncertain, which needs no attribution, is as good at alpha 0.05 and 0.1 and better at 0.2 and 0.3: in
-[detection](detection.md), too, uncertainty is what the predictor lives on.
+**An alarm tells more than chance; that it tells more than plain entropy is not shown.** Stopping or answering at the
+alarm loses fewer successes than doing so at random as often, and saves more on failing runs. Stopping where the last
+tokens were uncertain, which needs no attribution, cannot be told from it at alpha 0.05 and 0.1 and is better at 0.2 and
+0.3: in [detection](detection.md), too, uncertainty is what the predictor lives on.
 
 **Acting on it does not pay for itself here.** What stopping saves would buy as many right answers if some questions
-were left out instead; what it does bring is that the answers still given are right more often. Asking again mends more
-than three times as large a share of the failures as it loses of the successes, but there are more successes, and what
-remains cannot be told from nothing at equal tokens. The majority of several answers raises accuracy, at several times
-the tokens.
+were left out instead; what it does bring is that the answers still given are right more often. A second generation
+mends a larger share of the failures than it loses of the successes whichever run it replaces, as at random: most
+generations are right. At the alarm it mends more, but there are more successes than failures, and what remains cannot
+be told from nothing at equal tokens. The majority of several answers raises accuracy, at several times the tokens.
 
-**Going on from the last good step is no better than beginning anew.** It uses fewer tokens and mends fewer failures. At
-alpha 0.1 it is told to be worse, at 0.2 not; of some forty differences on this page two would be told by chance. With
-the hint it is worse at both: the model does not answer to the words that it would itself have chosen.
+**Going on from the last good step is not shown to be better than beginning anew.** It uses fewer tokens. At alpha 0.1
+it is told to be worse, at 0.2 not. The hint, in words of the model's own, is told to be worse than doing without at
+both, at 0.1 by a hair. Of some fifty differences on this page two or three would be told by chance, and no interval
+allows for that: what is told at one alpha alone, or by a hair, is no finding.
 
 **Enough keeps its promise and is of no use here.** It speaks on fewer failing runs than promised. But that a run will
 end right does not mean that it could answer already: this model thinks in some fifty tokens, and its answer needs them.

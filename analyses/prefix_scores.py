@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 
 import trajkit as tk
@@ -197,9 +198,10 @@ def table_of(rows: pd.DataFrame) -> Table:
 
 
 def over_deals(values: pd.Series, least: float = -np.inf) -> Estimate:
-    """Mean over deals; variance (1/J + test/train) s² (Nadeau & Bengio 2003, 10.1023/A:1024068626366). least: no lower
-    can be."""
-    mean, off = float(values.mean()), 1.96 * float(values.std() * np.sqrt(1 / len(values) + 1 / 3))
+    """Mean over J deals; variance (1/J + test/train) s², Student's t of J − 1 (Nadeau & Bengio 2003,
+    10.1023/A:1024068626366). least: no lower can be."""
+    error = float(values.std() * np.sqrt(1 / len(values) + 1 / 3))
+    mean, off = float(values.mean()), float(t.ppf(0.975, len(values) - 1)) * error
     return Estimate(mean, max(mean - off, least), mean + off)
 
 
@@ -208,8 +210,9 @@ A predictor that knows how far a run has come and what its risk rests on gives a
 calibrated probability given the prefix are that ratio, but for a constant, and the monitor's running maximum of the
 risk is the maximum of it. What the rows below the first could add is what the history of risks tells beyond the last
 of them. No gain is told from none where its interval holds 0, so the risk stays the monitor's score and there is no
-switch for another. Ville's threshold needs no calibration runs, but holds for a ratio that is known, and an estimated
-one may break it; where it holds it gives power away, as a maximum seldom comes near the bound.
+switch for another; that there is none is not shown either, as intervals of most leave room for some eight points.
+Ville's threshold needs no calibration runs, but holds for a ratio that is known, and an estimated one may break it;
+where it holds it gives power away, as a maximum seldom comes near the bound.
 """
 
 

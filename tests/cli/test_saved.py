@@ -203,11 +203,11 @@ def test_monitor_tells_drift_of_the_scores_also_of_runs_whose_outcomes_are_not_k
     cli, traces, detectors, tmp_path, make_trace
 ):
     rng = np.random.default_rng(3)
-    alike = [replace(make_trace(300 + g, 0, True, rng), success=None, outcome="unknown") for g in range(60)]
+    alike = [replace(make_trace(300 + g, 0, True, rng), success=None, outcome="unknown") for g in range(90)]
     write_traces(alike, tmp_path / "t.parquet")
     out = " ".join(cli("monitor", tmp_path / "t.parquet", "--detectors", detectors).out.split())
     assert "No run has a known outcome" in out
-    assert "THE SCORES HAVE DRIFTED: after 60 runs their maxima are not like those of the calibration (p" in out
+    assert "THE SCORES HAVE DRIFTED: after 90 runs their maxima are not like those of the calibration (p" in out
     held = " ".join(cli("monitor", traces, "--detectors", detectors).out.split())
     assert "No drift of the scores is told over 20 runs" in held
 

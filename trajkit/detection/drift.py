@@ -58,14 +58,20 @@ class Drift:
     random), and the Simple Jumper of Vovk, Petej, Nouretdinov, Ahlberg, Carlsson & Gammerman (2021, Retrain or not
     retrain, Algorithm 1) bets on the rank. If all runs are exchangeable, those of the calibration too, the ranks are
     independent and uniform, the wealth is a martingale, and P(it ever comes to `threshold`) ≤ 1/threshold (Ville). So
-    several runs of one image or question are not to be given: they are not exchangeable.
+    which runs are given, and in what order, must not depend on how they went: several runs of one image or question are
+    not exchangeable, nor is the first of them to end, which is a short one (`watched.FirstRuns`).
 
     Memory: 8 bytes a run, and the same for each of the calibration.
     """
 
-    def __init__(self, maxima: Iterable[float], threshold: float = WARN_AT, seed: int = 0) -> None:
-        """maxima: of every run drawn for the calibration. Raises InputError on none or on a threshold of 1 or less."""
-        self._maxima = array("d", sorted(maxima))
+    def __init__(
+        self, maxima: Iterable[float], threshold: float = WARN_AT, seed: int = 0, cap: float = math.inf
+    ) -> None:
+        """maxima: of every run drawn for the calibration. cap: larger ones count as this, where runs that come to it
+        are ended before one knows how far they would have gone. Raises InputError on no maxima, or a threshold of 1 or
+        less."""
+        self.cap = cap
+        self._maxima = array("d", sorted(min(most, cap) for most in maxima))
         if not self._maxima:
             raise InputError("drift is told against the maxima of calibration runs; there are none.")
         if not threshold > 1:
@@ -87,7 +93,7 @@ class Drift:
         if math.isnan(run_max):
             raise InputError("the maximum over a run must be a number; got NaN.")
         last = self._state
-        rank = self._rank(float(run_max), last.n)
+        rank = self._rank(min(float(run_max), self.cap), last.n)
         bets = (1 - _JUMP) * self._bets + _JUMP / len(_TILTS)
         bets *= 1 + np.array(_TILTS) * (rank - 0.5)
         gain = float(bets.sum())
@@ -116,13 +122,15 @@ class Drift:
             "bets": self._bets.tolist(),
             "threshold": self.threshold,
             "seed": self.seed,
+            "cap": self.cap if math.isfinite(self.cap) else None,
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """What `to_state` described. Raises InputError on a part that is missing or out of its range."""
         maxima = read_array(state, "maxima", (None,))
-        drift = cls(maxima.tolist(), read_number(state, "threshold", 1, HUGE), int(read(state, "seed", int)))
+        cap = read_number({"cap": None} | dict(state), "cap", -HUGE, HUGE, null=math.inf)
+        drift = cls(maxima.tolist(), read_number(state, "threshold", 1, HUGE), int(read(state, "seed", int)), cap)
         drift._bets = read_array(state, "bets", (len(_TILTS),), 0, 1)
         drift._state = DriftState(
             int(read(state, "n", int)),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from trajkit.detection.monitor import Monitor, MonitorRun, Verdict
 from trajkit.detection.policies import Decision, Policy, PolicyRun
+from trajkit.detection.watched import FirstRuns, Place
 from trajkit.errors import InputError, TrajkitError
 from trajkit.events import Failure, RunName, Telling, WatchEnd, WatchStart, check_name
 from trajkit.log import log_decision, log_verdict
@@ -73,7 +74,7 @@ class _Open:
     policy: PolicyRun | None
     task: tuple[str, str]
     attempt: int
-    group: str
+    place: Place | None
     n_tokens: int = 0
     n_regions: int = 0
     alarm_step: int | None = None
@@ -110,7 +111,9 @@ class LineMonitor:
     """A monitor over the lines of many runs. Memory is that of the open runs, O(K) each, whatever their length, and of
     the names of the groups that were seen.
 
-    Of each group that is named by a start, the first run to end is watched for drift (`Drift`), which warns.
+    Of each group that is named by a start, the first run to begin is watched for drift (`Drift`), which warns; what
+    alarmed runs come to after their alarm does not count, since a program may end them there. With `Policy.enough`, by
+    which others end early too, drift cannot be told.
     policy: what is decided on alarms is told too, and left to whoever wrote the lines to carry out.
     """
 
@@ -119,8 +122,9 @@ class LineMonitor:
         self._open: dict[RunId, _Open] = {}
         self._refused: dict[RunId, str] = {}
         self._lines = 0
-        self._drift = monitor.watchdog() if monitor.calibration and monitor.calibration.maxima else None
-        self._groups: set[str] = set()
+        known = monitor.calibration is not None and bool(monitor.calibration.maxima)
+        cut = policy is not None and policy.enough is not None
+        self._first = FirstRuns(monitor.watchdog(acted=True)) if known and not cut else None
 
     def __len__(self) -> int:
         """Runs that are open."""
@@ -158,7 +162,10 @@ class LineMonitor:
     def _start(self, name: RunId, record: Mapping[str, Any]) -> list[Said]:
         task, group = (_text(record, "task_set"), _text(record, "form")), _text(record, "group")
         model = _text(record, "model"), _text(record, "fingerprint")
-        before = [self._told(name, closed=False)] if name in self._open else []
+        before = []
+        if name in self._open:
+            self._placed(self._open[name], None)
+            before.append(self._told(name, closed=False))
         self._refused.pop(name, None)
         self._make_room()
         try:
@@ -167,7 +174,7 @@ class LineMonitor:
         except TrajkitError as error:
             self._refused[name] = str(error)
             return [*before, Said(Failure(message=str(error), line=self._lines), name)]
-        self._open[name] = self._begin(task, 0, group)
+        self._open[name] = self._begin(task, 0, self._first.begin(group) if self._first else None)
         threshold = self._monitor.threshold if self._monitor.can_alarm else None
         return [
             *before,
@@ -181,19 +188,26 @@ class LineMonitor:
         run = self._open.get(name)
         if run is None:
             self._make_room()
-            run = self._open[name] = self._begin(("", ""), attempt, "")
+            run = self._open[name] = self._begin(("", ""), attempt)
         elif attempt != run.attempt:
-            run = self._open[name] = self._begin(run.task, attempt, "")
+            self._placed(run, None)
+            run = self._open[name] = self._begin(run.task, attempt)
         verdict, decision = run.update(step)
+        if verdict.alarm:
+            self._placed(run, verdict.max_risk)
         log_verdict(_log, verdict, *name)
         if decision is None:
             return [verdict]
         log_decision(_log, decision, *name)
         return [verdict, decision]
 
-    def _begin(self, task: tuple[str, str], attempt: int, group: str) -> _Open:
+    def _begin(self, task: tuple[str, str], attempt: int, place: Place | None = None) -> _Open:
         policy = self._policy.start_run(*task, attempt) if self._policy else None
-        return _Open(self._monitor.start(*task), policy, task, attempt, group)
+        return _Open(self._monitor.start(*task), policy, task, attempt, place)
+
+    def _placed(self, run: _Open, most: float | None) -> None:
+        if self._first is not None:
+            self._first.end(run.place, most)
 
     def _make_room(self) -> None:
         if len(self._open) + len(self._refused) >= self._most:
@@ -205,9 +219,7 @@ class LineMonitor:
         if name not in self._open:
             raise InputError(f"no run {_short(str(name))} is open.")
         run = self._open[name]
-        if self._drift is not None and run.group and run.watch.verdict.step and run.group not in self._groups:
-            self._groups.add(run.group)
-            self._drift.update(run.watch.verdict.max_risk)
+        self._placed(run, run.watch.verdict.max_risk if run.watch.verdict.step else None)
         return self._told(name, closed=True)
 
     def _told(self, name: RunId, closed: bool) -> Said:
@@ -222,7 +234,7 @@ class LineMonitor:
             threshold=last.threshold if math.isfinite(last.threshold) else None,
             alarmed=last.alarmed,
             alarm_step=run.alarm_step,
-            drift_p=self._drift.state.p_value if self._drift is not None and self._groups else None,
+            drift_p=self._first.p_value if self._first is not None else None,
         )
         return Said(end, name)
 

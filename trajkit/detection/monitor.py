@@ -236,15 +236,21 @@ class Monitor:
         bits. Raises InputError on a state that is damaged or of another monitor."""
         return MonitorRun.from_state(state, self)
 
-    def watchdog(self, threshold: float = WARN_AT, seed: int = 0) -> Drift:
+    def watchdog(self, threshold: float = WARN_AT, seed: int = 0, acted: bool = False) -> Drift:
         """Tells whether the scores drift away from those of the calibration (`Drift`): give it `Verdict.max_risk` of
-        each run that has ended. Raises InputError where the monitor was saved without the maxima of its calibration."""
+        each run that has ended, one a group, in the order in which they began.
+
+        acted: whether runs end at their alarm, as by a policy, or are begun anew. What they would have come to is then
+        not known, and all maxima above the monitor's threshold count as equal; give an alarmed run too. Where thinking
+        is ended before an alarm, as by `Policy.enough`, drift cannot be told. Raises InputError where the monitor was
+        saved without the maxima of its calibration."""
         if self.calibration is None:
             raise InputError(
                 "this monitor was saved by an older trajkit and does not know the maxima of its calibration; fit the "
                 "detectors again."
             )
-        return Drift(self.calibration.maxima, threshold, seed)
+        cap = math.nextafter(self.threshold, math.inf) if acted else math.inf
+        return Drift(self.calibration.maxima, threshold, seed, cap)
 
     def notice(self, step: int, n_regions: int | None = None) -> None:
         """Warn, once each in the life of this monitor, of a run longer than any of the calibration, and of one with

@@ -65,7 +65,7 @@ def _one_a_run(frame: pd.DataFrame, group: str, success: str, runs: pd.Series | 
         if (kinds > 1).any():
             raise InputError(
                 f"the column {column!r} must say the same in all rows of a run; those of run {kinds.idxmax()!r} "
-                f"differ. It is about the whole run, however many steps it has."
+                "differ. It is about the whole run, however many steps it has."
             )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from trajkit.detection.alarm import alarm_rows
+from trajkit.detection.calibration import drawn_runs
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
@@ -44,8 +45,8 @@ class Replay:
     runs the other way round.
 
     check: whether the promise was kept, in words, so that no rate stands without it.
-    drift: of the scores, over the first run of each group in the order of the frame; None for a monitor that does not
-        know the maxima of its calibration.
+    drift: of the scores, over one run of each group, drawn and in an order drawn, since that of saved runs may tell how
+        they went; None for a monitor that does not know the maxima of its calibration.
     runs: of `monitor_runs`: transcript_id group_id task_set outcome failure n_steps n_tokens max_risk alarmed
         alarm_step saved.
     false_alarms: a row for NEW_GROUP and one for ALL_RUNS: unit n k rate low high alpha.
@@ -76,7 +77,7 @@ def replay(
     told = turned(runs, monitor.watches)
     return Replay(
         check=check_promise(runs, monitor, seen),
-        drift=_drift(monitor, runs, frame, seen),
+        drift=_drift(monitor, runs[~runs["group_id"].isin(list(seen))], seed),
         runs=runs,
         false_alarms=false_alarms(told, monitor.alpha, n_boot, seed),
         false_alarms_by_length=false_alarms_by_length(told, n_boot=n_boot, seed=seed),
@@ -85,15 +86,15 @@ def replay(
     )
 
 
-def _drift(monitor: Monitor, runs: pd.DataFrame, frame: pd.DataFrame, seen: Collection[str]) -> DriftState | None:
+def _drift(monitor: Monitor, runs: pd.DataFrame, seed: int) -> DriftState | None:
     if monitor.calibration is None or not monitor.calibration.maxima:
         return None
-    in_order = runs.set_index("transcript_id").loc[frame["transcript_id"].astype(str).drop_duplicates().tolist()]
-    first = in_order[~in_order["group_id"].isin(list(seen))].drop_duplicates("group_id")
+    drawn = drawn_runs(runs, seed)["max_risk"].to_numpy(float)  # large groups first, mostly
+    in_order = drawn[np.random.default_rng([seed, 1]).permutation(len(drawn))]
     drift = monitor.watchdog()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is said with the rest
-        for most in first["max_risk"].tolist():
+        for most in in_order.tolist():
             drift.update(most)
     return drift.state
 
