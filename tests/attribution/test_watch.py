@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from transformers.generation.streamers import BaseStreamer
 import trajkit as tk
 from tests.attribution.conftest import QUESTION
 from tests.attribution.test_stream import Broken, watching
+from trajkit.attribution.tap import AttentionTap
 from trajkit.demo import paths
 from trajkit.errors import EstimatorMismatchError, InputError, StreamError
 from trajkit.vlm.adapter import adapter_for
@@ -317,6 +319,40 @@ def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_im
     assert trace.meta["stopped"] is True
     assert model.config.text_config._attn_implementation == "sdpa"
     assert not [name for name in vars(model) if name.startswith("_extract")]
+
+
+def test_a_callback_may_use_the_model(scene_image):
+    model, processor, estimator = loaded()
+    asked = scene_image, "read row 1."
+    with tk.watch(model, processor, *asked, estimator=estimator) as alone:
+        expected = model.generate(**alone.inputs, **alone.kwargs, do_sample=False)
+    heard = []
+
+    def use(step):
+        if step.index == 1:
+            plain = model.generate(**alone.inputs, do_sample=False)
+            with tk.watch(model, processor, *asked, estimator=estimator) as inner:
+                heard.extend([plain, model.generate(**inner.inputs, **inner.kwargs, do_sample=False), inner.trace()])
+
+    with tk.watch(model, processor, *asked, estimator=estimator, on_step=use) as run:
+        tokens = model.generate(**run.inputs, **run.kwargs, do_sample=False)
+    assert all(torch.equal(one, expected) for one in (tokens, *heard[:2]))
+    for trace in (run.trace(), heard[2]):
+        np.testing.assert_array_equal(trace.effects, alone.trace().effects)
+    assert model.config.text_config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("fails", ["callback", "worker"])
+def test_a_call_that_failed_holds_no_keys(scene_image, fails):
+    model, processor, estimator = loaded()
+    if fails == "worker":
+        estimator = Broken({"weights": np.ones(24, np.float32)}, estimator.binding)
+    watch = tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator, on_step=lambda step: 1 // 0)
+    with pytest.raises((ZeroDivisionError, StreamError)), watch as run:
+        model.generate(**run.inputs, **run.kwargs, do_sample=False)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, AttentionTap)]
+    assert len(run.runs[0].tokens) > 0
 
 
 def test_a_worker_that_fails_ends_the_call(scene_image):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from threading import get_ident
 from types import TracebackType
@@ -62,7 +62,7 @@ class AttentionTap:
         self._rows = [0] * layers
         """Rows that each layer has seen."""
         self._n_passes = 0
-        self._looking = False
+        self._looking = self._resting = False
         self._quick = self._said = False
         self._undo = ExitStack()
 
@@ -103,6 +103,8 @@ class AttentionTap:
         own, telling = get_ident(), with_lse(kernel)
 
         def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Attended:
+            if self._resting:
+                return telling(module, query, key, value, *args, **kwargs)
             layer, before = module.layer_idx, self._keys[module.layer_idx]
             self._count(layer, query, key)
             attended = self._attend(telling, module, query, key, value, *args, **kwargs)
@@ -112,7 +114,8 @@ class AttentionTap:
             return attended
 
         def tapped(*args: Any, **kwargs: Any) -> Any:
-            return attend(*args, **kwargs).result if get_ident() == own else kernel(*args, **kwargs)
+            ours = get_ident() == own and not self._resting
+            return attend(*args, **kwargs).result if ours else kernel(*args, **kwargs)
 
         tapped.with_lse = attend  # type: ignore[attr-defined]
         return tapped
@@ -196,6 +199,15 @@ class AttentionTap:
                         f"the kernel's log-sum-exp in layer {layer} differs from that of its scores by {off:.2g}, "
                         f"where {tolerance:.2g} is rounding"
                     )
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Within, passes are of other sequences than those that are recorded here, and are let through."""
+        self._resting = True
+        try:
+            yield
+        finally:
+            self._resting = False
 
     def _set(self, name: str) -> None:
         self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
