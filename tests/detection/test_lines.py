@@ -245,6 +245,14 @@ BAD = {
 }
 
 
+def test_a_first_line_that_is_no_good_opens_no_run(monitor):
+    lines = LineMonitor(monitor)
+    assert failures(lines, line(run="a", score=0.5)) == [
+        "this monitor judges steps by effects, with logprob, entropy and tokens, and no score; see docs/events.md."
+    ]
+    assert len(lines) == 0
+
+
 @pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
 def test_a_line_that_is_no_good_is_said_to_be_and_changes_no_run(bad, monitor):
     lines, clean = LineMonitor(monitor), LineMonitor(monitor)

@@ -172,13 +172,17 @@ class LineMonitor:
         if name in self._refused:
             raise InputError(f"run {_short(str(name))} is not watched: {self._refused[name]}")
         step, attempt = _reading(record), _whole(record, "attempt", 0)
+        if step.kind == "thinking" and (step.score is None) == (self._monitor.predictor is None):
+            wanted = "a score" if step.score is None else "effects, with logprob, entropy and tokens, and no score"
+            raise InputError(f"this monitor judges steps by {wanted}; see docs/events.md.")
         run = self._open.get(name)
         if run is None:
             self._make_room()
-            run = self._open[name] = self._begin(("", ""), attempt, "")
+            run = self._begin(("", ""), attempt, "")
         elif attempt != run.attempt:
-            run = self._open[name] = self._begin(run.task, attempt, "")
+            run = self._begin(run.task, attempt, "")
         verdict, decision = run.update(step)
+        self._open[name] = run
         log_verdict(_log, verdict, *name)
         if decision is None:
             return [verdict]
