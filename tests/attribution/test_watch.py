@@ -25,7 +25,7 @@ from tests.attribution.conftest import QUESTION
 from tests.attribution.test_stream import Broken, watching
 from trajkit.attribution.tap import AttentionTap
 from trajkit.demo import paths
-from trajkit.errors import EstimatorMismatchError, InputError, StreamError
+from trajkit.errors import EstimatorMismatchError, InputError, StreamError, WriteError
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.load import vlm_of
 from trajkit.vlm.processor import load_processor
@@ -303,15 +303,16 @@ def test_alarms_are_heard_between_two_tokens_of_the_thread_that_generates(scene_
     assert [step.alarm for step in run.trace().steps].count(True) == 1
 
 
-def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_image):
+@pytest.mark.parametrize("error", [LookupError, WriteError])
+def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_image, error):
     model, processor, estimator = loaded()
 
     def refuse(step):
         if step.index == 1:
-            raise LookupError("enough of this")
+            raise error("enough of this")
 
     watch = tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator, on_step=refuse)
-    with pytest.raises(LookupError, match="enough of this"), watch as run:
+    with pytest.raises(error, match="enough of this"), watch as run:
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     trace = run.trace()
     assert trace.n_steps >= 2

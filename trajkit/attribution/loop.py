@@ -75,11 +75,9 @@ class WatchedLoop:
                     result = type(model)._sample(
                         model, input_ids, processors, between, generation_config, **model_kwargs
                     )
-            except TrajkitError:
-                self._explainer.flush()
-                raise
-            except BaseException:  # of a callback, a streamer, the model, or an interrupt: no token is lost
-                recorder.end_all()
+            except BaseException as error:
+                if self.callback_raised or not isinstance(error, TrajkitError):
+                    recorder.end_all()  # of a callback, a streamer, the model, or an interrupt: no token is lost
                 self._explainer.flush()
                 raise
             recorder.end_all()
