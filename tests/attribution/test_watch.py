@@ -488,6 +488,10 @@ def test_a_watch_is_of_one_call_in_its_block(scene_image):
     outside = tk.watch(model, processor, scene_image, QUESTION, estimator=estimator)
     with pytest.raises(InputError, match="a watch is a context"):
         model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
+    with pytest.raises(LookupError), outside:
+        raise LookupError
+    with pytest.raises(InputError, match="a watch is a context"):
+        model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
     with tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run:
         model.generate(**run.inputs, **run.kwargs, max_new_tokens=4)
         with pytest.raises(InputError, match="make another one for each call"):
