@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from traceback import format_tb
+from typing import TypeVar
+
+Caught = TypeVar("Caught", bound=BaseException)
+
 
 class TrajkitError(Exception):
     """Base of every error that trajkit raises on purpose; the command line prints it as one line and exits with 1."""
@@ -29,3 +34,14 @@ class EstimatorMismatchError(InputError):
 
 class StreamError(TrajkitError, RuntimeError):
     """Attribution failed while a model was generating; the run was stopped."""
+
+
+def untraced(error: Caught) -> Caught:
+    """An error that is to be kept, with its traceback as a note: a traceback holds all that was in use where it was
+    raised, and in the calls that led there, such as the keys of a run."""
+    error.add_note("".join(format_tb(error.__traceback__)))
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    return error

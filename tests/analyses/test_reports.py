@@ -213,8 +213,8 @@ def test_detection(report):
 
 
 def test_policies(report, tmp_path):
-    text = report(policies, "--scenes", "12", "--generate-at", "0.2", "--boot", "20")
-    assert "Regenerate: `python -m analyses.policies --scenes 12 --generate-at 0.2 --boot 20`." in text
+    text = report(policies, "--scenes", "5", "--generate-at", "0.2", "--boot", "20")
+    assert "Regenerate: `python -m analyses.policies --scenes 5 --generate-at 0.2 --boot 20`." in text
     replayed, curve, generated = tables(text)
     shown = committed("policies")
     assert headings(text) == shown[:3]

@@ -291,8 +291,10 @@ def test_a_run_that_cannot_be_explained_is_left_and_the_others_go_on(demo_vlm, d
     a, b = group.join(first), group.join(second)
     cut = next(i for i in range(len(tokens)) if len(split_steps(tokens[:i], demo_vlm)[0]) > 1)
     assert len(group.push({a: tokens[: cut + 1]})[a]) == 1
+    keys = weakref.ref(a._sequence)
     made = group.push({a: tokens[cut + 1 :]})
     assert isinstance(a.error, ZeroDivisionError)
+    assert keys() is None  # nor does the error hold them, by where it was raised
     assert made == {a: []}
     assert group.open == {b}
     assert len(a.steps) == 1
@@ -381,6 +383,7 @@ def test_a_pass_that_fails_can_be_made_again(demo_vlm, demo_estimator, scene_ima
         ([20], [0.5], "logprobs must be numbers of at most 0; got 0.5"),
         ([20], [float("nan")], "logprobs must be numbers of at most 0; got nan"),
         ([20], [float("-inf")], "logprobs must be numbers of at most 0; got -inf"),
+        ([], [-0.1], "logprobs must be one for each token, from the first on, or none; got 1 for 0"),
         ("text", None, "tokens must be numbers, one or a list; got 'text'"),
         ([20.5], None, r"tokens must be numbers, one or a list; got \[20.5\]"),
     ],

@@ -17,7 +17,7 @@ from tests.attribution.test_stream import watching
 from trajkit.attribution import loop
 from trajkit.attribution.loop import Forced
 from trajkit.attribution.replay import replay
-from trajkit.errors import InputError
+from trajkit.errors import InputError, StreamError
 from trajkit.vlm.sentences import split_steps
 
 ROW = "read row 1."
@@ -67,6 +67,23 @@ def test_what_a_callback_raises_comes_out_of_the_iteration(ask, demo_vlm):
     assert running.trace().n_steps >= 1
     assert running.trace().meta["stopped"] is True
     assert demo_vlm.text_config._attn_implementation == "sdpa"
+
+
+def test_a_callback_that_runs_out_is_an_error_like_others(ask):
+    with pytest.raises(StreamError, match="stopped by StopIteration"):
+        list(ask(on_step=lambda step: next(iter(()))))
+
+
+def test_a_callback_cannot_wait_for_another_run_of_its_model(ask):
+    other = []
+
+    def wait(step):
+        other.append(ask(max_new_tokens=20))
+        next(other[0])
+
+    with pytest.raises(InputError, match="Iterate over it when that call has ended"):
+        list(ask(on_alarm=wait))
+    assert len(list(other[0])) >= 1
 
 
 def test_a_callback_can_close_its_stream(ask):

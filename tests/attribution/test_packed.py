@@ -153,3 +153,15 @@ def test_attention_of_another_kind_is_refused(random_vlm, scene_image, name, mon
     monkeypatch.setattr(inner, "forward", lambda *args, **kwargs: forward(*args, **kwargs, **{name: 8}))
     with pytest.raises(InputError, match=f"the model's attention has {name}"):
         list(read_pieces(vlm, [Piece(ReadSequence(vlm, prompt), prompt.inputs["input_ids"][0], 0)]))
+
+
+def test_an_eager_model_is_refused(random_vlm, scene_image):
+    vlm = random_vlm()
+    prompt = vlm.prepare(scene_image, QUESTION)
+    piece = Piece(ReadSequence(vlm, prompt), prompt.inputs["input_ids"][0], prompt.first_row)
+    vlm.model.set_attn_implementation("eager")
+    try:
+        with pytest.raises(InputError, match="needs a model on a fast kernel"):
+            list(read_pieces(vlm, [piece]))
+    finally:
+        vlm.model.set_attn_implementation("sdpa")

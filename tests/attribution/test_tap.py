@@ -218,6 +218,14 @@ def test_rows_that_every_sequence_has_taken_or_will_not_take_are_dropped(demo_vl
         tap.take(1, 1)
 
 
+def test_rows_before_the_first_are_not_held_behind_those_that_are_kept(demo_vlm, prompt):
+    with AttentionTap(demo_vlm, prompt.first_row) as tap, torch.inference_mode():
+        demo_vlm.model(**prompt.inputs)
+    (kept,) = tap.take(prompt.length - prompt.first_row).passes
+    for held in (*kept.queries, *kept.lse):
+        assert held.untyped_storage().nbytes() == held.nbytes
+
+
 def test_a_long_question_is_not_held_for_the_sake_of_its_last_row(demo_vlm, scene_image):
     prompt = demo_vlm.prepare(scene_image, " ".join(["read row 2."] * 40))
     with torch.inference_mode(), AttentionTap(demo_vlm, prompt.first_row) as tap:

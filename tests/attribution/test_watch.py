@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -23,8 +24,9 @@ from transformers.generation.streamers import BaseStreamer
 import trajkit as tk
 from tests.attribution.conftest import QUESTION
 from tests.attribution.test_stream import Broken, watching
+from trajkit.attribution.tap import AttentionTap
 from trajkit.demo import paths
-from trajkit.errors import EstimatorMismatchError, InputError, StreamError
+from trajkit.errors import EstimatorMismatchError, InputError, StreamError, WriteError
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.load import vlm_of
 from trajkit.vlm.processor import load_processor
@@ -302,15 +304,16 @@ def test_alarms_are_heard_between_two_tokens_of_the_thread_that_generates(scene_
     assert [step.alarm for step in run.trace().steps].count(True) == 1
 
 
-def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_image):
+@pytest.mark.parametrize("error", [LookupError, WriteError])
+def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_image, error):
     model, processor, estimator = loaded()
 
     def refuse(step):
         if step.index == 1:
-            raise LookupError("enough of this")
+            raise error("enough of this")
 
     watch = tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator, on_step=refuse)
-    with pytest.raises(LookupError, match="enough of this"), watch as run:
+    with pytest.raises(error, match="enough of this"), watch as run:
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     trace = run.trace()
     assert trace.n_steps >= 2
@@ -318,6 +321,40 @@ def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_im
     assert trace.meta["stopped"] is True
     assert model.config.text_config._attn_implementation == "sdpa"
     assert not [name for name in vars(model) if name.startswith("_extract")]
+
+
+def test_a_callback_may_use_the_model(scene_image):
+    model, processor, estimator = loaded()
+    asked = scene_image, "read row 1."
+    with tk.watch(model, processor, *asked, estimator=estimator) as alone:
+        expected = model.generate(**alone.inputs, **alone.kwargs, do_sample=False)
+    heard = []
+
+    def use(step):
+        if step.index == 1:
+            plain = model.generate(**alone.inputs, do_sample=False)
+            with tk.watch(model, processor, *asked, estimator=estimator) as inner:
+                heard.extend([plain, model.generate(**inner.inputs, **inner.kwargs, do_sample=False), inner.trace()])
+
+    with tk.watch(model, processor, *asked, estimator=estimator, on_step=use) as run:
+        tokens = model.generate(**run.inputs, **run.kwargs, do_sample=False)
+    assert all(torch.equal(one, expected) for one in (tokens, *heard[:2]))
+    for trace in (run.trace(), heard[2]):
+        np.testing.assert_array_equal(trace.effects, alone.trace().effects)
+    assert model.config.text_config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("fails", ["callback", "worker"])
+def test_a_call_that_failed_holds_no_keys(scene_image, fails):
+    model, processor, estimator = loaded()
+    if fails == "worker":
+        estimator = Broken({"weights": np.ones(24, np.float32)}, estimator.binding)
+    watch = tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator, on_step=lambda step: 1 // 0)
+    with pytest.raises((ZeroDivisionError, StreamError)), watch as run:
+        model.generate(**run.inputs, **run.kwargs, do_sample=False)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, AttentionTap)]
+    assert len(run.runs[0].tokens) > 0
 
 
 def test_a_worker_that_fails_ends_the_call(scene_image):
@@ -454,6 +491,10 @@ def test_a_watch_that_watches_nothing_says_so(scene_image):
 def test_a_watch_is_of_one_call_in_its_block(scene_image):
     model, processor, estimator = loaded()
     outside = tk.watch(model, processor, scene_image, QUESTION, estimator=estimator)
+    with pytest.raises(InputError, match="a watch is a context"):
+        model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
+    with pytest.raises(LookupError), outside:
+        raise LookupError
     with pytest.raises(InputError, match="a watch is a context"):
         model.generate(**outside.inputs, **outside.kwargs, max_new_tokens=4)
     with tk.watch(model, processor, scene_image, QUESTION, estimator=estimator) as run:

@@ -192,7 +192,7 @@ def test_scores_of_your_own_need_nothing_else(cli, monkeypatch, tmp_path):
     calm, alarm, no_score, no_number, end = map(json.loads, result.out.splitlines())
     assert (calm["risk"], calm["alarm"], alarm["alarm"], end["alarm_step"]) == (0.3, False, True, 2)
     assert '"score" must be a number' in no_score["message"]
-    assert "scores of your own" in no_number["message"]
+    assert "work on scores of your own" in no_number["message"]
     assert (end["n_steps"], result.code) == (2, 1)
 
 

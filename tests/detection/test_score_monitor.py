@@ -160,13 +160,6 @@ def test_a_replay_takes_no_order_of_its_runs_for_drift() -> None:
     assert not replay(monitor, score_frame(in_order, "judge", "scene", "ok", "id", "at"), 50).drift.warned
 
 
-def test_success_is_of_runs_and_not_of_steps() -> None:
-    frame = table(30)
-    frame["ok"] = frame["ok"] ^ (frame["at"] == 2)
-    with pytest.raises(InputError, match="of each run, not of each step"):
-        monitor_of(frame)
-
-
 def test_a_replay_of_new_scores_is_held_against_the_promise() -> None:
     from trajkit.detection.score_table import score_frame
 

@@ -247,19 +247,24 @@ class Explainer:
         self.inbox.join()
 
     def close(self) -> None:
-        """End the thread once it has explained what was put in, and wait for it."""
+        """End the thread once it has explained what was put in, and wait for it. What it failed with is let go of, as
+        that refers to the keys of the run."""
         self.inbox.put(None)
         if self.thread is not current_thread() and self.thread.ident is not None:
             self.thread.join()
+            self.error = None
 
     def check(self) -> None:
         """Raise what the thread failed with: an error of trajkit as it is, another as StreamError."""
         error = self.error
         if error is None:
             return
-        if isinstance(error, TrajkitError) or not isinstance(error, Exception):
-            raise error
-        raise StreamError(f"the run was stopped by {type(error).__name__}: {error}") from error
+        try:
+            if isinstance(error, TrajkitError) or not isinstance(error, Exception):
+                raise error
+            raise StreamError(f"the run was stopped by {type(error).__name__}: {error}") from error
+        finally:
+            del error  # which would hold itself, by this frame, and the run's keys
 
     @torch.inference_mode()
     def _explain(self) -> None:

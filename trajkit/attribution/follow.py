@@ -28,7 +28,7 @@ from trajkit.attribution.packed import Piece, ReadSequence, Seen, read_pieces
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.uncertainty import logprob_and_entropy
-from trajkit.errors import InputError
+from trajkit.errors import InputError, untraced
 from trajkit.traces.trace import ROUNDING, Trace
 from trajkit.vlm.beginnings import check_tokens
 from trajkit.vlm.canvas import Images
@@ -125,8 +125,9 @@ class Followers:
         monitor or estimator that fails) it is left, `Follower.error` says why, and the others go on. logprobs: of the
         other engine, before temperature and the like, which are taken in place of the model's own here; given for each
         push of a run or for none.
-        Raises InputError for tokens that this model cannot have written, or too many of them, and a run that is over;
-        then no run has taken any. After a pass that failed, as for want of memory, a push of no tokens makes it again.
+        Raises InputError for tokens that this model cannot have written, or too many of them, and a run that is over or
+        joined others; then no run has taken any. After a pass that failed, as for want of memory, a push of no tokens
+        makes it again.
         """
         if any(follower._group is not self for follower in tokens):
             raise InputError("a run is followed by the group that it joined; push its tokens there.")
@@ -161,7 +162,7 @@ class Followers:
             try:
                 made[follower] += follower._explained(one)
             except Exception as error:  # of this run alone
-                follower.error = error
+                follower.error = untraced(error)
                 self.leave(follower)
         return made
 
@@ -299,7 +300,7 @@ class Follower(Iterator[LiveStep]):
             raise InputError(f"prompt and generation have {total} tokens, and the model's context ends at {limit}.")
         given = [] if logprobs is None else [float(one) for one in np.atleast_1d(np.asarray(logprobs, dtype=float))]
         have = bool(self._logprobs) if self.tokens else logprobs is not None
-        if ids and len(given) != (len(ids) if have else 0):
+        if len(given) != (len(ids) if have else 0):
             raise InputError(
                 f"logprobs must be one for each token, from the first on, or none; got {len(given)} for {len(ids)}."
             )

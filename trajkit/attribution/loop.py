@@ -42,8 +42,8 @@ class WatchedLoop:
     ) -> None:
         self.stopped = False
         """Set it, from any thread, to end all runs at their next token."""
-        self.told: BaseException | None = None
-        """What a callback raised."""
+        self.callback_raised = False
+        """Whether it was a callback that ended the run."""
         self._vlm, self._explainer = vlm, explainer
         self._on_step, self._on_alarm = on_step, on_alarm
 
@@ -67,7 +67,7 @@ class WatchedLoop:
         first_rows = [run.prompt.first_row for run in runs]
         with AttentionTap(self._vlm, first_rows, padding) as tap:
             recorder = StepRecorder(self._vlm, tap, runs, self._explainer.inbox, _end_tokens(generation_config))
-            between = _Between(self, stopping_criteria, runs, recorder)
+            between = _Between(self, stopping_criteria, runs, recorder, tap)
             between.forced.fill(hints)
             processors = LogitsProcessorList([*logits_processor, between.forced])
             try:
@@ -75,11 +75,9 @@ class WatchedLoop:
                     result = type(model)._sample(
                         model, input_ids, processors, between, generation_config, **model_kwargs
                     )
-            except TrajkitError:
-                self._explainer.flush()
-                raise
-            except BaseException:  # of a callback, a streamer, the model, or an interrupt: no token is lost
-                recorder.end_all()
+            except BaseException as error:
+                if self.callback_raised or not isinstance(error, TrajkitError):
+                    recorder.end_all()  # of a callback, a streamer, the model, or an interrupt: no token is lost
                 self._explainer.flush()
                 raise
             recorder.end_all()
@@ -103,8 +101,8 @@ class WatchedLoop:
                     self._on_step(step)
                 if self._on_alarm is not None and step.alarm:
                     self._on_alarm(step)
-        except BaseException as error:
-            self.told = error
+        except BaseException:
+            self.callback_raised = True
             raise
         return steps
 
@@ -116,11 +114,16 @@ class _Between(StoppingCriteriaList):
     """
 
     def __init__(
-        self, loop: WatchedLoop, criteria: Sequence[Any], runs: Sequence[LiveRun], recorder: StepRecorder
+        self,
+        loop: WatchedLoop,
+        criteria: Sequence[Any],
+        runs: Sequence[LiveRun],
+        recorder: StepRecorder,
+        tap: AttentionTap,
     ) -> None:
         super().__init__(criteria)
         self.forced = Forced()
-        self._loop, self._runs, self._recorder = loop, runs, recorder
+        self._loop, self._runs, self._recorder, self._tap = loop, runs, recorder, tap
         self._over = [False] * len(runs)
         self._stopping = [False] * len(runs)
         self._closing: dict[int, int] = {}  # row → tokens that its sentence may still take
@@ -146,7 +149,9 @@ class _Between(StoppingCriteriaList):
 
     def deliver(self) -> None:
         """Call back for steps that have been explained, and begin what was decided after them."""
-        for step in self._loop.call_back():
+        with self._tap.resting():  # a callback may use the model
+            steps = self._loop.call_back()
+        for step in steps:
             if step.decision is not None:
                 self._act(step.row, step.decision)
 

@@ -8,10 +8,9 @@ own, joined by the log-sum-exp that both tell, so that no mask is made. Sequence
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from threading import get_ident
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from trajkit.attribution.kernels import attention
 from trajkit.attribution.rows import Pass, Rows
 from trajkit.attribution.tap import check_windows
+from trajkit.attribution.wrapped import attention_kernel
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM, Prompt
 
@@ -28,7 +28,6 @@ ROWS_AT_ONCE = 8192
 """Rows of several pieces that one pass takes; a longer piece has one of its own."""
 _ROOM = 256
 """Keys that there is room for at first."""
-_names = count()
 
 
 class ReadSequence:
@@ -102,9 +101,10 @@ def read_pieces(vlm: VLM, pieces: Sequence[Piece]) -> Iterator[Seen]:
 
     Raises InputError where the text stack's attention is not that over all earlier tokens.
     """
+    check_windows(vlm.text_config)
     for group in _groups(pieces):
-        packed = _PackedPass(vlm, group)
-        with vlm.lock, packed.attending():
+        packed = _PackedPass(group)
+        with attention_kernel(vlm, packed.attention):
             hidden = vlm.model.model(**_inputs(group), use_cache=False).last_hidden_state[0]
         yield from packed.finish(hidden)
 
@@ -135,35 +135,16 @@ def _inputs(pieces: Sequence[Piece]) -> dict[str, Tensor]:
 class _PackedPass:
     """One pass over pieces, each attending to its own sequence."""
 
-    def __init__(self, vlm: VLM, pieces: Sequence[Piece]) -> None:
-        check_windows(vlm.text_config)
-        self._vlm, self._pieces = vlm, pieces
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
         self._passes = [Pass(piece.sequence.n, len(piece.tokens)) for piece in pieces]
         for piece, own in zip(pieces, self._passes, strict=True):
             own.skip(piece.first_row - own.start)
         ends = torch.tensor([0, *(len(piece.tokens) for piece in pieces)]).cumsum(0).tolist()
         self._slices = [slice(a, b) for a, b in pairwise(ends)]
 
-    @contextmanager
-    def attending(self) -> Iterator[None]:
-        """Within, the text stack attends as this pass does; passes of other threads are as they were."""
-        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-        vlm, name = self._vlm, f"trajkit_packed_{next(_names)}"
-        previous, key = vlm.text_config._attn_implementation, vlm.adapter.text_config_key
-        kernel, masks = ALL_ATTENTION_FUNCTIONS[previous], ALL_MASK_ATTENTION_FUNCTIONS[previous]
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attention(kernel))
-        ALL_MASK_ATTENTION_FUNCTIONS.register(name, masks)
-        try:
-            vlm.model.set_attn_implementation({key: name})
-            yield
-        finally:
-            vlm.model.set_attn_implementation({key: previous})
-            for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
-                type(registry)._global_mapping.pop(name, None)
-
-    def _attention(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    def attention(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        """What takes the place of `kernel` in this pass; passes of other threads are as they were."""
         own = get_ident()
 
         def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:

@@ -121,7 +121,7 @@ class _Run:
     ) -> None:
         self.prompt, self.regions = run.prompt, run.regions
         self.tokens: list[int] = []
-        self.closed = False
+        self.closed = self._begun = False
         self.attempts = [run]
         self._watching, self._sampling = watching, sampling
         self._out: Queue[LiveStep | BaseException | None] = Queue()
@@ -152,6 +152,11 @@ class _Run:
 
     def next(self) -> LiveStep:
         """The next step; raises what a thread raised, StopIteration at the end. Ctrl-C stops the run."""
+        if not (self._begun or self._loop.stopped) and self._watching.vlm.lock.held_here:
+            raise InputError(
+                "this run waits for the model, on which the thread that asks for its steps is generating, as in a "
+                "callback. Iterate over it when that call has ended."
+            )
         try:
             item = self._out.get()
         except BaseException:
@@ -163,9 +168,13 @@ class _Run:
         self._out.put(None)
         if item is None:
             raise StopIteration
-        if isinstance(item, TrajkitError) or not isinstance(item, Exception) or item is self._loop.told:
-            raise item
-        raise StreamError(f"the run was stopped by {type(item).__name__}: {item}") from item
+        try:
+            own = self._loop.callback_raised and not isinstance(item, StopIteration)  # which would end it as if it had
+            if isinstance(item, TrajkitError) or not isinstance(item, Exception) or own:
+                raise item
+            raise StreamError(f"the run was stopped by {type(item).__name__}: {item}") from item
+        finally:
+            del item  # which would hold itself, by this frame, and the run's keys
 
     def stop(self) -> None:
         """Have the generation end after its next token.
@@ -195,6 +204,7 @@ class _Run:
             while not vlm.lock.acquire(timeout=_PATIENCE):  # another run of this model
                 if self._loop.stopped:
                     return
+            self._begun = True
             try:
                 self._generate()
             finally:
@@ -204,6 +214,7 @@ class _Run:
         finally:
             self._explainer.close()
             self._out.put(end)
+            del end  # as above
 
     @torch.inference_mode()
     def _generate(self) -> None:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from types import TracebackType
 from typing import Any
@@ -23,10 +22,10 @@ from torch import Tensor
 
 from trajkit.attribution.kernels import Attended, Kernel, one_row, scores_of_rows, with_lse
 from trajkit.attribution.rows import Pass, Rows
+from trajkit.attribution.wrapped import attention_kernel
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
 
-_names = count()
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Largest difference between the kernel's averages of values and ours that is rounding, by the model's precision."""
 _MANY = 64
@@ -54,7 +53,6 @@ class AttentionTap:
         firsts = [first_row] * len(self._padding) if isinstance(first_row, int) else first_row
         self._next: list[int | None] = [first + pad for first, pad in zip(firsts, self._padding, strict=True)]
         """Of each sequence, the first row in the batch that has not been taken; None where none will be."""
-        self._name = f"trajkit_tap_{next(_names)}"
         self.scaling = 1.0
         layers = vlm.text_config.num_hidden_layers
         self._passes: deque[Pass] = deque()
@@ -62,35 +60,13 @@ class AttentionTap:
         self._rows = [0] * layers
         """Rows that each layer has seen."""
         self._n_passes = 0
-        self._looking = False
+        self._looking = self._resting = False
         self._quick = self._said = False
         self._undo = ExitStack()
 
     def __enter__(self) -> AttentionTap:
-        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
         check_windows(self._vlm.text_config)
-        with ExitStack() as undo:  # the last done is undone first, each whatever becomes of the others
-            self._vlm.lock.acquire()
-            undo.callback(self._vlm.lock.release)
-            previous = self._vlm.text_config._attn_implementation
-            if previous not in ALL_ATTENTION_FUNCTIONS:
-                raise InputError(
-                    f"the attention tap needs a model on a fast kernel (sdpa or flash attention); this one is on "
-                    f"{previous!r}. Load it with attn_implementation='sdpa', or by tk.load_vlm."
-                )
-            self._quick = previous == "sdpa"
-            # without a mask function of the same name the model would get no mask at all, silently
-            for registry, function in (
-                (ALL_ATTENTION_FUNCTIONS, self._tapped(ALL_ATTENTION_FUNCTIONS[previous])),
-                (ALL_MASK_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS[previous]),
-            ):
-                undo.callback(type(registry)._global_mapping.pop, self._name, None)
-                registry.register(self._name, function)
-            undo.callback(self._set, previous)
-            self._set(self._name)
-            self._undo = undo.pop_all()
+        self._undo.enter_context(attention_kernel(self._vlm, self._tapped))
         return self
 
     def __exit__(
@@ -101,8 +77,11 @@ class AttentionTap:
     def _tapped(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
         """The kernel, with what it is given kept and its result handed through."""
         own, telling = get_ident(), with_lse(kernel)
+        self._quick = self._vlm.text_config._attn_implementation == "sdpa"
 
         def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Attended:
+            if self._resting:
+                return telling(module, query, key, value, *args, **kwargs)
             layer, before = module.layer_idx, self._keys[module.layer_idx]
             self._count(layer, query, key)
             attended = self._attend(telling, module, query, key, value, *args, **kwargs)
@@ -112,7 +91,8 @@ class AttentionTap:
             return attended
 
         def tapped(*args: Any, **kwargs: Any) -> Any:
-            return attend(*args, **kwargs).result if get_ident() == own else kernel(*args, **kwargs)
+            ours = get_ident() == own and not self._resting
+            return attend(*args, **kwargs).result if ours else kernel(*args, **kwargs)
 
         tapped.with_lse = attend  # type: ignore[attr-defined]
         return tapped
@@ -197,8 +177,14 @@ class AttentionTap:
                         f"where {tolerance:.2g} is rounding"
                     )
 
-    def _set(self, name: str) -> None:
-        self._vlm.model.set_attn_implementation({self._vlm.adapter.text_config_key: name})
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Within, passes are of other sequences than those that are recorded here, and are let through."""
+        self._resting = True
+        try:
+            yield
+        finally:
+            self._resting = False
 
     def take(self, n: int, sequence: int = 0) -> Rows:
         """The next `n` rows of a sequence. They are forgotten here."""

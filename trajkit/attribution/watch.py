@@ -72,6 +72,7 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Raises InputError where nothing was watched, since an alarm that cannot come is taken for none."""
+        self._entered = False
         _unmend(self._watching.vlm.model)
         if error is None and self._loop is None:
             raise InputError(

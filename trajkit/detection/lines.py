@@ -188,11 +188,13 @@ class LineMonitor:
         run = self._open.get(name)
         if run is None:
             self._make_room()
-            run = self._open[name] = self._begin(("", ""), attempt)
+            run = self._begin(("", ""), attempt)
         elif attempt != run.attempt:
-            self._placed(run, None)
-            run = self._open[name] = self._begin(run.task, attempt)
-        verdict, decision = run.update(step)
+            run = self._begin(run.task, attempt)
+        verdict, decision = run.update(step)  # of a line that cannot be judged nothing is kept
+        before, self._open[name] = self._open.get(name), run
+        if before is not None and before is not run:
+            self._placed(before, None)
         if verdict.alarm:
             self._placed(run, verdict.max_risk)
         log_verdict(_log, verdict, *name)

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import RLock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -18,9 +16,8 @@ from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
 from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
 from trajkit.vlm.fingerprint import Source, fingerprint
+from trajkit.vlm.lock import ModelLock, lock_of
 from trajkit.vlm.messages import Chat, Messages
-
-_LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +91,10 @@ class VLM:
     source: Source | None = field(default=None, repr=False)
 
     @cached_property
-    def lock(self) -> Any:
+    def lock(self) -> ModelLock:
         """Held by the thread that taps the model's attention; a tap in another thread, of this VLM or of another one of
         the same model, waits."""
-        return _LOCKS.setdefault(self.model, RLock())
+        return lock_of(self.model)
 
     @property
     def tokenizer(self) -> Any:

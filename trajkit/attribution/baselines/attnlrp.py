@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trajkit.attribution.baselines.kernel import Kernel, attention_kernel
 from trajkit.attribution.baselines.replayed import by_region, by_step, pass_inputs
 from trajkit.attribution.regions import Regions
+from trajkit.attribution.wrapped import AttentionFunction, attention_kernel
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span
 
@@ -137,7 +137,7 @@ def constant_variance(norm: Any) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def uniform_attention(kernel: Kernel) -> Kernel:
+def uniform_attention(kernel: AttentionFunction) -> AttentionFunction:
     """Uniform rule for softmax(q·k)·v: values get half, queries and keys half of the other half each."""
 
     def forward(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:

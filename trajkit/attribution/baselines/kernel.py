@@ -1,45 +1,16 @@
-"""The attention kernel of a model's text stack, replaced for a while."""
+"""Attention of a whole pass, seen while the model's own kernel makes its output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trajkit.attribution.wrapped import AttentionFunction, attention_kernel
 from trajkit.vlm.model import VLM
-
-Kernel = Callable[..., Any]
-"""As in transformers: (module, query (B, H, S, D), key (B, H_kv, S, D), value, ...) → (output, weights)."""
-
-_names = count()
-
-
-@contextmanager
-def attention_kernel(vlm: VLM, wrap: Callable[[Kernel], Kernel]) -> Iterator[None]:
-    """Run the text stack with `wrap(kernel in use)`; on leaving, the model and transformers' registries are as before.
-
-    Holds `vlm.lock`.
-    """
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    name = f"trajkit_baseline_{next(_names)}"
-    with vlm.lock:
-        before = vlm.text_config._attn_implementation
-        ALL_ATTENTION_FUNCTIONS.register(name, wrap(ALL_ATTENTION_FUNCTIONS[before]))
-        # without a mask function of the same name the model would get no mask at all, silently
-        ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
-        try:
-            vlm.model.set_attn_implementation({vlm.adapter.text_config_key: name})
-            yield
-        finally:
-            vlm.model.set_attn_implementation({vlm.adapter.text_config_key: before})
-            for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
-                type(registry)._global_mapping.pop(name, None)
 
 
 @contextmanager
@@ -50,7 +21,7 @@ def attention_seen(vlm: VLM, keep: Callable[[Tensor], Tensor]) -> Iterator[list[
     """
     kept: list[Tensor] = []
 
-    def recording(kernel: Kernel) -> Kernel:
+    def recording(kernel: AttentionFunction) -> AttentionFunction:
         def record(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
             kept.append(keep(causal_attention(query[0], key[0], module.scaling)))
             return kernel(module, query, key, value, *args, **kwargs)
