@@ -250,8 +250,8 @@ BAD = {
 def test_a_first_line_that_is_no_good_opens_no_run(monitor):
     lines = LineMonitor(monitor)
     assert failures(lines, line(run="a", score=0.5)) == [
-        'these detectors work out the score themselves: give "effects", "logprob", "entropy" and "n_tokens" in place of '
-        '"score".'
+        'these detectors work out the score themselves: give "effects", "logprob", "entropy" and "n_tokens" in place '
+        'of "score".'
     ]
     assert len(lines) == 0
 
