@@ -223,7 +223,7 @@ def test_policies(report, tmp_path):
     names = [line.split("|")[1].strip() for line in generated[2:]]
     assert "ask again from the last good step" in names
     assert "enough: answer when success is sure" in names
-    assert "The monitor of success speaks on" in text
+    assert "Of the monitor of success: " in text
     assert (tmp_path / "report.svg").stat().st_size > 2000
 
 
