@@ -12,6 +12,7 @@ with the same block of the other run. Run it on a machine that does nothing else
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import platform
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Condition, get_ident
 from typing import Any
@@ -73,6 +75,9 @@ def main(argv: list[str] | None = None) -> None:
         "--contexts", type=int, nargs="+", default=[512, 2048, 4096, 8192], help="prompt lengths, tokens"
     )
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument(
+        "--kept", type=Path, metavar="FOLDER", help="keep each row there as it is measured, and do not measure it again"
+    )
     parser.add_argument("--out", type=Path, default=Path("reports/performance.md"))
     args = parser.parse_args(argv)
     contexts = (512,) if args.quick else tuple(args.contexts)
@@ -91,19 +96,33 @@ def main(argv: list[str] | None = None) -> None:
     )
     for setting in settings:
         asked = [(n, "image") for n in setting.contexts] + [(n, "question") for n in setting.contexts[1:]]
-        rows = [measure_context(setting, n, filled_by) for n, filled_by in asked]
+        rows = [
+            kept(args.kept, f"{setting.name} {n} {filled_by}", partial(measure_context, setting, n, filled_by))
+            for n, filled_by in asked
+        ]
         size = sum(p.numel() for p in setting.vlm.model.model.language_model.parameters()) / 1e6
         about = f"text stack of {size:,.0f} M weights, {setting.new_tokens} tokens a run"
         text += f"## {setting.name}: {about}\n\n{render.markdown(Table(pd.DataFrame(rows)))}\n"
     text += _READING
     text += f"\n## A worker made 100 × slower\n\n{slow_worker(settings[0])}\n"
     for setting in settings:
-        rows = methods_by_context(setting)
+        rows = kept(args.kept, f"{setting.name} methods", partial(methods_by_context, setting))
         by_method = render.markdown(Table(pd.DataFrame(rows)))
         text += f"\n## Milliseconds per generated token, {setting.name}\n\n{by_method}\n{_METHODS}"
     text += f"\n## Fingerprints of weights\n\n{render.markdown(fingerprints)}"
     write_text(args.out, text)
     print(text)
+
+
+def kept(folder: Path | None, name: str, measure: Callable[[], Any]) -> Any:
+    """What `measure` returns; from a file of `folder` where it was measured before."""
+    if folder is None:
+        return measure()
+    path = folder / f"{name}.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(measure()))
+    return json.loads(path.read_text())
 
 
 def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str, Any]:
