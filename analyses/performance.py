@@ -143,7 +143,7 @@ def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str,
     block = block_of(setting.new_tokens)
     with progress(f"{setting.name}, context {context} of {filled_by}", total=2 * (setting.new_tokens // block)) as bar:
         plain_decode(vlm, prompt, WARM_UP)
-        turns = Turns(vlm, block, lambda: watch._loop._explainer.flush(), bar.advance)  # type: ignore[union-attr]
+        turns = Turns(vlm, block, watch.wait, bar.advance)
         tokens = turns.take(lambda: generated(vlm, prompt, setting.new_tokens), watched)
     if len({*map(tuple, tokens)}) > 1:
         raise RuntimeError("watching changed the generated tokens")
@@ -159,7 +159,7 @@ def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str,
         "delay p50, ms": round(float(np.quantile(delays, 0.5))),
         "p99": round(float(np.quantile(delays, 0.99))),
         "of the first step": round(float(delays[0])),
-        "held for attribution, MB": f"{watch._loop._explainer.held_bytes / 1e6:.1f}",  # type: ignore[union-attr]
+        "held for attribution, MB": f"{watch.held_bytes / 1e6:.1f}",
         "KV cache, MB": f"{cache_bytes(vlm, prompt.length + setting.new_tokens) / 1e6:.1f}",
     }
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trajkit.attribution.assemble import of_live
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import StepFeatures
+from trajkit.attribution.one_core import on_one_core
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions
 from trajkit.errors import InputError, StreamError, TrajkitError
@@ -268,6 +269,7 @@ class Explainer:
 
     @torch.inference_mode()
     def _explain(self) -> None:
+        on_one_core()
         while (item := self.inbox.get()) is not None:
             try:
                 if self.error is None:

@@ -53,6 +53,7 @@ class Watch:
         self.runs: list[LiveRun] = []
         self._watching, self._prompts, self._regions = watching, prompts, regions
         self._on_step, self._on_alarm = on_step, on_alarm
+        self._explainer = Explainer()
         self._loop: WatchedLoop | None = None
         self._stopped = False
         self._entered = False
@@ -86,6 +87,15 @@ class Watch:
         self._stopped = True
         if self._loop is not None:
             self._loop.stopped = True
+
+    @property
+    def held_bytes(self) -> int:
+        """Most memory that attribution held at once beside the model's own cache, bytes."""
+        return self._explainer.held_bytes
+
+    def wait(self) -> None:
+        """Wait until every step that has ended so far is explained."""
+        self._explainer.flush()
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
         """The only run as a Trace, as by `LiveRun.trace`; of several, ask each of `runs`.
@@ -126,11 +136,10 @@ class Watch:
             run = LiveRun(self._watching, self._prompts[row // each], self._regions[row // each], row)
             run.sampling = sampling
             self.runs.append(run)
-        explainer = Explainer()
-        self._loop = WatchedLoop(self._watching.vlm, explainer, self._on_step, self._on_alarm)
+        self._loop = WatchedLoop(self._watching.vlm, self._explainer, self._on_step, self._on_alarm)
         if self._stopped:
             self._loop.stopped = True
-        explainer.thread.start()
+        self._explainer.thread.start()
         try:
             return self._loop.decode(
                 self.runs,
@@ -143,7 +152,7 @@ class Watch:
                 **model_kwargs,
             )
         finally:
-            explainer.close()
+            self._explainer.close()
 
     def _check_inputs(self, input_ids: Tensor, given: Mapping[str, Any]) -> list[int]:
         """How many pad tokens stand at the left of each row. Raises InputError where the rows are not the prompts'."""
