@@ -5,8 +5,7 @@
 
 A Qwen3-VL text stack of random weights with the vocabulary of the real one, small on the CPU; with a GPU also that of
 Qwen3-VL-8B in bf16. The vision tower is the demo's: it runs once and is no part of decoding. Everything that is
-compared runs in one process, in turn (A B B A …) and writes the same tokens; blocks of 50 tokens are compared, each
-with the same block of the other run. Run it on a machine that does nothing else.
+compared writes the same tokens, and by turns (`turns.py`). Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Condition, get_ident
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from PIL import Image
 
 import trajkit as tk
 from analyses import fingerprint
+from analyses.turns import Decoding, take_turns
 from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.baselines import baselines
 from trajkit.attribution.estimator import Binding
@@ -60,9 +59,10 @@ PATIENCE = 8.0
 
 @dataclass(frozen=True)
 class Setting:
-    """A model to measure on. contexts: prompt lengths in tokens; steps: of how many tokens, about."""
+    """A model to measure on, and how to make another. contexts: prompt lengths in tokens."""
 
     name: str
+    make: Callable[[], VLM]
     vlm: VLM
     contexts: tuple[int, ...]
     new_tokens: int
@@ -83,10 +83,11 @@ def main(argv: list[str] | None = None) -> None:
     contexts = (512,) if args.quick else tuple(args.contexts)
     new_tokens = 24 if args.quick else args.tokens
     fingerprints = fingerprint.table(0.05 if args.quick else 2.0)
-    small = small_model(2, 128, 2000) if args.quick else small_model(12, 768, VOCABULARY)
-    settings = [Setting("CPU", small, contexts, new_tokens)]
+    make = partial(small_model, 2, 128, 2000) if args.quick else partial(small_model, 12, 768, VOCABULARY)
+    small = make()
+    settings = [Setting("CPU", make, small, contexts, new_tokens)]
     if torch.cuda.is_available() and not args.quick:
-        settings.append(Setting(torch.cuda.get_device_name(0), full_model(), contexts, args.tokens))
+        settings.append(Setting(torch.cuda.get_device_name(0), full_model, full_model(), contexts, args.tokens))
     text = (
         "# Performance\n\n"
         f"Regenerate: `python -m analyses.performance`. Measured on {platform.machine()}, {torch.get_num_threads()} "
@@ -127,31 +128,16 @@ def kept(folder: Path | None, name: str, measure: Callable[[], Any]) -> Any:
 
 def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str, Any]:
     """One row: decode with a watch over decode without, in blocks; added time, memory, delay."""
-    vlm, estimator = setting.vlm, random_estimator(setting.vlm)
-    image, question = ask(vlm, context, filled_by)
-    prompt = vlm.prepare(image, question)
-    regions = tk.segment(image, "blocks", (64, 64))
-    steps: list[LiveStep] = []
-    watch = tk.watch(
-        vlm.model, vlm.processor, image, question, estimator=estimator, regions=regions, on_step=steps.append
-    )
-
-    def watched() -> Any:
-        with watch as run:
-            return generated(vlm, prompt, setting.new_tokens, **run.kwargs)
-
     block = block_of(setting.new_tokens)
+    prepare = partial(decoding, setting.make, context, filled_by, setting.new_tokens)
     with progress(f"{setting.name}, context {context} of {filled_by}", total=2 * (setting.new_tokens // block)) as bar:
-        plain_decode(vlm, prompt, WARM_UP)
-        turns = Turns(vlm, block, watch.wait, bar.advance)
-        tokens = turns.take(lambda: generated(vlm, prompt, setting.new_tokens), watched)
-    if len({*map(tuple, tokens)}) > 1:
-        raise RuntimeError("watching changed the generated tokens")
+        turns = take_turns(prepare, block, bar.advance)
     theirs, ours = (1000 * np.array(seconds) for seconds in turns.seconds)  # ms a token
-    delays = 1000 * np.array([step.delay for step in steps])
+    facts = turns.facts[1]
+    delays = 1000 * np.array(facts["delays"])
     return {
-        "context": prompt.length,
-        "of the image": len(prompt.image_tokens),
+        "context": facts["context"],
+        "of the image": facts["of the image"],
         "plain, ms per token": f"{theirs.mean():.1f}",
         "watched / plain": f"{ours.mean() / theirs.mean():.3f}",
         "by block": spread(ours / theirs),
@@ -159,67 +145,46 @@ def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str,
         "delay p50, ms": round(float(np.quantile(delays, 0.5))),
         "p99": round(float(np.quantile(delays, 0.99))),
         "of the first step": round(float(delays[0])),
-        "held for attribution, MB": f"{watch.held_bytes / 1e6:.1f}",
-        "KV cache, MB": f"{cache_bytes(vlm, prompt.length + setting.new_tokens) / 1e6:.1f}",
+        "held for attribution, MB": f"{facts['held'] / 1e6:.1f}",
+        "KV cache, MB": f"{facts['cache'] / 1e6:.1f}",
     }
 
 
-class Turns:
-    """Two generations of one model, in threads, that take turns of `block` tokens, so that both see the same machine.
+def decoding(
+    make: Callable[[], VLM], context: int, filled_by: str, new_tokens: int, watched: bool
+) -> tuple[VLM, Decoding]:
+    """One of the two that take turns."""
+    vlm = make()
+    image, question = ask(vlm, context, filled_by)
+    prompt = vlm.prepare(image, question)
+    generated(vlm, prompt, WARM_UP)
+    if not watched:
+        return vlm, Decoding(lambda: generated(vlm, prompt, new_tokens))
+    steps: list[LiveStep] = []
+    watch = tk.watch(
+        vlm.model,
+        vlm.processor,
+        image,
+        question,
+        estimator=random_estimator(vlm),
+        regions=tk.segment(image, "blocks", (64, 64)),
+        on_step=steps.append,
+    )
 
-    seconds: for each, its time a token in every block. The second is watched, and its turn ends when `settle` returns,
-    so that nothing of it is left for the turn of the first.
-    """
+    def generate() -> list[int]:
+        with watch as run:
+            return generated(vlm, prompt, new_tokens, **run.kwargs)
 
-    def __init__(self, vlm: VLM, block: int, settle: Callable[[], object], advance: Callable[[], object]) -> None:
-        self.seconds: tuple[list[float], list[float]] = ([], [])
-        self._vlm, self._block, self._settle, self._advance = vlm, block, settle, advance
-        self._of_thread: dict[int, int] = {}
-        self._turn, self._over = 0, [False, False]
-        self._changed = Condition()
-        self._began, self._tokens = [0.0, 0.0], [0, 0]
+    def facts() -> dict[str, Any]:
+        return {
+            "context": prompt.length,
+            "of the image": len(prompt.image_tokens),
+            "delays": [step.delay for step in steps],
+            "held": watch.held_bytes,
+            "cache": cache_bytes(vlm, prompt.length + new_tokens),
+        }
 
-    def take(self, *generations: Callable[[], Any]) -> list[list[int]]:
-        """Run both, and return what they generate."""
-        hook = self._vlm.model.register_forward_hook(self._after_a_pass)
-        try:
-            with ThreadPoolExecutor(2) as pool:
-                return [one.result() for one in [pool.submit(self._run, i, one) for i, one in enumerate(generations)]]
-        finally:
-            hook.remove()
-
-    def _run(self, i: int, generation: Callable[[], Any]) -> Any:
-        self._of_thread[get_ident()] = i
-        try:
-            self._wait(i)
-            return generation()
-        finally:
-            with self._changed:
-                self._over[i], self._turn = True, 1 - i
-                self._changed.notify_all()
-
-    def _wait(self, i: int) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn == i or self._over[1 - i])
-        self._began[i] = time.perf_counter()
-
-    def _after_a_pass(self, *_: Any) -> None:
-        """The first pass reads the prompt, and is a turn of its own that is not counted."""
-        i = self._of_thread[get_ident()]
-        self._tokens[i] += 1
-        if self._tokens[i] % self._block != 1:
-            return
-        if self._vlm.model.device.type == "cuda":
-            torch.cuda.synchronize()
-        if i and self._tokens[i] > 1:
-            self._settle()
-        if self._tokens[i] > 1:
-            self.seconds[i].append((time.perf_counter() - self._began[i]) / self._block)
-            self._advance()
-        with self._changed:
-            self._turn = 1 - i
-            self._changed.notify_all()
-        self._wait(i)
+    return vlm, Decoding(generate, watch.wait, facts)
 
 
 def slow_worker(setting: Setting) -> str:
