@@ -139,8 +139,8 @@ class AttentionTap:
     def _keep(self, layer: int, query: Tensor, key: Tensor, lse: Tensor | None) -> None:
         latest = self._passes[-1]
         if layer == 0:
-            wanted = [at for at in self._next if at is not None]
-            latest.skip(min(wanted) - latest.start if wanted else latest.n)
+            needed = self._needed
+            latest.skip(latest.n if needed is None else needed - latest.start)
             if lse is None and latest.n == 1 and not self._said:
                 _warn_of_no_lse(self._vlm.name)
                 self._said = True
@@ -206,9 +206,14 @@ class AttentionTap:
         at = self._next[sequence]
         return 0 if at is None else max(self._rows[-1] - at, 0)
 
+    @property
+    def _needed(self) -> int | None:
+        """The first row of the batch that a sequence has not taken; None where all were released."""
+        return min((at for at in self._next if at is not None), default=None)
+
     def _forget(self) -> None:
         """Drop passes that no sequence needs."""
-        needed = min((at for at in self._next if at is not None), default=None)
+        needed = self._needed
         while self._passes and (needed is None or self._passes[0].end <= needed):
             self._passes.popleft()
         if self._passes and needed is not None and needed - self._passes[0].start >= _MANY:
