@@ -50,8 +50,8 @@ SMALL_SIDE = 20
 VOCABULARY = 151_936
 """Of Qwen3-VL; every token costs a softmax over it, watched or not."""
 OURS = "tk.stream, network estimator"
-BLOCK = 200
-"""Tokens of a turn, most."""
+BLOCK = 5
+"""Tokens of a turn: a third of a second, in which the machine is as fast for one as for the other."""
 WARM_UP = 20
 PATIENCE = 8.0
 """Seconds: a method that took longer at one context is not tried at the next."""
@@ -104,6 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         size = sum(p.numel() for p in setting.vlm.model.model.language_model.parameters()) / 1e6
         about = f"text stack of {size:,.0f} M weights, {setting.new_tokens} tokens a run"
         text += f"## {setting.name}: {about}\n\n{render.markdown(Table(pd.DataFrame(rows)))}\n"
+        text += kept(args.kept, f"{setting.name} control", partial(control, setting)) + "\n"
     text += _READING
     text += f"\n## A worker made 100 × slower\n\n{slow_worker(settings[0])}\n"
     for setting in settings:
@@ -139,8 +140,7 @@ def measure_context(setting: Setting, context: int, filled_by: str) -> dict[str,
         "context": facts["context"],
         "of the image": facts["of the image"],
         "plain, ms per token": f"{theirs.mean():.1f}",
-        "watched / plain": f"{ours.mean() / theirs.mean():.3f}",
-        "by block": spread(ours / theirs),
+        "watched / plain": with_interval(theirs, ours),
         "added ms per token": f"{ours.mean() - theirs.mean():.2f}",
         "delay p50, ms": round(float(np.quantile(delays, 0.5))),
         "p99": round(float(np.quantile(delays, 0.99))),
@@ -299,15 +299,28 @@ def forward_times(vlm: VLM) -> Iterator[list[float]]:
         hook.remove()
 
 
-def spread(values: Any) -> str:
-    """Median, and the quartiles around it."""
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+def with_interval(theirs: Any, ours: Any) -> str:
+    """Ratio of two mean times over the same turns, with its 95 % interval by turn (bootstrap)."""
+    drawn = np.random.default_rng(0).integers(0, len(ours), (2000, len(ours)))
+    low, high = np.quantile(ours[drawn].mean(1) / theirs[drawn].mean(1), [0.025, 0.975])
+    return f"{ours.mean() / theirs.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
 def block_of(new_tokens: int) -> int:
     """Tokens of a turn: five turns at least."""
     return min(BLOCK, (new_tokens - 1) // 5)
+
+
+def control(setting: Setting) -> str:
+    """Two plain runs by turns, in as many processes: what the measure says where there is nothing to measure."""
+    context = setting.contexts[-1] if len(setting.contexts) == 1 else setting.contexts[1]
+    prepare = partial(_plain, setting.make, context, setting.new_tokens)
+    theirs, ours = map(np.array, take_turns(prepare, block_of(setting.new_tokens)).seconds)
+    return f"Two plain runs by the same measure, at {context:,}: {with_interval(theirs, ours)}.\n"
+
+
+def _plain(make: Callable[[], VLM], context: int, new_tokens: int, watched: bool) -> tuple[VLM, Decoding]:
+    return decoding(make, context, "image", new_tokens, False)
 
 
 def cache_bytes(vlm: VLM, length: int) -> int:
@@ -400,14 +413,15 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
 
 
 _READING = """
-watched / plain: the time of the turns of a run under `tk.watch`, its second thread and all that a turn leaves for it to
-do included, over those of a plain run of the same model. by block: median of the turns, and quartiles. delay: from the
+watched / plain: the time of the turns of a run under `tk.watch`, all that a turn leaves its second thread to do
+included, over those of a plain run of the same model. In parentheses the 95 % interval by
+turn; one pair of processes each, and where a process happens to lie in memory is in no interval. delay: from the
 moment the last token of a step was seen to its effects. held for attribution: queries that wait for the end of their
 step, one row of K numbers for every row of text, and for a moment the attention of the rows of a step.
 
 Attention to the image is normalised by the log-sum-exp that the kernel knows, so text costs nothing there; the features
-through the text read the keys of the text, once a step. A question of thousands of words is read in the other thread
-while the first sentence is written.
+through the text read the keys of the text, once a step. On the CPU keys are read between two tokens by all cores: once
+a step all keys of the image, and of a question of thousands of words its attention, before the second token.
 """
 _METHODS = """
 The same run of 40 tokens, over 16 regions. The first row is the time that the worker of `tk.stream` spends on it beside

@@ -7,6 +7,7 @@ decodes slower where several threads of one process have used it.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,7 @@ def _decode(prepare: Callable[[bool], tuple[VLM, Decoding]], block: int, watched
     line.send("ready")
     line.recv()
     hook = vlm.model.register_forward_hook(after_a_pass)
+    gc.collect()  # what was made until here would be gone through once more, in one of the two sooner than in the other
     tokens = decoding.generate()
     hook.remove()
     line.send({"tokens": tokens} | decoding.facts())

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trajkit.attribution.assemble import of_live
+from trajkit.attribution.cores import let_go_of_cores
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.features import StepFeatures
-from trajkit.attribution.one_core import on_one_core
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions
 from trajkit.errors import InputError, StreamError, TrajkitError
@@ -163,25 +164,28 @@ class LiveRun:
         """Take rows that predict no step."""
         self._features.read(item.rows, item.tap.keys(item.end, item.sequence), item.tap.scaling)
 
-    def explain(self, item: FinishedStep) -> LiveStep:
-        """The step with its effects, verdict and decision; it is added to `steps`. Steps come in their order."""
-        span, n_tokens = item.span, item.span.end - item.span.start
-        logprob, entropy = item.logprob.mean(), item.entropy.mean()
-        features = self._features.push(
+    def measure(self, item: FinishedStep) -> Tensor:
+        """(K, F) features of the step, for `explain`. Steps and rows come in their order."""
+        logprob, entropy, n_tokens = item.logprob.mean(), item.entropy.mean(), item.span.end - item.span.start
+        return self._features.push(
             item.rows,
             item.tap.keys(item.end, item.sequence),
             item.tap.scaling,
             n_tokens,
             (logprob, entropy, torch.tensor(n_tokens, device=logprob.device)),
         )
+
+    def explain(self, item: FinishedStep, features: Tensor) -> LiveStep:
+        """The step with its effects, verdict and decision; it is added to `steps`. Steps come in their order."""
+        span = item.span
         effects, half_width = self._watching.estimator.predict_interval(features.cpu().numpy())
         live = LiveStep(
             text=item.text,
             kind=span.kind,
             token_start=span.start,
             token_end=span.end,
-            logprob=float(logprob),
-            entropy=float(entropy),
+            logprob=float(item.logprob.mean()),
+            entropy=float(item.entropy.mean()),
             seconds=item.seconds,
             index=len(self.steps),
             delay=time.perf_counter() - item.seen_at,
@@ -223,14 +227,17 @@ class LiveRun:
 
 
 class Explainer:
-    """A thread that explains steps in the order in which they are put into `inbox`, which has no bound.
+    """A thread that explains steps in the order in which they are `put`, of which any number may wait.
 
-    What it fails with is kept in `error`, and no step is explained after that.
+    On a GPU it does all of that. On the CPU a generation leaves no core free: attention is read where the step is put,
+    with all cores between two tokens, as the thread would hold one back from them for four times as long. What is left
+    for the thread is little. What it fails with is kept in `error`, and no step is explained after that.
     """
 
-    def __init__(self, emit: Callable[[LiveStep], None] = lambda step: None) -> None:
+    def __init__(self, vlm: VLM, emit: Callable[[LiveStep], None] = lambda step: None) -> None:
         """emit: called in the thread with each step as soon as it is explained."""
-        self.inbox: Queue[SeenRows | None] = Queue()
+        self._beside = vlm.model.device.type != "cpu"
+        self._inbox: Queue[tuple[SeenRows, Tensor | None] | None] = Queue()
         self.error: BaseException | None = None
         self.max_backlog = 0
         """Most steps that ever waited."""
@@ -239,18 +246,32 @@ class Explainer:
         self._emit, self._made = emit, deque[LiveStep]()
         self.thread = Thread(target=self._explain, daemon=True)
 
+    def put(self, item: SeenRows) -> None:
+        """Take the next rows, or the next step."""
+        features = None
+        if not self._beside:
+            if self.error is not None:
+                return
+            try:
+                features = self._measure(item)
+            except Exception as error:
+                self.error = error
+                return
+        if self._beside or features is not None:
+            self._inbox.put_nowait((item, features))
+
     def made(self) -> Sequence[LiveStep]:
         """Steps explained since the last call, in order; does not wait."""
         return [self._made.popleft() for _ in range(len(self._made))]
 
     def flush(self) -> None:
         """Wait until all that was put in is explained, or will not be because of an error."""
-        self.inbox.join()
+        self._inbox.join()
 
     def close(self) -> None:
         """End the thread once it has explained what was put in, and wait for it. What it failed with is let go of, as
         that refers to the keys of the run."""
-        self.inbox.put(None)
+        self._inbox.put(None)
         if self.thread is not current_thread() and self.thread.ident is not None:
             self.thread.join()
             self.error = None
@@ -268,24 +289,35 @@ class Explainer:
             del error  # which would hold itself, by this frame, and the run's keys
 
     @torch.inference_mode()
+    def _measure(self, item: SeenRows) -> Tensor | None:
+        """Read the attention of rows; the features where they predict a step."""
+        features = None
+        if isinstance(item, FinishedStep):
+            features = item.run.measure(item)
+        else:
+            item.run.read(item)
+        waiting = item.rows.nbytes * (1 + self._inbox.qsize())
+        self.held_bytes = max(self.held_bytes, waiting + item.run.held_bytes)
+        return features
+
     def _explain(self) -> None:
-        on_one_core()
-        while (item := self.inbox.get()) is not None:
+        while (put := self._inbox.get()) is not None:
             try:
                 if self.error is None:
-                    self._take(item)
+                    self._take(*put)
             except BaseException as error:
                 self.error = error
             finally:
-                self.inbox.task_done()
+                let_go_of_cores()
+                self._inbox.task_done()
+                del put
 
-    def _take(self, item: SeenRows) -> None:
-        waiting = item.rows.nbytes * (1 + self.inbox.qsize())
-        if isinstance(item, FinishedStep):
-            self.max_backlog = max(self.max_backlog, self.inbox.qsize())
-            step = item.run.explain(item)
+    def _take(self, item: SeenRows, features: Tensor | None) -> None:
+        waiting = self._inbox.qsize()
+        if features is None:
+            features = self._measure(item)
+        if features is not None and isinstance(item, FinishedStep):
+            self.max_backlog = max(self.max_backlog, waiting)
+            step = item.run.explain(item, features)
             self._made.append(step)
             self._emit(step)
-        else:
-            item.run.read(item)
-        self.held_bytes = max(self.held_bytes, waiting + item.run.held_bytes)

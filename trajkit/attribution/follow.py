@@ -355,12 +355,13 @@ class Follower(Iterator[LiveStep]):
             rows, at = rows.part(n, rows.n), at + n
         made = []
         while self._finished:
-            step = self._finished[0]
-            upto = question + step.span.end
+            finished = self._finished[0]
+            upto = question + finished.span.end
             own, rows = rows.part(0, upto - at), rows.part(upto - at, rows.n)
             at = upto
-            hidden = seen.hidden[len(seen.hidden) - (end - question - step.span.start) :]
-            made.append(self.run.explain(self._step(step, own, upto, hidden)))
+            hidden = seen.hidden[len(seen.hidden) - (end - question - finished.span.start) :]
+            step = self._step(finished, own, upto, hidden)
+            made.append(self.run.explain(step, self.run.measure(step)))
             del self._finished[0]
         return made
 

@@ -19,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 
 _SCORES_AT_ONCE = 2**22
 """Scores that `row_lse` holds in memory together: 16 MiB of them."""
-_aten = torch.ops.aten
 
 
 class Attended(NamedTuple):
@@ -54,13 +53,15 @@ def one_row(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Ten
 
     They cost more than it costs to keep the row, and decoding is mostly this. mask: None, or (B, 1, 1, S).
     """
-    batch, heads, n, _ = query.shape
+    batch, heads, n, width = query.shape
     groups = key.shape[1]
-    packed = mask is not None and groups != heads  # rows of the heads that share their keys, as rows of one head
-    rows = query.view(batch, groups, -1, query.shape[3]) if packed else query
-    out, lse = attention(rows, key, value, mask, scale=scaling, enable_gqa=not packed and groups != heads)
-    out = out.reshape(batch, heads, n, -1).transpose(1, 2).contiguous()
-    return Attended((out, None), None if lse is None else lse.reshape(batch, heads, n))
+    if mask is None or groups == heads:
+        out, lse = attention(query, key, value, mask, scale=scaling, enable_gqa=groups != heads)
+    else:  # rows of the heads that share their keys, as rows of one head
+        out, lse = attention(query.view(batch, groups, -1, width), key, value, mask, scale=scaling)
+        out = out.reshape(batch, heads, n, width)
+        lse = None if lse is None else lse.reshape(batch, heads, n)
+    return Attended((out.transpose(1, 2).contiguous(), None), lse)
 
 
 def scores_of_rows(query: Tensor, key: Tensor, scaling: float) -> Tensor:
@@ -137,21 +138,21 @@ def _on_cpu(
 ) -> tuple[Tensor, Tensor]:
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
-    return _aten._scaled_dot_product_flash_attention_for_cpu(
+    return torch._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, is_causal, attn_mask=mask, scale=scale
     )
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, mask: None, is_causal: bool, scale: float | None) -> Any:
-    return _aten._scaled_dot_product_flash_attention(query, key, value, 0.0, is_causal, scale=scale)[:2]
+    return torch._scaled_dot_product_flash_attention(query, key, value, 0.0, is_causal, scale=scale)[:2]
 
 
 def _efficient(query: Tensor, key: Tensor, value: Tensor, mask: None, is_causal: bool, scale: float | None) -> Any:
-    return _aten._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, is_causal, scale=scale)[:2]
+    return torch._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, is_causal, scale=scale)[:2]
 
 
 def _cudnn(query: Tensor, key: Tensor, value: Tensor, mask: None, is_causal: bool, scale: float | None) -> Any:
-    return _aten._scaled_dot_product_cudnn_attention(query, key, value, None, True, 0.0, is_causal, scale=scale)[:2]
+    return torch._scaled_dot_product_cudnn_attention(query, key, value, None, True, 0.0, is_causal, scale=scale)[:2]
 
 
 _FUSED: dict[tuple[str, int], Callable[..., Any]] = {

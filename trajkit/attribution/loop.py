@@ -66,7 +66,7 @@ class WatchedLoop:
         """
         first_rows = [run.prompt.first_row for run in runs]
         with AttentionTap(self._vlm, first_rows, padding) as tap:
-            recorder = StepRecorder(self._vlm, tap, runs, self._explainer.inbox, _end_tokens(generation_config))
+            recorder = StepRecorder(self._vlm, tap, runs, self._explainer.put, _end_tokens(generation_config))
             between = _Between(self, stopping_criteria, runs, recorder, tap)
             between.forced.fill(hints)
             processors = LogitsProcessorList([*logits_processor, between.forced])

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import Queue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from trajkit.attribution.rows import Rows
+from trajkit.attribution.rows import ROOM, Rows
 from trajkit.attribution.tap import AttentionTap
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.vlm.model import VLM
@@ -63,7 +62,7 @@ class FinishedStep(SeenRows):
 
 
 class StepRecorder:
-    """Takes each token of a batch of generations as it is drawn, and puts their steps into a queue as they end.
+    """Takes each token of a batch of generations as it is drawn, and hands over their steps as they end.
 
     Log-probabilities are of the model's own logits: the scores that a token is drawn from may have been through a
     penalty or a bias, which a replay of the run, on which estimators are trained, would not see.
@@ -74,11 +73,12 @@ class StepRecorder:
         vlm: VLM,
         tap: AttentionTap,
         runs: Sequence[LiveRun],
-        out: Queue[SeenRows | None],
+        put: Callable[[SeenRows], None],
         end_tokens: frozenset[int],
     ) -> None:
-        """runs: in the order of the batch. end_tokens: those that end a generation and are no part of its last step."""
-        self._vlm, self._out = vlm, out
+        """put: takes each step, and rows that predict none. runs: in the order of the batch. end_tokens: those that end
+        a generation and are no part of its last step."""
+        self._vlm, self._put = vlm, put
         self._rows = [_Row(vlm, tap, i, run, end_tokens) for i, run in enumerate(runs)]
         self._logits = torch.empty(0)  # (B, V), of the latest pass
         self._begun = False
@@ -103,15 +103,15 @@ class StepRecorder:
         if not self._begun:  # the prompt has been read
             self._begun = True
             for row in self._rows:
-                self._put(row.seen())
+                self._hand_over(row.seen())
         logprob, entropy = logprob_and_entropy(self._logits, tokens.to(self._logits.device))
         for i, row in enumerate(self._rows):
             if not row.over:
-                self._put(row.push(numbers[i], logprob[i], entropy[i]))
+                self._hand_over(row.push(numbers[i], logprob[i], entropy[i]))
 
     def end(self, i: int) -> None:
         """The generation of a row is over: close its last step, and keep no more of it."""
-        self._put(self._rows[i].end())
+        self._hand_over(self._rows[i].end())
 
     def end_all(self) -> None:
         for i in range(len(self._rows)):
@@ -121,9 +121,9 @@ class StepRecorder:
         """Whether what a row has written looks like a whole sentence."""
         return self._rows[i].splitter.at_sentence_end
 
-    def _put(self, item: SeenRows | None) -> None:
+    def _hand_over(self, item: SeenRows | None) -> None:
         if item is not None:
-            self._out.put_nowait(item)
+            self._put(item)
 
 
 class _Row:
@@ -138,8 +138,8 @@ class _Row:
         self._question = run.prompt.length  # positions before the first token of the generation
         self._taken = run.prompt.first_row
         self._dropped = len(run.tokens)  # tokens whose numbers are no longer kept
-        self._logprob: list[Tensor] = []
-        self._entropy: list[Tensor] = []
+        self._told = torch.empty(2, 0)  # log-probability and entropy of tokens behind those, and room for more
+        self._n_told = 0
         self._clock = time.perf_counter()
 
     def seen(self) -> SeenRows | None:
@@ -151,8 +151,7 @@ class _Row:
 
     def push(self, token: int, logprob: Tensor, entropy: Tensor) -> FinishedStep | None:
         self._run.tokens.append(token)
-        self._logprob.append(logprob)
-        self._entropy.append(entropy)
+        self._tell(logprob, entropy)
         span = self.splitter.push(token)
         self._run.closed = self.splitter.closed
         return self._finished(span)
@@ -172,6 +171,7 @@ class _Row:
             return None
         now = time.perf_counter()
         first, last = max(span.start - self._dropped, 0), span.end - self._dropped
+        logprob, entropy = self._told[:, first:last].clone()
         upto = self._question + span.end - 1  # row t−1 predicts token t
         item = FinishedStep(
             self._run,
@@ -181,15 +181,24 @@ class _Row:
             self._i,
             span,
             self.splitter.text(span),
-            torch.stack(self._logprob[first:last]),
-            torch.stack(self._entropy[first:last]),
+            logprob,
+            entropy,
             now - self._clock,
             now,
         )
         self._clock = now
-        del self._logprob[:last], self._entropy[:last]
+        self._told = self._told[:, last:].clone()
+        self._n_told -= last
         self._dropped = span.end
         return item
+
+    def _tell(self, logprob: Tensor, entropy: Tensor) -> None:
+        if self._n_told == self._told.shape[1]:
+            room = logprob.new_empty(2, max(ROOM, 2 * self._n_told))
+            room[:, : self._n_told] = self._told
+            self._told = room
+        self._told[0, self._n_told], self._told[1, self._n_told] = logprob, entropy
+        self._n_told += 1
 
     def _take(self, upto: int) -> Rows:
         rows = self._tap.take(upto - self._taken, self._i)

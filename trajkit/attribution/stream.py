@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 import torch
 
+from trajkit.attribution.cores import let_go_of_cores
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep, Watching
 from trajkit.attribution.loop import Callback, WatchedLoop
@@ -125,9 +126,10 @@ class _Run:
         self.attempts = [run]
         self._watching, self._sampling = watching, sampling
         self._out: Queue[LiveStep | BaseException | None] = Queue()
-        self._explainer = Explainer(self._out.put)
+        self._explainer = Explainer(watching.vlm, self._out.put)
         self._loop = WatchedLoop(watching.vlm, self._explainer, on_step, on_alarm)
         self._threads = [self._explainer.thread, Thread(target=self._produce, daemon=True)]
+        let_go_of_cores()
         try:
             for thread in self._threads:
                 thread.start()
@@ -157,6 +159,7 @@ class _Run:
                 "this run waits for the model, on which the thread that asks for its steps is generating, as in a "
                 "callback. Iterate over it when that call has ended."
             )
+        let_go_of_cores()
         try:
             item = self._out.get()
         except BaseException:

@@ -21,15 +21,13 @@ import torch
 from torch import Tensor
 
 from trajkit.attribution.kernels import Attended, Kernel, one_row, scores_of_rows, with_lse
-from trajkit.attribution.rows import Pass, Rows
+from trajkit.attribution.rows import ROOM, Pass, Rows, ShortPasses
 from trajkit.attribution.wrapped import attention_kernel
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Largest difference between the kernel's averages of values and ours that is rounding, by the model's precision."""
-_MANY = 64
-"""Rows of a pass that are not held on to for the sake of a few after them."""
 
 
 class AttentionTap:
@@ -91,8 +89,9 @@ class AttentionTap:
             return attended
 
         def tapped(*args: Any, **kwargs: Any) -> Any:
-            ours = get_ident() == own and not self._resting
-            return attend(*args, **kwargs).result if ours else kernel(*args, **kwargs)
+            if self._resting or get_ident() != own:
+                return kernel(*args, **kwargs)
+            return attend(*args, **kwargs).result
 
         tapped.with_lse = attend  # type: ignore[attr-defined]
         return tapped
@@ -120,15 +119,15 @@ class AttentionTap:
 
     def _count(self, layer: int, query: Tensor, key: Tensor) -> None:
         """Check that a pass goes on, in the sequences told of, where this layer and all others left off."""
-        rows, seen = query.shape[2], self._rows[layer]
+        (batch, _, rows, _), seen = query.shape, self._rows[layer]
         if layer == 0:
             self._n_passes += 1
             self._looking = self._n_passes & (self._n_passes - 1) == 0
             if len(set(self._rows)) > 1:
                 raise _unlike(f"a pass began after layers had seen {sorted(set(self._rows))} rows")
-            self._passes.append(Pass(seen, rows))
-        if len(query) != (expected := len(self._padding)):
-            raise _unlike(f"a pass was of {len(query)} sequences at once, where {expected} is expected")
+            self._begin(seen, rows)
+        if batch != (expected := len(self._padding)):
+            raise _unlike(f"a pass was of {batch} sequences at once, where {expected} is expected")
         if key.shape[2] != seen + rows:
             raise _unlike(
                 f"a pass of {rows} rows came with {key.shape[2]} keys in layer {layer}, where {seen} + {rows} = "
@@ -136,15 +135,21 @@ class AttentionTap:
             )
         self._rows[layer] = seen + rows
 
+    def _begin(self, seen: int, rows: int) -> None:
+        """Make place for the rows of a pass, of which those are kept that a sequence needs."""
+        needed, latest = self._needed, self._passes[-1] if self._passes else None
+        if rows > ROOM or needed is None or needed > seen:
+            self._passes.append(Pass(seen, rows))
+            self._passes[-1].skip(rows if needed is None else needed - seen)
+        elif not (isinstance(latest, ShortPasses) and latest.begin(rows)):
+            self._passes.append(short := ShortPasses(seen))
+            short.begin(rows)
+
     def _keep(self, layer: int, query: Tensor, key: Tensor, lse: Tensor | None) -> None:
-        latest = self._passes[-1]
-        if layer == 0:
-            needed = self._needed
-            latest.skip(latest.n if needed is None else needed - latest.start)
-            if lse is None and latest.n == 1 and not self._said:
-                _warn_of_no_lse(self._vlm.name)
-                self._said = True
-        latest.add(query, lse)
+        if lse is None and query.shape[2] == 1 and not self._said:
+            _warn_of_no_lse(self._vlm.name)
+            self._said = True
+        self._passes[-1].add(query, lse)
         self._keys[layer] = key
 
     def _follow(
@@ -215,8 +220,10 @@ class AttentionTap:
         """Drop passes that no sequence needs."""
         needed = self._needed
         while self._passes and (needed is None or self._passes[0].end <= needed):
+            if needed is not None and isinstance(self._passes[0], ShortPasses) and not self._passes[0].full:
+                break  # the latest, which has room for more
             self._passes.popleft()
-        if self._passes and needed is not None and needed - self._passes[0].start >= _MANY:
+        if self._passes and needed is not None and needed - self._passes[0].start >= ROOM:
             self._passes[0] = self._passes[0].after(needed)
 
     def keys(self, end: int, sequence: int = 0) -> list[Tensor]:

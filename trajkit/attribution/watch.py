@@ -53,7 +53,7 @@ class Watch:
         self.runs: list[LiveRun] = []
         self._watching, self._prompts, self._regions = watching, prompts, regions
         self._on_step, self._on_alarm = on_step, on_alarm
-        self._explainer = Explainer()
+        self._explainer = Explainer(watching.vlm)
         self._loop: WatchedLoop | None = None
         self._stopped = False
         self._entered = False
