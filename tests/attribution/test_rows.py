@@ -25,7 +25,7 @@ def kept(passes, start):
     for layers in passes:
         rows = layers[0][0].shape[2]
         if not held or not held[-1].begin(rows):
-            held.append(ShortPasses(held[-1].end if held else start))
+            held.append(ShortPasses(held[-1].end if held else start, LAYERS))
             assert held[-1].begin(rows)
         for query, lse in layers:
             held[-1].add(query, lse)

@@ -57,9 +57,11 @@ class ShortPasses(Pass):
     token, and decoding would be a tenth slower.
     """
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, layers: int) -> None:
         super().__init__(start, 0)
-        self._new = self._layer = 0
+        self._layers, self._new = layers, 0
+        self._coming: list[tuple[Tensor, Tensor | None]] = []
+        self._room: tuple[Tensor, Tensor] | None = None  # (ROOM, L, B, H, D), (ROOM, L, B, H)
 
     @property
     def full(self) -> bool:
@@ -69,23 +71,34 @@ class ShortPasses(Pass):
         """Whether there is room for a pass of so many rows, whose layers are then added next."""
         if self.n + rows > ROOM:
             return False
-        self.n, self._new, self._layer = self.n + rows, rows, 0
+        self.n, self._new = self.n + rows, rows
         return True
 
     def add(self, query: Tensor, lse: Tensor | None) -> None:
-        """As `Pass.add`."""
-        layer, at = self._layer, slice(self.n - self._new, self.n)
-        self._layer += 1
-        if layer == len(self.queries):
-            batch, heads, _, width = query.shape
-            self.queries.append(query.new_empty(batch, heads, ROOM, width))
-            self.lse.append(None if lse is None else lse.new_empty(batch, heads, ROOM))
-        self.queries[layer][:, :, at] = query
-        kept = self.lse[layer]
-        if kept is None or lse is None:
-            self.lse[layer] = None
-        else:
-            kept[:, :, at] = lse
+        """As `Pass.add`; kept together once the last layer has come."""
+        self._coming.append((query, lse))
+        if len(self._coming) < self._layers:
+            return
+        queries, told = [query for query, _ in self._coming], [lse for _, lse in self._coming if lse is not None]
+        self._coming = []
+        if self._room is None:
+            self._make_room(query, len(told) == self._layers)
+        elif len(told) < self._layers:
+            self.lse = [None] * self._layers
+        assert self._room is not None
+        for row in range(self._new):
+            at = self.n - self._new + row
+            torch.stack([query[:, :, row] for query in queries], out=self._room[0][at])
+            if self.lse[0] is not None:
+                torch.stack([lse[:, :, row] for lse in told], out=self._room[1][at])
+
+    def _make_room(self, like: Tensor, told: bool) -> None:
+        batch, heads, _, width = like.shape
+        queries = like.new_empty(ROOM, self._layers, batch, heads, width)
+        lse = like.new_empty(ROOM, self._layers, batch, heads, dtype=torch.float32)
+        self._room = queries, lse
+        self.queries = [own.permute(1, 2, 0, 3) for own in queries.unbind(1)]
+        self.lse = [own.permute(1, 2, 0) if told else None for own in lse.unbind(1)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,7 +142,7 @@ class AttentionTap:
             self._passes.append(Pass(seen, rows))
             self._passes[-1].skip(rows if needed is None else needed - seen)
         elif not (isinstance(latest, ShortPasses) and latest.begin(rows)):
-            self._passes.append(short := ShortPasses(seen))
+            self._passes.append(short := ShortPasses(seen, len(self._rows)))
             short.begin(rows)
 
     def _keep(self, layer: int, query: Tensor, key: Tensor, lse: Tensor | None) -> None:
