@@ -29,6 +29,8 @@ PATIENCE = 64
 """Tokens that a sentence is waited for to end before the thinking is closed in the middle of it."""
 
 Callback = Callable[[LiveStep], object]
+TokenCallback = Callable[[int, int], object]
+"""Of a token and the attempt that it is of."""
 
 
 class WatchedLoop:
@@ -38,14 +40,19 @@ class WatchedLoop:
     """
 
     def __init__(
-        self, vlm: VLM, explainer: Explainer, on_step: Callback | None = None, on_alarm: Callback | None = None
+        self,
+        vlm: VLM,
+        explainer: Explainer,
+        on_step: Callback | None = None,
+        on_alarm: Callback | None = None,
+        on_token: TokenCallback | None = None,
     ) -> None:
         self.stopped = False
         """Set it, from any thread, to end all runs at their next token."""
         self.callback_raised = False
         """Whether it was a callback that ended the run."""
         self._vlm, self._explainer = vlm, explainer
-        self._on_step, self._on_alarm = on_step, on_alarm
+        self._on_step, self._on_alarm, self._on_token = on_step, on_alarm, on_token
 
     def decode(
         self,
@@ -91,6 +98,16 @@ class WatchedLoop:
             return [self._vlm.think_end]
         return list(self._vlm.tokenizer.encode(CLOSE, add_special_tokens=False))
 
+    def tell(self, run: LiveRun, token: int) -> None:
+        """Call back for a token of a run."""
+        if self._on_token is None:
+            return
+        try:
+            self._on_token(token, run.attempt)
+        except BaseException:
+            self.callback_raised = True
+            raise
+
     def call_back(self) -> list[LiveStep]:
         """Call back for every step explained since the last call, and return them."""
         self._explainer.check()
@@ -134,6 +151,8 @@ class _Between(StoppingCriteriaList):
         numbers, done = tokens.tolist(), ended.tolist()
         self._recorder.push(tokens, numbers)
         for row, run in enumerate(self._runs):
+            if not self._over[row]:
+                self._loop.tell(run, numbers[row])
             if done[row] and not self._over[row]:
                 run.ended = True
                 self._end(row)

@@ -22,7 +22,7 @@ import torch
 from trajkit.attribution.cores import let_go_of_cores
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep, Watching
-from trajkit.attribution.loop import Callback, WatchedLoop
+from trajkit.attribution.loop import Callback, TokenCallback, WatchedLoop
 from trajkit.attribution.regions import Regions, segment
 from trajkit.errors import InputError, StreamError, TrajkitError
 from trajkit.traces.trace import Trace
@@ -56,8 +56,14 @@ class Stream(Iterator[LiveStep]):
     def __next__(self) -> LiveStep:
         return self._run.next()
 
+    def stop(self) -> None:
+        """Have the generation end after its next token, without waiting for that; steps until then can still be read.
+        Safe to call at any time and from any thread."""
+        self._run.stop()
+
     def close(self) -> None:
-        """Stop generating. Safe to call at any time; steps already finished can still be read."""
+        """Stop generating, and wait until it has ended. Safe to call at any time; steps already finished can still be
+        read."""
         self._run.close()
 
     def trace(self, *, target: str | None = None, group_id: str | None = None) -> Trace:
@@ -118,7 +124,13 @@ class _Run:
     """The two threads of a Stream and what they share."""
 
     def __init__(
-        self, watching: Watching, sampling: Sampling, run: LiveRun, on_step: Callback | None, on_alarm: Callback | None
+        self,
+        watching: Watching,
+        sampling: Sampling,
+        run: LiveRun,
+        on_step: Callback | None,
+        on_alarm: Callback | None,
+        on_token: TokenCallback | None,
     ) -> None:
         self.prompt, self.regions = run.prompt, run.regions
         self.tokens: list[int] = []
@@ -127,7 +139,7 @@ class _Run:
         self._watching, self._sampling = watching, sampling
         self._out: Queue[LiveStep | BaseException | None] = Queue()
         self._explainer = Explainer(watching.vlm, self._out.put)
-        self._loop = WatchedLoop(watching.vlm, self._explainer, on_step, on_alarm)
+        self._loop = WatchedLoop(watching.vlm, self._explainer, on_step, on_alarm, on_token)
         self._threads = [self._explainer.thread, Thread(target=self._produce, daemon=True)]
         let_go_of_cores()
         try:
@@ -275,6 +287,7 @@ def stream(
     policy: Policy | None = None,
     on_step: Callback | None = None,
     on_alarm: Callback | None = None,
+    on_token: TokenCallback | None = None,
     regions: Regions | None = None,
     temperature: float | None = None,
     max_new_tokens: int | None = None,
@@ -296,6 +309,7 @@ def stream(
     policy: what is done when the monitor speaks; a step that it acts on says so in `decision`, and those of a further
     generation ("ask again") have their `attempt`. on_step, on_alarm: called with each step, and each that alarms, by
     the thread that generates, between two tokens; what they raise ends the run and is raised by the iteration.
+    on_token: likewise, with each token's number and the attempt that it is of; `vlm.pieces` makes text of them.
 
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
     InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
@@ -314,4 +328,4 @@ def stream(
         )
     prompt = vlm.prompt(image, question, messages)
     regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-    return Stream(_Run(watching, sampling, LiveRun(watching, prompt, regions), on_step, on_alarm))
+    return Stream(_Run(watching, sampling, LiveRun(watching, prompt, regions), on_step, on_alarm, on_token))

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, stream, train_estimator
+from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, serve, stream, train_estimator
 from trajkit.cli.output import Interrupted, UsageError, one_line
 from trajkit.console import cleaned_streams
 from trajkit.errors import TrajkitError
@@ -69,6 +69,7 @@ app = typer.Typer(
 for _name, _function, _panel, _short in (
     ("demo", demo.demo, "See it", "Watch the built-in model think, then read a report on its runs."),
     ("stream", stream.stream, "See it", "Ask about one image; see each step and what it rests on, live."),
+    ("serve", serve.serve, "See it", "Serve a model to any OpenAI client; answers say what they rest on."),
     ("collect", collect.collect, "On your own images", "Run a model on your questions and save every run."),
     (
         "train-estimator",
@@ -89,7 +90,7 @@ for _name, _function, _panel, _short in (
         help=_help(_function),
         rich_help_panel=_panel,
         short_help=_short,
-        no_args_is_help=_name not in ("demo", "doctor"),
+        no_args_is_help=_name not in ("demo", "doctor", "serve"),
         epilog=collect.FIELDS_OF_A_LINE if _name == "collect" else None,
     )(_function)
 

@@ -1,0 +1,123 @@
+"""`trajkit serve`: an OpenAI-compatible server whose answers say what they rest on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trajkit.cli.options import EstimatorOption, ModelOption, SystemOption
+from trajkit.cli.policy import Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    model: ModelOption = None,
+    system: SystemOption = None,
+    estimator: EstimatorOption = None,
+    detectors: Annotated[
+        str | None,
+        typer.Option(
+            "--detectors",
+            metavar="FOLDER|none",
+            show_default="the demo's, on the demo model",
+            help="What watches the runs; `none` for no risk and no alarm.",
+        ),
+    ] = None,
+    policy: PolicyOption = None,
+    tries: TriesOption = None,
+    start: FromOption = None,
+    hint: HintOption = None,
+    enough: EnoughOption = False,
+    host: Annotated[str, typer.Option("--host", help="Address to listen at; any but this machine's needs --token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8321,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token", envvar="TRAJKIT_TOKEN", show_envvar=True, help="What clients must bear as their API key."
+        ),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            "--upstream",
+            metavar="URL",
+            help="Have another server generate (vLLM, SGLang: http://localhost:8000/v1), and follow it with --model, "
+            "the same checkpoint.",
+        ),
+    ] = None,
+    upstream_model: Annotated[
+        str | None,
+        typer.Option(
+            "--upstream-model", metavar="NAME", show_default="its only one", help="What that server calls it."
+        ),
+    ] = None,
+    upstream_key: Annotated[
+        str | None, typer.Option("--upstream-key", envvar="TRAJKIT_UPSTREAM_KEY", help="That server's API key.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", show_default="the model's", help="What clients call the model.")
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs at once; more wait.")] = 1,
+    waiting: Annotated[int, typer.Option("--waiting", min=0, help="Requests that may wait; more are refused.")] = 32,
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="That a run may take, most.")] = 600.0,
+) -> None:
+    """Serve a model to any client of OpenAI's API. Its answers come as ever, and beside them, under the key `trajkit`,
+    each step of the thinking with the regions it rests on, its risk, and whether the monitor alarmed.
+
+    [bold]Examples[/bold]
+
+      trajkit serve
+
+      trajkit serve --policy stop --port 9000
+
+      trajkit serve --upstream http://localhost:8000/v1 --model Qwen/Qwen3-VL-8B-Thinking --estimator estimator
+
+      curl localhost:8321/v1/models
+
+    In a request, {"trajkit": {"policy": "ask-again", "effects": "all"}} asks for another policy, and for all effects.
+    """
+    from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
+    from trajkit.cli.output import UsageError, note
+
+    asked = Asked(policy, tries, start, hint, enough)
+    asked.check()
+    if host not in _LOOPBACK and not token:
+        raise UsageError(f"--host {host} lets other machines in; set --token, which they must then bear.")
+    run = _server()
+    vlm = load_model(model, system)
+    estimate = load_estimator(estimator, vlm)
+    found = load_detectors_for(detectors, vlm)
+    monitor = found.monitor if found else None
+
+    from trajkit.live.app import Limits, Server
+    from trajkit.live.generation import Engine
+    from trajkit.live.local import LocalEngine
+    from trajkit.live.upstream import UpstreamEngine, find_model
+
+    chosen = asked.policy_with(monitor, found.enough if found else None)
+    engine: Engine
+    if upstream is None:
+        engine = LocalEngine(vlm, estimate, monitor, chosen, name or Path(vlm.name).name)
+    else:
+        there = upstream.rstrip("/")
+        theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
+        engine = UpstreamEngine(there, theirs, vlm, estimate, monitor, chosen, key=upstream_key, served_name=name or "")
+    server = Server(engine, Limits(runs, waiting, seconds), token)
+    run(server, host, port, note)
+
+
+def _server():  # type: ignore[no-untyped-def]
+    """What serves, or an error that says how to install it."""
+    from trajkit.errors import InputError
+
+    try:
+        from trajkit.live.serving import serve_forever
+    except ImportError as error:
+        raise InputError(f"the server needs {error.name}: pip install 'trajkit[live]'.") from error
+    return serve_forever

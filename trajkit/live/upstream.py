@@ -1,0 +1,293 @@
+"""The engine that is another server: it generates, its stream is passed on at once, and a replica follows it here.
+
+What is passed on does not wait for what is made of it: steps and verdicts come a moment after their text. A policy's
+"stop" cuts the upstream request, "ask again" makes another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from trajkit.attribution.explainer import LiveStep
+from trajkit.attribution.follow import Follower, Followers
+from trajkit.errors import InputError, TrajkitError
+from trajkit.live.following import Followed, FollowingThread
+from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, Unexplained
+from trajkit.live.request import ChatRequest
+from trajkit.live.wishes import monitor_for, policy_for
+
+if TYPE_CHECKING:
+    from trajkit.attribution.estimator import EffectEstimator
+    from trajkit.detection.monitor import Monitor
+    from trajkit.detection.policies import Decision, Policy
+    from trajkit.traces.trace import Trace
+    from trajkit.vlm.model import VLM
+
+_LONGEST_LINE = 2**22
+
+
+class UpstreamError(TrajkitError):
+    """The other server failed, stalled, or sent what cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class UpstreamEngine:
+    """Has `url` (…/v1) generate with `model`, and follows with the same checkpoint as `vlm`. key: its API key. stall:
+    seconds without a byte after which it counts as dead."""
+
+    url: str
+    model: str
+    vlm: VLM
+    estimator: EffectEstimator
+    monitor: Monitor | None = None
+    policy: Policy | None = None
+    key: str | None = None
+    stall: float = 60.0
+    served_name: str = ""
+    following: FollowingThread = field(default_factory=FollowingThread)
+
+    @property
+    def name(self) -> str:
+        return self.served_name or self.model
+
+    def check(self, request: ChatRequest) -> None:
+        """As `Engine.check`."""
+        monitor, policy = monitor_for(request.wish, self.monitor), policy_for(request.wish, self.policy)
+        if policy is None:
+            return
+        policy.check(monitor, self.vlm.name, self.vlm.fingerprint)
+        if policy.on_alarm == "answer now" or policy.enough is not None:
+            raise InputError("another server's thinking cannot be closed from here; ask for stop, ask again or flag.")
+        if policy.on_alarm == "ask again" and (policy.start != "anew" or policy.hint):
+            raise InputError("another server can be asked again from the start only; leave out `from` and `hint`.")
+
+    def begin(self, request: ChatRequest, put: Put) -> UpstreamRun:
+        """As `Engine.begin`; to be called in a running event loop."""
+        return UpstreamRun(self, request, put)
+
+    def facts(self) -> dict[str, Any]:
+        """As `Engine.facts`."""
+        return {
+            "engine": "upstream",
+            "upstream": self.url,
+            "fingerprint": self.vlm.fingerprint,
+            "regions": self.estimator.binding.region_method,
+            "alpha": self.monitor.alpha if self.monitor else None,
+            "policy": self.policy.on_alarm if self.policy else "flag",
+        }
+
+
+async def find_model(url: str, key: str | None, asked: str | None = None) -> str:
+    """The model that a server has, or the one of its models that is asked for. Raises UpstreamError."""
+    try:
+        async with httpx.AsyncClient(timeout=10) as client:
+            answer = await client.get(f"{url}/models", headers=_headers(key))
+            answer.raise_for_status()
+            names = [str(one["id"]) for one in answer.json()["data"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise UpstreamError(f"{url}/models gives no list of models ({error}); is the server up?") from error
+    if asked is not None and asked not in names:
+        raise UpstreamError(f"{url} has no model {asked!r}, but {', '.join(names)}.")
+    if asked is None and len(names) != 1:
+        raise UpstreamError(f"{url} has {len(names)} models ({', '.join(names)}); say which one.")
+    return asked or names[0]
+
+
+class UpstreamRun:
+    """One run of an UpstreamEngine. All but `cancel` happens in the event loop's thread."""
+
+    def __init__(self, engine: UpstreamEngine, request: ChatRequest, put: Put) -> None:
+        self._engine, self._request, self._put = engine, request, put
+        self._loop = asyncio.get_running_loop()
+        self._group = Followers(
+            engine.vlm,
+            estimator=engine.estimator,
+            monitor=monitor_for(request.wish, engine.monitor),
+            policy=policy_for(request.wish, engine.policy),
+        )
+        self._attempt = self._n_tokens = 0
+        self._decision: Decision | None = None
+        self._prompt_ids: list[int] | None = None
+        self._cancelled = False
+        self._reading: asyncio.Task[str] | None = None
+        self._task = self._loop.create_task(self._run())
+
+    def cancel(self) -> None:
+        """As `Running.cancel`."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        self._cancelled = True
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self._generate()
+        except TrajkitError as error:
+            self._put(Failed(str(error), internal=not isinstance(error, InputError)))
+        except Exception as error:
+            self._put(Failed(f"{type(error).__name__}: {error}"))
+
+    async def _generate(self) -> None:
+        while True:
+            self._decision, self._prompt_ids, followed = None, None, self._followed()
+            self._reading = self._loop.create_task(self._read(followed))
+            try:
+                reason, cut = await self._reading, False
+            except asyncio.CancelledError:
+                reason, cut = "stop", True
+            except UpstreamError:
+                await self._over(followed, cut=True)
+                raise
+            trace = await self._over(followed, cut)
+            again = self._decision is not None and self._decision.action == "ask again" and not self._cancelled
+            if not again:
+                self._put(Ended(reason, cut, self._n_tokens, trace))
+                return
+            self._attempt += 1
+
+    def _followed(self) -> Followed:
+        attempt, loop = self._attempt, self._loop
+
+        def here(function: Any) -> Any:
+            return lambda *args: None if loop.is_closed() else loop.call_soon_threadsafe(function, attempt, *args)
+
+        messages = self._request.messages
+        return Followed(
+            lambda: self._group.join(messages=messages, prompt_token_ids=self._prompt_ids),
+            here(self._begun),
+            here(self._explained),
+            here(self._unexplained),
+        )
+
+    def _begun(self, attempt: int, follower: Follower) -> None:
+        if attempt == 0:
+            self._put(Begun(follower.regions, follower.prompt.length))
+
+    def _explained(self, attempt: int, step: LiveStep) -> None:
+        if attempt != self._attempt:
+            return
+        self._put(Explained(step))
+        if step.decision is not None:
+            self._decision = step.decision
+            if step.decision.action in ("stop", "ask again") and self._reading is not None:
+                self._reading.cancel()
+
+    def _unexplained(self, attempt: int, error: Exception) -> None:
+        self._put(Unexplained(str(error)))
+
+    async def _over(self, followed: Followed, cut: bool) -> Trace | None:
+        done: asyncio.Future[Trace | None] = self._loop.create_future()
+
+        def settle(trace: Trace | None) -> None:
+            if not done.done():
+                done.set_result(trace)
+
+        def then(trace: Trace | None) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(settle, trace)
+
+        (self._engine.following.leave if cut else self._engine.following.finish)(followed, then)
+        return await done
+
+    async def _read(self, followed: Followed) -> str:
+        """Pass an answer on as it comes; why it ended."""
+        engine, reason, tokens = self._engine, "", _Tokens(self._engine.vlm)
+        begun = False
+        async for chunk in self._chunks():
+            if not begun:
+                begun, self._prompt_ids = True, chunk.get("prompt_token_ids")
+                engine.following.push(followed, [])
+            for choice in chunk.get("choices") or []:
+                delta = choice.get("delta") or {}
+                thinking, text = (
+                    delta.get("reasoning") or delta.get("reasoning_content") or "",
+                    delta.get("content") or "",
+                )
+                if thinking:
+                    self._put(Text("thinking", thinking, self._attempt))
+                if text:
+                    self._put(Text("answer", text, self._attempt))
+                new = tokens.of(choice.get("token_ids"), thinking, text)
+                self._n_tokens += len(new)
+                if new:
+                    engine.following.push(followed, new)
+                reason = choice.get("finish_reason") or reason
+        if not reason:
+            raise UpstreamError(f"{engine.url} ended its answer in the middle.")
+        return reason
+
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        engine = self._engine
+        body = self._request.body | {"model": engine.model, "stream": True, "return_token_ids": True}
+        if self._attempt and body.get("seed") is not None:
+            body["seed"] = (body["seed"] + self._attempt) % 2**32
+        timeout, url = httpx.Timeout(10, read=engine.stall), f"{engine.url}/chat/completions"
+        try:
+            async with (
+                httpx.AsyncClient(timeout=timeout) as client,
+                client.stream("POST", url, json=body, headers=_headers(engine.key)) as answer,
+            ):
+                if answer.status_code != 200:
+                    said = (await answer.aread())[:500].decode(errors="replace")
+                    what = f"{engine.url} answers {answer.status_code}: {said}"
+                    raise InputError(what) if 400 <= answer.status_code < 500 else UpstreamError(what)
+                async for line in answer.aiter_lines():
+                    if not line.startswith("data:"):
+                        continue
+                    data = line[5:].strip()
+                    if data == "[DONE]":
+                        return
+                    yield _object(data, engine.url)
+        except httpx.TimeoutException as error:
+            raise UpstreamError(f"{engine.url} has sent nothing for {engine.stall:g} s.") from error
+        except httpx.HTTPError as error:
+            raise UpstreamError(f"{engine.url} cannot be read: {error or type(error).__name__}.") from error
+
+
+class _Tokens:
+    """Token ids of an answer: as the other server tells them, or made from its text."""
+
+    def __init__(self, vlm: VLM) -> None:
+        self._vlm = vlm
+        self._answering = False
+        self.made = False
+
+    def of(self, told: Any, thinking: str, text: str) -> Sequence[int]:
+        if isinstance(told, list):
+            return [int(token) for token in told]
+        if not thinking and not text:
+            return []
+        self.made = True
+        out = self._encoded(thinking)
+        if text and not self._answering:
+            self._answering = True
+            out += [self._vlm.think_end] if self._vlm.think_end is not None else self._encoded("</think>")
+        return out + self._encoded(text)
+
+    def _encoded(self, text: str) -> list[int]:
+        return list(self._vlm.tokenizer.encode(text, add_special_tokens=False)) if text else []
+
+
+def _object(data: str, url: str) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data) if len(data) <= _LONGEST_LINE else None
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise UpstreamError(f"{url} sends what is no chunk of an answer: {data[:80]!r}.")
+    if "error" in chunk:
+        raise UpstreamError(f"{url} says: {str(chunk['error'])[:300]}")
+    return chunk
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

@@ -1,0 +1,168 @@
+"""The shapes of OpenAI's API, with what trajkit adds: one top-level key `trajkit`, in chunks and in whole answers.
+
+A chunk that explains a step has `choices` with an empty delta, so that a client which knows nothing of it goes on; no
+event has a name. Thinking stands in `reasoning_content` and `reasoning`, as servers of either habit write it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import numpy as np
+
+from trajkit.attribution.explainer import LiveStep
+from trajkit.attribution.regions import Regions
+from trajkit.live.generation import Begun, Ended, Explained, Text, Unexplained
+from trajkit.live.request import Effects
+
+DONE = b"data: [DONE]\n\n"
+_TOP = 5
+"""Effects of a step that are told where not all are asked for."""
+
+
+def sse(data: dict[str, Any]) -> bytes:
+    """An unnamed server-sent event."""
+    return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode()
+
+
+def boxes(regions: Regions) -> list[list[int]]:
+    """[left, top, right, bottom] of each region, pixels."""
+    found = []
+    for region in range(regions.k):
+        ys, xs = np.nonzero(regions.labels == region)
+        found.append([int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1])
+    return found
+
+
+def digest(regions: Regions) -> str:
+    """By which two answers can be told to be about the same regions."""
+    return hashlib.sha256(np.ascontiguousarray(regions.labels, np.int32).tobytes()).hexdigest()[:16]
+
+
+def step_object(step: LiveStep, effects: Effects, places: list[list[int]]) -> dict[str, Any]:
+    """What `trajkit` holds of a step."""
+    half = step.half_width
+    told: dict[str, Any] = {
+        "step": step.index,
+        "kind": step.kind,
+        "text": step.text,
+        "tokens": [step.token_start, step.token_end],
+        "risk": step.risk,
+        "alarm": bool(step.alarm),
+        "verdict": step.verdict.to_dict() if step.verdict else None,
+        "attempt": step.attempt,
+        "delay": round(step.delay, 4),
+        "decision": step.decision.to_dict() if step.decision else None,
+    }
+    if effects == "all":
+        told["effects"] = [round(float(one), 6) for one in step.effects]
+        told["half_width"] = None if half is None else [round(float(one), 6) for one in half]
+    elif effects == "top":
+        strongest = np.argsort(-np.abs(step.effects))[:_TOP]
+        told["effects"] = [
+            {
+                "region": int(region),
+                "box": places[region],
+                "effect": round(float(step.effects[region]), 6),
+                "half_width": None if half is None else round(float(half[region]), 6),
+            }
+            for region in strongest
+        ]
+    return told
+
+
+class Answer:
+    """One answer, as chunks or whole. made_of: the events of its run, in order."""
+
+    def __init__(self, run: str, model: str, effects: Effects) -> None:
+        self._id, self._model, self._effects, self._made = f"chatcmpl-{run}", model, effects, int(time.time())
+        self._run, self._places = run, list[list[int]]()
+        self._prompt_tokens = 0
+        self._thinking: list[str] = []
+        self._content: list[str] = []
+        self._steps: list[dict[str, Any]] = []
+        self._about: dict[str, Any] = {"run": run}
+        self._attempt = 0
+
+    def begun(self, event: Begun) -> dict[str, Any]:
+        """The first chunk: who speaks, and what effects will be about."""
+        self._places = boxes(event.regions)
+        self._prompt_tokens = event.prompt_tokens
+        regions = {"method": event.regions.method, "k": event.regions.k, "digest": digest(event.regions)}
+        self._about["regions"] = regions
+        return self._chunk({"role": "assistant", "content": ""}) | {"trajkit": dict(self._about)}
+
+    def text(self, event: Text) -> dict[str, Any]:
+        """A chunk of what the model writes."""
+        if event.attempt != self._attempt:
+            self._attempt, self._thinking, self._content = event.attempt, [], []
+        if event.kind == "answer":
+            self._content.append(event.text)
+            return self._chunk({"content": event.text})
+        self._thinking.append(event.text)
+        return self._chunk({"reasoning_content": event.text, "reasoning": event.text})
+
+    def explained(self, event: Explained) -> dict[str, Any]:
+        """A chunk without text, of a step."""
+        told = {"run": self._run} | step_object(event.step, self._effects, self._places)
+        self._steps.append(told)
+        return self._chunk({}) | {"trajkit": told}
+
+    def unexplained(self, event: Unexplained) -> dict[str, Any]:
+        """A chunk without text, that says from where on there are no steps."""
+        self._about["unexplained"] = event.message
+        return self._chunk({}) | {"trajkit": {"run": self._run, "unexplained": event.message}}
+
+    def ended(self, event: Ended) -> dict[str, Any]:
+        """The last chunk that has a choice."""
+        last = {"run": self._run, "stopped": event.stopped, "attempt": self._attempt}
+        return self._chunk({}, event.reason) | {"trajkit": last}
+
+    def usage(self, event: Ended) -> dict[str, Any]:
+        """A chunk that counts tokens."""
+        return self._chunk(None) | {"usage": self._used(event)}
+
+    def whole(self, event: Ended) -> dict[str, Any]:
+        """The answer in one piece."""
+        thinking = "".join(self._thinking)
+        message = {
+            "role": "assistant",
+            "content": "".join(self._content),
+            "refusal": None,
+            "reasoning_content": thinking,
+            "reasoning": thinking,
+        }
+        return {
+            "id": self._id,
+            "object": "chat.completion",
+            "created": self._made,
+            "model": self._model,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": event.reason}],
+            "usage": self._used(event),
+            "trajkit": self._about | {"stopped": event.stopped, "steps": self._steps},
+        }
+
+    def _used(self, event: Ended) -> dict[str, int]:
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": event.tokens,
+            "total_tokens": self._prompt_tokens + event.tokens,
+        }
+
+    def _chunk(self, delta: dict[str, Any] | None, reason: str | None = None) -> dict[str, Any]:
+        choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]
+        return {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": self._made,
+            "model": self._model,
+            "choices": choices,
+        }
+
+
+def error_object(message: str, kind: str, param: str | None = None) -> dict[str, Any]:
+    """As OpenAI's API says that something went wrong."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
