@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +33,12 @@ def messages_about(name: str):
     asked = QUESTIONS[name]
     image = {"type": "image_url", "image_url": {"url": data_url(RECORDED / Path(asked["image"]).name)}}
     return [{"role": "user", "content": [image, {"type": "text", "text": asked["question"]}]}]
+
+
+def run_alone(work):
+    """What a coroutine returns, in a thread of its own: a browser of other tests may have left a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @contextmanager

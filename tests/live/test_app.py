@@ -137,7 +137,7 @@ def test_those_who_wait_have_their_turn_and_too_many_are_refused(local_engine):
 
 
 def test_a_run_that_takes_too_long_is_stopped_and_what_there_is_of_it_answered(local_engine):
-    server = Server(local_engine, Limits(seconds=0.2))
+    server = Server(local_engine, Limits(seconds=0.01))
     with listening(server.app()) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
         whole = ask(client)
     assert whole.model_extra["trajkit"]["stopped"]

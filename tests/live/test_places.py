@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.live.conftest import run_alone
 from trajkit.live.places import Full, Places
 
 
@@ -33,7 +34,7 @@ def test_places_are_given_in_turn_and_too_many_are_refused():
         await asyncio.gather(*tasks)
         assert (order, places.taken, places.waiting) == ([0, 1, 2, 3], 0, 0)
 
-    asyncio.run(play())
+    run_alone(play())
 
 
 def test_who_goes_while_waiting_or_just_when_called_leaves_no_place_taken():
@@ -55,4 +56,4 @@ def test_who_goes_while_waiting_or_just_when_called_leaves_no_place_taken():
         await asyncio.gather(second, third, return_exceptions=True)
         assert (places.taken, places.waiting) == (0, 0)
 
-    asyncio.run(play())
+    run_alone(play())

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from tests.live.conftest import MODEL, RECORDED, listening, messages_about
+from tests.live.conftest import MODEL, RECORDED, listening, messages_about, run_alone
 from tests.live.test_app import ask, text_of, wait_until
 from trajkit.live.app import Server
 from trajkit.live.upstream import UpstreamEngine, UpstreamError, find_model
@@ -139,8 +139,8 @@ def test_a_client_that_goes_closes_the_upstream_request(demo_vlm, demo_estimator
 
 def test_no_server_no_model(demo_vlm):
     with pytest.raises(UpstreamError, match="is the server up"):
-        asyncio.run(find_model("http://127.0.0.1:9/v1", None))
+        run_alone(find_model("http://127.0.0.1:9/v1", None))
     with listening(Recorded().app()) as other:
-        assert asyncio.run(find_model(f"{other}/v1", None)) == MODEL
+        assert run_alone(find_model(f"{other}/v1", None)) == MODEL
         with pytest.raises(UpstreamError, match="no model 'x'"):
-            asyncio.run(find_model(f"{other}/v1", None, "x"))
+            run_alone(find_model(f"{other}/v1", None, "x"))
