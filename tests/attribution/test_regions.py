@@ -142,3 +142,8 @@ def test_what_is_no_image_is_refused(thing):
 def test_a_label_map_with_a_gap_is_refused():
     with pytest.raises(InputError, match=r"use every label 0\.\.2"):
         Regions(np.array([[0, 2]]), 3)
+
+
+def test_boxes_hold_each_region_and_no_more():
+    labels = np.array([[0, 0, 1], [2, 0, 1], [2, 2, 2]])
+    assert Regions(labels, 3).boxes == [[0, 0, 2, 2], [2, 0, 3, 2], [0, 1, 3, 3]]

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 import trajkit as tk
+from trajkit.attribution.explainer import Watching
 from trajkit.demo import paths
 from trajkit.live.app import Limits, Server
 from trajkit.live.local import LocalEngine
@@ -66,7 +67,7 @@ def demo_monitor():
 
 @pytest.fixture(scope="session")
 def local_engine(demo_vlm, demo_estimator, demo_monitor):
-    return LocalEngine(demo_vlm, demo_estimator, demo_monitor, served_name=MODEL)
+    return LocalEngine(Watching(demo_vlm, demo_estimator, demo_monitor), MODEL)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import openai
 import pytest
@@ -14,8 +15,12 @@ from starlette.routing import Route
 
 from tests.live.conftest import MODEL, RECORDED, listening, messages_about, run_alone
 from tests.live.test_app import ask, text_of, wait_until
+from trajkit.attribution.explainer import Watching
 from trajkit.live.app import Server
+from trajkit.live.following import Followed, _News
+from trajkit.live.request import _opened, parse_request
 from trajkit.live.upstream import UpstreamEngine, UpstreamError, find_model
+from trajkit.live.wishes import wished
 
 _FAULTS = [("die", "in the middle"), ("stall", "sent nothing for 1 s"), ("nonsense", "no chunk of an answer")]
 
@@ -60,7 +65,7 @@ class Recorded:
 def before(recorded, demo_vlm, demo_estimator, monitor=None, **options):
     """(server, client) of a trajkit server over a recorded one."""
     with listening(recorded.app()) as other:
-        engine = UpstreamEngine(f"{other}/v1", MODEL, demo_vlm, demo_estimator, monitor, **options)
+        engine = UpstreamEngine(f"{other}/v1", MODEL, Watching(demo_vlm, demo_estimator, monitor), **options)
         server = Server(engine)
         with (
             listening(server.app()) as address,
@@ -124,6 +129,49 @@ def test_a_server_that_fails_is_said_to_and_what_came_is_kept(then, said, demo_v
         assert text_of(seen)[0]
         wait_until(lambda: server.places.taken == 0)
         assert server.history.latest(1)[0]["state"] == "failed"
+
+
+def test_asking_again_ends_where_the_policy_does(demo_vlm, demo_estimator, demo_monitor):
+    recorded = Recorded("s00-1.sampled")
+    eager = replace(demo_monitor, threshold=1e-6)  # alarms in every attempt
+    with before(recorded, demo_vlm, demo_estimator, eager) as (_, client):
+        asked = {"trajkit": {"policy": "ask again", "tries": 2}}
+        told = text_of(ask(client, "s00-1", stream=True, extra_body=asked))[2]
+    decided = [(one["attempt"], one["decision"]["action"]) for one in told if one.get("decision")]
+    assert decided == [(0, "ask again"), (1, "ask again"), (2, "flag")]
+    assert len(recorded.bodies) == 3
+
+
+def test_runs_of_one_policy_share_passes(demo_vlm, demo_estimator, monkeypatch):
+    from trajkit.attribution import follow
+
+    sizes, read = [], follow.read_pieces
+    monkeypatch.setattr(follow, "read_pieces", lambda vlm, pieces: sizes.append(len(pieces)) or read(vlm, pieces))
+    engine = UpstreamEngine("http://127.0.0.1:9/v1", MODEL, Watching(demo_vlm, demo_estimator))
+    wish = parse_request(json.dumps({"messages": messages_about("s00-0")}).encode()).wish
+    groups = [engine._group(wished(engine.watching, wish)) for _ in range(2)]
+    seen = []
+    followed = [
+        Followed(
+            group,
+            lambda group=group: group.join(messages=_opened(messages_about("s00-0"))),
+            lambda follower: None,
+            seen.append,
+            seen.append,
+        )
+        for group in groups
+    ]
+    tokens = [
+        token
+        for event in Recorded().events
+        if event.startswith("data: {")
+        for choice in json.loads(event[6:])["choices"]
+        for token in choice.get("token_ids") or ()
+    ]
+    engine.following._take([_News(of, tokens) for of in followed])
+    assert sizes == [2]
+    assert len(seen) == 2 * 4
+    assert len({step.row for step in seen}) == 2
 
 
 def test_a_client_that_goes_closes_the_upstream_request(demo_vlm, demo_estimator):

@@ -7,16 +7,13 @@ pass, each token once, with the keys of all before at hand (`packed`). Steps and
 from __future__ import annotations
 
 import hashlib
-import reprlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import index
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,10 +24,10 @@ from trajkit.attribution.explainer import LiveRun, LiveStep, Watching
 from trajkit.attribution.packed import Piece, ReadSequence, Seen, read_pieces
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions, segment
+from trajkit.attribution.told import Logprobs, Tokens, check_prompt, checked_logprobs, checked_tokens
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.errors import InputError, untraced
-from trajkit.traces.trace import ROUNDING, Trace
-from trajkit.vlm.beginnings import check_tokens
+from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.messages import Messages
 from trajkit.vlm.model import VLM, Prompt
@@ -39,11 +36,6 @@ from trajkit.vlm.sentences import Span, StepSplitter
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor
     from trajkit.detection.policies import Decision, Policy
-
-Tokens: TypeAlias = int | Sequence[int]
-"""One token's number, or several in order."""
-Logprobs: TypeAlias = float | Sequence[float]
-"""One token's log-probability, nats, or several in order."""
 
 
 class Followers:
@@ -96,13 +88,23 @@ class Followers:
         else:
             raise InputError("a prompt holds its question already; give no other beside it.")
         if prompt_token_ids is not None:
-            _check_same(prompt.inputs["input_ids"][0].tolist(), list(prompt_token_ids))
+            check_prompt(prompt.inputs["input_ids"][0].tolist(), prompt_token_ids)
         if regions is not None:
             estimator.check_regions(regions.method)
         regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
         watching = replace(self._watching, task_set=task_set, form=form)
-        follower = Follower(self, watching, LiveRun(watching, prompt, regions, self._joined))
         self._joined += 1
+        return self._follow(watching, LiveRun(watching, prompt, regions, self._joined - 1))
+
+    def again(self, follower: Follower) -> Follower:
+        """Follow another generation of a run's question, from its beginning: the next attempt, as its policy asked.
+
+        Raises InputError where the policy makes no further one.
+        """
+        return self._follow(follower._watching, follower.run.again(0))
+
+    def _follow(self, watching: Watching, run: LiveRun) -> Follower:
+        follower = Follower(self, watching, run)
         self._open.add(follower)
         return follower
 
@@ -291,22 +293,9 @@ class Follower(Iterator[LiveStep]):
         """As lists. Raises InputError as `Followers.push` says."""
         if self._over:
             raise InputError("the run that is followed is over; join again for another.")
-        ids = _numbers(tokens)
-        config = self._vlm.model.config
-        known = self._vlm.model.get_input_embeddings().num_embeddings
-        check_tokens(ids, known, {config.image_token_id, config.video_token_id})
-        limit = self._vlm.text_config.max_position_embeddings
-        if (total := self.prompt.length + len(self.tokens) + len(ids)) > limit:
-            raise InputError(f"prompt and generation have {total} tokens, and the model's context ends at {limit}.")
-        given = [] if logprobs is None else [float(one) for one in np.atleast_1d(np.asarray(logprobs, dtype=float))]
-        have = bool(self._logprobs) if self.tokens else logprobs is not None
-        if len(given) != (len(ids) if have else 0):
-            raise InputError(
-                f"logprobs must be one for each token, from the first on, or none; got {len(given)} for {len(ids)}."
-            )
-        if wrong := [one for one in given if not -np.inf < one <= ROUNDING]:
-            raise InputError(f"logprobs must be numbers of at most 0; got {wrong[0]}.")
-        return ids, given
+        ids = checked_tokens(self._vlm, tokens, self.prompt.length + len(self.tokens))
+        expected = bool(self._logprobs) if self.tokens else logprobs is not None
+        return ids, checked_logprobs(logprobs, len(ids), expected)
 
     def _take(self, ids: Sequence[int], logprobs: Sequence[float]) -> None:
         for token in ids:
@@ -386,24 +375,6 @@ def _of_hidden(vlm: VLM, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
         for rows, after in zip(hidden.split(at_once), tokens.split(at_once), strict=True)
     ]
     return torch.cat([logprob for logprob, _ in parts]), torch.cat([entropy for _, entropy in parts])
-
-
-def _numbers(tokens: Tokens) -> list[int]:
-    try:
-        return [index(token) for token in np.atleast_1d(np.asarray(tokens, dtype=object))]
-    except TypeError as error:
-        raise InputError(f"tokens must be numbers, one or a list; got {reprlib.repr(tokens)}.") from error
-
-
-def _check_same(ours: list[int], theirs: list[int]) -> None:
-    if ours == theirs:
-        return
-    at = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-    where = f"{len(ours)} and {len(theirs)} tokens" if at is None else f"{ours[at]} and {theirs[at]} at position {at}"
-    raise InputError(
-        f"the other engine's prompt is not the one made here: {where}. Give both the same image, question, system "
-        "prompt and chat template."
-    )
 
 
 def follow(

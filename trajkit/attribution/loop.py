@@ -8,7 +8,8 @@ is the same with and without it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -100,28 +101,30 @@ class WatchedLoop:
 
     def tell(self, run: LiveRun, token: int) -> None:
         """Call back for a token of a run."""
-        if self._on_token is None:
-            return
-        try:
-            self._on_token(token, run.attempt)
-        except BaseException:
-            self.callback_raised = True
-            raise
+        if self._on_token is not None:
+            with self._calling():
+                self._on_token(token, run.attempt)
 
     def call_back(self) -> list[LiveStep]:
         """Call back for every step explained since the last call, and return them."""
         self._explainer.check()
         steps = list(self._explainer.made())
-        try:
+        with self._calling():
             for step in steps:
                 if self._on_step is not None:
                     self._on_step(step)
                 if self._on_alarm is not None and step.alarm:
                     self._on_alarm(step)
+        return steps
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Within, what is raised is a callback's."""
+        try:
+            yield
         except BaseException:
             self.callback_raised = True
             raise
-        return steps
 
 
 class _Between(StoppingCriteriaList):

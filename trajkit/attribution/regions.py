@@ -7,7 +7,7 @@ merge distances.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,14 @@ class Regions:
                 f"a label map must be (H, W) and use every label 0..{self.k - 1}; got shape {self.labels.shape} "
                 f"with {len(np.unique(self.labels))} labels from {least} to {most}."
             )
+
+    @cached_property
+    def boxes(self) -> list[list[int]]:
+        """[left, top, right, bottom] of each region, pixels, right and bottom being the first outside."""
+        from scipy.ndimage import find_objects
+
+        places = find_objects(self.labels.astype(np.int64) + 1)
+        return [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in places]
 
 
 def segment(

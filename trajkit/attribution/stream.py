@@ -1,8 +1,9 @@
 """Stream: effects of every reasoning step while the model is still generating.
 
 A producer thread runs `generate()`, in the loop under watch (`loop`); a worker thread turns each finished step into
-effects (`explainer`). The producer hands steps over through a queue without a bound, so it never waits; an error in the
-worker stops the generation and is raised at the caller.
+effects (`explainer`, which says what of that is done where on the CPU). The producer hands steps over through a queue
+without a bound, so it never waits for estimator, monitor or caller; an error in the worker stops the generation and is
+raised at the caller.
 """
 
 from __future__ import annotations
@@ -95,6 +96,11 @@ class Stream(Iterator[LiveStep]):
     def closed(self) -> bool:
         """Whether the thinking span was closed; False until the generation has ended."""
         return self._run.closed
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model ended it, or its limit of tokens; False while it runs, and where it was stopped before."""
+        return self._run.attempts[-1].ended
 
     @property
     def decisions(self) -> list[Decision]:

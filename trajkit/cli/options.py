@@ -28,6 +28,15 @@ EstimatorOption = Annotated[
         help="Effect estimator made for that model.",
     ),
 ]
+DetectorsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detectors",
+        metavar="FOLDER|none",
+        show_default="the demo's, on the demo model",
+        help="What watches the run; `none` for no risk and no alarm.",
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same runs.")]
 TemperatureOption = Annotated[
     float | None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trajkit.cli.options import EstimatorOption, ModelOption, SystemOption
+from trajkit.cli.options import DetectorsOption, EstimatorOption, ModelOption, SystemOption
 from trajkit.cli.policy import Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -18,15 +19,7 @@ def serve(
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
-    detectors: Annotated[
-        str | None,
-        typer.Option(
-            "--detectors",
-            metavar="FOLDER|none",
-            show_default="the demo's, on the demo model",
-            help="What watches the runs; `none` for no risk and no alarm.",
-        ),
-    ] = None,
+    detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     tries: TriesOption = None,
     start: FromOption = None,
@@ -89,31 +82,31 @@ def serve(
     asked.check()
     if host not in _LOOPBACK and not token:
         raise UsageError(f"--host {host} lets other machines in; set --token, which they must then bear.")
-    run = _server()
+    serve_forever = _serving()
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     found = load_detectors_for(detectors, vlm)
     monitor = found.monitor if found else None
 
+    from trajkit.attribution.explainer import Watching
     from trajkit.live.app import Limits, Server
     from trajkit.live.generation import Engine
     from trajkit.live.local import LocalEngine
     from trajkit.live.upstream import UpstreamEngine, find_model
 
-    chosen = asked.policy_with(monitor, found.enough if found else None)
+    watching = Watching(vlm, estimate, monitor, asked.policy_with(monitor, found.enough if found else None))
     engine: Engine
     if upstream is None:
-        engine = LocalEngine(vlm, estimate, monitor, chosen, name or Path(vlm.name).name)
+        engine = LocalEngine(watching, name or Path(vlm.name).name)
     else:
         there = upstream.rstrip("/")
         theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
-        engine = UpstreamEngine(there, theirs, vlm, estimate, monitor, chosen, key=upstream_key, served_name=name or "")
-    server = Server(engine, Limits(runs, waiting, seconds), token)
-    run(server, host, port, note)
+        engine = UpstreamEngine(there, theirs, watching, key=upstream_key, served_name=name or "")
+    serve_forever(Server(engine, Limits(runs, waiting, seconds), token), host, port, note)
 
 
-def _server():  # type: ignore[no-untyped-def]
-    """What serves, or an error that says how to install it."""
+def _serving() -> Callable[..., None]:
+    """What serves, or an error that says how to install it, before anything is loaded."""
     from trajkit.errors import InputError
 
     try:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trajkit.cli.options import EstimatorOption, ModelOption, SeedOption, SystemOption, TemperatureOption, TokensOption
+from trajkit.cli.options import (
+    DetectorsOption,
+    EstimatorOption,
+    ModelOption,
+    SeedOption,
+    SystemOption,
+    TemperatureOption,
+    TokensOption,
+)
 from trajkit.cli.policy import EXIT_STOPPED, Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
 from trajkit.errors import TrajkitError
 
@@ -41,15 +49,7 @@ def stream(
     model: ModelOption = None,
     system: SystemOption = None,
     estimator: EstimatorOption = None,
-    detectors: Annotated[
-        str | None,
-        typer.Option(
-            "--detectors",
-            metavar="FOLDER|none",
-            show_default="the demo's, on the demo model",
-            help="What watches the run; `none` for no risk and no alarm.",
-        ),
-    ] = None,
+    detectors: DetectorsOption = None,
     task_set: Annotated[
         str,
         typer.Option(
@@ -270,12 +270,8 @@ def _start(vlm: VLM, running: Stream) -> StreamStart:
 
     from trajkit.events import StreamStart
 
-    labels = running.regions.labels
-    boxes = []
-    for region in range(running.regions.k):
-        ys, xs = np.nonzero(labels == region)
-        box = [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
-        boxes.append({"box": box, "area": round(len(xs) / labels.size, 4)})
+    labels, boxes = running.regions.labels, running.regions.boxes
+    areas = np.bincount(labels.ravel(), minlength=running.regions.k) / labels.size
     return StreamStart(
         question=running.prompt.question,
         model=vlm.name,
@@ -283,5 +279,5 @@ def _start(vlm: VLM, running: Stream) -> StreamStart:
         height=labels.shape[0],
         width=labels.shape[1],
         region_method=running.regions.method,
-        regions=boxes,
+        regions=[{"box": box, "area": round(float(area), 4)} for box, area in zip(boxes, areas, strict=True)],
     )

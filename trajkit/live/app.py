@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -28,7 +27,7 @@ from trajkit.live.history import History, RunLog
 from trajkit.live.metrics import CONTENT_TYPE, Metrics
 from trajkit.live.places import Full, Places
 from trajkit.live.request import ChatRequest, parse_request
-from trajkit.live.wire import DONE, Answer, boxes, error_object, sse, step_object
+from trajkit.live.wire import DONE, Answer, error_object, sse, step_object
 
 _log = logging.getLogger(__name__)
 _OPEN = ("/health",)
@@ -84,13 +83,12 @@ class Server:
     async def complete(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         try:
-            asked = parse_request(await self._body(request))
-            await asyncio.to_thread(self.engine.check, asked)
+            asked = await asyncio.to_thread(self._checked, await self._body(request))
         except InputError as error:
             return self._refuse(400, str(error), "invalid_request_error")
         if self.closing:
             return self._refuse(503, "the server is shutting down.", "server_error")
-        if self.places.taken >= self.places.n and self.places.waiting >= self.places.room:
+        if self.places.full:
             message = f"{self.places.n} runs are under way and {self.places.waiting} requests wait; try again later."
             return self._refuse(429, message, "rate_limit_error", {"Retry-After": "5"})
         log = self.history.begin({"question": asked.chat.question, "model": self.engine.name})
@@ -100,6 +98,12 @@ class Server:
             chunks = self._chunks(asked, answer, log)
             return StreamingResponse(chunks, media_type="text/event-stream", headers=headers | _STREAM)
         return await self._whole(request, asked, answer, log, headers)
+
+    def _checked(self, body: bytes) -> ChatRequest:
+        """What is asked for; not in the loop's thread, as images are decoded. Raises InputError."""
+        asked = parse_request(body)
+        self.engine.check(asked)
+        return asked
 
     async def _body(self, request: Request) -> bytes:
         """Raises InputError for one that is too long."""
@@ -131,12 +135,13 @@ class Server:
         return JSONResponse(answer.whole(last), headers=headers)
 
     async def _gather(self, asked: ChatRequest, answer: Answer, log: RunLog) -> Ended | Failed:
-        last: Event | None = None
         async for event in self._events(asked, log):
-            last = event
-            _chunk_of(answer, event)
-        assert isinstance(last, Ended | Failed)
-        return last
+            if isinstance(event, Failed):
+                return event
+            answer.chunk(event)
+            if isinstance(event, Ended):
+                return event
+        raise AssertionError("a run tells how it ends")
 
     async def _chunks(self, asked: ChatRequest, answer: Answer, log: RunLog) -> AsyncIterator[bytes]:
         try:
@@ -144,7 +149,7 @@ class Server:
                 if isinstance(event, Failed):
                     yield sse(error_object(event.message, _kind(event)))
                 else:
-                    yield sse(_chunk_of(answer, event))
+                    yield sse(answer.chunk(event))
                 if isinstance(event, Ended) and asked.include_usage:
                     yield sse(answer.usage(event))
         except Full as full:
@@ -193,7 +198,7 @@ class Server:
         while True:
             event = await queue.get()
             if isinstance(event, Begun):
-                places = boxes(event.regions)
+                places = event.regions.boxes
                 height, width = event.regions.labels.shape
                 log.add("start", {"boxes": places, "height": height, "width": width} | log.about)
             elif isinstance(event, Text):
@@ -273,18 +278,6 @@ def _put(loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Event], event: Ev
         loop.call_soon_threadsafe(queue.put_nowait, event)
 
 
-def _chunk_of(answer: Answer, event: Event) -> dict[str, Any]:
-    if isinstance(event, Begun):
-        return answer.begun(event)
-    if isinstance(event, Text):
-        return answer.text(event)
-    if isinstance(event, Explained):
-        return answer.explained(event)
-    if isinstance(event, Unexplained):
-        return answer.unexplained(event)
-    return answer.ended(event) if isinstance(event, Ended) else {}
-
-
 def _kind(event: Failed) -> str:
     return "server_error" if event.internal else "invalid_request_error"
 
@@ -306,7 +299,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 class _Guard:
-    """Lets requests through that bear the token, and sets headers that keep what is shown from being misused."""
+    """Lets requests through that bear the token."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app, self._token = app, token

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
 from trajkit.live.request import ChatRequest
 from trajkit.traces.trace import StepKind
-
-if TYPE_CHECKING:
-    from trajkit.traces.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +51,6 @@ class Ended:
     reason: str
     stopped: bool
     tokens: int
-    trace: Trace | None
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,18 @@ class Places:
         """How many wait."""
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now is refused."""
+        return self.taken >= self.n and self.waiting >= self.room
+
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
         """Wait for a place and hold it. Raises Full where too many wait."""
+        if self.full:
+            raise Full(self.waiting)
         if self.taken < self.n and not self._waiting:
             self.taken += 1
-        elif len(self._waiting) >= self.room:
-            raise Full(len(self._waiting))
         else:
             await self._wait()
         try:

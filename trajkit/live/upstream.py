@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from trajkit.attribution.explainer import LiveStep
+from trajkit.attribution.explainer import LiveStep, Watching
 from trajkit.attribution.follow import Follower, Followers
 from trajkit.errors import InputError, TrajkitError
 from trajkit.live.following import Followed, FollowingThread
 from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, Unexplained
 from trajkit.live.request import ChatRequest
-from trajkit.live.wishes import monitor_for, policy_for
+from trajkit.live.wishes import facts, wished
 
 if TYPE_CHECKING:
-    from trajkit.attribution.estimator import EffectEstimator
-    from trajkit.detection.monitor import Monitor
     from trajkit.detection.policies import Decision, Policy
-    from trajkit.traces.trace import Trace
     from trajkit.vlm.model import VLM
 
 _LONGEST_LINE = 2**22
@@ -38,19 +35,17 @@ class UpstreamError(TrajkitError):
 
 @dataclass(frozen=True, eq=False)
 class UpstreamEngine:
-    """Has `url` (…/v1) generate with `model`, and follows with the same checkpoint as `vlm`. key: its API key. stall:
-    seconds without a byte after which it counts as dead."""
+    """Has `url` (…/v1) generate with `model`, and follows with the same checkpoint. watching: where a request asks for
+    nothing else. key: its API key. stall: seconds without a byte after which it counts as dead."""
 
     url: str
     model: str
-    vlm: VLM
-    estimator: EffectEstimator
-    monitor: Monitor | None = None
-    policy: Policy | None = None
+    watching: Watching
     key: str | None = None
     stall: float = 60.0
     served_name: str = ""
     following: FollowingThread = field(default_factory=FollowingThread)
+    _groups: dict[Policy | None, Followers] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -58,10 +53,9 @@ class UpstreamEngine:
 
     def check(self, request: ChatRequest) -> None:
         """As `Engine.check`."""
-        monitor, policy = monitor_for(request.wish, self.monitor), policy_for(request.wish, self.policy)
+        policy = wished(self.watching, request.wish).policy
         if policy is None:
             return
-        policy.check(monitor, self.vlm.name, self.vlm.fingerprint)
         if policy.on_alarm == "answer now" or policy.enough is not None:
             raise InputError("another server's thinking cannot be closed from here; ask for stop, ask again or flag.")
         if policy.on_alarm == "ask again" and (policy.start != "anew" or policy.hint):
@@ -69,18 +63,19 @@ class UpstreamEngine:
 
     def begin(self, request: ChatRequest, put: Put) -> UpstreamRun:
         """As `Engine.begin`; to be called in a running event loop."""
-        return UpstreamRun(self, request, put)
+        return UpstreamRun(self, self._group(wished(self.watching, request.wish)), request, put)
+
+    def _group(self, watching: Watching) -> Followers:
+        """Where runs of one policy are followed, so that they share passes."""
+        if watching.policy not in self._groups:
+            self._groups[watching.policy] = Followers(
+                watching.vlm, estimator=watching.estimator, monitor=watching.monitor, policy=watching.policy
+            )
+        return self._groups[watching.policy]
 
     def facts(self) -> dict[str, Any]:
         """As `Engine.facts`."""
-        return {
-            "engine": "upstream",
-            "upstream": self.url,
-            "fingerprint": self.vlm.fingerprint,
-            "regions": self.estimator.binding.region_method,
-            "alpha": self.monitor.alpha if self.monitor else None,
-            "policy": self.policy.on_alarm if self.policy else "flag",
-        }
+        return {"engine": "upstream", "upstream": self.url} | facts(self.watching)
 
 
 async def find_model(url: str, key: str | None, asked: str | None = None) -> str:
@@ -102,15 +97,10 @@ async def find_model(url: str, key: str | None, asked: str | None = None) -> str
 class UpstreamRun:
     """One run of an UpstreamEngine. All but `cancel` happens in the event loop's thread."""
 
-    def __init__(self, engine: UpstreamEngine, request: ChatRequest, put: Put) -> None:
-        self._engine, self._request, self._put = engine, request, put
+    def __init__(self, engine: UpstreamEngine, group: Followers, request: ChatRequest, put: Put) -> None:
+        self._engine, self._group, self._request, self._put = engine, group, request, put
         self._loop = asyncio.get_running_loop()
-        self._group = Followers(
-            engine.vlm,
-            estimator=engine.estimator,
-            monitor=monitor_for(request.wish, engine.monitor),
-            policy=policy_for(request.wish, engine.policy),
-        )
+        self._follower: Follower | None = None
         self._attempt = self._n_tokens = 0
         self._decision: Decision | None = None
         self._prompt_ids: list[int] | None = None
@@ -140,6 +130,8 @@ class UpstreamRun:
         while True:
             self._decision, self._prompt_ids, followed = None, None, self._followed()
             self._reading = self._loop.create_task(self._read(followed))
+            if self._cancelled:
+                self._reading.cancel()
             try:
                 reason, cut = await self._reading, False
             except asyncio.CancelledError:
@@ -147,10 +139,10 @@ class UpstreamRun:
             except UpstreamError:
                 await self._over(followed, cut=True)
                 raise
-            trace = await self._over(followed, cut)
+            await self._over(followed, cut)
             again = self._decision is not None and self._decision.action == "ask again" and not self._cancelled
             if not again:
-                self._put(Ended(reason, cut, self._n_tokens, trace))
+                self._put(Ended(reason, cut, self._n_tokens))
                 return
             self._attempt += 1
 
@@ -160,15 +152,15 @@ class UpstreamRun:
         def here(function: Any) -> Any:
             return lambda *args: None if loop.is_closed() else loop.call_soon_threadsafe(function, attempt, *args)
 
-        messages = self._request.messages
-        return Followed(
-            lambda: self._group.join(messages=messages, prompt_token_ids=self._prompt_ids),
-            here(self._begun),
-            here(self._explained),
-            here(self._unexplained),
-        )
+        def join() -> Follower:
+            if self._follower is not None:
+                return self._group.again(self._follower)
+            return self._group.join(messages=self._request.messages, prompt_token_ids=self._prompt_ids)
+
+        return Followed(self._group, join, here(self._begun), here(self._explained), here(self._unexplained))
 
     def _begun(self, attempt: int, follower: Follower) -> None:
+        self._follower = follower
         if attempt == 0:
             self._put(Begun(follower.regions, follower.prompt.length))
 
@@ -184,23 +176,20 @@ class UpstreamRun:
     def _unexplained(self, attempt: int, error: Exception) -> None:
         self._put(Unexplained(str(error)))
 
-    async def _over(self, followed: Followed, cut: bool) -> Trace | None:
-        done: asyncio.Future[Trace | None] = self._loop.create_future()
+    async def _over(self, followed: Followed, cut: bool) -> None:
+        """Wait until what came is explained, or until it is left."""
+        done = asyncio.Event()
 
-        def settle(trace: Trace | None) -> None:
-            if not done.done():
-                done.set_result(trace)
-
-        def then(trace: Trace | None) -> None:
+        def then() -> None:
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(settle, trace)
+                self._loop.call_soon_threadsafe(done.set)
 
         (self._engine.following.leave if cut else self._engine.following.finish)(followed, then)
-        return await done
+        await done.wait()
 
     async def _read(self, followed: Followed) -> str:
         """Pass an answer on as it comes; why it ended."""
-        engine, reason, tokens = self._engine, "", _Tokens(self._engine.vlm)
+        engine, reason, tokens = self._engine, "", _Tokens(self._engine.watching.vlm)
         begun = False
         async for chunk in self._chunks():
             if not begun:
@@ -259,14 +248,12 @@ class _Tokens:
     def __init__(self, vlm: VLM) -> None:
         self._vlm = vlm
         self._answering = False
-        self.made = False
 
     def of(self, told: Any, thinking: str, text: str) -> Sequence[int]:
         if isinstance(told, list):
             return [int(token) for token in told]
         if not thinking and not text:
             return []
-        self.made = True
         out = self._encoded(thinking)
         if text and not self._answering:
             self._answering = True

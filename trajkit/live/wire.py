@@ -28,15 +28,6 @@ def sse(data: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode()
 
 
-def boxes(regions: Regions) -> list[list[int]]:
-    """[left, top, right, bottom] of each region, pixels."""
-    found = []
-    for region in range(regions.k):
-        ys, xs = np.nonzero(regions.labels == region)
-        found.append([int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1])
-    return found
-
-
 def digest(regions: Regions) -> str:
     """By which two answers can be told to be about the same regions."""
     return hashlib.sha256(np.ascontiguousarray(regions.labels, np.int32).tobytes()).hexdigest()[:16]
@@ -74,8 +65,12 @@ def step_object(step: LiveStep, effects: Effects, places: list[list[int]]) -> di
     return told
 
 
+Told = Begun | Text | Explained | Unexplained | Ended
+"""Events that a chunk can tell of; of a failure the API has an object of its own."""
+
+
 class Answer:
-    """One answer, as chunks or whole. made_of: the events of its run, in order."""
+    """One answer, as chunks or whole, made of the events of its run in their order."""
 
     def __init__(self, run: str, model: str, effects: Effects) -> None:
         self._id, self._model, self._effects, self._made = f"chatcmpl-{run}", model, effects, int(time.time())
@@ -87,15 +82,27 @@ class Answer:
         self._about: dict[str, Any] = {"run": run}
         self._attempt = 0
 
-    def begun(self, event: Begun) -> dict[str, Any]:
+    def chunk(self, event: Told) -> dict[str, Any]:
+        """The chunk that tells of an event."""
+        if isinstance(event, Begun):
+            return self._begun(event)
+        if isinstance(event, Text):
+            return self._text(event)
+        if isinstance(event, Explained):
+            return self._explained(event)
+        if isinstance(event, Unexplained):
+            return self._unexplained(event)
+        return self._ended(event)
+
+    def _begun(self, event: Begun) -> dict[str, Any]:
         """The first chunk: who speaks, and what effects will be about."""
-        self._places = boxes(event.regions)
+        self._places = event.regions.boxes
         self._prompt_tokens = event.prompt_tokens
         regions = {"method": event.regions.method, "k": event.regions.k, "digest": digest(event.regions)}
         self._about["regions"] = regions
         return self._chunk({"role": "assistant", "content": ""}) | {"trajkit": dict(self._about)}
 
-    def text(self, event: Text) -> dict[str, Any]:
+    def _text(self, event: Text) -> dict[str, Any]:
         """A chunk of what the model writes."""
         if event.attempt != self._attempt:
             self._attempt, self._thinking, self._content = event.attempt, [], []
@@ -105,18 +112,18 @@ class Answer:
         self._thinking.append(event.text)
         return self._chunk({"reasoning_content": event.text, "reasoning": event.text})
 
-    def explained(self, event: Explained) -> dict[str, Any]:
+    def _explained(self, event: Explained) -> dict[str, Any]:
         """A chunk without text, of a step."""
         told = {"run": self._run} | step_object(event.step, self._effects, self._places)
         self._steps.append(told)
         return self._chunk({}) | {"trajkit": told}
 
-    def unexplained(self, event: Unexplained) -> dict[str, Any]:
+    def _unexplained(self, event: Unexplained) -> dict[str, Any]:
         """A chunk without text, that says from where on there are no steps."""
         self._about["unexplained"] = event.message
         return self._chunk({}) | {"trajkit": {"run": self._run, "unexplained": event.message}}
 
-    def ended(self, event: Ended) -> dict[str, Any]:
+    def _ended(self, event: Ended) -> dict[str, Any]:
         """The last chunk that has a choice."""
         last = {"run": self._run, "stopped": event.stopped, "attempt": self._attempt}
         return self._chunk({}, event.reason) | {"trajkit": last}

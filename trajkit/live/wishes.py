@@ -1,23 +1,43 @@
-"""The monitor and the policy that a request is served with: its own wishes, or the server's."""
+"""What a run is watched by: as the server is set up, but for what its request asks for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from trajkit.attribution.explainer import Watching
 from trajkit.detection.policies import Policy
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
-    from trajkit.detection.monitor import Monitor
     from trajkit.live.request import Wish
 
 _SAME = 1e-9
 
 
-def monitor_for(wish: Wish, monitor: Monitor | None) -> Monitor | None:
-    """The server's monitor. Raises InputError where a request asks for one that keeps another promise."""
+def wished(watching: Watching, wish: Wish) -> Watching:
+    """The server's own watching with a request's policy.
+
+    Raises InputError for an alpha that is not the monitor's, settings of a policy without one, and as `Policy` and
+    `Policy.check`.
+    """
+    _check_alpha(watching, wish)
+    further = {"tries": wish.tries, "start": wish.start, "hint": wish.hint}
+    given = {name: value for name, value in further.items() if value is not None}
+    if wish.policy is None:
+        if given:
+            raise InputError(f"trajkit.{min(given)} is about a policy; give trajkit.policy = 'ask again' too.")
+        return watching
+    enough = watching.policy.enough if watching.policy else None
+    asked = replace(watching, policy=Policy(wish.policy, enough=enough, **given))  # type: ignore[arg-type]
+    asked.check()
+    return asked
+
+
+def _check_alpha(watching: Watching, wish: Wish) -> None:
+    monitor = watching.monitor
     if wish.alpha is None:
-        return monitor
+        return
     if monitor is None:
         raise InputError("alpha is the false-alarm rate of a monitor, and this server has none.")
     if abs(monitor.alpha - wish.alpha) > _SAME:
@@ -25,15 +45,13 @@ def monitor_for(wish: Wish, monitor: Monitor | None) -> Monitor | None:
             f"this server's monitor was calibrated for alpha = {monitor.alpha:g}, and one for {wish.alpha:g} needs its "
             "calibration runs: serve detectors that were fitted with it (trajkit fit --alpha)."
         )
-    return monitor
 
 
-def policy_for(wish: Wish, policy: Policy | None) -> Policy | None:
-    """The policy that a request asks for, or the server's own. Raises InputError as `Policy`."""
-    further = {"tries": wish.tries, "start": wish.start, "hint": wish.hint}
-    given = {name: value for name, value in further.items() if value is not None}
-    if wish.policy is None:
-        if given:
-            raise InputError(f"trajkit.{min(given)} is about a policy; give trajkit.policy = 'ask again' too.")
-        return policy
-    return Policy(wish.policy, enough=policy.enough if policy else None, **given)  # type: ignore[arg-type]
+def facts(watching: Watching) -> dict[str, Any]:
+    """What the server watches with, JSON-ready."""
+    return {
+        "fingerprint": watching.vlm.fingerprint,
+        "regions": watching.estimator.binding.region_method,
+        "alpha": watching.monitor.alpha if watching.monitor else None,
+        "policy": watching.policy.on_alarm if watching.policy else "flag",
+    }
