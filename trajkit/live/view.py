@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from trajkit.errors import InputError
+from trajkit.live.access import Access
 from trajkit.live.errors import error_object
+from trajkit.live.guard import guarded
 from trajkit.live.query import Query, Row, RunSource, find
 from trajkit.traces.labels import check_label
 
@@ -31,6 +35,17 @@ _QUIET = 15.0
 """Seconds without an event after which a viewer is sent a sign of life, so that nobody between drops the connection."""
 _BODY = 10_000
 """Bytes that a request about a label may have."""
+
+
+def page_app(sources: Sequence[RunSource], access: Access) -> ASGIApp:
+    """The page alone, for any ASGI server, for whoever may ask."""
+    missing = {404: _not_found, 405: _not_found}
+    return guarded(Starlette(routes=View(sources).routes(), exception_handlers=missing), access)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    message = f"{request.method} {request.url.path} is not served."
+    return _refused(getattr(error, "status_code", 404), message)
 
 
 class View:
