@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,12 +24,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trajkit.errors import InputError
-from trajkit.live.generation import Ended, Engine, Event, Explained, Failed, Put, Running
+from trajkit.live.generation import Ended, Engine, Event, Explained, Failed, Put, Running, Unexplained
 from trajkit.live.history import History, RunLog
 from trajkit.live.metrics import CONTENT_TYPE, Metrics
 from trajkit.live.places import Full, Places
+from trajkit.live.query import RunSource
 from trajkit.live.request import ChatRequest, parse_request
 from trajkit.live.telling import Telling
+from trajkit.live.view import View
 from trajkit.live.wire import DONE, Answer, error_object, sse
 from trajkit.vlm.canvas import Canvas
 
@@ -55,13 +57,15 @@ class Limits:
 
 @dataclass(eq=False)
 class Server:
-    """An engine, and what is known of its runs. token: what requests must bear, None for nothing."""
+    """An engine, and what is known of its runs. token: what requests must bear, None for nothing. sources: of further
+    runs that the page shows."""
 
     engine: Engine
     limits: Limits = Limits()
     token: str | None = None
     history: History = field(default_factory=History)
     metrics: Metrics = field(default_factory=Metrics)
+    sources: Sequence[RunSource] = ()
     closing: bool = False
 
     def __post_init__(self) -> None:
@@ -75,8 +79,7 @@ class Server:
             Route("/v1/models", self.models),
             Route("/health", self.health),
             Route("/metrics", self.tell_metrics),
-            Route("/api/runs", self.runs),
-            Route("/api/runs/{id}/events", self.events),
+            *View([self.history, *self.sources]).routes(),
         ]
         middleware = [Middleware(_Guard, token=self.token)]
         return Starlette(routes=routes, middleware=middleware, exception_handlers={404: _not_found, 405: _not_found})
@@ -175,9 +178,9 @@ class Server:
         """The events of a run, which is stopped when nobody asks for the next. What it still comes to is told to those
         who look on."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        came, outcome = time.monotonic(), "left"
+        came, outcome, begun = time.monotonic(), "left", False
         telling = Telling(log, Canvas(asked.chat.images).picture)
-        count = partial(self._count, _Counted(came))
+        count = partial(self._count, log, _Counted(came))
         self.metrics.waiting.set(self.places.waiting + 1)
 
         def take(event: Event) -> None:
@@ -196,6 +199,7 @@ class Server:
                 log.set_running()
                 try:
                     with self._running(asked, partial(_put, loop, take), telling):
+                        begun = True
                         while True:
                             event = await queue.get()
                             if isinstance(event, Ended | Failed):
@@ -207,7 +211,8 @@ class Server:
                 finally:
                     self.metrics.running.dec()
         finally:
-            telling.never_began(_LEFT)
+            if not begun:
+                telling.never_began(_LEFT)
             self.metrics.waiting.set(self.places.waiting)
             self.metrics.requests.labels(outcome).inc()
             _log.info("run %s %s after %.1f s", log.id, outcome, time.monotonic() - came)
@@ -216,7 +221,11 @@ class Server:
     def _running(self, asked: ChatRequest, put: Put, telling: Telling) -> Iterator[None]:
         """Have the engine generate within the block, for as long as a run may take."""
         loop, limit = asyncio.get_running_loop(), self.limits.seconds
-        running = self.engine.begin(asked, put)
+        try:
+            running = self.engine.begin(asked, put)
+        except Exception as error:
+            telling.never_began(str(error))
+            raise
         self._open[running] = telling
 
         def stop(why: str) -> None:
@@ -231,7 +240,9 @@ class Server:
             stop(_LEFT)
             del self._open[running]
 
-    def _count(self, counted: _Counted, event: Event) -> None:
+    def _count(self, log: RunLog, counted: _Counted, event: Event) -> None:
+        if isinstance(event, Unexplained):
+            _log.warning("run %s: %s", log.id, event.message)
         if isinstance(event, Ended):
             self.metrics.tokens.inc(event.tokens)
         if not isinstance(event, Explained):
@@ -263,24 +274,6 @@ class Server:
     async def tell_metrics(self, request: Request) -> Response:
         """GET /metrics."""
         return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
-
-    async def runs(self, request: Request) -> Response:
-        """GET /api/runs: the latest, the newest first."""
-        return JSONResponse({"runs": self.history.rows()[:200]})
-
-    async def events(self, request: Request) -> Response:
-        """GET /api/runs/{id}/events: server-sent, numbered, from `Last-Event-ID` on."""
-        log = self.history.get(request.path_params["id"])
-        if log is None:
-            return self._refuse(404, "there is no such run, or it is no longer kept.", "invalid_request_error")
-        last = request.headers.get("Last-Event-ID", "")
-        start = int(last) + 1 if last.isdecimal() else 0
-
-        async def told() -> AsyncIterator[bytes]:
-            async for number, event in log.follow(start):
-                yield f"id: {number}\ndata: {event}\n\n".encode()
-
-        return StreamingResponse(told(), media_type="text/event-stream", headers=_STREAM)
 
     def _failed(self, event: Failed) -> Response:
         return self._refuse(500 if event.internal else 400, event.message, _kind(event))

@@ -10,64 +10,68 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trajkit.live.query import Row
 
 if TYPE_CHECKING:
     from trajkit.live.generation import TraceMaker
     from trajkit.live.keeping import Keeper
 
-Row = dict[str, Any]
-"""One line of the list of runs."""
 _PATIENCE = 8
 """Times the memory that is meant to be taken, which runs that cannot be kept may take."""
-_ROW: Row = {
-    "id": "",
-    "source": "live",
-    "state": "waiting",
-    "question": "",
-    "task": "",
-    "group": "",
-    "model": "",
-    "answer": "",
-    "target": "",
-    "outcome": None,
-    "n_steps": 0,
-    "n_tokens": 0,
-    "alarm": None,
-    "risk": None,
-    "began": None,
-    "label": None,
-    "decision": None,
-}
+_ROW = Row(
+    id="",
+    source="live",
+    state="waiting",
+    question="",
+    task="",
+    group="",
+    model="",
+    answer="",
+    target="",
+    outcome=None,
+    n_steps=0,
+    n_tokens=0,
+    alarm=None,
+    risk=None,
+    began=None,
+    label=None,
+    decision=None,
+)
+"""Of a run of which nothing is known."""
 
 
 class Folded:
     """A row, as the events of its run make it: the same for one that is told now and one that is read again."""
 
-    def __init__(self, row: Row) -> None:
-        self.row = _ROW | row
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        self.row: Row = {**_ROW, **{name: known[name] for name in _ROW if name in known}}  # type: ignore[typeddict-item]
         self._attempt = self._kept = 0
         self._answer: list[str] = []
         self._steps: list[tuple[float | None, bool]] = []  # (risk, whether it alarmed), of the latest attempt
 
     def take(self, told: dict[str, Any]) -> None:
         """The next event."""
-        event, row = told["event"], self.row
+        event = told["event"]
         if event == "start":
-            row |= {name: told[name] for name in _ROW if name in told}
+            self._set(told)
         elif event in ("text", "step"):
             if told["attempt"] != self._attempt:
                 self._attempt, self._answer = told["attempt"], []
                 del self._steps[self._kept :]
             self._take_text(told) if event == "text" else self._take_step(told)
         elif event == "end":
-            row |= {name: told[name] for name in ("state", "answer", "n_tokens")}
+            self._set(told)
 
     @property
     def answer(self) -> str:
         return "".join(self._answer).strip()
+
+    def _set(self, told: Mapping[str, Any]) -> None:
+        self.row |= {name: told[name] for name in _ROW if name in told}  # type: ignore[typeddict-item]
 
     def _take_text(self, told: dict[str, Any]) -> None:
         if told["kind"] == "answer":
@@ -77,12 +81,8 @@ class Folded:
         self._steps[told["index"] :] = [(told["risk"], told["alarm"])]
         risks = [risk for risk, _ in self._steps if risk is not None]
         alarms = [index for index, (_, alarm) in enumerate(self._steps) if alarm]
-        self.row |= {
-            "n_steps": len(self._steps),
-            "n_tokens": told["tokens"][1],
-            "risk": max(risks, default=None),
-            "alarm": alarms[0] if alarms else None,
-        }
+        self.row["n_steps"], self.row["n_tokens"] = len(self._steps), told["tokens"][1]
+        self.row["risk"], self.row["alarm"] = max(risks, default=None), alarms[0] if alarms else None
         if told["decision"] is not None:
             self.row["decision"] = told["decision"]["action"]
             self._kept = told["decision"]["keep_steps"]
@@ -96,14 +96,14 @@ class RunLog:
     events take, about. noted: whether its keeper knows that there is something new. changed: called after each event.
     """
 
-    def __init__(self, id_: str, row: Row, changed: Callable[[RunLog], object] = lambda log: None) -> None:
+    def __init__(self, id_: str, known: Mapping[str, Any], changed: Callable[[RunLog], object] = lambda log: None) -> None:
         self.id = id_
         self.events: list[str] = []
         self.over = self.noted = False
         self.trace: TraceMaker | None = None
         self.unexplained = ""
         self.nbytes = 0
-        self._folded = Folded(row | {"id": id_})
+        self._folded = Folded({**known, "id": id_})
         self._changed = changed
         self._file: Path | None = None
         self._more = asyncio.Event()
@@ -118,9 +118,9 @@ class RunLog:
         return log
 
     @classmethod
-    def of_file(cls, file: Path, row: Row) -> RunLog:
+    def of_file(cls, file: Path, known: Mapping[str, Any]) -> RunLog:
         """One that is over, whose events are the lines of a file."""
-        log = cls(file.stem, row)
+        log = cls(file.stem, known)
         log.over, log._file = True, file
         return log
 
@@ -148,7 +148,7 @@ class RunLog:
         if event == "unexplained":
             self.unexplained = told["message"]
         if event == "end":  # with the row, by which it is listed again without reading all events
-            told = self.row | told
+            told = {**self.row, **told}
         text = json.dumps(told, ensure_ascii=False, allow_nan=False)
         self.events.append(text.encode(errors="replace").decode())  # halves of surrogate pairs cannot be sent
         self.nbytes += len(text)
@@ -235,12 +235,12 @@ class History:
 
     def rows(self) -> list[Row]:
         """The newest first."""
-        return [dict(log.row) for log in list(self._runs.values())[::-1]]
+        return [log.row.copy() for log in list(self._runs.values())[::-1]]
 
     def document(self, id_: str) -> dict[str, Any] | None:
         """The row of a run, and that its events tell the rest."""
         log = self.get(id_)
-        return None if log is None else {"events": True} | log.row
+        return None if log is None else {"events": True, **log.row}
 
     def follow(self, id_: str, start: int = 0) -> AsyncIterator[tuple[int, str]] | None:
         """As `RunLog.follow`; None for a run that is not known."""

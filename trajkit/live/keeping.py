@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from trajkit.errors import InputError, WriteError
 from trajkit.files import make_folder, told
-from trajkit.live.history import Folded, RunLog
+from trajkit.live.history import RunLog
 from trajkit.strict_json import parse_json
 from trajkit.tables.words import count
 from trajkit.traces.labels import read_labels, set_label
@@ -110,7 +110,7 @@ class Keeper:
         last = _last_line(file)
         if last is not None and last.get("event") == "end":
             self._kept.add(file.stem)
-            return RunLog.of_file(file, {name: last[name] for name in Folded({}).row if name in last})
+            return RunLog.of_file(file, last)
         lines = _whole_lines(file)
         if not lines:
             _log.warning("%s holds no events of a run and is left alone", file)

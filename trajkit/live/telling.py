@@ -78,11 +78,13 @@ class Telling:
         held, self._held = self._held or [], None
         self._monitor = begun.monitor if begun else None
         self._log.set_running()
-        self._log.add("start", self._log.row | _nothing_shown() | shown.result() | _watched(self._monitor))
+        self._log.add("start", {**self._log.row, **_nothing_shown(), **shown.result(), **_watched(self._monitor)})
         for event in held:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
+        if self._log.over:
+            return
         if isinstance(event, Text):
             self._tell_text(event)
             return
@@ -95,6 +97,8 @@ class Telling:
             self._end(event)
 
     def _tell_text(self, event: Text) -> None:
+        if not event.text:
+            return
         held = self._text
         if held is not None and (held.kind, held.attempt) == (event.kind, event.attempt):
             self._text = Text(event.kind, held.text + event.text, event.attempt)
@@ -149,17 +153,14 @@ def step_told(step: LiveStep, monitor: Monitor | None) -> dict[str, Any]:
 
 
 def _reason(step: LiveStep, monitor: Monitor | None) -> str:
-    """What the monitor, or the policy, says of a step."""
-    if step.decision is not None and step.decision.action != "flag":
+    """What the policy, or the monitor, says of a step that it speaks at."""
+    if step.decision is not None:
         return step.decision.reason
-    if not step.alarm or step.verdict is None:
+    if not step.alarm or step.verdict is None or monitor is None:
         return ""
-    said = f"the risk is {score(step.verdict.risk)}, and {score(step.verdict.threshold)} is the limit"
-    if monitor is None:
-        return said
-    if monitor.watches == "success":
-        said = said.replace("the risk", "the probability of success")
-    return f"{said}: at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
+    what = "probability of success" if monitor.watches == "success" else "risk"
+    above = f"{what} {score(step.verdict.risk)} is above {score(step.verdict.threshold)}"
+    return f"{above}; at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
 
 
 def _finite(value: float | None) -> float | None:
@@ -179,7 +180,7 @@ def _nothing_shown() -> dict[str, Any]:
 
 def _shown(picture: Image.Image, regions: Regions | None) -> dict[str, Any]:
     """What a page draws: the picture, and where the regions are. Takes a while; for any thread."""
-    from trajkit.report.pixels import label_map, picture_of
+    from trajkit.live.pixels import label_map, picture_of
 
     told: dict[str, Any] = {}
     try:
