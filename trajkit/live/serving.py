@@ -36,6 +36,7 @@ class _Uvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._server.shut_down()
         await super().shutdown(sockets)
+        await self._server.finish()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from trajkit.errors import InputError
 from trajkit.plots import metrics_by_step, trajectory_3d
 from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.report.collection import Collection, choose
-from trajkit.report.pixels import label_map, picture, quantised
+from trajkit.live.pixels import label_map, picture, quantised
 from trajkit.tables.names import outcome_name
 
 if TYPE_CHECKING:
