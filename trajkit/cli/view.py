@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trajkit.cli.access import AllowHostOption, HostOption, PortOption, TokenOption, access
 from trajkit.cli.options import TracesArgument
 
 if TYPE_CHECKING:
@@ -24,14 +25,10 @@ def view(
             help="Folder that `fit` wrote: its risks and alarms; `none` for those that were saved alone.",
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; any but this machine's needs --token.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8322,
-    token: Annotated[
-        str | None,
-        typer.Option("--token", envvar="TRAJKIT_TOKEN", show_envvar=True, help="What a browser must know to look."),
-    ] = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8322,
+    token: TokenOption = None,
+    allow_host: AllowHostOption = None,
     browse: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Look at saved runs in a browser: find them, see what each step rests on, compare two, label what went wrong.
@@ -52,16 +49,15 @@ def view(
     from trajkit.traces.store import files_of
 
     try:
-        from trajkit.live.access import Access
         from trajkit.live.listening import address_of, listen, serve_page
         from trajkit.live.view import page_app
     except ImportError as error:
         raise InputError(f"the page needs {error.name}: pip install 'trajkit[live]'.") from error
 
-    access = Access.at(host, token)
+    known = access(host, token, allow_host)
     files_of(traces)
     listening = listen(host, port)
-    link = access.link(address_of(listening))
+    link = known.link(address_of(listening))
     from trajkit.live.saved import SavedRuns
 
     runs = SavedRuns(traces)
@@ -77,7 +73,7 @@ def view(
             webbrowser.open(link)
 
     try:
-        serve_page(page_app([runs], access), listening, began)
+        serve_page(page_app([runs], known), listening, began)
     finally:
         runs.close()
 

@@ -35,3 +35,4 @@ class _Uvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._server.shut_down()
         await super().shutdown(sockets)
+        await self._server.finish()
