@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
+from trajkit.errors import TrajkitError
 from trajkit.live.request import ChatRequest
 from trajkit.traces.trace import StepKind, Trace
 
@@ -49,6 +50,11 @@ class Unexplained:
     """From here on the run goes on without steps and verdicts, and why."""
 
     message: str
+
+    @classmethod
+    def by(cls, error: Exception) -> Unexplained:
+        """Because of an error, in its own words where it is ours."""
+        return cls(str(error) if isinstance(error, TrajkitError) else f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, eq=False)

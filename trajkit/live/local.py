@@ -10,7 +10,7 @@ from typing import Any
 from trajkit.attribution.explainer import Watching
 from trajkit.attribution.stream import Stream, stream
 from trajkit.errors import InputError, TrajkitError
-from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, TraceMaker
+from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, TraceMaker, Unexplained
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
 from trajkit.vlm.pieces import TextPieces
@@ -80,6 +80,7 @@ class LocalRun:
             monitor=watching.monitor,
             policy=watching.policy,
             on_token=self._take,
+            on_unexplained=lambda error: self._put(Unexplained.by(error)),
             **vars(request.sampling),
         )
         self._stream = running
