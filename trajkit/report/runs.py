@@ -31,8 +31,8 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are where they are too large. chosen:
-    whether somebody chose them."""
+    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are, where they are too large.
+    chosen: whether somebody chose them."""
 
     documents: list[dict[str, Any]]
     n: int
