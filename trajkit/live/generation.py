@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
+from trajkit.errors import InputError, TrajkitError
 from trajkit.live.request import ChatRequest
 from trajkit.traces.trace import StepKind, Trace
 
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor
 
+_log = logging.getLogger(__name__)
 TraceMaker = Callable[[], Trace]
 """Makes the Trace of a run that is over. Takes as long as its image takes to be encoded; for any thread."""
 
@@ -65,11 +68,22 @@ class Ended:
 
 @dataclass(frozen=True, eq=False)
 class Failed:
-    """It cannot go on. internal: whether it is no fault of the request. trace: as of Ended."""
+    """It cannot go on. internal: whether it is no fault of the request. trace: as of Ended. kind: the class of the
+    error, which, unlike its message, quotes nobody."""
 
     message: str
     internal: bool = True
     trace: TraceMaker | None = None
+    kind: str = ""
+
+
+def failed_by(error: Exception, trace: TraceMaker | None = None) -> Failed:
+    """What is told of an error. One that is a bug is logged, too."""
+    kind = type(error).__name__
+    if isinstance(error, TrajkitError):
+        return Failed(str(error), not isinstance(error, InputError), trace, kind)
+    _log.error("a run failed", exc_info=error)
+    return Failed(f"{kind}: {error}", True, trace, kind)
 
 
 Event = Begun | Text | Explained | Unexplained | Ended | Failed
