@@ -117,7 +117,7 @@ def test_a_client_that_goes_takes_its_run_with_it(client, served):
             if chunk.choices and (chunk.choices[0].delta.model_extra or {}).get("reasoning"):
                 break
     wait_until(lambda: server.places.taken == 0)
-    assert server.history.latest(1)[0]["state"] == "stopped"
+    wait_until(lambda: server.history.rows()[0]["state"] == "stopped")
     ask(client, max_tokens=5)  # and the next has its place
 
 
@@ -162,7 +162,7 @@ def test_who_looks_on_sees_each_event_once_also_after_coming_back(client, served
     where = f"{address}/api/runs/{run['id']}/events"
     events = [json.loads(line[5:]) for line in httpx.get(where).text.splitlines() if line.startswith("data:")]
     assert [events[0]["event"], events[-1]["event"]] == ["start", "end"]
-    assert sum(one["event"] == "step" for one in events) == run["steps"]
+    assert sum(one["event"] == "step" for one in events) == run["n_steps"]
     rest = httpx.get(where, headers={"Last-Event-ID": "2"}).text
     assert next(line for line in rest.splitlines() if line.startswith("id:")) == "id: 3"
     assert httpx.get(f"{address}/api/runs/nobody/events").status_code == 404

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from tests.live.test_app import wait_until
 from trajkit.live.connections import Connection
-from trajkit.live.serving import configured
+from trajkit.live.listening import configured
 
 
 async def hello(request):

@@ -53,6 +53,11 @@ class Unexplained:
 
     message: str
 
+    @classmethod
+    def by(cls, error: Exception) -> Unexplained:
+        """Because of an error, in its own words where it is ours."""
+        return cls(str(error) if isinstance(error, TrajkitError) else f"{type(error).__name__}: {error}")
+
 
 @dataclass(frozen=True, eq=False)
 class Ended:

@@ -247,17 +247,14 @@ class _Lines:
         """Raises OSError, and then none is added."""
         if not lines:
             return
-        if self._file is None:
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  `close` does
-            self._file.truncate(self._size)
         data = memoryview("".join(f"{line}\n" for line in lines).encode())
         try:
+            file = self._open()
             at = 0
             while at < len(data):
-                at += self._file.write(data[at:]) or 0
+                at += file.write(data[at:]) or 0
         except OSError:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._size)
+            self._drop()
             raise
         self.n, self._size = self.n + len(lines), self._size + len(data)
 
@@ -267,6 +264,25 @@ class _Lines:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  `close` does
+            self._cut(self._file)
+        return self._file
+
+    def _drop(self) -> None:
+        """Take back what is half written; it is opened again for the next."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._cut(self._file)
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _cut(self, file: IO[bytes]) -> None:
+        if os.fstat(file.fileno()).st_size > self._size:
+            file.truncate(self._size)
 
 
 def _as_kept(trace: Trace, log: RunLog) -> Trace:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trajkit.attribution.explainer import Watching
 from trajkit.attribution.stream import Stream, stream
-from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, failed_by
+from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, Unexplained, failed_by
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
 from trajkit.vlm.pieces import TextPieces
@@ -77,6 +77,7 @@ class LocalRun:
             monitor=watching.monitor,
             policy=watching.policy,
             on_token=self._take,
+            on_unexplained=lambda error: self._put(Unexplained.by(error)),
             **vars(request.sampling),
         )
         self._stream = running

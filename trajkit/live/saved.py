@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError, TrajkitError
+from trajkit.fingerprints import ModelId
 from trajkit.live.documents import document
 from trajkit.live.query import Row
 from trajkit.live.verdicts import Highest, Judge, verdicts_saved
@@ -205,6 +206,35 @@ class SavedRuns:
     def watched(self) -> bool:
         """Whether a run was saved with the verdicts of a monitor."""
         return any(row["risk"] is not None for row in self._rows)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models that made the runs, sorted."""
+        return sorted({row["model"] for row in self._rows})
+
+    @property
+    def given(self) -> int:
+        """How many labels there are, those of runs that are not here among them."""
+        return len(self._given)
+
+    @property
+    def labelled(self) -> int:
+        """How many runs have a label."""
+        return sum(row["label"] is not None for row in self._rows)
+
+    def check(self, detectors: Detectors) -> None:
+        """Raises EstimatorMismatchError where no run is of the detectors' own model: the first of each name is read."""
+        judge, first = Judge(detectors), {row["model"]: row["id"] for row in reversed(self._rows)}
+        others = []
+        for name in first.values():
+            part, at = self._places[name]
+            trace = part.trace(at, None)
+            other = ModelId(trace.model, str(trace.meta.get("fingerprint") or ""))
+            if judge.fits(*other):
+                return
+            others.append(other)
+        if others:
+            raise detectors.refuse(others[0])
 
     def ask(self, detectors: Callable[[], Detectors]) -> None:
         """Have risks and alarms of detectors in place of those that were saved. detectors: loads them, in another

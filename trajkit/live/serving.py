@@ -8,11 +8,9 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
-from starlette.types import ASGIApp
 
-from trajkit.errors import InputError
 from trajkit.live.app import Server
-from trajkit.live.connections import Connection
+from trajkit.live.listening import address_of, configured, listen
 from trajkit.live.logs import tell
 
 _log = logging.getLogger(__name__)
@@ -23,28 +21,13 @@ _GRACE = 10
 def serve_forever(server: Server, host: str, port: int, say: Callable[[str], object] | None) -> None:
     """Listen until SIGINT or SIGTERM. say: takes a line for a person; None where the log is enough. Raises InputError
     where the address cannot be had."""
-    listening = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
+    listening = listen(host, port)
+    address = address_of(listening)
     if say is None:
         tell(_log, logging.INFO, "listening", f"serving {server.engine.name} at {address}", address=address)
     else:
         say(f"serving {server.engine.name} at {server.access.link(address)} (Ctrl-C stops it)")
-    asyncio.run(_Uvicorn(configured(server.app()), server).serve(sockets=[listening]))
-
-
-def configured(app: ASGIApp) -> uvicorn.Config:
-    """How uvicorn is to serve an application."""
-    return uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE,
-        timeout_keep_alive=30,
-    )
+    asyncio.run(_Uvicorn(configured(server.app(), _GRACE), server).serve(sockets=[listening]))
 
 
 class _Uvicorn(uvicorn.Server):
@@ -58,16 +41,3 @@ class _Uvicorn(uvicorn.Server):
         self._server.shut_down()
         await super().shutdown(sockets)
         await self._server.finish()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise InputError(f"{host}:{port} cannot be listened at ({error.strerror}); choose another --port.") from error
-    listening.listen(128)
-    return listening

@@ -176,7 +176,7 @@ class UpstreamRun:
                 self._reading.cancel()
 
     def _unexplained(self, attempt: int, error: Exception) -> None:
-        self._put(Unexplained(str(error)))
+        self._put(Unexplained.by(error))
 
     async def _over(self, followed: Followed, cut: bool) -> None:
         """Wait until what came is explained, or until it is left."""

@@ -1,4 +1,7 @@
-"""The page and what it asks for, over any sources of runs: live ones, saved ones, or both."""
+"""The page and what it asks for, over any sources of runs: live ones, saved ones, or both.
+
+Who may ask, and the headers that every answer bears, are the guard's (`live.guard`).
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,37 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from trajkit.errors import InputError
+from trajkit.live.access import Access
 from trajkit.live.errors import error_object
+from trajkit.live.guard import guarded
 from trajkit.live.query import Query, Row, RunSource, find
 from trajkit.traces.labels import check_label
 
 PAGE = Path(__file__).parent / "page"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""What the page may load: its own files, pictures in data, and answers of this server."""
-_SAFE = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-_PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _QUIET = 15.0
 """Seconds without an event after which a viewer is sent a sign of life, so that nobody between drops the connection."""
 _BODY = 10_000
 """Bytes that a request about a label may have."""
+
+
+def page_app(sources: Sequence[RunSource], access: Access) -> ASGIApp:
+    """The page alone, for any ASGI server, for whoever may ask."""
+    missing = {404: _not_found, 405: _not_found}
+    return guarded(Starlette(routes=View(sources).routes(), exception_handlers=missing), access)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    message = f"{request.method} {request.url.path} is not served."
+    return _refused(getattr(error, "status_code", 404), message)
 
 
 class View:
@@ -100,8 +111,8 @@ class View:
                 known = await asyncio.to_thread(source.set_label, name, label)
             except InputError as error:
                 return _refused(409, str(error))
-            if known:
-                return _json(next(row for row in source.rows() if row["id"] == name))
+            if known and (row := next((row for row in source.rows() if row["id"] == name), None)) is not None:
+                return _json(row)
         return _unknown()
 
     def _rows(self) -> list[Row]:
@@ -149,8 +160,7 @@ def _file(name: str) -> Response:
     found = next((file for file in PAGE.iterdir() if file.name == name and file.suffix in _TYPES), None)
     if found is None:
         return _refused(404, "the page has no such file.")
-    headers = _SAFE | {"Cache-Control": "no-cache"}
-    return Response(found.read_bytes(), media_type=_TYPES[found.suffix], headers=headers)
+    return Response(found.read_bytes(), media_type=_TYPES[found.suffix], headers={"Cache-Control": "no-cache"})
 
 
 async def _body(request: Request) -> bytes:
@@ -178,7 +188,7 @@ def _label(body: bytes) -> str | None:
 
 
 def _json(value: Mapping[str, Any]) -> Response:
-    return JSONResponse(value, headers=_PLAIN)
+    return JSONResponse(value)
 
 
 def _unknown() -> Response:
@@ -186,4 +196,4 @@ def _unknown() -> Response:
 
 
 def _refused(status: int, message: str, kind: str = "invalid_request_error") -> Response:
-    return JSONResponse(error_object(message, kind), status, headers=_PLAIN)
+    return JSONResponse(error_object(message, kind), status)
