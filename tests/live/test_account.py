@@ -1,4 +1,4 @@
-"""What is told of a run beside its answer: counted for Prometheus, logged, sent to webhooks; none of it quotes anybody."""
+"""What is told of a run beside its answer: counted, logged, sent to webhooks; none of it quotes anybody."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.conftest import MODEL, QUESTIONS, listening, messages_about
-from tests.live.scripted import Scripted
+from tests.live.scripted import Scripted, until_cancelled
 from tests.live.test_app import wait_until
+from tests.live.test_run import raw, serving
 from tests.live.test_webhooks import SECRET, Receiver
 from trajkit.attribution.explainer import Watching
 from trajkit.detection.policies import Policy
@@ -25,6 +26,7 @@ from trajkit.live.webhooks import Signer, Webhooks
 
 NAME = "s00-0"
 QUESTION = QUESTIONS[NAME]["question"]
+ENDS = ("run.ended", "run.failed")
 SAID = "what the model said of the picture"
 
 
@@ -152,8 +154,6 @@ def test_metrics_are_named_and_typed_as_prometheus_asks_and_count_what_happened(
 
 
 def test_gauges_are_of_now():
-    from tests.live.scripted import until_cancelled
-    from tests.live.test_run import raw, serving
 
     def values(client):
         return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import resource
 import signal
 import socket
@@ -17,7 +16,7 @@ import httpx
 import openai
 import pytest
 
-from tests.live.conftest import MODEL, listening, messages_about, run_alone
+from tests.live.conftest import MODEL, listening, run_alone
 from tests.live.test_app import ask, text_of, wait_until
 from tests.live.test_upstream import Recorded, before, recorded_text
 from tests.live.watching import events_of, newest, numbered

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
-from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -15,7 +13,7 @@ import pytest
 
 from tests.live.conftest import listening, run_alone
 from tests.live.test_app import ask, wait_until
-from tests.live.watching import events_of, newest
+from tests.live.watching import events_of
 from tests.traces.factory import make_trace
 from trajkit.errors import InputError
 from trajkit.live.app import Server

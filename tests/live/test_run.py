@@ -32,8 +32,8 @@ def raw(client, body=ASKED, stream=True):
     """A connection that has sent a request, and reads nothing of itself."""
     sock = socket.create_connection((client.base_url.host, client.base_url.port))
     content = json.dumps(body | {"stream": stream}).encode()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    sock.sendall(head.encode() + content)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    sock.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
     return sock
 
 

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 from starlette.applications import Starlette
@@ -139,7 +140,7 @@ def test_one_that_fails_is_tried_again_later_and_later_and_the_order_is_kept():
     assert len(set(ids[:4])) == 1
     assert len(set(ids)) == 3
     times = [at for _, _, at in receiver.got]
-    waits = [later - earlier for earlier, later in zip(times[:3], times[1:4], strict=True)]
+    waits = [later - earlier for earlier, later in pairwise(times[:4])]
     assert all(wait >= least for wait, least in zip(waits, (0.01, 0.02, 0.04), strict=True))
 
 

@@ -57,7 +57,8 @@ class Account:
             self._step(event.step)
         elif isinstance(event, Unexplained):
             self.metrics.unexplained.inc()
-            tell(_log, logging.WARNING, "unexplained", f"run {self.run} goes on without steps", run=self.run)
+            said, kind = f"run {self.run} goes on without steps", event.kind
+            tell(_log, logging.WARNING, "unexplained", f"{said} ({kind})" if kind else said, run=self.run, kind=kind)
         elif isinstance(event, Ended):
             self.n_tokens = event.tokens
             self.metrics.tokens.inc(event.tokens)

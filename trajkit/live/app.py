@@ -39,7 +39,6 @@ from trajkit.live.wire import DONE, Answer, sse
 
 _log = logging.getLogger(__name__)
 _STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-_CLOSING = Refused(503, "the server is shutting down.", "server_error")
 _WINDING_DOWN = 10.0
 """Seconds in which runs that were stopped come to their end."""
 
@@ -136,7 +135,7 @@ class Server:
     def _run(self, asked: ChatRequest) -> tuple[ServedRun, dict[str, str]]:
         """A run that waits for its turn, and headers about it. Raises Refused where too many wait."""
         if self.closing:
-            raise _CLOSING
+            raise Refused(503, "the server is shutting down.", "server_error")
         waiting = self.places.waiting
         try:
             turn = self.places.join()

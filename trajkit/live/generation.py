@@ -49,21 +49,23 @@ class Explained:
 
 @dataclass(frozen=True)
 class Unexplained:
-    """From here on the run goes on without steps and verdicts, and why."""
+    """From here on the run goes on without steps and verdicts, and why. kind: the class of the error, if it was one."""
 
     message: str
+    kind: str = ""
 
     @classmethod
     def by(cls, error: Exception) -> Unexplained:
         """Because of an error, in its own words where it is ours."""
-        return cls(str(error) if isinstance(error, TrajkitError) else f"{type(error).__name__}: {error}")
+        kind = type(error).__name__
+        return cls(str(error) if isinstance(error, TrajkitError) else f"{kind}: {error}", kind)
 
 
 @dataclass(frozen=True, eq=False)
 class Ended:
     """The generation is over. reason: OpenAI's: "stop" where the model ended or a policy had it end, "length" at its
-    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts. trace:
-    makes a Trace of what there is, where there can be one."""
+    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts.
+    trace: makes a Trace of what there is, where there can be one."""
 
     reason: str
     stopped: bool

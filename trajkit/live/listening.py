@@ -37,7 +37,7 @@ def address_of(listening: socket.socket) -> str:
 
 
 def configured(app: ASGIApp, grace: int = _GRACE) -> uvicorn.Config:
-    """How uvicorn is to serve an application. grace: seconds in which answers are finished after it was told to stop."""
+    """How uvicorn is to serve an application. grace: seconds in which answers are finished once it is to stop."""
     return uvicorn.Config(
         app,
         http=Connection,
