@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import signal
 import socket
@@ -16,7 +17,7 @@ import httpx
 import openai
 import pytest
 
-from tests.live.conftest import MODEL, listening, run_alone
+from tests.live.conftest import MODEL, RECORDED, listening, run_alone
 from tests.live.test_app import ask, text_of, wait_until
 from tests.live.test_upstream import Recorded, before, recorded_text
 from tests.live.watching import events_of, newest, numbered
@@ -224,10 +225,17 @@ def test_a_server_with_a_full_disk_goes_on_and_saves_when_there_is_room_again(po
     assert not any("Traceback" in line for line in process.said)
 
 
-def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_stop_keeps_all(port, folder, cli):
+def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_stop_keeps_all(port, folder, tmp_path):
     viewers = []
     process = Process(port, folder)
-    cli("serve", "--save", folder, "--port", "0").assert_one_line_error("another process is writing to", str(folder))
+    question = {"image": str(RECORDED / "s00.png"), "question": "is there a red 7?"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question))
+    collect = ["collect", str(tmp_path / "questions.jsonl"), "--images", str(RECORDED), "--out"]
+    for command in (["serve", "--port", "0", "--save"], collect):
+        second = subprocess.run([sys.executable, "-m", "trajkit", *command, str(folder)], capture_output=True, text=True)
+        (line,) = second.stderr.splitlines()
+        assert second.returncode == 1
+        assert line.startswith(f"trajkit: another process is writing to {folder}")
 
     def kill(id_):
         viewers.append(Viewer(process.address, id_))

@@ -114,8 +114,11 @@ class RunLog:
 
     @classmethod
     def of_events(cls, id_: str, events: list[str], changed: Callable[[RunLog], object]) -> RunLog:
-        """One that is read again, whose end is not there yet."""
+        """One that is read again, whose end is not there yet. Raises LookupError or TypeError where its events are
+        none."""
         log = cls(id_, {}, changed)
+        if not events:
+            raise LookupError("no events")
         for event in events:
             log._folded.take(json.loads(event))
         log.events, log.nbytes = events, sum(map(len, events))

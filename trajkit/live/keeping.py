@@ -36,6 +36,8 @@ FLUSH_SECONDS = 2.0
 """Traces that wait longer are written."""
 AGAIN_SECONDS = 1.0
 """After which it is tried again where nothing could be written."""
+_HANGING = 30.0
+"""Seconds after which a disk counts as one that does not answer."""
 _MOST_WAITING = 512
 """Traces that wait for room on the disk; of further runs only the events do."""
 _NAME = re.compile(r"\d{8}-[0-9a-f]{8}")
@@ -101,21 +103,26 @@ class Keeper:
         set_label(self.folder, id_, label)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Write all that waits, as far as that can be, and let go of the folder."""
+        """Write all that waits, as far as that can be, and let go of the folder. A disk that does not answer is waited
+        for half a minute."""
+        self._inbox.put(None)
+        self._thread.join(_HANGING)
         if self._thread.is_alive():
-            self._inbox.put(None)
-            self._thread.join()
+            _log.error("%s does not answer; what waited to be written there is lost", self.folder)
 
     def _restored(self, file: Path) -> RunLog | None:
-        last = _last_line(file)
-        if last is not None and last.get("event") == "end":
+        last, lines = _last_line(file), list[str]()
+        if last is None or last["event"] != "end":
+            lines = _whole_lines(file)
+            last = _object(lines[-1].encode()) if lines else None
+        if last is not None and last["event"] == "end":
             self._kept.add(file.stem)
             return RunLog.of_file(file, last)
-        lines = _whole_lines(file)
-        if not lines:
+        try:
+            log = RunLog.of_events(file.stem, lines, self.note)
+        except (LookupError, TypeError):
             _log.warning("%s holds no events of a run and is left alone", file)
             return None
-        log = RunLog.of_events(file.stem, lines, self.note)
         size = sum(len(line.encode()) + 1 for line in lines)
         self._files[log.id] = _Lines(file, len(lines), size)
         log.add(

@@ -180,7 +180,7 @@ class _Receiver:
                 return
             self._count("failed")
             self._failures += 1
-            if self._failures == 1:
+            if self._failures == 1 and not self._gone:
                 self._say(f"a webhook was not taken ({kind}); it is tried again", kind=kind, tries=tries)
             if self._gone or self._closing.is_set():
                 break
@@ -192,7 +192,7 @@ class _Receiver:
         """What went wrong, "" for nothing, and the seconds that the receiver asks to be left alone for."""
         try:
             status, after = await self._hooks.deliver(self._url, message)
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
+        except Exception as error:  # whatever it is, those behind it are to be sent
             return type(error).__name__, 0.0
         self._gone = status == 410
         return ("" if 200 <= status < 300 else f"status {status}"), after
@@ -243,10 +243,9 @@ def _key(secret: str) -> bytes:
 
 def _checked(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        fine = False
-    if not fine:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
         raise InputError(f"a webhook goes to an address such as https://example.org/hook; got {url!r}.")
     return url
