@@ -43,6 +43,7 @@ _MOST_WAITING = 512
 _NAME = re.compile(r"\d{8}-[0-9a-f]{8}")
 _TAIL = 2**16
 _log = logging.getLogger(__name__)
+_OF_DISK = {"event": "disk"}
 
 
 class Keeper:
@@ -231,14 +232,14 @@ class Keeper:
     def _say(self, error: OSError | WriteError | None) -> None:
         if error is None:
             if self.trouble:
-                _log.warning("runs are kept in %s again, and none is missing", self.folder)
+                _log.warning("runs are kept in %s again, and none is missing", self.folder, extra=_OF_DISK)
             self.trouble = ""
             return
         cause = error if isinstance(error, OSError) else error.__cause__
         why = getattr(cause, "strerror", None) or str(cause or error)
         before, self.trouble = self.trouble, f"Runs cannot be saved in {self.folder} ({why}). They wait in memory."
         if not before:
-            _log.error("%s", self.trouble)
+            _log.error("%s", self.trouble, extra=_OF_DISK)
 
 
 class _Lines:
