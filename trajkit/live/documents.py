@@ -65,7 +65,7 @@ def _steps(trace: Trace, verdicts: Verdicts) -> list[dict[str, Any]]:
                 "risk": _rounded(float(verdicts.risks[at])),
                 "alarm": alarm,
                 "reason": _reason(verdicts, decided) if alarm else "",
-                "wrong": thinks and not isinstance(wrong, bool) and wrong == int(number[at]) - 1,
+                "wrong": thinks and wrong == number[at] - 1 and not isinstance(wrong, bool),
                 "attempt": attempt,
                 "decision": decided,
                 "delay": None,
