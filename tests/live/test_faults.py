@@ -1,4 +1,4 @@
-"""What fails, fails alone: nothing that was produced is lost, generation goes on, and the message says what happened."""
+"""What fails, fails alone: nothing that was produced is lost, generation goes on, and a message says what it was."""
 
 from __future__ import annotations
 
