@@ -88,7 +88,7 @@ def test_a_run_goes_on_unexplained_where_the_estimator_fails_behind_another_serv
 @pytest.mark.parametrize(("then", "said"), [("die", "in the middle"), ("nonsense", "no chunk of an answer")])
 def test_what_came_of_another_server_that_fails_is_told_and_kept(then, said, demo_vlm, demo_estimator, tmp_path):
     history = History(keeper=Keeper(tmp_path))
-    with before(Recorded(after=40, then=then), demo_vlm, demo_estimator, stall=1.0) as (server, client):
+    with before(Recorded(after=30, then=then, wait=0.02), demo_vlm, demo_estimator, stall=1.0) as (server, client):
         server.history = history
         with pytest.raises(openai.APIError, match=said):
             list(ask(client, stream=True))
