@@ -512,7 +512,17 @@ def test_an_alarm_comes_with_its_reason_and_what_was_done_and_is_announced(told,
         run.step(n)
     watched.until(f"{N_ROWS} === {at}")
     assert "No alarm so far" in watched.page.locator(".verdict").inner_text() or at == 0
-    run.step(at, decision={"step": at + 1, "action": "stop", "reason": "the risk is too high", "verdict": {}, "keep_tokens": 0, "keep_steps": 0})
+    run.step(
+        at,
+        decision={
+            "step": at + 1,
+            "action": "stop",
+            "reason": "the risk is too high",
+            "verdict": {},
+            "keep_tokens": 0,
+            "keep_steps": 0,
+        },
+    )
     watched.until("document.querySelector('.verdict.alarm') !== null")
     said = watched.page.locator(".verdict.alarm").inner_text()
     assert f"Alarm after step {at + 1}" in said

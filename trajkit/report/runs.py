@@ -31,16 +31,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are, where they are too large.
-    chosen: whether somebody chose them."""
+    """Runs that are shown. documents: of them. n: how many there are of what was chosen, shown or not. chosen: whether
+    somebody chose."""
 
     documents: list[dict[str, Any]]
     n: int
     chosen: bool
-
-    @property
-    def left_out(self) -> int:
-        return self.n - len(self.documents)
 
 
 def shown_runs(
@@ -55,11 +51,11 @@ def shown_runs(
     of each outcome (`choose`). Raises InputError on an id that no run has, and where no run is left."""
     chosen = bool(ids) or where is not None
     if chosen:
-        places = _chosen(traces, collection, detectors, ids, where)[:most]
+        places = _chosen(traces, collection, detectors, ids, where)
     else:
         places = choose(collection, MOST if most is None else most)
     documents, size = list[dict[str, Any]](), 0
-    for at in places:
+    for at in places[:most]:
         made = _document(traces[at], collection, detectors)
         size += len(json.dumps(made))
         if size > BUDGET and documents:
