@@ -158,13 +158,15 @@ def watch(
     monitor: Monitor | None,
     options: dict[str, Any],
     about: str = "",
+    begun: Callable[[Stream], object] = lambda running: None,
 ) -> list[LiveStep]:
     """Run the model on one question, show each step on `view` as it comes, and return them all. options: of
-    `attribution.stream.stream`, what is asked too."""
+    `attribution.stream.stream`, what is asked too. begun: called with the run before its first step."""
     from contextlib import nullcontext
 
     began = time.perf_counter()
     running = _begin(vlm, estimator, monitor, options)
+    begun(running)
     steps: list[LiveStep] = []
     try:
         prompt = running.prompt
