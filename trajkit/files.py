@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -28,6 +29,9 @@ except ImportError:  # not on Windows
 HALF = re.compile(r"\.(.+)\.[0-9a-f]{16}\.(tmp|old|new)")
 """Names that are made here: of what is being written (tmp), and, of folders, of what is put aside meanwhile (old) and
 of what is whole and being put in its place (new)."""
+
+_AGAIN = 0.005
+"""Seconds after which a lock is tried again."""
 
 
 @contextlib.contextmanager
@@ -214,6 +218,18 @@ def try_lock(handle: int) -> bool:
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # others: a file system without locks
     return True
+
+
+@contextlib.contextmanager
+def lock_file(path: Path, patience: float) -> Iterator[bool]:
+    """Hold the lock of a file, made if need be, within the block; whether that could be within `patience` seconds.
+    Raises OSError where there can be no such file."""
+    make_folder(path.parent)
+    until = time.monotonic() + patience
+    with open(path, "ab") as file:
+        while not (ours := try_lock(file.fileno())) and time.monotonic() < until:
+            time.sleep(_AGAIN)
+        yield ours
 
 
 @contextlib.contextmanager

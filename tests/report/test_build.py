@@ -19,7 +19,7 @@ from trajkit.errors import InputError
 from trajkit.report import write_report
 from trajkit.report.collection import Collection, choose, collect
 from trajkit.report.detectors import early_panels, evaluation_of, predictor_note
-from trajkit.report.pixels import MAX_SIDE, label_map, quantised
+from trajkit.live.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
 

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import split_steps
+
+T = TypeVar("T")
 
 
 def trace(
@@ -70,21 +72,25 @@ def collect(
     Items are generated `batch_size` at a time, seeded as by `generate_runs`: the same items in the same order give the
     same runs. Runs whose transcript_id (item id, "-", repeat) is in `done` are not yielded again, so a collection that
     was interrupted goes on as if it had not been. set_aside: called for an item some or all of whose runs cannot be
-    made, and the others go on. Raises InputError for such an item where there is no set_aside, and when greedy runs are
-    asked for more than once.
+    made, and the others go on. An interrupt (Ctrl-C) is raised once the runs that had ended by then have been yielded.
+    Raises InputError for such an item where there is no set_aside, and when greedy runs are asked for more than once.
     """
     estimator.check(vlm.fingerprint, vlm.name)
     sampling = sampling or Sampling(seed=0)
     sampling.check(vlm, samples)
     made_by = settings(vlm, estimator, sampling, keep_hidden)
 
+    def pictured(prompt: Prompt) -> tuple[Regions, bytes]:
+        regions = segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
+        return regions, to_png(prompt.canvas.picture)
+
     def explained(
         item: Item, repeat: int, prompt: Prompt, tokens: list[int], regions: Regions, png: bytes
-    ) -> Iterator[Trace]:
+    ) -> list[Trace]:
         """The run as a Trace; nothing where it has no step."""
         spans, texts, closed = split_steps(tokens, vlm)
         if not spans:
-            return
+            return []
         ids = torch.tensor(tokens, device=vlm.model.device)
         seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling, keep_hidden)
         steps = [
@@ -93,25 +99,41 @@ def collect(
         ]
         effects = estimator.predict(seen.features)
         run = assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge)
-        yield replace(run, hidden=seen.hidden) if keep_hidden else run
+        return [replace(run, hidden=seen.hidden) if keep_hidden else run]
 
     for batch in batched(items, batch_size):
         if all(f"{item.id}-{i}" in done for item in batch for i in range(samples)):
             advance("already there", len(batch))
             continue
-        drawn = list(generate_runs(vlm, batch, samples, sampling, set_aside))
+        drawn: list[tuple[Item, Prompt, list[list[int]]]] = []
+        interrupts: list[KeyboardInterrupt] = []
+        try:
+            for one in generate_runs(vlm, batch, samples, sampling, set_aside, keep_ended=True):
+                drawn.append(one)
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
         for item, prompt, runs in drawn:
             with aside(item, set_aside):
-                regions = segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-                png = to_png(prompt.canvas.picture)
+                regions, png = _despite(interrupts, pictured, prompt)
                 for i, tokens in enumerate(runs):
                     if f"{item.id}-{i}" in done:
                         continue
                     with aside(item, set_aside):
-                        yield from explained(item, i, prompt, tokens, regions, png)
+                        yield from _despite(interrupts, explained, item, i, prompt, tokens, regions, png)
             advance(item.task_set)
+        if interrupts:
+            raise interrupts[0]
         if without := len(batch) - len(drawn):
             advance("left out", without)
+
+
+def _despite(interrupts: list[KeyboardInterrupt], work: Callable[..., T], *arguments: Any) -> T:
+    """What `work` gives, done again where it is interrupted; that is added to `interrupts`."""
+    try:
+        return work(*arguments)
+    except KeyboardInterrupt as interrupt:
+        interrupts.append(interrupt)
+        return work(*arguments)
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -123,15 +145,22 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 @torch.inference_mode()
 def generate_runs(
-    vlm: VLM, items: Sequence[Item], samples: int, sampling: Sampling, set_aside: SetAside | None = None
+    vlm: VLM,
+    items: Sequence[Item],
+    samples: int,
+    sampling: Sampling,
+    set_aside: SetAside | None = None,
+    *,
+    keep_ended: bool = False,
 ) -> Iterator[tuple[Item, Prompt, list[list[int]]]]:
     """`samples` generations of each item, each cut after its end token; all in one batch, prompts padded on the left.
 
     Seeded, where there is a seed, by it and by the whole batch (ids of its items in their order, and `samples`): the
     same batch gives the same runs, and an item has others in another batch. set_aside: called for an item that cannot
     be asked, which is as if it had not been given, and for one with a run that fails on the way (`generate`): that run
-    is empty, and all others are what they would have been. An item without any run is left out. Raises InputError where
-    there is no set_aside, and for settings with which nothing can be generated.
+    is empty, and all others are what they would have been. An item without any run is left out. keep_ended: where an
+    interrupt (Ctrl-C) ends it, it is raised behind the runs that had ended by then. Raises InputError where there is no
+    set_aside, and for settings with which nothing can be generated.
     """
     asked: list[tuple[Item, Prompt]] = []
     for item in items:
@@ -144,7 +173,14 @@ def generate_runs(
         salt = zlib.crc32(" ".join(item.id for item, _ in asked).encode(), sampling.seed)
         sampling = replace(sampling, seed=(salt << 8) % 2**32)  # torch's generator reads the low 32 bits on the CPU
     failed: dict[int, InputError] = {}
-    rows = generate(vlm, inputs, sampling, samples, failed=failed if set_aside else None)
+    ended: dict[int, list[int]] = {}
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        rows = generate(vlm, inputs, sampling, samples, failed=failed if set_aside else None, ended=ended)
+    except KeyboardInterrupt as error:
+        if not keep_ended:
+            raise
+        interrupt, rows = error, [ended.get(row, []) for row in range(len(asked) * samples)]
     for i, (item, prompt) in enumerate(asked):
         own = range(i * samples, (i + 1) * samples)
         if set_aside and (errors := [failed[row] for row in own if row in failed]):
@@ -152,6 +188,8 @@ def generate_runs(
         runs = [[] if row in failed else rows[row] for row in own]
         if any(runs):
             yield item, prompt, runs
+    if interrupt is not None:
+        raise interrupt
 
 
 def pad_left(prompts: Sequence[dict[str, Tensor]], pad_token: int) -> dict[str, Tensor]:

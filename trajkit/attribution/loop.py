@@ -19,7 +19,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaL
 from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep
 from trajkit.attribution.recorder import StepRecorder
 from trajkit.attribution.tap import AttentionTap
-from trajkit.errors import TrajkitError
+from trajkit.errors import TrajkitError, untraced
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import CLOSE
 
@@ -32,6 +32,7 @@ PATIENCE = 64
 Callback = Callable[[LiveStep], object]
 TokenCallback = Callable[[int, int], object]
 """Of a token and the attempt that it is of."""
+ErrorCallback = Callable[[Exception], object]
 
 
 class WatchedLoop:
@@ -47,13 +48,17 @@ class WatchedLoop:
         on_step: Callback | None = None,
         on_alarm: Callback | None = None,
         on_token: TokenCallback | None = None,
+        on_unexplained: ErrorCallback | None = None,
     ) -> None:
+        """on_unexplained: is told once what the explainer failed with, and the runs go on without steps; where there is
+        none, they end."""
         self.stopped = False
         """Set it, from any thread, to end all runs at their next token."""
         self.callback_raised = False
         """Whether it was a callback that ended the run."""
         self._vlm, self._explainer = vlm, explainer
         self._on_step, self._on_alarm, self._on_token = on_step, on_alarm, on_token
+        self._on_unexplained, self._unexplained = on_unexplained, False
 
     def decode(
         self,
@@ -107,7 +112,9 @@ class WatchedLoop:
 
     def call_back(self) -> list[LiveStep]:
         """Call back for every step explained since the last call, and return them."""
-        self._explainer.check()
+        error = self._explainer.error
+        if self._on_unexplained is None or not isinstance(error, Exception):
+            self._explainer.check()
         steps = list(self._explainer.made())
         with self._calling():
             for step in steps:
@@ -115,6 +122,9 @@ class WatchedLoop:
                     self._on_step(step)
                 if self._on_alarm is not None and step.alarm:
                     self._on_alarm(step)
+            if self._on_unexplained is not None and isinstance(error, Exception) and not self._unexplained:
+                self._unexplained = True
+                self._on_unexplained(untraced(error))
         return steps
 
     @contextmanager

@@ -23,7 +23,7 @@ import torch
 from trajkit.attribution.cores import let_go_of_cores
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep, Watching
-from trajkit.attribution.loop import Callback, TokenCallback, WatchedLoop
+from trajkit.attribution.loop import Callback, ErrorCallback, TokenCallback, WatchedLoop
 from trajkit.attribution.regions import Regions, segment
 from trajkit.errors import InputError, StreamError, TrajkitError
 from trajkit.traces.trace import Trace
@@ -137,6 +137,7 @@ class _Run:
         on_step: Callback | None,
         on_alarm: Callback | None,
         on_token: TokenCallback | None,
+        on_unexplained: ErrorCallback | None,
     ) -> None:
         self.prompt, self.regions = run.prompt, run.regions
         self.tokens: list[int] = []
@@ -145,7 +146,7 @@ class _Run:
         self._watching, self._sampling = watching, sampling
         self._out: Queue[LiveStep | BaseException | None] = Queue()
         self._explainer = Explainer(watching.vlm, self._out.put)
-        self._loop = WatchedLoop(watching.vlm, self._explainer, on_step, on_alarm, on_token)
+        self._loop = WatchedLoop(watching.vlm, self._explainer, on_step, on_alarm, on_token, on_unexplained)
         self._threads = [self._explainer.thread, Thread(target=self._produce, daemon=True)]
         let_go_of_cores()
         try:
@@ -294,6 +295,7 @@ def stream(
     on_step: Callback | None = None,
     on_alarm: Callback | None = None,
     on_token: TokenCallback | None = None,
+    on_unexplained: ErrorCallback | None = None,
     regions: Regions | None = None,
     temperature: float | None = None,
     max_new_tokens: int | None = None,
@@ -316,6 +318,8 @@ def stream(
     generation ("ask again") have their `attempt`. on_step, on_alarm: called with each step, and each that alarms, by
     the thread that generates, between two tokens; what they raise ends the run and is raised by the iteration.
     on_token: likewise, with each token's number and the attempt that it is of; `vlm.pieces` makes text of them.
+    on_unexplained: likewise, with what explaining a step failed with; the run then goes on without further steps, where
+    it would end otherwise.
 
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
     InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
@@ -334,4 +338,5 @@ def stream(
         )
     prompt = vlm.prompt(image, question, messages)
     regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-    return Stream(_Run(watching, sampling, LiveRun(watching, prompt, regions), on_step, on_alarm, on_token))
+    run = LiveRun(watching, prompt, regions)
+    return Stream(_Run(watching, sampling, run, on_step, on_alarm, on_token, on_unexplained))

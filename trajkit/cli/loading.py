@@ -63,7 +63,7 @@ def load_detectors_for(folder: str | None, vlm: VLM) -> Detectors | None:
     if folder == NO_DETECTORS:
         return None
     if folder is None:
-        if _place(vlm.name) != _place(str(paths.MODEL)):
+        if not is_demo(vlm.name):
             note("no monitor: fit one for this model with `trajkit fit`, then pass --detectors.")
             return None
         if not paths.DETECTORS.is_dir():
@@ -109,6 +109,11 @@ def _shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def is_demo(model: str) -> bool:
+    """Whether a name, as traces and commands have it, means the demo's model."""
+    return _place(model) == _place(str(paths.MODEL))
 
 
 def _place(name: str) -> str:

@@ -18,7 +18,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from trajkit.cli import analyze, collect, demo, doctor, evaluate, fit, monitor, report, serve, stream, train_estimator
+from trajkit.cli import (
+    analyze,
+    collect,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    monitor,
+    report,
+    serve,
+    stream,
+    train_estimator,
+    view,
+)
 from trajkit.cli.output import Interrupted, UsageError, one_line
 from trajkit.console import cleaned_streams
 from trajkit.errors import TrajkitError
@@ -70,6 +83,7 @@ for _name, _function, _panel, _short in (
     ("demo", demo.demo, "See it", "Watch the built-in model think, then read a report on its runs."),
     ("stream", stream.stream, "See it", "Ask about one image; see each step and what it rests on, live."),
     ("serve", serve.serve, "See it", "Serve a model to any OpenAI client; answers say what they rest on."),
+    ("view", view.view, "See it", "Look at saved runs in a browser, and label them."),
     ("collect", collect.collect, "On your own images", "Run a model on your questions and save every run."),
     (
         "train-estimator",
@@ -127,7 +141,7 @@ def trajkit(
       trajkit collect questions.jsonl --out traces
       trajkit fit     traces --out detectors
       trajkit monitor traces --detectors detectors
-      trajkit report  traces --detectors detectors --out report
+      trajkit view    traces --detectors detectors
 
     Each command explains itself: [bold]trajkit collect --help[/bold]
     """

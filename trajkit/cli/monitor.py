@@ -189,10 +189,5 @@ def said_of_copies(detectors: Detectors, known: Known, runs: RunTable) -> str:
 
 def check_runs(detectors: Detectors, runs: RunTable) -> None:
     """Raises EstimatorMismatchError when the runs come from another model than the detectors' own."""
-    from trajkit.errors import EstimatorMismatchError
-
     for other in detectors.others(runs.models):
-        raise EstimatorMismatchError(
-            f"the detectors were fitted on runs of {detectors.model!r}, these traces hold runs of {other.name!r}."
-            f"{detectors.made_for.difference(other)} Fit detectors on runs of that model (`trajkit fit`)."
-        )
+        raise detectors.refuse(other)

@@ -41,12 +41,30 @@ class Engine:
 
 
 def read_runs(traces: Path, wanted: Wanted, how: Engine) -> RunTable:
-    """All runs of a file or folder, with a bar on a terminal where that takes long. Raises as `run_table`."""
+    """All runs of a file or folder, with a bar on a terminal where that takes long. Labels that people gave take the
+    place of outcomes, and how many is said. Raises as `run_table`, and InputError on labels that are none."""
+    from trajkit.cli.output import note
     from trajkit.progress import progress_if_slow
     from trajkit.runs.table import run_table
     from trajkit.traces.file import TraceFile
+    from trajkit.traces.labels import read_labels
     from trajkit.traces.store import files_of
 
+    labels = read_labels(traces)
     total = sum(sum(TraceFile(path).group_sizes) for path in files_of(traces))
     with progress_if_slow("reading runs", total) as bar:
-        return run_table(traces, wanted, engine=how.name, workers=how.workers, address=how.address, advance=bar.advance)
+        read = run_table(traces, wanted, engine=how.name, workers=how.workers, address=how.address, advance=bar.advance)
+    runs = read.labelled(labels)
+    if labels:
+        note(said_of_labels(len(runs.by_hand), len(labels)))
+    return runs
+
+
+def said_of_labels(used: int, all_of_them: int) -> str:
+    """How many labels there are, and how many of them are of other runs than those that are there."""
+    from trajkit.tables.words import count
+
+    said = f"{count(used, 'run')} labelled by hand, in place of {'its outcome' if used == 1 else 'their outcomes'}."
+    more = all_of_them - used
+    are = "is of a run that is" if more == 1 else "are of runs that are"
+    return f"{said} {count(more, 'label')} more {are} not here, and kept." if more else said

@@ -17,34 +17,53 @@ def report(
         Path | None,
         typer.Option("--detectors", metavar="DETECTORS", help="Folder that `fit` wrote; adds risk and alarms."),
     ] = None,
+    runs: Annotated[
+        list[str] | None, typer.Option("--runs", metavar="ID", help="Show this run; repeat it for others.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="KEY=VALUE",
+            help="Show runs of which this is true: outcome=hallucination, alarmed=yes, search=…, task=…, model=…, "
+            "label=…; repeat it for others.",
+        ),
+    ] = None,
+    most: Annotated[int | None, typer.Option("--most", metavar="N", min=1, help="Show at most so many.")] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Write a page with a summary, single runs with the effects of each step over the image, trajectories in 3-D,
-    metrics by outcome, and (with --detectors) how early failure is told. It opens from the file, offline.
+    """Write the page of `trajkit view` to a file, with single runs in it, a summary of all runs, metrics by outcome, and
+    (with --detectors) how early failure is told. It opens from the file, offline.
+
+    By default it shows 24 runs, some of each outcome, in the order of the file.
 
     [bold]Examples[/bold]
 
       trajkit report traces --out report
 
       trajkit report traces --out report --detectors detectors
+
+      trajkit report traces --out report --where outcome=hallucination --where alarmed=no
     """
     from trajkit.cli.monitor import check_runs
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.store import load_detectors
     from trajkit.folders import check_own
+    from trajkit.live.query import Query
     from trajkit.report import write_report
     from trajkit.report.build import MARK
     from trajkit.report.collection import wanted
     from trajkit.traces.store import read_traces
 
     how = Engine.of(engine, workers, address)
+    asked = Query.where(where) if where else None
     check_own(out, MARK)
     saved = read_traces(traces)
     found = None if detectors is None else load_detectors(detectors)
-    runs = read_runs(traces, wanted(found), how)
+    table = read_runs(traces, wanted(found), how)
     if found is not None:
-        check_runs(found, runs)
-    path = write_report(saved, out, detectors=found, table=runs)
+        check_runs(found, table)
+    path = write_report(saved, out, found, table=table, ids=runs or (), where=asked, max_runs=most)
     typer.echo(f"Wrote {path}. Open it in a browser.")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trajkit.cli.options import DetectorsOption, EstimatorOption, ModelOption, SystemOption
 from trajkit.cli.policy import Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
+
+if TYPE_CHECKING:
+    from trajkit.live.history import History
+    from trajkit.live.query import RunSource
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -59,6 +63,15 @@ def serve(
     runs: Annotated[int, typer.Option("--runs", min=1, help="Runs at once; more wait.")] = 1,
     waiting: Annotated[int, typer.Option("--waiting", min=0, help="Requests that may wait; more are refused.")] = 32,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="That a run may take, most.")] = 600.0,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="TRACES",
+            help="Keep every run in this folder, as traces that other commands read. The page then shows all of them, "
+            "and goes on where it was when the server is started again.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a model to any client of OpenAI's API. Its answers come as ever, and beside them, under the key `trajkit`,
     each step of the thinking with the regions it rests on, its risk, and whether the monitor alarmed.
@@ -67,7 +80,7 @@ def serve(
 
       trajkit serve
 
-      trajkit serve --policy stop --port 9000
+      trajkit serve --policy stop --port 9000 --save runs
 
       trajkit serve --upstream http://localhost:8000/v1 --model Qwen/Qwen3-VL-8B-Thinking --estimator estimator
 
@@ -77,12 +90,15 @@ def serve(
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
     from trajkit.cli.output import UsageError, note
+    from trajkit.traces.writer import check_writer
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
     if host not in _LOOPBACK and not token:
         raise UsageError(f"--host {host} lets other machines in; set --token, which they must then bear.")
     serve_forever = _serving()
+    if save is not None:
+        check_writer(save)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
     found = load_detectors_for(detectors, vlm)
@@ -102,7 +118,23 @@ def serve(
         there = upstream.rstrip("/")
         theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
         engine = UpstreamEngine(there, theirs, watching, key=upstream_key, served_name=name or "")
-    serve_forever(Server(engine, Limits(runs, waiting, seconds), token), host, port, note)
+    history, saved = kept_in(save)
+    server = Server(engine, Limits(runs, waiting, seconds), token, history, sources=saved)
+    serve_forever(server, host, port, note)
+
+
+def kept_in(folder: Path | None) -> tuple[History, list[RunSource]]:
+    """The runs of a server that are kept in a folder, if they are, and those of before that are in it.
+
+    Raises InputError where another process writes to it, or it cannot be written to.
+    """
+    from trajkit.live.history import History
+    from trajkit.live.keeping import Keeper
+    from trajkit.live.saved import SavedRuns
+
+    if folder is None:
+        return History(), []
+    return History(keeper=Keeper(folder)), [SavedRuns(folder)]
 
 
 def _serving() -> Callable[..., None]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
+from threading import Event as Flag
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from trajkit.cli.terminal import RunView
     from trajkit.detection.monitor import Monitor
     from trajkit.events import StreamEnd, StreamStart
+    from trajkit.live.beside import Beside
     from trajkit.vlm.model import VLM
 
 
@@ -98,6 +101,12 @@ def stream(
     hint: HintOption = None,
     enough: EnoughOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of pictures.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the run on a page for the browser too, which stays until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, show_default="any that is free", help="Of that page.")
+    ] = 0,
 ) -> int:
     """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
     (red supports, blue opposes), how concentrated they are, and the risk that the run is failing. Behind the strongest
@@ -113,6 +122,8 @@ def stream(
       trajkit stream photo.png "read row 2." --policy stop || echo "not to be trusted"
 
       trajkit stream --messages chat.json --top-p 0.9
+
+      trajkit stream photo.png "read row 2." --serve
 
       trajkit stream photo.png "read row 2." --json | jq -r 'select(.event == "step").text'
 
@@ -143,11 +154,14 @@ def stream(
         "form": form,
         "policy": asked.policy_with(monitor, found.enough if found else None),
     }
-    if as_json:
-        steps = _stream_json(vlm, estimate, monitor, options)
-    else:
-        view = RunView(stdout(), monitor)
-        steps = watch(view, vlm, estimate, monitor, options, about=vlm.name)
+    with _page_beside(vlm, monitor, port) if serve else nullcontext(None) as page:
+        begun: Callable[[Stream], object] = page.begun if page else lambda running: None
+        if page is not None:
+            options |= {"on_token": page.token, "on_step": page.step}
+        if as_json:
+            steps = _stream_json(vlm, estimate, monitor, options, begun)
+        else:
+            steps = watch(RunView(stdout(), monitor), vlm, estimate, monitor, options, vlm.name, begun)
     return EXIT_STOPPED if stopped_by_policy(steps) else 0
 
 
@@ -162,8 +176,6 @@ def watch(
 ) -> list[LiveStep]:
     """Run the model on one question, show each step on `view` as it comes, and return them all. options: of
     `attribution.stream.stream`, what is asked too. begun: called with the run before its first step."""
-    from contextlib import nullcontext
-
     began = time.perf_counter()
     running = _begin(vlm, estimator, monitor, options)
     begun(running)
@@ -178,6 +190,29 @@ def watch(
         running.close()
     view.end(len(running.tokens), time.perf_counter() - began, answered(running, steps), stopped_by_policy(steps))
     return steps
+
+
+@contextmanager
+def _page_beside(vlm: VLM, monitor: Monitor | None, port: int) -> Iterator[Beside]:
+    """A page that shows the run of the block, and stays when that has ended well. Raises InputError where the port
+    cannot be had, or a library is missing."""
+    from trajkit.cli.output import note
+    from trajkit.errors import InputError
+
+    try:
+        from trajkit.live.beside import Beside
+    except ImportError as error:
+        raise InputError(f"the page needs {error.name}: pip install 'trajkit[live]'.") from error
+    with Beside(vlm, monitor, port) as page:
+        note(f"this run at {page.address}")
+        try:
+            yield page
+        except BaseException as error:
+            page.over(error)
+            raise
+        page.over()
+        note("the run is over, and its page stays until Ctrl-C")
+        Flag().wait()
 
 
 def _asked(image: Path | None, question: str | None, messages: Path | None) -> dict[str, Any]:
@@ -233,13 +268,18 @@ def stopped_by_policy(steps: list[LiveStep]) -> bool:
 
 
 def _stream_json(
-    vlm: VLM, estimator: EffectEstimator, monitor: Monitor | None, options: dict[str, Any]
+    vlm: VLM,
+    estimator: EffectEstimator,
+    monitor: Monitor | None,
+    options: dict[str, Any],
+    begun: Callable[[Stream], object],
 ) -> list[LiveStep]:
     from trajkit.events import Failure, json_lines
 
     tell, whole = json_lines(sys.stdout), False
     steps: list[LiveStep] = []
     running = _begin(vlm, estimator, monitor, options)
+    begun(running)
     try:
         tell(_start(vlm, running))
         tell_steps(running, tell, steps)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trajkit.detection.copies import Keyed, groups_with
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.state import read
-from trajkit.errors import InputError
+from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.files import replacing
 from trajkit.fingerprints import ModelId
 from trajkit.runs.keys import KEY_BYTES
@@ -89,6 +89,13 @@ class Detectors:
     def others(self, models: Iterable[ModelId]) -> list[ModelId]:
         """Those of some models that are not the one they are made for (`ModelId.is_same`)."""
         return [model for model in models if not model.is_same(self.made_for)]
+
+    def refuse(self, other: ModelId) -> EstimatorMismatchError:
+        """The error that says that runs are of another model."""
+        return EstimatorMismatchError(
+            f"the detectors were fitted on runs of {self.model!r}, these traces hold runs of {other.name!r}."
+            f"{self.made_for.difference(other)} Fit detectors on runs of that model (`trajkit fit`)."
+        )
 
     def check(self, model: str, fingerprint: str = "") -> None:
         """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""

@@ -10,9 +10,11 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -22,17 +24,24 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trajkit.errors import InputError
-from trajkit.live.generation import Begun, Ended, Engine, Event, Explained, Failed, Running, Text, Unexplained
+from trajkit.live.generation import Ended, Engine, Event, Explained, Failed, Put, Running, Unexplained
 from trajkit.live.history import History, RunLog
 from trajkit.live.metrics import CONTENT_TYPE, Metrics
 from trajkit.live.places import Full, Places
+from trajkit.live.query import RunSource
 from trajkit.live.request import ChatRequest, parse_request
-from trajkit.live.wire import DONE, Answer, error_object, sse, step_object
+from trajkit.live.telling import Telling
+from trajkit.live.view import View
+from trajkit.live.wire import DONE, Answer, error_object, sse
+from trajkit.vlm.canvas import Canvas
 
 _log = logging.getLogger(__name__)
 _OPEN = ("/health",)
 """Paths that need no token."""
 _STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_LEFT, _STOPPED = "the client went away", "the server was stopped"
+_WINDING_DOWN = 10.0
+"""Seconds in which runs that were stopped come to their end."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +57,20 @@ class Limits:
 
 @dataclass(eq=False)
 class Server:
-    """An engine, and what is known of its runs. token: what requests must bear, None for nothing."""
+    """An engine, and what is known of its runs. token: what requests must bear, None for nothing. sources: of further
+    runs that the page shows."""
 
     engine: Engine
     limits: Limits = Limits()
     token: str | None = None
     history: History = field(default_factory=History)
     metrics: Metrics = field(default_factory=Metrics)
+    sources: Sequence[RunSource] = ()
     closing: bool = False
 
     def __post_init__(self) -> None:
         self.places = Places(self.limits.runs, self.limits.waiting)
-        self._open = set[Running]()
+        self._open = dict[Running, Telling]()
 
     def app(self) -> Starlette:
         """The application, for any ASGI server."""
@@ -68,8 +79,7 @@ class Server:
             Route("/v1/models", self.models),
             Route("/health", self.health),
             Route("/metrics", self.tell_metrics),
-            Route("/api/runs", self.runs),
-            Route("/api/runs/{id}/events", self.events),
+            *View([self.history, *self.sources]).routes(),
         ]
         middleware = [Middleware(_Guard, token=self.token)]
         return Starlette(routes=routes, middleware=middleware, exception_handlers={404: _not_found, 405: _not_found})
@@ -77,8 +87,16 @@ class Server:
     def shut_down(self) -> None:
         """Take no further requests and stop the runs that there are; their clients get what there is of them."""
         self.closing = True
-        for running in list(self._open):
+        for running, telling in list(self._open.items()):
+            telling.stopping(_STOPPED)
             running.cancel()
+
+    async def finish(self) -> None:
+        """Wait until the runs that were stopped are over, and all of them are kept, as far as that can be."""
+        end = time.monotonic() + _WINDING_DOWN
+        while self.history.open and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(self.history.close)
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
@@ -91,7 +109,7 @@ class Server:
         if self.places.full:
             message = f"{self.places.n} runs are under way and {self.places.waiting} requests wait; try again later."
             return self._refuse(429, message, "rate_limit_error", {"Retry-After": "5"})
-        log = self.history.begin({"question": asked.chat.question, "model": self.engine.name})
+        log = self.history.begin(asked.chat.question, self.engine.name)
         headers = {"X-Trajkit-Run": log.id, "X-Trajkit-Waiting": str(self.places.waiting)}
         answer = Answer(log.id, self.engine.name, asked.wish.effects)
         if asked.stream:
@@ -157,77 +175,86 @@ class Server:
         yield DONE
 
     async def _events(self, asked: ChatRequest, log: RunLog) -> AsyncIterator[Event]:
-        """The events of a run, which is stopped when nobody asks for the next."""
+        """The events of a run, which is stopped when nobody asks for the next. What it still comes to is told to those
+        who look on."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        came = time.monotonic()
+        came, outcome, begun = time.monotonic(), "left", False
+        telling = Telling(log, Canvas(asked.chat.images).picture)
+        count = partial(self._count, log, _Counted(came))
         self.metrics.waiting.set(self.places.waiting + 1)
-        running: Running | None = None
-        outcome = "left"
+
+        def take(event: Event) -> None:
+            telling.take(event)
+            count(event)
+            queue.put_nowait(event)
+
         try:
             async with self.places.one():
                 self.metrics.waiting.set(self.places.waiting)
+                if self.closing:
+                    telling.never_began(_STOPPED)
+                    yield Failed("the server is shutting down.")
+                    return
                 self.metrics.running.inc()
-                log.about["state"] = "running"
-                limit = loop.call_later(self.limits.seconds, lambda: running.cancel() if running else None)
+                log.set_running()
                 try:
-                    running = self.engine.begin(asked, partial(_put, loop, queue))
-                    self._open.add(running)
-                    async for event in self._told(queue, log, came):
-                        yield event
-                        if isinstance(event, Failed):
-                            outcome = "failed"
-                        elif isinstance(event, Ended):
-                            outcome = "stopped" if event.stopped else "ended"
+                    with self._running(asked, partial(_put, loop, take), telling):
+                        begun = True
+                        while True:
+                            event = await queue.get()
+                            if isinstance(event, Ended | Failed):
+                                outcome = _outcome(event)
+                                await telling.caught_up()
+                                yield event
+                                return
+                            yield event
                 finally:
-                    limit.cancel()
                     self.metrics.running.dec()
-                    if running is not None:
-                        running.cancel()
-                        self._open.discard(running)
         finally:
+            if not begun:
+                telling.never_began(_LEFT)
             self.metrics.waiting.set(self.places.waiting)
             self.metrics.requests.labels(outcome).inc()
-            if not log.over:
-                log.about["state"] = "stopped"
-                log.add("end", {"stopped": True, "reason": "the client went away"})
             _log.info("run %s %s after %.1f s", log.id, outcome, time.monotonic() - came)
 
-    async def _told(self, queue: asyncio.Queue[Event], log: RunLog, came: float) -> AsyncIterator[Event]:
-        """Events as they come, told to the log and counted."""
-        places: list[list[int]] = []
-        while True:
-            event = await queue.get()
-            if isinstance(event, Begun):
-                places = event.regions.boxes
-                height, width = event.regions.labels.shape
-                log.add("start", {"boxes": places, "height": height, "width": width} | log.about)
-            elif isinstance(event, Text):
-                log.add("text", {"kind": event.kind, "text": event.text, "attempt": event.attempt})
-            elif isinstance(event, Explained):
-                self._count(event, log, came)
-                log.add("step", step_object(event.step, "all", places))
-            elif isinstance(event, Unexplained):
-                log.add("unexplained", {"message": event.message})
-            elif isinstance(event, Ended):
-                self.metrics.tokens.inc(event.tokens)
-                log.about["state"] = "stopped" if event.stopped else "ended"
-                log.add("end", {"stopped": event.stopped, "reason": event.reason})
-            else:
-                log.about["state"] = "failed"
-                log.add("end", {"stopped": True, "reason": event.message})
-            yield event
-            if isinstance(event, Ended | Failed):
-                return
+    @contextmanager
+    def _running(self, asked: ChatRequest, put: Put, telling: Telling) -> Iterator[None]:
+        """Have the engine generate within the block, for as long as a run may take."""
+        loop, limit = asyncio.get_running_loop(), self.limits.seconds
+        try:
+            running = self.engine.begin(asked, put)
+        except Exception as error:
+            telling.never_began(str(error))
+            raise
+        self._open[running] = telling
 
-    def _count(self, event: Explained, log: RunLog, came: float) -> None:
-        step, about = event.step, log.about
-        if about["steps"] == 0:
-            self.metrics.first_step.observe(time.monotonic() - came)
-        about["steps"] += 1
+        def stop(why: str) -> None:
+            telling.stopping(why)
+            running.cancel()
+
+        timer = loop.call_later(limit, stop, f"it took more than {limit:g} s, the limit of this server")
+        try:
+            yield
+        finally:
+            timer.cancel()
+            stop(_LEFT)
+            del self._open[running]
+
+    def _count(self, log: RunLog, counted: _Counted, event: Event) -> None:
+        if isinstance(event, Unexplained):
+            _log.warning("run %s: %s", log.id, event.message)
+        if isinstance(event, Ended):
+            self.metrics.tokens.inc(event.tokens)
+        if not isinstance(event, Explained):
+            return
+        step = event.step
+        if not counted.steps:
+            self.metrics.first_step.observe(time.monotonic() - counted.came)
+        counted.steps += 1
         self.metrics.steps.inc()
         self.metrics.delay.observe(step.delay)
-        if step.alarm and about["alarm"] is None:
-            about["alarm"] = step.index
+        if step.alarm and not counted.alarmed:
+            counted.alarmed = True
             self.metrics.alarms.inc()
         if step.decision is not None:
             self.metrics.decisions.labels(step.decision.action).inc()
@@ -238,31 +265,15 @@ class Server:
         return JSONResponse({"object": "list", "data": [one | {"trajkit": self.engine.facts()}]})
 
     async def health(self, request: Request) -> Response:
-        """GET /health: 200 while requests are taken."""
-        state = {"running": self.places.taken, "waiting": self.places.waiting}
+        """GET /health: 200 while requests are taken, also while runs cannot be kept; `saving` says why they cannot."""
+        state: dict[str, Any] = {"running": self.places.taken, "waiting": self.places.waiting}
+        if trouble := self.history.trouble:
+            state |= {"saving": trouble}
         return JSONResponse({"status": "closing" if self.closing else "ok"} | state, 503 if self.closing else 200)
 
     async def tell_metrics(self, request: Request) -> Response:
         """GET /metrics."""
         return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
-
-    async def runs(self, request: Request) -> Response:
-        """GET /api/runs: the latest, the newest first."""
-        return JSONResponse({"runs": self.history.latest(200)})
-
-    async def events(self, request: Request) -> Response:
-        """GET /api/runs/{id}/events: server-sent, numbered, from `Last-Event-ID` on."""
-        log = self.history.get(request.path_params["id"])
-        if log is None:
-            return self._refuse(404, "there is no such run, or it is no longer kept.", "invalid_request_error")
-        last = request.headers.get("Last-Event-ID", "")
-        start = int(last) + 1 if last.isdecimal() else 0
-
-        async def told() -> AsyncIterator[bytes]:
-            async for number, event in log.follow(start):
-                yield f"id: {number}\ndata: {event}\n\n".encode()
-
-        return StreamingResponse(told(), media_type="text/event-stream", headers=_STREAM)
 
     def _failed(self, event: Failed) -> Response:
         return self._refuse(500 if event.internal else 400, event.message, _kind(event))
@@ -272,10 +283,25 @@ class Server:
         return JSONResponse(error_object(message, kind), status, headers)
 
 
-def _put(loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Event], event: Event) -> None:
+@dataclass
+class _Counted:
+    """What was counted of a run. came: when it was asked for, by the monotonic clock."""
+
+    came: float
+    steps: int = 0
+    alarmed: bool = False
+
+
+def _put(loop: asyncio.AbstractEventLoop, take: Callable[[Event], object], event: Event) -> None:
     """Hand an event of another thread to the loop; once that is closed nobody listens."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(queue.put_nowait, event)
+        loop.call_soon_threadsafe(take, event)
+
+
+def _outcome(event: Ended | Failed) -> str:
+    if isinstance(event, Failed):
+        return "failed"
+    return "stopped" if event.stopped else "ended"
 
 
 def _kind(event: Failed) -> str:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
+from trajkit.errors import TrajkitError
 from trajkit.live.request import ChatRequest
-from trajkit.traces.trace import StepKind
+from trajkit.traces.trace import StepKind, Trace
+
+if TYPE_CHECKING:
+    from trajkit.detection.monitor import Monitor
+
+TraceMaker = Callable[[], Trace]
+"""Makes the Trace of a run that is over. Takes as long as its image takes to be encoded; for any thread."""
 
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """The prompt has been made. regions: those that effects will be about. prompt_tokens: its length."""
+    """The prompt has been made. regions: those that effects will be about. prompt_tokens: its length. monitor: what
+    watches the run, if anything does."""
 
     regions: Regions
     prompt_tokens: int
+    monitor: Monitor | None = None
 
 
 @dataclass(frozen=True)
@@ -42,23 +51,31 @@ class Unexplained:
 
     message: str
 
+    @classmethod
+    def by(cls, error: Exception) -> Unexplained:
+        """Because of an error, in its own words where it is ours."""
+        return cls(str(error) if isinstance(error, TrajkitError) else f"{type(error).__name__}: {error}")
+
 
 @dataclass(frozen=True, eq=False)
 class Ended:
     """The generation is over. reason: OpenAI's: "stop" where the model ended or a policy had it end, "length" at its
-    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts."""
+    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts. trace:
+    makes a Trace of what there is, where there can be one."""
 
     reason: str
     stopped: bool
     tokens: int
+    trace: TraceMaker | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Failed:
-    """It cannot go on. internal: whether it is no fault of the request."""
+    """It cannot go on. internal: whether it is no fault of the request. trace: as of Ended."""
 
     message: str
     internal: bool = True
+    trace: TraceMaker | None = None
 
 
 Event = Begun | Text | Explained | Unexplained | Ended | Failed

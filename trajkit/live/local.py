@@ -10,7 +10,7 @@ from typing import Any
 from trajkit.attribution.explainer import Watching
 from trajkit.attribution.stream import Stream, stream
 from trajkit.errors import InputError, TrajkitError
-from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text
+from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, TraceMaker, Unexplained
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
 from trajkit.vlm.pieces import TextPieces
@@ -63,9 +63,13 @@ class LocalRun:
         try:
             self._put(self._whole())
         except TrajkitError as error:
-            self._put(Failed(str(error), internal=not isinstance(error, InputError)))
+            self._put(Failed(str(error), not isinstance(error, InputError), self._trace))
         except Exception as error:  # whatever it is, the client is told and the server goes on
-            self._put(Failed(f"{type(error).__name__}: {error}"))
+            self._put(Failed(f"{type(error).__name__}: {error}", trace=self._trace))
+
+    @property
+    def _trace(self) -> TraceMaker | None:
+        return self._stream.trace if self._stream is not None else None
 
     def _whole(self) -> Ended:
         watching, request = self._watching, self._request
@@ -76,19 +80,21 @@ class LocalRun:
             monitor=watching.monitor,
             policy=watching.policy,
             on_token=self._take,
+            on_unexplained=lambda error: self._put(Unexplained.by(error)),
             **vars(request.sampling),
         )
         self._stream = running
         if self._cancelled.is_set():
             running.stop()
-        self._put(Begun(running.regions, running.prompt.length))
+        self._put(Begun(running.regions, running.prompt.length, watching.monitor))
         for step in running:
             self._put(Explained(step))
         for attempt, pieces in self._pieces.items():
             for kind, text in pieces.finish():
                 self._put(Text(kind, text, attempt))
         stopped = not running.ended
-        return Ended("stop" if stopped or self._said_all(running) else "length", stopped, self._n_tokens)
+        reason = "stop" if stopped or self._said_all(running) else "length"
+        return Ended(reason, stopped, self._n_tokens, self._trace)
 
     def _said_all(self, running: Stream) -> bool:
         """Whether it was the model, or a stop string, that ended the run."""

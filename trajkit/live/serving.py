@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import uvicorn
 
-from trajkit.errors import InputError
 from trajkit.live.app import Server
+from trajkit.live.listening import address_of, listen
 
 _GRACE = 10
 """Seconds in which answers are finished after the server was told to stop."""
@@ -17,9 +17,8 @@ _GRACE = 10
 
 def serve_forever(server: Server, host: str, port: int, say: Callable[[str], object]) -> None:
     """Listen until SIGINT or SIGTERM. Raises InputError where the address cannot be had."""
-    listening = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    say(f"serving {server.engine.name} at http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops it)")
+    listening = listen(host, port)
+    say(f"serving {server.engine.name} at {address_of(listening)} (Ctrl-C stops it)")
     config = uvicorn.Config(
         server.app(), log_level="warning", timeout_graceful_shutdown=_GRACE, timeout_keep_alive=30, access_log=False
     )
@@ -36,16 +35,4 @@ class _Uvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._server.shut_down()
         await super().shutdown(sockets)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise InputError(f"{host}:{port} cannot be listened at ({error.strerror}); choose another --port.") from error
-    listening.listen(128)
-    return listening
+        await self._server.finish()

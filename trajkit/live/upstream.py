@@ -18,7 +18,7 @@ from trajkit.attribution.explainer import LiveStep, Watching
 from trajkit.attribution.follow import Follower, Followers
 from trajkit.errors import InputError, TrajkitError
 from trajkit.live.following import Followed, FollowingThread
-from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, Unexplained
+from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, TraceMaker, Unexplained
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
 
@@ -122,9 +122,13 @@ class UpstreamRun:
         try:
             await self._generate()
         except TrajkitError as error:
-            self._put(Failed(str(error), internal=not isinstance(error, InputError)))
+            self._put(Failed(str(error), not isinstance(error, InputError), self._trace))
         except Exception as error:
-            self._put(Failed(f"{type(error).__name__}: {error}"))
+            self._put(Failed(f"{type(error).__name__}: {error}", trace=self._trace))
+
+    @property
+    def _trace(self) -> TraceMaker | None:
+        return self._follower.trace if self._follower is not None else None
 
     async def _generate(self) -> None:
         while True:
@@ -142,7 +146,7 @@ class UpstreamRun:
             await self._over(followed, cut)
             again = self._decision is not None and self._decision.action == "ask again" and not self._cancelled
             if not again:
-                self._put(Ended(reason, cut, self._n_tokens))
+                self._put(Ended(reason, cut, self._n_tokens, self._trace))
                 return
             self._attempt += 1
 
@@ -162,7 +166,7 @@ class UpstreamRun:
     def _begun(self, attempt: int, follower: Follower) -> None:
         self._follower = follower
         if attempt == 0:
-            self._put(Begun(follower.regions, follower.prompt.length))
+            self._put(Begun(follower.regions, follower.prompt.length, self._engine.watching.monitor))
 
     def _explained(self, attempt: int, step: LiveStep) -> None:
         if attempt != self._attempt:
@@ -174,7 +178,7 @@ class UpstreamRun:
                 self._reading.cancel()
 
     def _unexplained(self, attempt: int, error: Exception) -> None:
-        self._put(Unexplained(str(error)))
+        self._put(Unexplained.by(error))
 
     async def _over(self, followed: Followed, cut: bool) -> None:
         """Wait until what came is explained, or until it is left."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
+from trajkit.live.errors import error_object as error_object
 from trajkit.live.generation import Begun, Ended, Explained, Text, Unexplained
 from trajkit.live.request import Effects
 
@@ -168,8 +169,3 @@ class Answer:
             "model": self._model,
             "choices": choices,
         }
-
-
-def error_object(message: str, kind: str, param: str | None = None) -> dict[str, Any]:
-    """As OpenAI's API says that something went wrong."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": None}}

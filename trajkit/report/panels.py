@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trajkit.tables import Table
 
@@ -25,3 +26,9 @@ class Panel:
     figure: go.Figure | None = None
     tables: Mapping[str, Table] = field(default_factory=dict)
     details: Mapping[str, Table] = field(default_factory=dict)
+
+
+def figure_json(figure: go.Figure) -> dict[str, Any]:
+    """Data and layout as plotly.js takes them; NaN becomes null."""
+    parsed: dict[str, Any] = json.loads(figure.to_json())
+    return {"data": parsed["data"], "layout": parsed["layout"]}

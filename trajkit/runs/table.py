@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
 from trajkit.runs.source import Part, Source, batches, parts_of_files
 from trajkit.tables.words import count
+from trajkit.traces.labels import Label
 from trajkit.traces.rows import decode_labels
 from trajkit.traces.trace import FAILURES
 
@@ -95,7 +96,8 @@ class RunTable:
 
     rows: an Arrow table with a row a run, columns as `kernel.Wanted.schema`. left_out: runs that were there and are no
     longer (`usable`). drawn_from: how many runs these were drawn from, with `seed` (`drawn`); 0: they are all. whole:
-    whether groups were drawn, not runs. The frames are made from `rows` when they are first asked for.
+    whether groups were drawn, not runs. by_hand: labels that took the place of outcomes (`labelled`), of these runs or
+    more. The frames are made from `rows` when they are first asked for.
     """
 
     rows: pa.Table
@@ -103,6 +105,7 @@ class RunTable:
     drawn_from: int = 0
     seed: int = 0
     whole: bool = True
+    by_hand: Mapping[str, Label] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -191,6 +194,26 @@ class RunTable:
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
         """Some of the runs, by a mask over `rows`."""
         return self if keep.all() else replace(self, rows=self.rows.filter(pa.array(keep)))
+
+    def labelled(self, labels: Mapping[str, Label]) -> RunTable:
+        """These runs with labels that people gave, transcript_id → label, in place of outcome and success, and without
+        the causes that were told of other outcomes. Labels of other runs do nothing."""
+        ids = self.rows["transcript_id"].to_pylist()
+        mine = {name: labels[name] for name in ids if name in labels}
+        if not mine:
+            return self
+        label = pa.chunked_array([[mine.get(name) for name in ids]], pa.string())
+        given, rows = label.is_valid(), self.rows
+        same = pc.fill_null(pc.equal(label, rows["outcome"]), False)
+        columns = {
+            "outcome": pc.coalesce(label, rows["outcome"]),
+            "success": pc.if_else(given, pc.equal(label, "success"), rows["success"]),
+            "detail": pc.if_else(pc.and_not(given, same), "", rows["detail"]),
+        }
+        for name, column in columns.items():
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, rows.schema.field(at), column)
+        return replace(self, rows=rows, by_hand={**self.by_hand, **mine})
 
     def drawn(self, most: int = MOST_RUNS, seed: int = 0) -> RunTable:
         """All runs where they are at most `most`; else some at random, in the order of the table.

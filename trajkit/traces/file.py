@@ -195,6 +195,23 @@ class TraceFile:
         kept = {name: self._kept(name, row) for name in KEPT}
         return decode_trace(fields, values[offsets[row] : offsets[row + 1]], image=image, path=self.path, **kept)
 
+    def one(self, row: int, image: bytes | None) -> Trace:
+        """As `row`, reading its row group alone: for whoever wants single runs of a large file."""
+        group, at = self._place(row)
+        names = [name for name in SCHEMA.names if name != "image" and name in self._parquet.schema_arrow.names]
+        found = self._read(names, group).slice(at, 1).combine_chunks().to_batches()
+        run = _completed(found, [*REST, "effects", *KEPT])
+        fields = run.select(REST).to_pylist()[0]
+        if fault := next(faults(run), None):
+            raise TraceFormatError(f"{self.path}: run {fields['transcript_id']!r}: {fault.why}. {_AGAIN}")
+        effects, *kept = (_flat_of(run[name]) for name in ("effects", *KEPT))
+        values = np.zeros(0, np.float32) if effects is None else effects
+        return decode_trace(fields, values, image=image, path=self.path, **dict(zip(KEPT, kept, strict=True)))
+
+    def hash_column(self) -> pa.ChunkedArray:
+        """The image_sha256 of each row, reading nothing else."""
+        return self._read(("image_sha256",))["image_sha256"]
+
     def image(self, row: int) -> bytes | None:
         group, at = self._place(row)
         return self._image_group(group)[at].as_py()
@@ -204,8 +221,7 @@ class TraceFile:
         if name not in self._parquet.schema_arrow.names:
             return None
         group, at = self._place(row)
-        values = self._kept_group(name, group)[at].values
-        return None if values is None else values.to_numpy(zero_copy_only=False)
+        return _flat_of(self._kept_group(name, group).slice(at, 1))
 
     def _place(self, row: int) -> tuple[int, int]:
         """The row group of a row, and its number there."""
@@ -226,6 +242,12 @@ def _read(path: Path, parquet: pq.ParquetFile, columns: Sequence[str], group: in
 def _column_of(path: Path, parquet: pq.ParquetFile, name: str, group: int) -> pa.ChunkedArray:
     """A column of a row group. Not a method: what is remembered of it must not keep its file in memory."""
     return _read(path, parquet, (name,), group)[name]
+
+
+def _flat_of(lists: pa.Array | pa.ChunkedArray) -> NDArray[np.float32] | None:
+    """The numbers of the one list of a column, a null among them as NaN; None where the list is null."""
+    values = lists[0].values
+    return None if values is None else values.to_numpy(zero_copy_only=False)
 
 
 def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:

@@ -129,6 +129,7 @@ def generate(
     begun: Sequence[Sequence[int]] = (),
     loop: Loop | None = None,
     failed: dict[int, InputError] | None = None,
+    ended: dict[int, list[int]] | None = None,
 ) -> list[list[int]]:
     """`samples` generations of each row of `inputs`, in order, each cut after its end token or stop string.
 
@@ -138,8 +139,9 @@ def generate(
     (Where some rows begin with more than others, settings that count tokens from the beginning take all for as far as
     the longest.) loop: takes the place of transformers' own decoding loop, and is given what that is. failed: filled
     with the number of each row that cannot go on, as by `TextLogits`, `Draw` or a setting that fails on the way, and
-    why; the others are what they would have been. Raises that error where there is no `failed`, and InputError for
-    settings of the checkpoint that cannot be used, and as `Beginnings` does.
+    why; the others are what they would have been. ended: filled, where an interrupt (Ctrl-C) stops all of them, with
+    those that had ended by then; the interrupt is raised. Raises that error where there is no `failed`, and InputError
+    for settings of the checkpoint that cannot be used, and as `Beginnings` does.
     """
     arguments = sampling.arguments(vlm) | {"num_return_sequences": samples}
     n, length = len(inputs["input_ids"]) * samples, inputs["input_ids"].shape[1]
@@ -180,17 +182,32 @@ def generate(
             model, input_ids, logits_processor, stopping_criteria, generation_config, **model_kwargs
         )
 
-    strings = sampling.stops(vlm)
+    strings, latest = sampling.stops(vlm), _Latest()
+    ends = [_StopStrings(vlm.tokenizer, strings, beginnings)] if strings else []
+    lengths: dict[int, int] = ends[0].lengths if ends else {}
+
+    def written(output: Tensor) -> list[list[int]]:
+        rows = []
+        for i, (row, start, own) in enumerate(zip(output.tolist(), beginnings.starts, beginnings.rows, strict=True)):
+            new = row[start : min(start + budget.n, lengths.get(i, len(row)))][len(own) :]
+            rows.append(own + _until_end(new, vlm.end_tokens))
+        return rows
+
     try:
-        ends = [_StopStrings(vlm.tokenizer, strings, beginnings)] if strings else []
         with torch.inference_mode():
             output = vlm.model.generate(
                 **inputs,
                 **arguments,
                 logits_processor=ours,
-                stopping_criteria=[*ends, budget, failures],
+                stopping_criteria=[*ends, budget, failures, latest],
                 custom_generate=decode,
             )
+    except KeyboardInterrupt:
+        if ended is not None and latest.tokens is not None:
+            rows = enumerate(written(latest.tokens))
+            whole = {i: row for i, row in rows if i in lengths or (row and row[-1] in vlm.end_tokens)}
+            ended.update({i: row for i, row in whole.items() if i not in failures.at})
+        raise
     except _BAD_SETTING as error:
         if started:
             raise
@@ -199,15 +216,21 @@ def generate(
             raise fault from error
         failed.update(dict.fromkeys(range(n), fault))
         return [[] for _ in range(n)]
-    lengths: dict[int, int] = ends[0].lengths if ends else {}
-    rows = []
-    for i, (row, start, own) in enumerate(zip(output.tolist(), beginnings.starts, beginnings.rows, strict=True)):
-        written = row[start : min(start + budget.n, lengths.get(i, len(row)))][len(own) :]
-        rows.append(own + _until_end(written, vlm.end_tokens))
+    rows = written(output)
     if failed is not None:  # one that had ended before has not failed
         starts = beginnings.starts
         failed.update({i: error for i, (at, error) in failures.at.items() if len(rows[i]) > at - starts[i]})
     return rows
+
+
+class _Latest(StoppingCriteria):
+    """Ends nothing. tokens: (B, S), all that there is of a batch so far."""
+
+    tokens: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self.tokens = input_ids
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 class _OfSettings(LogitsProcessor):

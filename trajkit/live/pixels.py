@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_SIDE = 640
 """Pixels of the longer side; larger pictures and label maps are reduced to it."""
@@ -21,7 +24,12 @@ def picture(data: bytes) -> tuple[str, int, int]:
     """A data URL of the encoded image, decoded and encoded afresh, with its width and height. Raises InputError."""
     from trajkit.traces.images import open_image
 
-    image = open_image(data)
+    return picture_of(open_image(data))
+
+
+def picture_of(image: Image.Image) -> tuple[str, int, int]:
+    """As `picture`, of an image (RGB) that is open."""
+    image = image.copy()
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     for kind, options in (("png", {}), ("jpeg", {"quality": 84})):
         stream = io.BytesIO()

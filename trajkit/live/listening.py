@@ -1,0 +1,51 @@
+"""Listening at an address until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from trajkit.errors import InputError
+
+_GRACE = 2
+"""Seconds in which answers are finished after the server was told to stop."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises InputError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise InputError(f"{host}:{port} cannot be listened at ({error.strerror}); choose another --port.") from error
+    listening.listen(128)
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """http://…, as a browser opens it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve_page(app: ASGIApp, listening: socket.socket, began: Callable[[], object]) -> None:
+    """Answer until SIGINT or SIGTERM. began: called once answers can be had."""
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE, access_log=False)
+
+    async def serve() -> None:
+        server = uvicorn.Server(config)
+        serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            began()
+        await serving
+
+    asyncio.run(serve())

@@ -1,0 +1,199 @@
+"""The page and what it asks for, over any sources of runs: live ones, saved ones, or both.
+
+Who may ask, and the headers that every answer bears, are the guard's (`live.guard`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from trajkit.errors import InputError
+from trajkit.live.access import Access
+from trajkit.live.errors import error_object
+from trajkit.live.guard import guarded
+from trajkit.live.query import Query, Row, RunSource, find
+from trajkit.traces.labels import check_label
+
+PAGE = Path(__file__).parent / "page"
+_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_QUIET = 15.0
+"""Seconds without an event after which a viewer is sent a sign of life, so that nobody between drops the connection."""
+_BODY = 10_000
+"""Bytes that a request about a label may have."""
+
+
+def page_app(sources: Sequence[RunSource], access: Access) -> ASGIApp:
+    """The page alone, for any ASGI server, for whoever may ask."""
+    missing = {404: _not_found, 405: _not_found}
+    return guarded(Starlette(routes=View(sources).routes(), exception_handlers=missing), access)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    message = f"{request.method} {request.url.path} is not served."
+    return _refused(getattr(error, "status_code", 404), message)
+
+
+class View:
+    """Routes of the page and its API. sources: those of one run are asked in this order, so live ones come first."""
+
+    def __init__(self, sources: Sequence[RunSource]) -> None:
+        self._sources = tuple(sources)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/page/{name}", self.file),
+            Route("/api/runs", self.runs),
+            Route("/api/runs/{id:path}/events", self.events),
+            Route("/api/runs/{id:path}/label", self.label, methods=["PUT"]),
+            Route("/api/runs/{id:path}", self.run),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """GET /."""
+        return _file("index.html")
+
+    async def file(self, request: Request) -> Response:
+        """GET /page/{name}: a file of the page."""
+        return _file(request.path_params["name"])
+
+    async def runs(self, request: Request) -> Response:
+        """GET /api/runs: those that a `Query` asks for, some at a time, and what else could be asked for."""
+        try:
+            query = Query.parse(request.query_params.multi_items())
+        except InputError as error:
+            return _refused(400, str(error))
+        rows = self._rows()
+        return await asyncio.to_thread(self._found, rows, query)
+
+    async def run(self, request: Request) -> Response:
+        """GET /api/runs/{id}: the whole run; of a live one, its row."""
+        for source in self._sources:
+            try:
+                found = await asyncio.to_thread(source.document, request.path_params["id"])
+            except InputError as error:
+                return _refused(500, str(error), "server_error")
+            if found is not None:
+                return await asyncio.to_thread(_json, found)
+        return _unknown()
+
+    async def events(self, request: Request) -> Response:
+        """GET /api/runs/{id}/events: server-sent, numbered, from `Last-Event-ID` on."""
+        last = request.headers.get("Last-Event-ID", "")
+        start = int(last) + 1 if last.isdecimal() and len(last) < 16 else 0
+        for source in self._sources:
+            if (events := source.follow(request.path_params["id"], start)) is not None:
+                return StreamingResponse(_told(events), media_type="text/event-stream", headers=_STREAM)
+        return _unknown()
+
+    async def label(self, request: Request) -> Response:
+        """PUT /api/runs/{id}/label: `{"label": …}`, null to take it away; answers with the row."""
+        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+            return _refused(415, "send the label as application/json.")
+        try:
+            label = _label(await _body(request))
+        except InputError as error:
+            return _refused(400, str(error))
+        name = request.path_params["id"]
+        for source in self._sources:
+            try:
+                known = await asyncio.to_thread(source.set_label, name, label)
+            except InputError as error:
+                return _refused(409, str(error))
+            if known and (row := next((row for row in source.rows() if row["id"] == name), None)) is not None:
+                return _json(row)
+        return _unknown()
+
+    def _rows(self) -> list[Row]:
+        rows: dict[str, Row] = {}
+        for source in self._sources:
+            for row in source.rows():
+                rows.setdefault(row["id"], row)
+        return list(rows.values())
+
+    def _found(self, rows: list[Row], query: Query) -> Response:
+        found = find(rows, query)
+        return _json(
+            {
+                "total": len(found.rows),
+                "all": len(rows),
+                "runs": found.rows[query.offset : query.offset + query.limit],
+                "facets": found.facets,
+                "labels": any(source.labels for source in self._sources),
+                "live": any(source.live for source in self._sources),
+            }
+        )
+
+
+async def _told(events: AsyncIterator[tuple[int, str]]) -> AsyncIterator[bytes]:
+    coming = asyncio.ensure_future(_next(events))
+    try:
+        while True:
+            await asyncio.wait([coming], timeout=_QUIET)
+            if not coming.done():
+                yield b": still here\n\n"
+                continue
+            if (event := coming.result()) is None:
+                return
+            yield f"id: {event[0]}\ndata: {event[1]}\n\n".encode()
+            coming = asyncio.ensure_future(_next(events))
+    finally:
+        coming.cancel()
+
+
+async def _next(events: AsyncIterator[tuple[int, str]]) -> tuple[int, str] | None:
+    return await anext(events, None)
+
+
+def _file(name: str) -> Response:
+    found = next((file for file in PAGE.iterdir() if file.name == name and file.suffix in _TYPES), None)
+    if found is None:
+        return _refused(404, "the page has no such file.")
+    return Response(found.read_bytes(), media_type=_TYPES[found.suffix], headers={"Cache-Control": "no-cache"})
+
+
+async def _body(request: Request) -> bytes:
+    """Raises InputError for one that is too long."""
+    parts = b""
+    async for part in request.stream():
+        parts += part
+        if len(parts) > _BODY:
+            raise InputError(f"the body has more than {_BODY} bytes.")
+    return parts
+
+
+def _label(body: bytes) -> str | None:
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the body must be a JSON object; it cannot be read ({error}).") from error
+    if not isinstance(given, dict) or set(given) != {"label"}:
+        raise InputError('the body must be {"label": …}.')
+    label = given["label"]
+    if label is not None and not isinstance(label, str):
+        raise InputError(f"a label must be a text or null; got {label!r}.")
+    check_label(label)
+    return label
+
+
+def _json(value: Mapping[str, Any]) -> Response:
+    return JSONResponse(value)
+
+
+def _unknown() -> Response:
+    return _refused(404, "there is no such run, or it is no longer kept.")
+
+
+def _refused(status: int, message: str, kind: str = "invalid_request_error") -> Response:
+    return JSONResponse(error_object(message, kind), status)
