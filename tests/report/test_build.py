@@ -16,10 +16,10 @@ from PIL import Image
 
 from tests.report.runs import HOSTILE, make_runs
 from trajkit.errors import InputError
+from trajkit.live.pixels import MAX_SIDE, label_map, quantised
 from trajkit.report import write_report
 from trajkit.report.collection import Collection, choose, collect
 from trajkit.report.detectors import early_panels, evaluation_of, predictor_note
-from trajkit.live.pixels import MAX_SIDE, label_map, quantised
 from trajkit.traces.images import to_png
 
 
@@ -59,6 +59,18 @@ def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(f
     }
     assert {run["group"] for run in shown} <= set(fitted.detectors.card["test_groups"])
     assert len({run["group"] for run in shown if run["outcome"] == "success"}) == 3
+
+
+def test_runs_from_elsewhere_are_shown_first_and_counted_nowhere(runs, fitted, tmp_path):
+    other = replace(runs[0], transcript_id="other", group_id="another", outcome="hallucination", success=False)
+    page = write_report(runs[1:], tmp_path / "out", fitted.detectors, max_runs=2, others=[other]).read_text()
+    first, *rest = payload_of(page)["runs"]
+    assert first["id"] == "other"
+    assert first["threshold"] == pytest.approx(fitted.detectors.monitor.threshold, abs=1e-4)
+    assert first["seen"] is False
+    assert len(rest) == 2
+    assert f"First 1 run that are counted nowhere else. 2 of {len(runs) - 1:,} runs" in page
+    assert f"<dd>{len(runs) - 1:,}" in page
 
 
 def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs, fitted):

@@ -110,6 +110,6 @@ def _analyse(console: Console, out: Path, table: RunTable, shown: list[Trace]) -
     console.print(f"{detectors.monitor.message}\n{tried}\n", markup=False)
     show_monitor(console, evaluation)
     path = write_report(
-        read_traces(paths.TRACES), out, detectors=detectors, evaluation=evaluation, title="trajkit demo", table=table
+        read_traces(paths.TRACES), out, detectors, evaluation, title="trajkit demo", table=table, others=shown
     )
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

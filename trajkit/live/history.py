@@ -96,7 +96,9 @@ class RunLog:
     events take, about. noted: whether its keeper knows that there is something new. changed: called after each event.
     """
 
-    def __init__(self, id_: str, known: Mapping[str, Any], changed: Callable[[RunLog], object] = lambda log: None) -> None:
+    def __init__(
+        self, id_: str, known: Mapping[str, Any], changed: Callable[[RunLog], object] = lambda log: None
+    ) -> None:
         self.id = id_
         self.events: list[str] = []
         self.over = self.noted = False

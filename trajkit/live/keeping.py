@@ -7,7 +7,6 @@ written when it can be: a full disk is said once, and `Keeper.trouble` says it f
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
