@@ -128,6 +128,18 @@ def traces(tmp_path_factory) -> Path:
     return write_traces(runs, tmp_path_factory.mktemp("traces") / "runs.parquet")
 
 
+@pytest.fixture(scope="session")
+def detectors(traces, tmp_path_factory) -> Path:
+    """Fitted on those runs."""
+    from trajkit.detection.store import save_detectors
+    from trajkit.judging.fit import fit_detectors
+    from trajkit.traces.store import read_traces
+
+    folder = tmp_path_factory.mktemp("detectors")
+    save_detectors(folder, fit_detectors(read_traces(traces), compared=("length",), n_boot=20).detectors)
+    return folder
+
+
 @pytest.fixture
 def questions(tmp_path, scene_image) -> Callable[..., Path]:
     """Write a JSONL file of questions about one scene; `without_target` leaves targets out."""

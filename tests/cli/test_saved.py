@@ -12,16 +12,6 @@ import pytest
 from trajkit.traces.store import read_traces, write_traces
 
 
-@pytest.fixture(scope="session")
-def detectors(traces, tmp_path_factory):
-    from trajkit.detection.store import save_detectors
-    from trajkit.judging.fit import fit_detectors
-
-    folder = tmp_path_factory.mktemp("detectors")
-    save_detectors(folder, fit_detectors(read_traces(traces), compared=("length",), n_boot=20).detectors)
-    return folder
-
-
 def test_analyze_compares_outcomes(cli, traces):
     result = cli("analyze", traces)
     assert result.code == 0, result.err

@@ -1,0 +1,163 @@
+"use strict";
+// One run: a document, or what the events of a live one have told so far, in one shape.
+const model = (() => {
+  const GROUNDED = 0.5; // nats; a step whose largest effect is smaller hardly depends on the image
+  const solid = (text) => text.replace(/\s+/g, "").length;
+
+  function full(effects) { // nats at full strength: the 99th percentile of |effects|, so that one outlier does not pale the rest
+    const sizes = effects.flatMap((row) => Array.from(row || [], Math.abs)).sort((a, b) => a - b);
+    if (!sizes.length) return 1;
+    return sizes[Math.floor(0.99 * (sizes.length - 1))] || sizes.at(-1) || 1;
+  }
+
+  class Run {
+    constructor(head) {
+      this.head = head;
+      this.steps = [];
+      this.effects = []; // one Float32Array of nats a step, or null
+      this.halves = [];
+      this.image = null;
+      this.map = null;
+      this.notes = [];
+      this.reading = "";
+      this.seen = null;
+      this.scale = null;
+      this.threshold = null;
+      this.watches = null;
+      this.kind = null;
+      this.unexplained = "";
+      this.ending = "";
+      this.live = false; // whether more may come
+      this.written = new Map(); // attempt → {thinking, answer}: what the model wrote, finished sentences or not
+    }
+
+    static of(document) {
+      const run = new Run(document);
+      run.describe(document);
+      run.steps = document.steps;
+      const [steps, k] = [run.steps.length, document.n_regions];
+      run.effects = document.effects ? regions.nats(document.effects, steps, k) : run.steps.map(() => null);
+      run.halves = document.half_widths ? regions.nats(document.half_widths, steps, k) : run.steps.map(() => null);
+      run.scale = document.scale;
+      return run;
+    }
+
+    describe(about) { // what is known of a run before its first step
+      this.image = about.image;
+      this.map = about.map && new regions.Regions(about.map);
+      this.kind = about.effects_kind;
+      this.threshold = about.threshold;
+      this.watches = about.watches;
+      this.notes = about.notes || [];
+      this.reading = about.reading || "";
+      this.seen = about.seen === undefined ? null : about.seen;
+    }
+
+    take(event) { // one event of a live run
+      if (event.event === "start") {
+        const { event: _, image, map, ...head } = event;
+        this.head = { ...this.head, ...head };
+        this.describe(event);
+        this.live = true;
+      } else if (event.event === "text") {
+        if (!this.written.has(event.attempt)) this.written.set(event.attempt, { thinking: "", answer: "" });
+        this.written.get(event.attempt)[event.kind] += event.text;
+      } else if (event.event === "step") {
+        const { event: _, effects, half_width: half, ...step } = event;
+        this.steps.push(step);
+        this.effects.push(effects ? Float32Array.from(effects) : null);
+        this.halves.push(half ? Float32Array.from(half) : null);
+        this.head.n_steps = this.steps.length;
+        if (step.decision) this.head.decision = step.decision.action;
+        this.scale = null;
+      } else if (event.event === "unexplained") {
+        this.unexplained = event.message;
+      } else if (event.event === "end") {
+        this.live = false;
+        this.head.state = event.state;
+        this.head.answer = event.answer || this.head.answer;
+        this.head.n_tokens = event.n_tokens ?? this.head.n_tokens;
+        this.ending = event.reason;
+      }
+    }
+
+    get full() { return this.scale || (this.scale = full(this.effects)); }
+
+    get attempts() { // their numbers, from 0, in order
+      return [...new Set([...this.steps.map((step) => step.attempt || 0), ...this.written.keys()])].sort((a, b) => a - b);
+    }
+
+    get attempt() { return this.attempts.at(-1) || 0; }
+
+    pending(kind) { // what the current attempt wrote after its last finished step of this kind
+      const written = this.written.get(this.attempt), text = written ? written[kind] : "";
+      let told = 0, at = 0;
+      for (const step of this.steps) if ((step.attempt || 0) === this.attempt && step.kind === kind) told += solid(step.text);
+      while (at < text.length && told > 0) told -= solid(text[at++]);
+      return text.slice(at).trim();
+    }
+
+    number(index) { // of a thinking step within its attempt, from 1; 0 for the answer
+      const step = this.steps[index];
+      if (step.kind !== "thinking") return 0;
+      let n = 0;
+      for (let i = 0; i <= index; i++) n += this.steps[i].kind === "thinking" && (this.steps[i].attempt || 0) === (step.attempt || 0);
+      return n;
+    }
+
+    name(index) { // "step 3", or "the answer"; with its attempt where there are several
+      const number = this.number(index), attempt = this.steps[index].attempt || 0;
+      const which = number ? `step ${number}` : "the answer";
+      return this.attempts.length > 1 ? `${which} of attempt ${attempt + 1}` : which;
+    }
+
+    get alarms() { // positions of the steps that raised one
+      return this.steps.flatMap((step, i) => (step.alarm ? [i] : []));
+    }
+
+    get decided() { // position of the last step after which something was done, or −1
+      return this.steps.findLastIndex((step) => step.decision);
+    }
+
+    get hasRisk() { return this.steps.some((step) => step.risk !== null && step.risk !== undefined); }
+
+    over(index) { // whether its risk is above the threshold
+      const risk = this.steps[index].risk;
+      return risk !== null && risk !== undefined && this.threshold !== null && risk > this.threshold;
+    }
+
+    largest() { // risk so far, or null
+      const risks = this.steps.map((step) => step.risk).filter((risk) => risk !== null && risk !== undefined);
+      return risks.length ? Math.max(...risks) : null;
+    }
+
+    ranked(index) { // [{region, value, half}], the strongest first
+      const values = this.effects[index], halves = this.halves[index];
+      if (!values) return [];
+      return Array.from(values, (value, region) => ({ region, value, half: halves ? halves[region] : null }))
+        .sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+    }
+
+    first() { // the step to begin with: the alarm, else the first that rests on the image, else the first
+      if (this.alarms.length) return this.alarms[0];
+      const grounded = this.effects.findIndex((row) => row && row.some((value) => Math.abs(value) >= GROUNDED));
+      return Math.max(0, grounded);
+    }
+
+    rests(index) { // in words: the regions that support a step, and those against it
+      const all = this.ranked(index).filter((one) => picture.strength(one.value, this.full) >= picture.LEAST);
+      const said = (one) => `${this.regionName(one.region)} (${words.nats(one.value)} nats)`;
+      const support = all.filter((one) => one.value > 0).slice(0, 3).map(said), against = all.filter((one) => one.value < 0).slice(0, 2).map(said);
+      if (!support.length && !against.length) return "hardly depends on the image";
+      const parts = [support.length && `rests on ${support.join(", ")}`, against.length && `has against it ${against.join(", ")}`];
+      return parts.filter(Boolean).join("; ");
+    }
+
+    regionName(region) {
+      const place = this.map ? this.map.place(region) : "";
+      return place ? `region ${region}, ${place}` : `region ${region}`;
+    }
+  }
+
+  return { Run };
+})();
