@@ -177,19 +177,25 @@ def test_saved_runs_are_asked_for_as_the_page_says(folder):
     assert {run["outcome"] for run in found["runs"]} == {"hallucination"}
 
 
-def test_the_report_of_the_page_is_written(folder):
+def test_the_report_of_the_page_is_written_of_the_runs_that_the_server_kept(served, folder):
+    (asked,) = [block for block in blocks(SERVER, "sh") if "chat/completions" in block]
+    run = json.loads(shell(asked, folder, _8321=served[0]))["trajkit"]["run"]
     (words,) = [words for words in commands(PAGE) if words[0] == "report"]
-    done = subprocess.run(
-        [sys.executable, "-m", "trajkit", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
-    shown = json.loads(re.search(r'id="payload">(.*?)</script>', page, re.S)[1])["runs"]
-    assert [run["outcome"] for run in shown] == ["hallucination"] * 8
+
+    def shown() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "trajkit", *words],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+        return [one["id"] for one in json.loads(re.search(r'id="payload">(.*?)</script>', page, re.S)[1])["runs"]]
+
+    until(lambda: list((folder / "runs").glob("*.parquet")))
+    until(lambda: run in shown())
 
 
 @pytest.mark.parametrize("page", [SERVER, PAGE])

@@ -1,0 +1,157 @@
+"""Pictures of the page, of real runs in a real browser, for README and docs.
+
+    python -m analyses.page_pictures             # a minute; writes reports/page*.webp
+
+None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run, in the order of data/demo/traces
+and among scenes of test digits, that fails and alarms, at its alarm; `page-compare` shows it beside the first run of the
+same scene that is right; `page-list` the list of all such runs; `page-live` the first scene of the demo's seed while the
+model writes its fourth step. Needs a `chromium` on the PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from PIL import Image
+
+from trajkit.cli.demo import SEED
+from trajkit.demo.runs import demo_items
+from trajkit.errors import InputError
+from trajkit.files import replacing
+from trajkit.traces.images import to_png
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+DESKTOP, PHONE = (1440, 1000), (390, 844)
+FAILING = ("hallucination", "reasoning_failure", "failure")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[str]:
+    """The address that a command of trajkit prints, while it runs."""
+    process = subprocess.Popen([sys.executable, "-m", "trajkit", *arguments], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        found = next(filter(None, (re.search(r"http://\S+?:\d+", line) for line in process.stderr)), None)
+        if found is None:
+            raise InputError(f"trajkit {' '.join(arguments)} ended before it listened.")
+        Thread(target=process.stderr.read, daemon=True).start()
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    if path is None:
+        raise InputError("the pictures need a `chromium` on the PATH.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def shoot(
+    browser: Browser, address: str, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = False, scale: float = 1.5
+) -> None:
+    """A picture of what the page shows at an address, once it has been drawn."""
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if dark else "light",
+        device_scale_factor=scale,
+        reduced_motion="reduce",
+    )
+    page.goto(address)
+    page.locator(".sentences li, .runs li").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    keep(page, path)
+    page.close()
+
+
+def keep(page: Page, path: Path) -> None:
+    """What a page shows now, as a small file."""
+    picture = Image.open(io.BytesIO(page.screenshot()))
+    with replacing(path) as stream:
+        picture.convert("RGB").save(stream, "WEBP", quality=90, method=6)
+    print(f"wrote {path}")
+
+
+def runs(address: str, **asked: Any) -> list[dict[str, Any]]:
+    """Rows of the list, once detectors have been asked about all runs."""
+    while True:
+        found = httpx.get(f"{address}/api/runs", params=asked | {"limit": 500}, timeout=60).json()
+        if not found["live"]:
+            return list(found["runs"])
+        time.sleep(0.5)
+
+
+def saved(browser: Browser, traces: Path, out: Path) -> None:
+    with serving("view", str(traces), "--port", "0") as address:
+        failing = [row for row in runs(address, alarmed="yes", outcome=FAILING) if row["group"].startswith("test-")]
+        first = failing[0]
+        right = next(
+            row for row in runs(address, search=first["group"], outcome="success") if row["group"] == first["group"]
+        )
+        step = f"{address}/#run={first['id']}&step={first['alarm'] + 1}"
+        shoot(browser, step, out / "page.webp")
+        shoot(browser, step, out / "page-dark.webp", dark=True)
+        shoot(browser, step, out / "page-phone.webp", PHONE, scale=2)
+        shoot(browser, f"{step}&with={right['id']}", out / "page-compare.webp")
+        asked = "&".join(f"outcome={one}" for one in FAILING)
+        shoot(browser, f"{address}/#alarmed=yes&{asked}", out / "page-list.webp")
+
+
+def live(browser: Browser, out: Path) -> None:
+    (item,) = demo_items("test", 1, SEED)
+    image = base64.b64encode(to_png(item.image)).decode()
+    content = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
+        {"type": "text", "text": item.question},
+    ]
+    body = {"messages": [{"role": "user", "content": content}], "seed": SEED, "temperature": 1.0, "stream": True}
+    with serving("serve", "--port", "0") as address:
+        page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, device_scale_factor=1.5)
+        page.goto(address)
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as answer:
+            page.goto(f"{address}/#run={answer.headers['X-Trajkit-Run']}")
+            reading = Thread(target=answer.read, daemon=True)
+            reading.start()
+            page.locator(".sentences li:nth-child(4)").wait_for()
+            keep(page, out / "page-live.webp")
+            reading.join()
+        page.close()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, default=Path("data/demo/traces"))
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    args = parser.parse_args(argv)
+    with chromium() as browser:
+        saved(browser, args.traces, args.out)
+        live(browser, args.out)
+
+
+if __name__ == "__main__":
+    main()
