@@ -157,7 +157,11 @@ def as_line(record: Telling, run: RunName | None = None, row: int = 0) -> str:
         told["run"] = run
     if row:
         told["row"] = row
-    told |= record.to_dict()
+    return as_json(told | record.to_dict())
+
+
+def as_json(told: dict[str, Any]) -> str:
+    """One line of JSON (ASCII, standard: what is not finite is null), without the line's end."""
     try:
         return json.dumps(told, allow_nan=False)
     except ValueError:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from trajkit.detection.alarm import alarm_rows
 from trajkit.detection.monitor import Monitor, MonitorRun
+from trajkit.detection.store import Detectors
 from trajkit.judging.alarms import monitor_runs
+from trajkit.live.documents import document
+from trajkit.live.verdicts import verdicts_of
 from trajkit.plots import metrics_by_step
-from trajkit.report.runs import _steps
 
 from .world import live_steps, make_frame, make_runs, make_trace
 
@@ -90,7 +92,9 @@ def test_the_page_and_the_picture_of_a_run_mark_the_step_of_a_running_monitor(ri
     kept = [i for i, step in enumerate(trace.steps) if step.kind == "thinking"][: len(risks)]
     thinking = replace(trace, steps=tuple(trace.steps[i] for i in kept), effects=trace.effects[kept])
     frame = make_frame([RUN]).iloc[[0] * len(risks)].assign(step=np.arange(1, len(risks) + 1), risk=risks)
-    assert [number for number, step in enumerate(_steps(thinking, frame, 0.3), 1) if step["alarm"]] == live
+    detectors = Detectors(Told([]), None, _monitor([], 0.3))  # type: ignore[arg-type]
+    shown = document(thinking, {}, verdicts_of(thinking, frame, detectors, None))  # type: ignore[typeddict-item]
+    assert [number for number, step in enumerate(shown["steps"], 1) if step["alarm"]] == live
     marks = [mark for mark in metrics_by_step(frame, 0.3).data if mark.name == "alarm"]
     assert [list(mark.x) for mark in marks] == [[step] for step in live]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -11,7 +12,8 @@ import numpy as np
 import openai
 import pytest
 
-from tests.live.conftest import MODEL, listening, messages_about
+from tests.live.conftest import MODEL, listening, messages_about, run_alone
+from trajkit.live.access import Access
 from trajkit.live.app import Limits, Server
 
 NAME = "s00-0"
@@ -102,7 +104,8 @@ def test_a_request_that_is_wrong_says_why_as_openai_does(client, served):
         ask(client, extra_body={"trajkit": {"alpha": 0.3}})
     with pytest.raises(openai.NotFoundError, match="not served"):
         client.embeddings.create(model=MODEL, input="x")
-    answer = httpx.post(f"{served[1]}/v1/chat/completions", content=b"{")
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{served[1]}/v1/chat/completions", content=b"{", headers=headers)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -114,7 +117,7 @@ def test_a_client_that_goes_takes_its_run_with_it(client, served):
             if chunk.choices and (chunk.choices[0].delta.model_extra or {}).get("reasoning"):
                 break
     wait_until(lambda: server.places.taken == 0)
-    assert server.history.latest(1)[0]["state"] == "stopped"
+    wait_until(lambda: server.history.rows()[0]["state"] == "stopped")
     ask(client, max_tokens=5)  # and the next has its place
 
 
@@ -144,7 +147,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_what_there_is_of_it_answered(l
 
 
 def test_a_token_is_asked_for_where_there_is_one(local_engine):
-    with listening(Server(local_engine, token="secret").app()) as address:
+    with listening(Server(local_engine, access=Access("secret")).app()) as address:
         assert httpx.get(f"{address}/health").status_code == 200
         assert httpx.get(f"{address}/v1/models").status_code == 401
         for key, status in (("wrong", 401), ("secret", 200)):
@@ -159,7 +162,7 @@ def test_who_looks_on_sees_each_event_once_also_after_coming_back(client, served
     where = f"{address}/api/runs/{run['id']}/events"
     events = [json.loads(line[5:]) for line in httpx.get(where).text.splitlines() if line.startswith("data:")]
     assert [events[0]["event"], events[-1]["event"]] == ["start", "end"]
-    assert sum(one["event"] == "step" for one in events) == run["steps"]
+    assert sum(one["event"] == "step" for one in events) == run["n_steps"]
     rest = httpx.get(where, headers={"Last-Event-ID": "2"}).text
     assert next(line for line in rest.splitlines() if line.startswith("id:")) == "id: 3"
     assert httpx.get(f"{address}/api/runs/nobody/events").status_code == 404
@@ -176,3 +179,53 @@ def test_policies_act_and_say_so(client):
         own = whole.model_extra["trajkit"]
         decided = [step["decision"]["action"] for step in own["steps"] if step["decision"]]
         assert own["stopped"] == ("stop" in decided)
+
+
+def test_the_other_ways_of_openais_client_work_too(client, served):
+    whole = ask(client).choices[0].message.content
+    with client.chat.completions.with_streaming_response.create(
+        model=MODEL, messages=messages_about(NAME), temperature=0, seed=0, stream=True
+    ) as response:
+        assert response.headers["X-Trajkit-Run"]
+        lines = list(response.iter_lines())
+    assert lines[-2:] == ["data: [DONE]", ""]
+    assert not [line for line in lines if line and not line.startswith("data: ")]
+    raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=messages_about(NAME), temperature=0)
+    assert raw.parse().choices[0].message.content == whole
+    with client.chat.completions.stream(model=MODEL, messages=messages_about(NAME), temperature=0) as events:
+        for _ in events:
+            pass
+        assert events.get_final_completion().choices[0].message.content == whole
+
+    async def ask_at_once():
+        async with openai.AsyncOpenAI(base_url=f"{served[1]}/v1", api_key="none", max_retries=0) as asking:
+            asked = {"model": MODEL, "messages": messages_about(NAME), "temperature": 0, "seed": 0}
+            one, stream = await asyncio.gather(
+                asking.chat.completions.create(**asked), asking.chat.completions.create(**asked, stream=True)
+            )
+            chunks = [chunk async for chunk in stream]
+            return one.choices[0].message.content, text_of(chunks)[1]
+
+    assert run_alone(ask_at_once()) == (whole, whole)
+
+
+def test_a_client_that_drops_what_it_does_not_know_has_the_same_answer(client, served):
+    """As gateways do: only what OpenAI documents is kept of a chunk."""
+    known = {"choices": {"index", "delta", "finish_reason"}, "delta": {"role", "content"}}
+    asked = {"messages": messages_about(NAME), "temperature": 0, "seed": 0, "stream": True}
+    asked |= {"user": "me", "stream_options": {"include_usage": True}, "n": 1, "metadata": {"a": "b"}}
+    content, reasons, usage = "", [], []
+    for line in httpx.post(f"{served[1]}/v1/chat/completions", json=asked, timeout=60).text.split("\n\n"):
+        if not line or line == "data: [DONE]":
+            continue
+        chunk = json.loads(line.removeprefix("data: "))
+        assert {"id", "object", "created", "model", "choices"} <= set(chunk)
+        usage += [chunk["usage"]] if chunk.get("usage") else []
+        for choice in chunk["choices"]:
+            kept = {name: value for name, value in choice.items() if name in known["choices"]}
+            delta = {name: value for name, value in kept["delta"].items() if name in known["delta"]}
+            content += delta.get("content") or ""
+            reasons += [kept["finish_reason"]] if kept["finish_reason"] else []
+    whole = ask(client)
+    assert (content, reasons) == (whole.choices[0].message.content, ["stop"])
+    assert usage == [whole.usage.model_dump(include={"prompt_tokens", "completion_tokens", "total_tokens"})]

@@ -128,7 +128,7 @@ def test_a_server_that_fails_is_said_to_and_what_came_is_kept(then, said, demo_v
             seen.extend(ask(client, stream=True))
         assert text_of(seen)[0]
         wait_until(lambda: server.places.taken == 0)
-        assert server.history.latest(1)[0]["state"] == "failed"
+        assert server.history.rows()[0]["state"] == "failed"
 
 
 def test_asking_again_ends_where_the_policy_does(demo_vlm, demo_estimator, demo_monitor):

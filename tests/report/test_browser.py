@@ -1,8 +1,6 @@
-"""The report in a real browser, opened from its file."""
+"""The report in a real browser, opened from its file: the page with its runs, and the sections around it."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -12,7 +10,8 @@ from trajkit.report import write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-CURRENT = "[...document.querySelectorAll('#sentences button')].findIndex((one) => one.ariaCurrent === 'true')"
+CURRENT = "[...document.querySelectorAll('.sentences button')].findIndex((one) => one.ariaCurrent === 'true')"
+FIGURES = ("mean_step", "auc_by_step", "false_alarms")
 
 
 def until(page, condition: str, argument: str | None = None) -> None:
@@ -27,7 +26,7 @@ def until(page, condition: str, argument: str | None = None) -> None:
 class Watched:
     """A page with what it logged and asked for."""
 
-    def __init__(self, browser, path, width: int = 1280) -> None:
+    def __init__(self, browser, path, width: int = 1280, at: str = "") -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900})
         self.trouble: list[str] = []
         self.requests: list[str] = []
@@ -38,11 +37,26 @@ class Watched:
             "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
         )
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.locator("#run option").first.wait_for(state="attached")
+        self.page.goto(path.as_uri() + at)
+        self.page.locator(".runs a, .sentences button").first.wait_for(state="attached")
+
+    def open(self, number: int) -> None:
+        """The run of that number in the list, from 0."""
+        if self.page.locator(".back").is_visible():
+            self.page.click(".back")
+        self.page.locator(".runs a").nth(number).click()
+        self.page.locator(".pane:visible .question").wait_for()
+
+    @property
+    def sentences(self):
+        return self.page.locator(".pane:visible .sentences button")
 
     def pixels(self) -> str:
-        return self.page.evaluate("document.getElementById('canvas').toDataURL()")
+        return self.page.evaluate("document.querySelector('.picture').toDataURL()")
+
+    @property
+    def run(self) -> str | None:
+        return self.page.evaluate("new URLSearchParams(location.hash.slice(1)).get('run')")
 
     def assert_no_trouble(self) -> None:
         assert self.trouble == []
@@ -53,120 +67,139 @@ class Watched:
 @pytest.fixture(scope="module")
 def report(chromium, full_report):
     watched = Watched(chromium, full_report)
-    watched.page.locator("#sentences button").nth(1).wait_for()
     yield watched
     watched.page.close()
 
 
+def test_the_list_has_the_runs_that_are_shown_and_is_filtered_and_searched(report):
+    page = report.page
+    assert page.locator(".runs a").count() == 9
+    assert "9 of 120 runs, balanced over outcomes" in page.locator("#runs").inner_text()
+    page.locator(".filters label", has_text="hallucination").click()
+    until(page, "() => document.querySelectorAll('.runs a').length === 3")
+    page.locator(".filters label", has_text="hallucination").click()
+    until(page, "() => document.querySelectorAll('.runs a').length === 9")
+    page.fill("input[type=search]", page.locator(".runs a").nth(4).get_attribute("data-id"))
+    until(page, "() => document.querySelectorAll('.runs a').length === 1")
+    page.fill("input[type=search]", "")
+    until(page, "() => document.querySelectorAll('.runs a').length === 9")
+
+
 def test_what_the_classifier_makes_of_the_run_stands_beside_it(report):
-    assert "The outcome classifier" in report.page.locator("#reading").inner_text()
+    report.open(0)
+    assert "The outcome classifier" in report.page.locator(".pane:visible .foot").inner_text()
 
 
-def test_hovering_a_sentence_changes_the_overlay(report):
-    buttons = report.page.locator("#sentences button")
-    buttons.nth(1).hover()
+def test_choosing_a_sentence_changes_the_overlay(report):
+    report.open(0)
+    buttons = report.sentences
+    buttons.nth(1).click()
+    until(report.page, f"() => {CURRENT} === 1")
     before = report.pixels()
-    buttons.nth(3).hover()
+    buttons.nth(3).click()
     assert report.pixels() != before
     assert buttons.nth(3).get_attribute("aria-current") == "true"
-    buttons.nth(1).hover()
+    buttons.nth(1).click()
     assert report.pixels() == before
 
 
 def test_arrow_keys_move_through_the_sentences(report):
-    buttons = report.page.locator("#sentences button")
-    buttons.nth(1).focus()
+    report.open(0)
+    report.sentences.nth(1).click()
     before = report.pixels()
     report.page.keyboard.press("ArrowDown")
-    assert buttons.nth(2).get_attribute("aria-current") == "true"
+    assert report.sentences.nth(2).get_attribute("aria-current") == "true"
     assert report.pixels() != before
 
 
 def test_pointing_at_the_image_says_the_effect_of_that_region_in_nats(report, runs):
-    shown = report.page.locator("#run option:checked").text_content()
-    trace = next(run for run in runs if run.transcript_id in shown)
-    report.page.locator("#sentences button").nth(2).hover()
-    report.page.locator("#canvas").scroll_into_view_if_needed()
-    box = report.page.locator("#canvas").bounding_box()
+    report.open(1)
+    trace = next(run for run in runs if run.transcript_id == report.run)
+    report.sentences.nth(2).click()
+    picture = report.page.locator(".pane:visible .picture")
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
     report.page.mouse.move(box["x"] + box["width"] * 5 / 8, box["y"] + box["height"] * 3 / 8)  # row 1, col 2: region 6
-    region, value = report.page.locator("#tip").text_content().replace("−", "-").split(": ")
-    step = int(report.page.locator("#sentences button[aria-current=true] .number").text_content()) - 1
-    assert region == "region 6"
-    assert float(value.removesuffix(" nats")) == pytest.approx(float(trace.effects[step, 6]), rel=0.06, abs=0.006)
+    region, value = report.page.locator(".pane:visible .tip").text_content().replace("−", "-").split(": ")
+    assert region.startswith("region 6")
+    assert float(value.removesuffix(" nats")) == pytest.approx(float(trace.effects[2, 6]), rel=0.06, abs=0.006)
 
 
 def test_a_sentence_of_markup_stays_text(report):
-    first = report.page.locator("#sentences .said").first
+    report.open(0)
+    first = report.page.locator(".pane:visible .sentences .said").first
     assert first.text_content() == HOSTILE
     assert first.locator("b, script").count() == 0
-    assert report.page.locator("h1").text_content() == "<i>Demo</i> & more"
+    assert report.page.locator(".report h1").text_content() == "<i>Demo</i> & more"
 
 
 def test_choosing_another_run_changes_image_question_and_sentences(report):
-    page = report.page
-    page.select_option("#run", "0")
-    question, picture = page.locator("#question").text_content(), report.pixels()
-    said = page.locator("#sentences").text_content()
-    page.click("#next")
-    until(page, "() => document.getElementById('count').textContent.startsWith('2 ')")
-    until(page, "(old) => document.getElementById('canvas').toDataURL() !== old", picture)
-    assert page.locator("#question").text_content() != question
-    assert page.locator("#sentences").text_content() != said
-    assert page.locator("#run").input_value() == "1"
-    assert page.locator("#run optgroup").count() == 3
+    page, seen = report.page, []
+    for number in (0, 1):
+        report.open(number)
+        report.page.wait_for_timeout(150)
+        shown = page.locator(".pane:visible")
+        seen.append((report.run, shown.locator(".question").text_content(), shown.locator(".sentences").text_content()))
+        seen[-1] += (report.pixels(),)
+    assert all(one != other for one, other in zip(*seen, strict=True))
 
 
-def test_left_and_right_arrows_turn_to_other_runs_also_from_within_the_sentences(report):
-    page = report.page
-    page.select_option("#run", "0")
-    page.locator("#sentences button").nth(1).focus()
-    page.keyboard.press("ArrowRight")
-    assert page.locator("#run").input_value() == "1"
-    assert page.evaluate("document.activeElement === document.querySelector('#sentences button')")
-    page.keyboard.press("ArrowLeft")
-    assert page.locator("#run").input_value() == "0"
-    page.locator("#outlines").focus()
-    page.keyboard.press("ArrowRight")
-    assert page.locator("#run").input_value() == "1"
+def test_left_and_right_arrows_turn_to_other_runs(report):
+    report.open(0)
+    ids = [link.get_attribute("data-id") for link in report.page.locator(".runs a").all()]
+    for key, at in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        report.page.keyboard.press(key)
+        until(report.page, "(id) => new URLSearchParams(location.hash.slice(1)).get('run') === id", ids[at])
 
 
-def test_a_pointer_that_rests_on_the_list_does_not_choose_a_sentence_of_the_next_run(report):
-    page = report.page
-    page.select_option("#run", "0")
-    page.locator("#sentences button").nth(3).hover()
-    assert page.evaluate(CURRENT) == 3
-    page.keyboard.press("ArrowRight")
-    assert page.locator("#run").input_value() == "1"
-    page.wait_for_timeout(400)  # the browser tells a resting pointer a moment later what is under it now
-    assert page.evaluate(CURRENT) == 0
+def test_an_address_opens_its_run_and_step(chromium, full_report, report):
+    report.open(2)
+    id_ = report.run
+    watched = Watched(chromium, full_report, at=f"#run={id_}&step=3")
+    until(watched.page, f"() => {CURRENT} === 2")
+    assert watched.run == id_
+    watched.assert_no_trouble()
+    watched.page.close()
 
 
 def test_play_walks_through_the_sentences_and_stops_when_asked(report):
-    page = report.page
-    page.select_option("#run", "0")
-    page.click("#play")
-    until(page, f"() => {CURRENT} === 1")
-    page.click("#play")
-    assert page.locator("#play").get_attribute("aria-pressed") == "false"
+    report.open(0)
+    report.sentences.nth(0).click()
+    play = report.page.locator(".pane:visible button", has_text="Play")
+    play.click()
+    until(report.page, f"() => {CURRENT} === 1")
+    report.page.locator(".pane:visible button", has_text="Pause").click()
+    assert report.page.locator(".pane:visible button", has_text="Play").get_attribute("aria-pressed") == "false"
 
 
-def test_figures_are_drawn_when_they_come_into_view(report):
-    page = report.page
-    page.locator("#path").scroll_into_view_if_needed()
-    page.locator("#path canvas").first.wait_for()
-    names = page.evaluate("document.getElementById('path').data.map((trace) => trace.name)")
-    assert names == ["steps", "start", "end", "current"]
-    for key in ("mean_step", "auc_by_step", "false_alarms"):
+def test_figures_are_drawn_when_they_come_into_view_and_the_run_stays(report):
+    report.open(0)
+    page, shown = report.page, report.run
+    assert page.locator("[data-figure] .main-svg").count() < page.locator("[data-figure]").count()
+    for key in FIGURES:
         page.locator(f"#panel-{key}").scroll_into_view_if_needed()
         page.locator(f"#panel-{key} .main-svg").first.wait_for()
-    drawn = json.loads(page.evaluate("JSON.stringify(document.getElementById('metrics').layout.shapes)"))
-    assert len(drawn) == 1  # the line at the chosen step
+    page.locator(".report nav a", has_text="Alarms").click()
+    until(page, "() => Math.abs(document.getElementById('alarms').getBoundingClientRect().top) < 600")
+    page.keyboard.press("ArrowDown")
+    assert report.run == shown
 
 
-def test_no_code_can_be_made_from_text(report):
+def test_no_code_can_be_made_from_text_and_no_script_is_taken_but_the_page_s_own(report):
     policy = report.page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
-    assert "unsafe-eval" not in policy
+    scripts = next(rule for rule in policy.split(";") if rule.strip().startswith("script-src"))
+    assert "unsafe" not in scripts
     assert "default-src 'none'" in policy
+
+
+def test_a_script_that_is_put_into_the_page_does_not_run(chromium, full_report, tmp_path):
+    page = full_report.read_text()
+    changed = tmp_path / "changed.html"
+    changed.write_text(page.replace("</body>", "<script>document.title = 'broken in'</script></body>"))
+    watched = Watched(chromium, changed)
+    assert watched.page.title() != "broken in"
+    assert any("script-src" in said for said in watched.trouble)
+    watched.page.close()
 
 
 def test_nothing_of_this_failed_or_asked_for_the_network(report):
@@ -177,24 +210,26 @@ def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_r
     import pandas as pd
 
     from trajkit.plots import auc_by_step, false_alarms
-    from trajkit.report.runs import figure_json
+    from trajkit.report.panels import figure_json
 
     name = '<a href="https://evil.example">click</a> <b>bold</b> &lt;i&gt; %{y}'
     row = {"method": name, "n_runs": 9, "n_failures": 3, "auc": 0.7, "low": 0.6, "high": 0.8}
     curves = auc_by_step(pd.DataFrame([row | {"step": step} for step in (1, 2, 3)]), shown=[name])
     rates = pd.DataFrame([{"unit": name, "n": 9, "rate": 0.1, "low": 0.0, "high": 0.2, "alpha": 0.1}])
     watched = Watched(chromium, full_report)
+    shown = watched.page.locator("#panel-mean_step .figure")
+    shown.scroll_into_view_if_needed()
+    shown.locator(".main-svg").first.wait_for()
     for figure, curve in ((curves, 1), (false_alarms(rates), 0)):
         watched.page.evaluate(
             """async ([figure, curve]) => {
-                const element = document.getElementById("metrics");
+                const element = document.querySelector("#panel-mean_step .figure");
                 await Plotly.newPlot(element, figure.data, figure.layout, { displayModeBar: false });
                 Plotly.Fx.hover(element, [{ curveNumber: curve, pointNumber: 0 }]);
             }""",
             [figure_json(figure), curve],
         )
         watched.page.wait_for_timeout(300)
-        shown = watched.page.locator("#metrics")
         texts = shown.locator(".legendtext, .ytick text, .hovertext text").all_text_contents()
 
         assert sum(name in text for text in texts) == 2  # in the legend or at the axis, and under the pointer
@@ -206,19 +241,17 @@ def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_r
 
 def test_it_fits_a_phone(chromium, full_report):
     watched = Watched(chromium, full_report, width=390)
-    watched.page.locator("#sentences button").nth(2).click()
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= 390
-    watched.page.locator("#path").scroll_into_view_if_needed()
-    watched.page.locator("#path canvas").first.wait_for()
-    path = watched.page.locator("#path").bounding_box()
-    assert path["height"] <= path["width"]  # a higher one would cut the axes off at its sides
+    watched.open(0)
+    watched.sentences.nth(2).click()
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= 390
     watched.assert_no_trouble()
     watched.page.close()
 
 
 def test_figures_keep_their_height_when_the_window_changes(chromium, full_report):
     watched = Watched(chromium, full_report)
-    figures = ("#metrics", "#panel-mean_step .figure", "#panel-auc_by_step .figure", "#panel-false_alarms .figure")
+    figures = [f"#panel-{key} .figure" for key in FIGURES]
     for figure in figures:
         watched.page.locator(figure).scroll_into_view_if_needed()
         watched.page.locator(f"{figure} .main-svg").first.wait_for()
@@ -238,15 +271,24 @@ def test_it_is_dark_where_that_is_wanted_and_light_on_paper(chromium, full_repor
 
 def test_paper_has_no_controls_and_no_number_broken_over_lines(chromium, full_report):
     watched = Watched(chromium, full_report)
+    watched.open(0)
     watched.page.emulate_media(media="print")
     watched.page.set_viewport_size({"width": 703, "height": 1000})  # of A4 less its margins
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= 703
-    for hidden in ("nav", ".chooser", ".controls", ".on-screen"):
+    for hidden in ("nav", ".topbar", ".controls", ".tools"):
         assert not watched.page.locator(hidden).first.is_visible()
     rows = watched.page.locator("#outcomes .panel > .scroll td.number:visible, #summary td.number")
     assert rows.count() > 10
     assert max(box["height"] for box in (cell.bounding_box() for cell in rows.all()[:60])) < 60
     assert rows.evaluate_all("(cells) => cells.every((cell) => getComputedStyle(cell).whiteSpace === 'nowrap')")
+    watched.page.close()
+
+
+def test_paper_has_all_figures_whether_they_were_seen_or_not(chromium, full_report):
+    watched = Watched(chromium, full_report)
+    watched.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    until(watched.page, "() => [...document.querySelectorAll('[data-figure]')].every((one) => one.querySelector('svg'))")
+    watched.assert_no_trouble()
     watched.page.close()
 
 
@@ -260,9 +302,9 @@ def test_a_run_without_effects_image_or_thinking_opens_without_errors(chromium, 
     bare[3] = CASES["no thinking step"][0](bare[3])
     watched = Watched(chromium, write_report(bare, tmp_path))
     for number in range(4):
-        watched.page.select_option("#run", str(number))
+        watched.open(number)
         watched.page.locator("#terms").scroll_into_view_if_needed()
-        watched.page.locator("#path").evaluate("(element) => element.parentElement.scrollIntoView()")
+        watched.page.locator(".pane:visible .foot").scroll_into_view_if_needed()
         watched.page.wait_for_timeout(150)
     watched.assert_no_trouble()
     watched.page.close()

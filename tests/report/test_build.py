@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import html
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,17 +18,20 @@ import pytest
 from PIL import Image
 
 from tests.report.runs import HOSTILE, make_runs
+from trajkit import live
 from trajkit.errors import InputError
 from trajkit.live.pixels import MAX_SIDE, label_map, quantised
+from trajkit.live.query import Query
+from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.report import write_report
 from trajkit.report.collection import Collection, choose, collect
 from trajkit.report.detectors import early_panels, evaluation_of, predictor_note
 from trajkit.traces.images import to_png
 
 
-def payload_of(page: str) -> dict:
+def payload_of(page: str, name: str = "payload") -> dict:
     """What the page's script reads; NaN is no JSON and would stop it."""
-    text = re.search(r'<script type="application/json" id="payload">(.*?)</script>', page, re.S)[1]
+    text = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)[1]
     return json.loads(text, parse_constant=pytest.fail)
 
 
@@ -38,7 +44,7 @@ def test_the_page_is_one_file_with_plotly_in_it_once_and_nothing_from_elsewhere(
     assert page.count(get_plotlyjs()[:2000]) == 1
     own = page.replace(get_plotlyjs(), "")
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", own)
-    assert "default-src 'none'" in own
+    assert not re.search(r"""<(script|link)[^>]*\s(src|href)=["']?(?!data:)""", own)
     assert full_report.stat().st_size < 12e6
 
 
@@ -57,6 +63,7 @@ def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(f
         "hallucination": 3,
         "reasoning_failure": 3,
     }
+    assert not any(run["seen"] for run in shown)
     assert {run["group"] for run in shown} <= set(fitted.detectors.card["test_groups"])
     assert len({run["group"] for run in shown if run["outcome"] == "success"}) == 3
 
@@ -85,6 +92,7 @@ def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs
     assert shown["steps"][-1]["risk"] is None
     alarms = [step["alarm"] for step in shown["steps"]]
     assert sum(alarms) == (risks.max() > fitted.detectors.monitor.threshold)
+    assert (shown["risk"], shown["alarm"] is None) == (pytest.approx(risks.max(), abs=1e-4), not sum(alarms))
 
 
 def test_each_run_is_read_by_the_outcome_classifier_with_its_reasons(full_report, runs, fitted):
@@ -111,7 +119,7 @@ def test_every_chosen_prefix_is_balanced_over_outcomes(runs):
 
 def test_given_detectors_without_tables_are_judged_on_the_groups_that_they_have_not_seen(runs, fitted, tmp_path):
     page = write_report(runs, tmp_path, fitted.detectors, max_runs=2).read_text()
-    figures = payload_of(page)["figures"]
+    figures = payload_of(page, "figures")
     assert {"auc_by_step", "auc_by_fraction", "false_alarms"} <= set(figures)
     held_out = [run for run in runs if run.group_id in fitted.detectors.card["test_groups"]]
     bars = next(trace for trace in figures["auc_by_step"]["data"] if trace.get("name") == "runs")
@@ -177,8 +185,8 @@ def test_runs_too_large_for_the_page_are_left_out_so_that_it_stays_small(tmp_pat
     assert 1 <= len(payload["runs"]) < 6
     assert f"{len(payload['runs'])} of 6 runs" in page
     assert len(page) < 7.5e6  # with five million of plotly
-    assert payload["images"][0]["width"] == MAX_SIDE
-    assert payload["maps"][0]["width"] <= MAX_SIDE
+    assert payload["runs"][0]["image"]["width"] == MAX_SIDE
+    assert payload["runs"][0]["map"]["width"] <= MAX_SIDE
 
 
 def test_a_failed_write_leaves_the_old_page_and_no_rest(full_report, runs, tmp_path, monkeypatch):
@@ -287,9 +295,7 @@ def test_runs_that_a_target_alone_judged_are_right_or_wrong_and_the_others_are_c
     shown = payload_of(page)["runs"]
     counts = {name: sum(run["outcome"] == name for run in shown) for name in ("success", "failure", "unknown")}
     assert counts == {"success": 13, "failure": 13, "unknown": 4}
-    assert {run["colour"] for run in shown if run["outcome"] == "failure"}.isdisjoint(
-        run["colour"] for run in shown if run["outcome"] == "unknown"
-    )
+    assert OUTCOME_COLOURS["failure"] != OUTCOME_COLOURS["unknown"]
     assert "4 runs are not judged, 3 of them for want of a target." in page
     assert re.search(r'<th scope="row">mean step</th><td>failure</td><td>success</td>', page)
 
@@ -326,11 +332,73 @@ def test_an_auc_without_an_interval_is_not_shown_and_a_file_has_it(fitted):
     assert (details.plain()["auc"] == 1).all()
 
 
-def test_a_shown_run_has_its_space_fitted_once(runs, tmp_path, monkeypatch):
-    from trajkit.trajectory import Space
+def test_the_policy_of_the_page_names_each_of_its_scripts_by_its_hash_and_takes_no_other(full_report):
+    page = full_report.read_text()
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)[1]
+    rules = {rule.split()[0]: rule.split()[1:] for rule in html.unescape(policy).split(";")}
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert rules["script-src"] == [f"'sha256-{name}'" for name in hashes]
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == ["'none'"]
+    assert len(scripts) == len(list((Path(live.__file__).parent / "page").glob("*.js"))) + 2  # plotly, and the report's
 
-    fits, fit = [], Space.fit.__func__
-    monkeypatch.setattr(Space, "fit", classmethod(lambda cls, *a, **k: fits.append(1) or fit(cls, *a, **k)))
-    page = write_report(runs, tmp_path, max_runs=5).read_text()
-    assert len(fits) == len(payload_of(page)["runs"]) == 5
-    assert "These three axes hold" in payload_of(page)["runs"][0]["pathNote"]
+
+def test_the_page_in_a_report_is_the_one_that_is_served(full_report):
+    page = full_report.read_text()
+    for file in (Path(live.__file__).parent / "page").iterdir():
+        if file.suffix in (".js", ".css"):
+            assert page.count(file.read_text()) == 1
+
+
+def shown_in(path) -> list[str]:
+    return [run["id"] for run in payload_of(path.read_text())["runs"]]
+
+
+def test_runs_that_are_named_are_shown_in_their_order_and_the_summary_counts_all(runs, tmp_path):
+    ids = [runs[at].transcript_id for at in (70, 3, 50, 3)]
+    path = write_report(runs, tmp_path, ids=ids)
+    assert shown_in(path) == ids[:3]
+    assert payload_of(path.read_text())["all"] == len(runs)
+    assert f"3 of {len(runs)} runs, those that were asked for." in path.read_text()
+    assert f"<dt>runs</dt><dd>{len(runs)}</dd>" in path.read_text()
+
+
+def test_runs_of_which_something_is_true_are_shown_as_detectors_and_labels_have_it(runs, fitted, tmp_path):
+    wrong = [run.transcript_id for run in runs if run.outcome == "hallucination"]
+    path = write_report(runs, tmp_path / "a", where=Query.where(["outcome=hallucination"]))
+    assert shown_in(path) == wrong
+    collection = collect(runs, fitted.detectors)
+    largest = collection.frame.groupby("transcript_id", sort=False)["risk"].max()
+    alarmed = largest.index[largest > fitted.detectors.monitor.threshold].tolist()
+    assert 0 < len(alarmed) < len(runs)
+    path = write_report(runs, tmp_path / "b", fitted.detectors, where=Query.where(["alarmed=yes"]))
+    assert shown_in(path) == alarmed
+    path = write_report(runs, tmp_path / "c", ids=[*wrong[:2], "scene-000-0"], where=Query.where(["outcome=hallucination"]))
+    assert shown_in(path) == [name for name in dict.fromkeys([*wrong[:2], "scene-000-0"]) if name in wrong]
+    table = collect(runs).table.labelled({wrong[0]: "success"})
+    path = write_report(runs, tmp_path / "d", table=table, where=Query.where(["label=success"]))
+    assert [(run["id"], run["outcome"]) for run in payload_of(path.read_text())["runs"]] == [(wrong[0], "success")]
+
+
+def test_runs_that_cannot_be_shown_are_refused_by_name(runs, tmp_path):
+    with pytest.raises(InputError, match="there is no run 'nothing', 'none' in these traces"):
+        write_report(runs, tmp_path, ids=["nothing", runs[0].transcript_id, "none"])
+    with pytest.raises(InputError, match=f"none of {len(runs)} runs is what was asked for"):
+        write_report(runs, tmp_path, where=Query.where(["search=there is no such question"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_chosen_runs_that_are_too_large_together_are_counted(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("trajkit.report.runs.BUDGET", 60_000)
+    page = write_report(runs, tmp_path, where=Query.where(["outcome=success"])).read_text()
+    n, all_of_them = len(payload_of(page)["runs"]), sum(run.outcome == "success" for run in runs)
+    assert 1 <= n < all_of_them
+    assert f"those that were asked for; {all_of_them - n} more would make the page too large." in page
+
+
+def test_risks_that_were_saved_with_runs_are_shown_without_detectors(tmp_path):
+    def watched(run):
+        return replace(run, steps=tuple(replace(step, risk=0.5, alarm=at == 2) for at, step in enumerate(run.steps)))
+
+    shown = payload_of(write_report([watched(run) for run in make_runs(2, 1)], tmp_path).read_text())["runs"]
+    assert [(run["risk"], run["alarm"]) for run in shown] == [(0.5, 2), (0.5, 2)]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trajkit.cli.access import AllowHostOption, AllowOriginOption, HostOption, PortOption, TokenOption, access
 from trajkit.cli.options import DetectorsOption, EstimatorOption, ModelOption, SystemOption
 from trajkit.cli.policy import Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
+from trajkit.live.logs import Level, Style
 
 if TYPE_CHECKING:
     from trajkit.live.history import History
     from trajkit.live.query import RunSource
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+    from trajkit.live.webhooks import Webhooks
 
 
 def serve(
@@ -29,16 +31,11 @@ def serve(
     start: FromOption = None,
     hint: HintOption = None,
     enough: EnoughOption = False,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; any but this machine's needs --token.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8321,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token", envvar="TRAJKIT_TOKEN", show_envvar=True, help="What clients must bear as their API key."
-        ),
-    ] = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8321,
+    token: TokenOption = None,
+    allow_host: AllowHostOption = None,
+    allow_origin: AllowOriginOption = None,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -72,6 +69,33 @@ def serve(
             "and goes on where it was when the server is started again.",
         ),
     ] = None,
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--webhook",
+            metavar="URL",
+            help="Where alarms, decisions and ends of runs are sent, signed as Standard Webhooks are; repeat it for "
+            "several.",
+        ),
+    ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook-secret",
+            envvar="TRAJKIT_WEBHOOK_SECRET",
+            show_envvar=True,
+            help='What they are signed by: "whsec_$(openssl rand -base64 32)".',
+        ),
+    ] = None,
+    webhook_text: Annotated[
+        bool, typer.Option("--webhook-text", help="Send questions and what the model writes, too.")
+    ] = False,
+    log_format: Annotated[
+        Style, typer.Option("--log-format", help="Lines for people, or one JSON object a line.")
+    ] = "text",
+    log_level: Annotated[
+        Level, typer.Option("--log-level", help="`debug` logs every request and verdict; no level what is said.")
+    ] = "info",
 ) -> None:
     """Serve a model to any client of OpenAI's API. Its answers come as ever, and beside them, under the key `trajkit`,
     each step of the thinking with the regions it rests on, its risk, and whether the monitor alarmed.
@@ -84,19 +108,21 @@ def serve(
 
       trajkit serve --upstream http://localhost:8000/v1 --model Qwen/Qwen3-VL-8B-Thinking --estimator estimator
 
+      trajkit serve --webhook https://example.org/hook --log-format json
+
       curl localhost:8321/v1/models
 
     In a request, {"trajkit": {"policy": "ask-again", "effects": "all"}} asks for another policy, and for all effects.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
-    from trajkit.cli.output import UsageError, note
+    from trajkit.cli.output import note
     from trajkit.traces.writer import check_writer
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
-    if host not in _LOOPBACK and not token:
-        raise UsageError(f"--host {host} lets other machines in; set --token, which they must then bear.")
+    who = access(host, token, allow_host, allow_origin)
     serve_forever = _serving()
+    hooks = _webhooks(webhook or [], webhook_secret, webhook_text)
     if save is not None:
         check_writer(save)
     vlm = load_model(model, system)
@@ -108,6 +134,7 @@ def serve(
     from trajkit.live.app import Limits, Server
     from trajkit.live.generation import Engine
     from trajkit.live.local import LocalEngine
+    from trajkit.live.logs import logging_to
     from trajkit.live.upstream import UpstreamEngine, find_model
 
     watching = Watching(vlm, estimate, monitor, asked.policy_with(monitor, found.enough if found else None))
@@ -119,8 +146,9 @@ def serve(
         theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
         engine = UpstreamEngine(there, theirs, watching, key=upstream_key, served_name=name or "")
     history, saved = kept_in(save)
-    server = Server(engine, Limits(runs, waiting, seconds), token, history, sources=saved)
-    serve_forever(server, host, port, note)
+    server = Server(engine, Limits(runs, waiting, seconds), who, history, sources=saved, webhooks=hooks)
+    with logging_to(sys.stderr, log_format, log_level):
+        serve_forever(server, host, port, note if log_format == "text" else None)
 
 
 def kept_in(folder: Path | None) -> tuple[History, list[RunSource]]:
@@ -135,6 +163,20 @@ def kept_in(folder: Path | None) -> tuple[History, list[RunSource]]:
     if folder is None:
         return History(), []
     return History(keeper=Keeper(folder)), [SavedRuns(folder)]
+
+
+def _webhooks(urls: Sequence[str], secret: str | None, texts: bool) -> Webhooks | None:
+    """What tells them, if there are any. Wrong usage for a secret or an address that is none."""
+    from trajkit.cli.output import UsageError
+    from trajkit.errors import InputError
+    from trajkit.live.webhooks import Signer, Webhooks
+
+    if not urls:
+        return None
+    try:
+        return Webhooks(urls, Signer(secret or ""), texts)
+    except InputError as error:
+        raise UsageError(str(error)) from error
 
 
 def _serving() -> Callable[..., None]:

@@ -7,39 +7,38 @@ client that goes takes its run with it.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trajkit.errors import InputError
-from trajkit.live.generation import Ended, Engine, Event, Explained, Failed, Put, Running, Unexplained
-from trajkit.live.history import History, RunLog
+from trajkit.live.access import Access
+from trajkit.live.account import Account
+from trajkit.live.bodies import Bodies
+from trajkit.live.errors import Refused, error_object
+from trajkit.live.generation import Ended, Engine, Failed
+from trajkit.live.guard import guarded
+from trajkit.live.history import History
+from trajkit.live.logs import tell
 from trajkit.live.metrics import CONTENT_TYPE, Metrics
 from trajkit.live.places import Full, Places
 from trajkit.live.query import RunSource
 from trajkit.live.request import ChatRequest, parse_request
-from trajkit.live.telling import Telling
+from trajkit.live.run import STOPPED, ServedRun
 from trajkit.live.view import View
-from trajkit.live.wire import DONE, Answer, error_object, sse
-from trajkit.vlm.canvas import Canvas
+from trajkit.live.webhooks import Webhooks
+from trajkit.live.wire import DONE, Answer, sse
 
 _log = logging.getLogger(__name__)
-_OPEN = ("/health",)
-"""Paths that need no token."""
 _STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-_LEFT, _STOPPED = "the client went away", "the server was stopped"
 _WINDING_DOWN = 10.0
 """Seconds in which runs that were stopped come to their end."""
 
@@ -57,22 +56,29 @@ class Limits:
 
 @dataclass(eq=False)
 class Server:
-    """An engine, and what is known of its runs. token: what requests must bear, None for nothing. sources: of further
-    runs that the page shows."""
+    """An engine, and what is known of its runs. access: who may ask. sources: of further runs that the page shows.
+    webhooks: are told of what happens in runs."""
 
     engine: Engine
     limits: Limits = Limits()
-    token: str | None = None
+    access: Access = field(default_factory=Access)
     history: History = field(default_factory=History)
     metrics: Metrics = field(default_factory=Metrics)
     sources: Sequence[RunSource] = ()
+    webhooks: Webhooks | None = None
     closing: bool = False
 
     def __post_init__(self) -> None:
         self.places = Places(self.limits.runs, self.limits.waiting)
-        self._open = dict[Running, Telling]()
+        self._bodies = Bodies(self.limits.body)
+        self._open = set[ServedRun]()
+        if self.webhooks is not None:
+            self.webhooks.metrics = self.metrics
+        self.metrics.running.set_function(lambda: self.places.taken)
+        self.metrics.waiting.set_function(lambda: self.places.waiting)
+        self.metrics.viewers.set_function(lambda: self.history.viewers)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The application, for any ASGI server."""
         routes = [
             Route("/v1/chat/completions", self.complete, methods=["POST"]),
@@ -81,183 +87,83 @@ class Server:
             Route("/metrics", self.tell_metrics),
             *View([self.history, *self.sources]).routes(),
         ]
-        middleware = [Middleware(_Guard, token=self.token)]
-        return Starlette(routes=routes, middleware=middleware, exception_handlers={404: _not_found, 405: _not_found})
+        handlers: dict[Any, Any] = {404: _not_found, 405: _not_found, Refused: self.refuse}
+        inside = Starlette(routes=routes, exception_handlers=handlers)
+        return guarded(inside, self.access, self._count_refused)
 
     def shut_down(self) -> None:
         """Take no further requests and stop the runs that there are; their clients get what there is of them."""
         self.closing = True
-        for running, telling in list(self._open.items()):
-            telling.stopping(_STOPPED)
-            running.cancel()
+        tell(_log, logging.INFO, "closing", f"the server stops; {len(self._open)} runs are stopped")
+        for run in list(self._open):
+            run.stop(STOPPED)
 
     async def finish(self) -> None:
-        """Wait until the runs that were stopped are over, and all of them are kept, as far as that can be."""
+        """Wait until the runs that were stopped are over, all of them are kept, and who waits for webhooks has them, as
+        far as that can be."""
         end = time.monotonic() + _WINDING_DOWN
         while self.history.open and time.monotonic() < end:
             await asyncio.sleep(0.02)
-        await asyncio.to_thread(self.history.close)
+        await asyncio.gather(
+            asyncio.to_thread(self.history.close), *([self.webhooks.close()] if self.webhooks is not None else [])
+        )
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         try:
-            asked = await asyncio.to_thread(self._checked, await self._body(request))
+            async with self._bodies.of(request) as body:
+                asked = await asyncio.to_thread(self._checked, body)
         except InputError as error:
-            return self._refuse(400, str(error), "invalid_request_error")
-        if self.closing:
-            return self._refuse(503, "the server is shutting down.", "server_error")
-        if self.places.full:
-            message = f"{self.places.n} runs are under way and {self.places.waiting} requests wait; try again later."
-            return self._refuse(429, message, "rate_limit_error", {"Retry-After": "5"})
-        log = self.history.begin(asked.chat.question, self.engine.name)
-        headers = {"X-Trajkit-Run": log.id, "X-Trajkit-Waiting": str(self.places.waiting)}
-        answer = Answer(log.id, self.engine.name, asked.wish.effects)
+            raise Refused(400, str(error)) from error
+        except ClientDisconnect:
+            return Response(status_code=499)
+        run, headers = self._run(asked)
+        answer = Answer(run.id, self.engine.name, asked.wish.effects)
         if asked.stream:
-            chunks = self._chunks(asked, answer, log)
-            return StreamingResponse(chunks, media_type="text/event-stream", headers=headers | _STREAM)
-        return await self._whole(request, asked, answer, log, headers)
+            return _Streamed(run, _chunks(run, asked, answer), headers)
+        return await self._whole(request, run, answer, headers)
 
     def _checked(self, body: bytes) -> ChatRequest:
         """What is asked for; not in the loop's thread, as images are decoded. Raises InputError."""
-        asked = parse_request(body)
-        self.engine.check(asked)
+        try:
+            asked = parse_request(body)
+            self.engine.check(asked)
+        except RecursionError as error:
+            raise InputError("the body is nested too deeply.") from error
         return asked
 
-    async def _body(self, request: Request) -> bytes:
-        """Raises InputError for one that is too long."""
-        parts, n = [], 0
-        async for part in request.stream():
-            n += len(part)
-            if n > self.limits.body:
-                raise InputError(f"the body has more than {self.limits.body / 2**20:.0f} MB; send smaller images.")
-            parts.append(part)
-        return b"".join(parts)
+    def _run(self, asked: ChatRequest) -> tuple[ServedRun, dict[str, str]]:
+        """A run that waits for its turn, and headers about it. Raises Refused where too many wait."""
+        if self.closing:
+            raise Refused(503, "the server is shutting down.", "server_error")
+        waiting = self.places.waiting
+        try:
+            turn = self.places.join()
+        except Full as full:
+            message = f"{self.places.n} runs are under way and {full.waiting} requests wait; try again later."
+            raise Refused(429, message, "rate_limit_error", {"Retry-After": "5"}) from full
+        name, question = self.engine.name, asked.chat.question
+        log = self.history.begin(question, name)
+        account = Account(log.id, name, question, self.metrics, self.webhooks)
+        run = ServedRun(self.engine, asked, turn, log, account, self.limits.seconds, self._open.discard)
+        self._open.add(run)
+        return run, {"X-Trajkit-Run": log.id, "X-Trajkit-Waiting": str(waiting)}
 
-    async def _whole(
-        self, request: Request, asked: ChatRequest, answer: Answer, log: RunLog, headers: dict[str, str]
-    ) -> Response:
-        working = asyncio.ensure_future(self._gather(asked, answer, log))
+    async def _whole(self, request: Request, run: ServedRun, answer: Answer, headers: dict[str, str]) -> Response:
+        gathering = asyncio.ensure_future(_gathered(run, answer))
         leaving = asyncio.ensure_future(_gone(request))
-        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
         try:
-            last = await working
-        except asyncio.CancelledError:
-            return Response(status_code=499)
-        except Full as full:
-            return self._refuse(429, f"{full}; try again later.", "rate_limit_error", {"Retry-After": "5"})
+            await asyncio.wait([gathering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not gathering.done():
+                return Response(status_code=499)
+            last = gathering.result()
+        finally:
+            gathering.cancel()
+            leaving.cancel()
+            run.leave()
         if isinstance(last, Failed):
-            return self._failed(last)
+            return JSONResponse(error_object(last.message, _kind(last)), 500 if last.internal else 400, headers)
         return JSONResponse(answer.whole(last), headers=headers)
-
-    async def _gather(self, asked: ChatRequest, answer: Answer, log: RunLog) -> Ended | Failed:
-        async for event in self._events(asked, log):
-            if isinstance(event, Failed):
-                return event
-            answer.chunk(event)
-            if isinstance(event, Ended):
-                return event
-        raise AssertionError("a run tells how it ends")
-
-    async def _chunks(self, asked: ChatRequest, answer: Answer, log: RunLog) -> AsyncIterator[bytes]:
-        try:
-            async for event in self._events(asked, log):
-                if isinstance(event, Failed):
-                    yield sse(error_object(event.message, _kind(event)))
-                else:
-                    yield sse(answer.chunk(event))
-                if isinstance(event, Ended) and asked.include_usage:
-                    yield sse(answer.usage(event))
-        except Full as full:
-            yield sse(error_object(f"{full}; try again later.", "rate_limit_error"))
-        yield DONE
-
-    async def _events(self, asked: ChatRequest, log: RunLog) -> AsyncIterator[Event]:
-        """The events of a run, which is stopped when nobody asks for the next. What it still comes to is told to those
-        who look on."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        came, outcome, begun = time.monotonic(), "left", False
-        telling = Telling(log, Canvas(asked.chat.images).picture)
-        count = partial(self._count, log, _Counted(came))
-        self.metrics.waiting.set(self.places.waiting + 1)
-
-        def take(event: Event) -> None:
-            telling.take(event)
-            count(event)
-            queue.put_nowait(event)
-
-        try:
-            async with self.places.one():
-                self.metrics.waiting.set(self.places.waiting)
-                if self.closing:
-                    telling.never_began(_STOPPED)
-                    yield Failed("the server is shutting down.")
-                    return
-                self.metrics.running.inc()
-                log.set_running()
-                try:
-                    with self._running(asked, partial(_put, loop, take), telling):
-                        begun = True
-                        while True:
-                            event = await queue.get()
-                            if isinstance(event, Ended | Failed):
-                                outcome = _outcome(event)
-                                await telling.caught_up()
-                                yield event
-                                return
-                            yield event
-                finally:
-                    self.metrics.running.dec()
-        finally:
-            if not begun:
-                telling.never_began(_LEFT)
-            self.metrics.waiting.set(self.places.waiting)
-            self.metrics.requests.labels(outcome).inc()
-            _log.info("run %s %s after %.1f s", log.id, outcome, time.monotonic() - came)
-
-    @contextmanager
-    def _running(self, asked: ChatRequest, put: Put, telling: Telling) -> Iterator[None]:
-        """Have the engine generate within the block, for as long as a run may take."""
-        loop, limit = asyncio.get_running_loop(), self.limits.seconds
-        try:
-            running = self.engine.begin(asked, put)
-        except Exception as error:
-            telling.never_began(str(error))
-            raise
-        self._open[running] = telling
-
-        def stop(why: str) -> None:
-            telling.stopping(why)
-            running.cancel()
-
-        timer = loop.call_later(limit, stop, f"it took more than {limit:g} s, the limit of this server")
-        try:
-            yield
-        finally:
-            timer.cancel()
-            stop(_LEFT)
-            del self._open[running]
-
-    def _count(self, log: RunLog, counted: _Counted, event: Event) -> None:
-        if isinstance(event, Unexplained):
-            _log.warning("run %s: %s", log.id, event.message)
-        if isinstance(event, Ended):
-            self.metrics.tokens.inc(event.tokens)
-        if not isinstance(event, Explained):
-            return
-        step = event.step
-        if not counted.steps:
-            self.metrics.first_step.observe(time.monotonic() - counted.came)
-        counted.steps += 1
-        self.metrics.steps.inc()
-        self.metrics.delay.observe(step.delay)
-        if step.alarm and not counted.alarmed:
-            counted.alarmed = True
-            self.metrics.alarms.inc()
-        if step.decision is not None:
-            self.metrics.decisions.labels(step.decision.action).inc()
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models."""
@@ -275,33 +181,49 @@ class Server:
         """GET /metrics."""
         return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    def _failed(self, event: Failed) -> Response:
-        return self._refuse(500 if event.internal else 400, event.message, _kind(event))
+    async def refuse(self, request: Request, refused: Refused) -> Response:
+        """The answer to a request that is not served."""
+        self._count_refused(refused.status, refused.kind)
+        return JSONResponse(error_object(refused.message, refused.kind), refused.status, refused.headers)
 
-    def _refuse(self, status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> Response:
+    def _count_refused(self, status: int, kind: str) -> None:
         self.metrics.requests.labels("refused").inc()
-        return JSONResponse(error_object(message, kind), status, headers)
+        tell(_log, logging.INFO, "refused", f"refused with {status} ({kind})", status=status, kind=kind)
 
 
-@dataclass
-class _Counted:
-    """What was counted of a run. came: when it was asked for, by the monotonic clock."""
+class _Streamed(StreamingResponse):
+    """A run as server-sent events, which ends with its client."""
 
-    came: float
-    steps: int = 0
-    alarmed: bool = False
+    def __init__(self, run: ServedRun, chunks: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        super().__init__(chunks, media_type="text/event-stream", headers=headers | _STREAM)
+        self._run = run
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._run.leave()
 
 
-def _put(loop: asyncio.AbstractEventLoop, take: Callable[[Event], object], event: Event) -> None:
-    """Hand an event of another thread to the loop; once that is closed nobody listens."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(take, event)
+async def _gathered(run: ServedRun, answer: Answer) -> Ended | Failed:
+    async for event in run.events():
+        if isinstance(event, Failed):
+            return event
+        answer.chunk(event)
+        if isinstance(event, Ended):
+            return event
+    raise AssertionError("a run tells how it ends")
 
 
-def _outcome(event: Ended | Failed) -> str:
-    if isinstance(event, Failed):
-        return "failed"
-    return "stopped" if event.stopped else "ended"
+async def _chunks(run: ServedRun, asked: ChatRequest, answer: Answer) -> AsyncIterator[bytes]:
+    async for event in run.events():
+        if isinstance(event, Failed):
+            yield sse(error_object(event.message, _kind(event)))
+        else:
+            yield sse(answer.chunk(event))
+        if isinstance(event, Ended) and asked.include_usage:
+            yield sse(answer.usage(event))
+    yield DONE
 
 
 def _kind(event: Failed) -> str:
@@ -310,33 +232,11 @@ def _kind(event: Failed) -> str:
 
 async def _gone(request: Request) -> None:
     """Return once the client has gone."""
-    try:
-        while not await request.is_disconnected():
-            await asyncio.sleep(0.2)
-    except ClientDisconnect:
-        return
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    return JSONResponse(
-        error_object(f"{request.method} {request.url.path} is not served.", "invalid_request_error"), status
-    )
-
-
-class _Guard:
-    """Lets requests through that bear the token."""
-
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self._app, self._token = app, token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._token is None or scope["path"] in _OPEN:
-            await self._app(scope, receive, send)
-            return
-        borne = dict(scope["headers"]).get(b"authorization", b"")
-        if hmac.compare_digest(borne, b"Bearer " + self._token.encode()):
-            await self._app(scope, receive, send)
-            return
-        message = "this server asks for its token: Authorization: Bearer …"
-        await JSONResponse(error_object(message, "authentication_error"), 401)(scope, receive, send)
+    status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None)
+    message = f"{request.method} {request.scope['path']} is not served."
+    return JSONResponse(error_object(message, "invalid_request_error"), status, headers)

@@ -16,7 +16,7 @@ import uvicorn
 from trajkit.live.access import Access
 from trajkit.live.generation import Begun, Ended, Event, Explained, Failed, Text
 from trajkit.live.history import History
-from trajkit.live.listening import address_of, listen
+from trajkit.live.listening import address_of, configured, listen
 from trajkit.live.telling import Telling
 from trajkit.live.view import page_app
 from trajkit.vlm.pieces import TextPieces
@@ -49,8 +49,7 @@ class Beside:
         self.address = address_of(listening)
         self._history, self._ready = History(), Flag()
         app = page_app([self._history], Access.at(_HOST))
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE)
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(configured(app, _GRACE))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = Thread(target=self._serve, args=(listening,), name="trajkit-page", daemon=True)
         self._thread.start()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
-from trajkit.errors import TrajkitError
+from trajkit.errors import InputError, TrajkitError
 from trajkit.live.request import ChatRequest
 from trajkit.traces.trace import StepKind, Trace
 
 if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor
 
+_log = logging.getLogger(__name__)
 TraceMaker = Callable[[], Trace]
 """Makes the Trace of a run that is over. Takes as long as its image takes to be encoded; for any thread."""
 
@@ -47,21 +49,23 @@ class Explained:
 
 @dataclass(frozen=True)
 class Unexplained:
-    """From here on the run goes on without steps and verdicts, and why."""
+    """From here on the run goes on without steps and verdicts, and why. kind: the class of the error, if it was one."""
 
     message: str
+    kind: str = ""
 
     @classmethod
     def by(cls, error: Exception) -> Unexplained:
         """Because of an error, in its own words where it is ours."""
-        return cls(str(error) if isinstance(error, TrajkitError) else f"{type(error).__name__}: {error}")
+        kind = type(error).__name__
+        return cls(str(error) if isinstance(error, TrajkitError) else f"{kind}: {error}", kind)
 
 
 @dataclass(frozen=True, eq=False)
 class Ended:
     """The generation is over. reason: OpenAI's: "stop" where the model ended or a policy had it end, "length" at its
-    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts. trace:
-    makes a Trace of what there is, where there can be one."""
+    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts.
+    trace: makes a Trace of what there is, where there can be one."""
 
     reason: str
     stopped: bool
@@ -71,11 +75,22 @@ class Ended:
 
 @dataclass(frozen=True, eq=False)
 class Failed:
-    """It cannot go on. internal: whether it is no fault of the request. trace: as of Ended."""
+    """It cannot go on. internal: whether it is no fault of the request. trace: as of Ended. kind: the class of the
+    error, which, unlike its message, quotes nobody."""
 
     message: str
     internal: bool = True
     trace: TraceMaker | None = None
+    kind: str = ""
+
+
+def failed_by(error: Exception, trace: TraceMaker | None = None) -> Failed:
+    """What is told of an error. One that is a bug is logged, too."""
+    kind = type(error).__name__
+    if isinstance(error, TrajkitError):
+        return Failed(str(error), not isinstance(error, InputError), trace, kind)
+    _log.error("a run failed", exc_info=error)
+    return Failed(f"{kind}: {error}", True, trace, kind)
 
 
 Event = Begun | Text | Explained | Unexplained | Ended | Failed

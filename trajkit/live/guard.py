@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import math
 import time
 from collections import OrderedDict
@@ -25,6 +26,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trajkit.live.access import Access, name_of
 from trajkit.live.errors import error_object
+from trajkit.live.logs import tell
+from trajkit.text import clean
+
+_log = logging.getLogger(__name__)
 
 _OPEN = ("/health",)
 """Paths that need no token."""
@@ -32,6 +37,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
 _OF_PROGRAMS = "/v1/"
 """Below it only the token itself is taken, and no cookie."""
+_LONGEST_PATH = 200
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -114,9 +120,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request, came, sending = Request(scope), time.monotonic(), _Sending(send)
         answer = self._misdirected(request) or self._unknown(request) or self._foreign(request)
-        await (answer or self._app)(scope, receive, _with_headers(send))
+        await (answer or self._app)(scope, receive, sending)
+        if _log.isEnabledFor(logging.DEBUG):
+            _tell_request(request, sending.status, time.monotonic() - came)
 
     def _misdirected(self, request: Request) -> Response | None:
         """An answer to who calls the server by a name that is not its own."""
@@ -201,12 +209,22 @@ def _cookie_name(request: Request) -> str:
     return f"trajkit-{(request.scope.get('server') or ('', 0))[1]}"
 
 
-def _with_headers(send: Send) -> Send:
-    async def sent(message: Message) -> None:
+class _Sending:
+    """Sends an answer with the headers that every one has."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status = send, 0
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-        await send(message)
+        await self._send(message)
 
-    return sent
+
+def _tell_request(request: Request, status: int, seconds: float) -> None:
+    path = clean(request.scope["path"])[:_LONGEST_PATH]
+    said = {"method": request.method, "path": path, "status": status, "seconds": round(seconds, 4)}
+    tell(_log, logging.DEBUG, "request", f"{request.method} {path} {status}", **said)

@@ -92,8 +92,9 @@ class RunLog:
     """One run, its row and its events. Written in the thread of the event loop, read in any.
 
     events: JSON texts, numbered from 0. over: whether the last of them is there. trace: makes its Trace, once it is
-    over and where there can be one. unexplained: why it went on without steps, if it did. nbytes: of memory that its
-    events take, about. noted: whether its keeper knows that there is something new. changed: called after each event.
+    over and where there can be one. viewers: who follow it now. unexplained: why it went on without steps, if it did.
+    nbytes: of memory that its events take, about. noted: whether its keeper knows that there is something new. changed:
+    called after each event.
     """
 
     def __init__(
@@ -107,13 +108,17 @@ class RunLog:
         self.nbytes = 0
         self._folded = Folded({**known, "id": id_})
         self._changed = changed
+        self.viewers = 0
         self._file: Path | None = None
         self._more = asyncio.Event()
 
     @classmethod
     def of_events(cls, id_: str, events: list[str], changed: Callable[[RunLog], object]) -> RunLog:
-        """One that is read again, whose end is not there yet."""
+        """One that is read again, whose end is not there yet. Raises LookupError or TypeError where its events are
+        none."""
         log = cls(id_, {}, changed)
+        if not events:
+            raise LookupError("no events")
         for event in events:
             log._folded.take(json.loads(event))
         log.events, log.nbytes = events, sum(map(len, events))
@@ -166,7 +171,14 @@ class RunLog:
     async def follow(self, start: int = 0) -> AsyncIterator[tuple[int, str]]:
         """Events from number `start` on, those to come too, until the run is over. Its end is told in any case: who
         comes back after the server was killed may have seen more than is left."""
-        at = start
+        self.viewers += 1
+        try:
+            async for event in self._followed(start):
+                yield event
+        finally:
+            self.viewers -= 1
+
+    async def _followed(self, at: int) -> AsyncIterator[tuple[int, str]]:
         while True:
             more, over, events = self._more, self.over, self.events
             if self._file is not None:
@@ -214,6 +226,11 @@ class History:
     def open(self) -> list[RunLog]:
         """Runs that are not over."""
         return [log for log in self._runs.values() if not log.over]
+
+    @property
+    def viewers(self) -> int:
+        """Those who follow a run."""
+        return sum(log.viewers for log in self._runs.values())
 
     @property
     def nbytes(self) -> int:

@@ -36,11 +36,14 @@ FLUSH_SECONDS = 2.0
 """Traces that wait longer are written."""
 AGAIN_SECONDS = 1.0
 """After which it is tried again where nothing could be written."""
+_HANGING = 30.0
+"""Seconds after which a disk counts as one that does not answer."""
 _MOST_WAITING = 512
 """Traces that wait for room on the disk; of further runs only the events do."""
 _NAME = re.compile(r"\d{8}-[0-9a-f]{8}")
 _TAIL = 2**16
 _log = logging.getLogger(__name__)
+_OF_DISK = {"event": "disk"}
 
 
 class Keeper:
@@ -100,21 +103,26 @@ class Keeper:
         set_label(self.folder, id_, label)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Write all that waits, as far as that can be, and let go of the folder."""
+        """Write all that waits, as far as that can be, and let go of the folder. A disk that does not answer is waited
+        for half a minute."""
+        self._inbox.put(None)
+        self._thread.join(_HANGING)
         if self._thread.is_alive():
-            self._inbox.put(None)
-            self._thread.join()
+            _log.error("%s does not answer; what waited to be written there is lost", self.folder)
 
     def _restored(self, file: Path) -> RunLog | None:
-        last = _last_line(file)
-        if last is not None and last.get("event") == "end":
+        last, lines = _last_line(file), list[str]()
+        if last is None or last["event"] != "end":
+            lines = _whole_lines(file)
+            last = _object(lines[-1].encode()) if lines else None
+        if last is not None and last["event"] == "end":
             self._kept.add(file.stem)
             return RunLog.of_file(file, last)
-        lines = _whole_lines(file)
-        if not lines:
+        try:
+            log = RunLog.of_events(file.stem, lines, self.note)
+        except (LookupError, TypeError):
             _log.warning("%s holds no events of a run and is left alone", file)
             return None
-        log = RunLog.of_events(file.stem, lines, self.note)
         size = sum(len(line.encode()) + 1 for line in lines)
         self._files[log.id] = _Lines(file, len(lines), size)
         log.add(
@@ -224,14 +232,14 @@ class Keeper:
     def _say(self, error: OSError | WriteError | None) -> None:
         if error is None:
             if self.trouble:
-                _log.warning("runs are kept in %s again, and none is missing", self.folder)
+                _log.warning("runs are kept in %s again, and none is missing", self.folder, extra=_OF_DISK)
             self.trouble = ""
             return
         cause = error if isinstance(error, OSError) else error.__cause__
         why = getattr(cause, "strerror", None) or str(cause or error)
         before, self.trouble = self.trouble, f"Runs cannot be saved in {self.folder} ({why}). They wait in memory."
         if not before:
-            _log.error("%s", self.trouble)
+            _log.error("%s", self.trouble, extra=_OF_DISK)
 
 
 class _Lines:
@@ -247,17 +255,14 @@ class _Lines:
         """Raises OSError, and then none is added."""
         if not lines:
             return
-        if self._file is None:
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  `close` does
-            self._file.truncate(self._size)
         data = memoryview("".join(f"{line}\n" for line in lines).encode())
         try:
+            file = self._open()
             at = 0
             while at < len(data):
-                at += self._file.write(data[at:]) or 0
+                at += file.write(data[at:]) or 0
         except OSError:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._size)
+            self._drop()
             raise
         self.n, self._size = self.n + len(lines), self._size + len(data)
 
@@ -267,6 +272,25 @@ class _Lines:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  `close` does
+            self._cut(self._file)
+        return self._file
+
+    def _drop(self) -> None:
+        """Take back what is half written; it is opened again for the next."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._cut(self._file)
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _cut(self, file: IO[bytes]) -> None:
+        if os.fstat(file.fileno()).st_size > self._size:
+            file.truncate(self._size)
 
 
 def _as_kept(trace: Trace, log: RunLog) -> Trace:

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from trajkit.errors import InputError
+from trajkit.live.connections import Connection
 
 _GRACE = 2
 """Seconds in which answers are finished after the server was told to stop."""
@@ -35,12 +36,24 @@ def address_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def configured(app: ASGIApp, grace: int = _GRACE) -> uvicorn.Config:
+    """How uvicorn is to serve an application. grace: seconds in which answers are finished once it is to stop."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace,
+        timeout_keep_alive=30,
+    )
+
+
 def serve_page(app: ASGIApp, listening: socket.socket, began: Callable[[], object]) -> None:
     """Answer until SIGINT or SIGTERM. began: called once answers can be had."""
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE, access_log=False)
-
     async def serve() -> None:
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configured(app))
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)

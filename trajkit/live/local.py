@@ -9,8 +9,7 @@ from typing import Any
 
 from trajkit.attribution.explainer import Watching
 from trajkit.attribution.stream import Stream, stream
-from trajkit.errors import InputError, TrajkitError
-from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, TraceMaker, Unexplained
+from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, Unexplained, failed_by
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
 from trajkit.vlm.pieces import TextPieces
@@ -62,10 +61,8 @@ class LocalRun:
     def _run(self) -> None:
         try:
             self._put(self._whole())
-        except TrajkitError as error:
-            self._put(Failed(str(error), not isinstance(error, InputError), self._trace))
         except Exception as error:  # whatever it is, the client is told and the server goes on
-            self._put(Failed(f"{type(error).__name__}: {error}", trace=self._trace))
+            self._put(failed_by(error, self._trace))
 
     @property
     def _trace(self) -> TraceMaker | None:

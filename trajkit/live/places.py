@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Full(Exception):
@@ -21,7 +19,7 @@ class Places:
 
     def __init__(self, n: int, room: int) -> None:
         self.n, self.room, self.taken = n, room, 0
-        self._waiting = deque[asyncio.Future[None]]()
+        self._waiting = deque[Turn]()
 
     @property
     def waiting(self) -> int:
@@ -33,37 +31,45 @@ class Places:
         """Whether whoever comes now is refused."""
         return self.taken >= self.n and self.waiting >= self.room
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises Full where too many wait."""
+    def join(self) -> Turn:
+        """Come in behind those who wait; to be left again, whatever happens. Raises Full where too many wait."""
         if self.full:
             raise Full(self.waiting)
-        if self.taken < self.n and not self._waiting:
+        turn = Turn(self)
+        if self.taken < self.n:
             self.taken += 1
+            turn.call()
         else:
-            await self._wait()
-        try:
-            yield
-        finally:
-            self._give()
+            self._waiting.append(turn)
+        return turn
 
-    async def _wait(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place came as the client went
-                self._give()
-            else:
-                self._waiting.remove(turn)
-            raise
+    def left(self, turn: Turn) -> None:
+        """Its place goes to who waits longest; who had none yet waits no longer."""
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+        elif self._waiting:
+            self._waiting.popleft().call()
+        else:
+            self.taken -= 1
 
-    def _give(self) -> None:
-        """Hand a place to who waits longest."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.taken -= 1
+
+class Turn:
+    """A place, or a turn for the next one: `come` before it is used, `leave` afterwards, or before."""
+
+    def __init__(self, places: Places) -> None:
+        self._places: Places | None = places
+        self._called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def come(self) -> None:
+        """Wait for the place."""
+        await asyncio.wait([self._called])  # which, unlike the future itself, may be cancelled and comes to no harm
+
+    def call(self) -> None:
+        """It has its place."""
+        self._called.set_result(None)
+
+    def leave(self) -> None:
+        """Give it up; a second time does nothing."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.left(self)

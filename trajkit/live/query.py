@@ -68,6 +68,11 @@ class RunSource(Protocol):
         """Whether the list may change by itself: runs may come, or more be known of those that are there."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it now, for whoever looks at the list; "" for nothing."""
+        ...
+
     def rows(self) -> Sequence[Row]:
         """Of all runs, in the order in which they are listed where no other is asked for."""
         ...

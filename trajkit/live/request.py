@@ -7,13 +7,17 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trajkit.detection.policies import OnAlarm
 from trajkit.errors import InputError
-from trajkit.traces.images import open_image
+from trajkit.strict_json import parse_json
+from trajkit.traces.images import MAX_PIXELS, open_image
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.messages import Chat
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Effects = Literal["top", "all", "none"]
 _IDLE: dict[str, Any] = {
@@ -40,6 +44,8 @@ _TAKEN = {
     "prompt_cache_key", "return_token_ids", "parallel_tool_calls", "chat_template_kwargs",
 }  # fmt: skip
 _OF_A_TURN = ("role", "content", "reasoning", "reasoning_content")
+_MOST_VALUES = 1_000_000
+"""Commas of a body: to read more would hold up all else for too long."""
 _OWN = {"policy", "tries", "from", "hint", "alpha", "effects"}
 
 
@@ -77,12 +83,7 @@ def parse_request(body: bytes) -> ChatRequest:
     Raises InputError, which names the field, where it is no JSON object, a field is of a wrong kind or asks for what is
     not served, and as `Chat.of` and `Sampling`.
     """
-    try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the body must be a JSON object; it cannot be read ({error}).") from error
-    if not isinstance(asked, dict):
-        raise InputError(f"the body must be a JSON object; got {type(asked).__name__}.")
+    asked = _parsed(body)
     given = {name: value for name, value in asked.items() if value is not None}
     _check_served(given)
     messages = _opened(given.get("messages"))
@@ -92,7 +93,7 @@ def parse_request(body: bytes) -> ChatRequest:
         max_new_tokens=limit,
         seed=given.get("seed"),
         top_p=given.get("top_p"),
-        top_k=None if (top_k := given.get("top_k")) is None else max(top_k, 0),  # vLLM's -1 is for all
+        top_k=0 if given.get("top_k") == -1 else given.get("top_k"),  # vLLM's -1 is for all
         stop_strings=given.get("stop"),
     )
     options = given.get("stream_options", {})
@@ -106,6 +107,22 @@ def parse_request(body: bytes) -> ChatRequest:
         wish=_wish(given.get("trajkit", {})),
         body={name: value for name, value in given.items() if name != "trajkit"},
     )
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    if body.count(b",") > _MOST_VALUES:
+        raise InputError(f"the body must be a JSON object of at most {_MOST_VALUES:,} values.")
+    try:
+        asked = parse_json(body.decode())
+        if b"\\u" in body:
+            json.dumps(asked, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError("the body has half of a surrogate pair in a text; take it out.") from error
+    except ValueError as error:
+        raise InputError(f"the body must be a JSON object; it cannot be read ({error}).") from error
+    if not isinstance(asked, dict):
+        raise InputError(f"the body must be a JSON object; got {type(asked).__name__}.")
+    return asked
 
 
 def _check_served(given: Mapping[str, Any]) -> None:
@@ -139,31 +156,47 @@ def _wish(own: Any) -> Wish:
     if alpha is not None and not (isinstance(alpha, float) and 0 < alpha < 1):
         raise InputError(f"trajkit.alpha must be a share between 0 and 1; got {alpha!r}.")
     start = str(own["from"]).replace("-", " ") if "from" in own else None
-    return Wish(policy, own.get("tries"), start, own.get("hint"), alpha, effects)  # type: ignore[arg-type]
+    hint = _of_kind(own, "hint", str, "a text")
+    return Wish(policy, own.get("tries"), start, hint, alpha, effects)  # type: ignore[arg-type]
 
 
 def _opened(messages: Any) -> list[dict[str, Any]]:
     """Messages with their images opened: of OpenAI's `image_url` as a data URL, which alone is taken."""
     if not isinstance(messages, list):
         raise InputError(f"messages must be a list of turns; got {type(messages).__name__}.")
-    return [_opened_turn(turn, number) for number, turn in enumerate(messages, 1)]
+    room = _Room()
+    return [_opened_turn(turn, number, room) for number, turn in enumerate(messages, 1)]
 
 
-def _opened_turn(turn: Any, number: int) -> dict[str, Any]:
+@dataclass
+class _Room:
+    """Pixels that further images of a request may have."""
+
+    pixels: int = MAX_PIXELS
+
+    def take(self, image: Image.Image, called: str) -> Image.Image:
+        self.pixels -= image.width * image.height
+        if self.pixels < 0:
+            raise InputError(
+                f"{called}: the images of one request may have {MAX_PIXELS / 1e6:.0f} million pixels together; send "
+                "fewer, or smaller ones."
+            )
+        return image
+
+
+def _opened_turn(turn: Any, number: int, room: _Room) -> dict[str, Any]:
     if not isinstance(turn, Mapping):
         raise InputError(f"turn {number} must be an object with a role and content; got {type(turn).__name__}.")
-    taken = {
-        name: value for name, value in turn.items() if name in ("role", "content", "reasoning", "reasoning_content")
-    }
+    taken = {name: value for name, value in turn.items() if name in _OF_A_TURN}
     if taken.get("role") == "developer":
         taken["role"] = "system"
     content = taken.get("content")
     if isinstance(content, list):
-        taken["content"] = [_opened_part(part, f"turn {number}, part {at}") for at, part in enumerate(content, 1)]
+        taken["content"] = [_opened_part(part, f"turn {number}, part {at}", room) for at, part in enumerate(content, 1)]
     return taken
 
 
-def _opened_part(part: Any, called: str) -> Any:
+def _opened_part(part: Any, called: str, room: _Room) -> Any:
     if not isinstance(part, Mapping) or part.get("type") not in ("image_url", "image", "input_image"):
         return part
     url = part.get("image_url", part.get("image"))
@@ -177,4 +210,4 @@ def _opened_part(part: Any, called: str) -> Any:
         data = base64.b64decode(url.split(";base64,", 1)[1], validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{called}: the image's base64 is damaged ({error}).") from error
-    return {"type": "image", "image": open_image(data)}
+    return {"type": "image", "image": room.take(open_image(data), called)}

@@ -203,6 +203,11 @@ class SavedRuns:
         return asking or time.monotonic() - self._changed < _FRESH
 
     @property
+    def trouble(self) -> str:
+        """What is read fails at once, where it is asked for."""
+        return ""
+
+    @property
     def watched(self) -> bool:
         """Whether a run was saved with the verdicts of a monitor."""
         return any(row["risk"] is not None for row in self._rows)

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 
 import uvicorn
 
 from trajkit.live.app import Server
-from trajkit.live.listening import address_of, listen
+from trajkit.live.listening import address_of, configured, listen
+from trajkit.live.logs import tell
 
+_log = logging.getLogger(__name__)
 _GRACE = 10
 """Seconds in which answers are finished after the server was told to stop."""
 
 
-def serve_forever(server: Server, host: str, port: int, say: Callable[[str], object]) -> None:
-    """Listen until SIGINT or SIGTERM. Raises InputError where the address cannot be had."""
+def serve_forever(server: Server, host: str, port: int, say: Callable[[str], object] | None) -> None:
+    """Listen until SIGINT or SIGTERM. say: takes a line for a person; None where the log is enough. Raises InputError
+    where the address cannot be had."""
     listening = listen(host, port)
-    say(f"serving {server.engine.name} at {address_of(listening)} (Ctrl-C stops it)")
-    config = uvicorn.Config(
-        server.app(), log_level="warning", timeout_graceful_shutdown=_GRACE, timeout_keep_alive=30, access_log=False
-    )
-    asyncio.run(_Uvicorn(config, server).serve(sockets=[listening]))
+    address = address_of(listening)
+    if say is None:
+        tell(_log, logging.INFO, "listening", f"serving {server.engine.name} at {address}", address=address)
+    else:
+        say(f"serving {server.engine.name} at {server.access.link(address)} (Ctrl-C stops it)")
+    asyncio.run(_Uvicorn(configured(server.app(), _GRACE), server).serve(sockets=[listening]))
 
 
 class _Uvicorn(uvicorn.Server):
-    """Stops the runs too when it is told to stop."""
+    """Stops the runs too when it is told to stop, and sends what webhooks wait."""
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)

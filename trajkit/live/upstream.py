@@ -18,7 +18,7 @@ from trajkit.attribution.explainer import LiveStep, Watching
 from trajkit.attribution.follow import Follower, Followers
 from trajkit.errors import InputError, TrajkitError
 from trajkit.live.following import Followed, FollowingThread
-from trajkit.live.generation import Begun, Ended, Explained, Failed, Put, Text, TraceMaker, Unexplained
+from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, Unexplained, failed_by
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
 
@@ -121,10 +121,8 @@ class UpstreamRun:
     async def _run(self) -> None:
         try:
             await self._generate()
-        except TrajkitError as error:
-            self._put(Failed(str(error), not isinstance(error, InputError), self._trace))
         except Exception as error:
-            self._put(Failed(f"{type(error).__name__}: {error}", trace=self._trace))
+            self._put(failed_by(error, self._trace))
 
     @property
     def _trace(self) -> TraceMaker | None:
@@ -140,7 +138,7 @@ class UpstreamRun:
                 reason, cut = await self._reading, False
             except asyncio.CancelledError:
                 reason, cut = "stop", True
-            except UpstreamError:
+            except Exception:
                 await self._over(followed, cut=True)
                 raise
             await self._over(followed, cut)

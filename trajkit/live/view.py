@@ -132,6 +132,7 @@ class View:
                 "facets": found.facets,
                 "labels": any(source.labels for source in self._sources),
                 "live": any(source.live for source in self._sources),
+                "trouble": " ".join(filter(None, (source.trouble for source in self._sources))),
             }
         )
 

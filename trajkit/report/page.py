@@ -12,14 +12,14 @@ from pathlib import Path
 from trajkit import live
 
 _FOLDER = Path(live.__file__).parent / "page"
-_STYLE = re.compile(r'<link rel="stylesheet" href="[^"]*?([\w.-]+\.css)">')
-_SCRIPT = re.compile(r'<script src="[^"]*?([\w.-]+\.js)"[^>]*></script>\s*')
+_STYLE = re.compile(r'<link rel="stylesheet" href="page/([\w.-]+)">')
+_SCRIPT = re.compile(r'<script defer src="page/([\w.-]+)"></script>')
 _BODY = re.compile(r"<body[^>]*>(.*)</body>", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Page:
-    """styles, scripts: texts of its files, in the order in which it names them. body: without its scripts."""
+    """styles, scripts: texts of its files, in the order in which it names them. body: what stands in it before they run."""
 
     styles: tuple[str, ...]
     scripts: tuple[str, ...]
@@ -30,9 +30,8 @@ class Page:
 def page() -> Page:
     """Of the files in the folder of the page."""
     index = (_FOLDER / "index.html").read_text(encoding="utf-8")
-    body = _BODY.search(index)
-    styles, scripts = ([_read(name) for name in found.findall(index)] for found in (_STYLE, _SCRIPT))
-    return Page(tuple(styles), tuple(scripts), _SCRIPT.sub("", body[1]) if body else "")
+    styles, scripts = (tuple(_read(name) for name in named.findall(index)) for named in (_STYLE, _SCRIPT))
+    return Page(styles, scripts, "".join(_BODY.findall(index)))
 
 
 def source_of(script: str) -> str:

@@ -22,10 +22,11 @@ const list = (() => {
       this.list = make("ol", { class: "runs" });
       this.more = button({ class: "more", hidden: true, onclick: () => this.next() }, "Show more");
       this.refused = make("p", { class: "missing", role: "alert", hidden: true });
+      this.warning = make("p", { class: "missing", role: "alert", hidden: true });
       this.empty = make("div", { class: "empty", hidden: true });
       const top = make("div", { class: "seek" }, this.search, make("label", {}, make("span", { class: "muted" }, "Sort "), this.sort), this.turn);
       this.element = make("section", { class: "browse", "aria-label": "Runs" }, make("aside", { "aria-label": "Filters" }, this.drawer),
-        make("div", { class: "found" }, top, this.refused, make("div", { class: "status" }, this.count, this.news), this.list, this.more, this.empty));
+        make("div", { class: "found" }, top, this.refused, this.warning, make("div", { class: "status" }, this.count, this.news), this.list, this.more, this.empty));
       this.listen();
     }
 
@@ -170,6 +171,8 @@ const list = (() => {
     tell(found) {
       Object.assign(this, { total: found.total, live: found.live, labels: found.labels, failed: false });
       this.refused.hidden = true;
+      this.warning.hidden = !found.trouble;
+      if (this.warning.textContent !== (found.trouble || "")) this.warning.textContent = found.trouble || "";
       this.count.textContent = found.total === found.all ? words.count(found.all, "run") : `${found.total.toLocaleString("en")} of ${words.count(found.all, "run")}`;
       this.more.hidden = this.order.length >= this.total;
       this.nothing(found);

@@ -1,0 +1,273 @@
+"""What fails, fails alone: nothing that was produced is lost, generation goes on, and the message says what happened."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import httpx
+import openai
+import pytest
+
+from tests.live.conftest import MODEL, RECORDED, listening, run_alone
+from tests.live.test_app import ask, text_of, wait_until
+from tests.live.test_upstream import Recorded, before, recorded_text
+from tests.live.watching import events_of, newest, numbered
+from trajkit.live.app import Server
+from trajkit.live.history import History
+from trajkit.live.keeping import Keeper
+from trajkit.live.local import LocalEngine
+from trajkit.traces.store import read_traces
+
+
+class Dying:
+    """An estimator that explains `after` steps and then fails."""
+
+    def __init__(self, estimator, after=1):
+        self._estimator, self._left = estimator, after
+
+    def __getattr__(self, name):
+        return getattr(self._estimator, name)
+
+    def predict_interval(self, features):
+        if not self._left:
+            raise RuntimeError("the estimator's worker died")
+        self._left -= 1
+        return self._estimator.predict_interval(features)
+
+
+def client_of(address):
+    return openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+
+
+def test_a_run_goes_on_unexplained_where_the_estimator_fails_here(local_engine, demo_stream, demo_vlm, tmp_path):
+    watching = replace(local_engine.watching, estimator=Dying(local_engine.watching.estimator))
+    server = Server(LocalEngine(watching, MODEL), history=History(keeper=Keeper(tmp_path)))
+    with listening(server.app()) as address, client_of(address) as client:
+        thinking, content, told, reason = text_of(ask(client, stream=True))
+        row = newest(address)
+        events = [event for _, event in events_of(address, row["id"])]
+    run_alone(server.finish())
+    expected = demo_stream("s00-0", temperature=0, seed=0)
+    steps = list(expected)
+    written = demo_vlm.tokenizer.decode(expected.tokens, skip_special_tokens=True)
+    assert "".join((thinking + "</think>" + content).split()) == "".join(written.split())
+    assert reason == "stop"
+    assert [one["text"] for one in told if "step" in one] == [steps[0].text]
+    (said,) = [one["unexplained"] for one in told if "unexplained" in one]
+    assert "the estimator's worker died" in said
+    assert [event["message"] for event in events if event["event"] == "unexplained"] == [said]
+    assert (row["state"], row["n_steps"]) == ("ended", 1)
+    (trace,) = read_traces(tmp_path)
+    assert (trace.n_steps, trace.answer, trace.meta["unexplained"]) == (1, row["answer"], said)
+    assert row["answer"].split() == content.split()
+
+
+def test_a_run_goes_on_unexplained_where_the_estimator_fails_behind_another_server(demo_vlm, demo_estimator, tmp_path):
+    recorded = Recorded()
+    with before(recorded, demo_vlm, Dying(demo_estimator)) as (server, client):
+        thinking, content, told, _ = text_of(ask(client, stream=True))
+        (row,) = server.history.rows()
+    assert (thinking, content) == recorded_text(recorded)
+    assert sum("step" in one for one in told) == 1
+    assert any("the estimator's worker died" in one.get("unexplained", "") for one in told)
+    assert (row["state"], row["n_steps"], row["answer"].split()) == ("ended", 1, content.split())
+
+
+@pytest.mark.parametrize(("then", "said"), [("die", "in the middle"), ("nonsense", "no chunk of an answer")])
+def test_what_came_of_another_server_that_fails_is_told_and_kept(then, said, demo_vlm, demo_estimator, tmp_path):
+    history = History(keeper=Keeper(tmp_path))
+    with before(Recorded(after=40, then=then), demo_vlm, demo_estimator, stall=1.0) as (server, client):
+        server.history = history
+        with pytest.raises(openai.APIError, match=said):
+            list(ask(client, stream=True))
+        wait_until(lambda: not history.open)
+        (row,) = history.rows()
+        assert row["state"] == "failed"
+        events = [json.loads(event) for event in history.get(row["id"]).events]
+    history.close()
+    assert said in events[-1]["reason"]
+    assert row["n_steps"] == sum(event["event"] == "step" for event in events) > 0
+    (trace,) = read_traces(tmp_path)
+    assert (trace.transcript_id, trace.n_steps) == (row["id"], row["n_steps"])
+
+
+def test_a_clock_that_jumps_breaks_no_duration_order_limit_or_file(local_engine, tmp_path, monkeypatch, caplog):
+    real, jumps = time.time, iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: real() + (0, 3600, -3600)[next(jumps) % 3])
+    history = History(keeper=Keeper(tmp_path))
+    server = Server(local_engine, history=history)
+    began = time.monotonic()
+    with listening(server.app()) as address, client_of(address) as client:
+        for seed in range(3):
+            ask(client, temperature=1, seed=seed)
+        ids = [row["id"] for row in httpx.get(f"{address}/api/runs").json()["runs"]]
+        events = [events_of(address, id_) for id_ in ids]
+        metrics = httpx.get(f"{address}/metrics").text
+        wait_until(lambda: all(history.get(id_).over and len(read_ids(tmp_path)) == 3 for id_ in ids), 10)
+    took = time.monotonic() - began
+    run_alone(server.finish())
+    assert ids == sorted(ids, reverse=True)
+    for told in events:
+        assert [number for number, _ in told] == list(range(len(told)))
+        assert all(0 <= event["delay"] < took for _, event in told if event["event"] == "step")
+        assert told[-1][1]["state"] == "ended"
+    (first_steps,) = [float(line.split()[1]) for line in metrics.splitlines() if "first_step_seconds_sum" in line]
+    assert 0 < first_steps < 3 * took
+    again = Keeper(tmp_path)
+    assert [log.id for log in again.restore()] == sorted(ids)
+    again.close()
+
+
+def read_ids(folder):
+    return read_traces(folder).ids if any(folder.glob("*.parquet")) else []
+
+
+class Process:
+    """`trajkit serve` in a process of its own. said: lines of its stderr."""
+
+    def __init__(self, port, folder):
+        arguments = ["serve", "--port", str(port), "--save", str(folder)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trajkit", *arguments], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        self.pid, self.said = self._process.pid, []
+        self.address = f"http://127.0.0.1:{port}"
+        threading.Thread(target=lambda: self.said.extend(iter(self._process.stderr.readline, "")), daemon=True).start()
+        wait_until(lambda: any("serving" in line for line in self.said) or self._process.poll() is not None, 60)
+        assert self._process.poll() is None, self.said
+
+    def stop(self, number):
+        """Its exit code."""
+        self._process.send_signal(number)
+        return self._process.wait(30)
+
+
+class Viewer(threading.Thread):
+    """Somebody who looks on for as long as the connection lasts. seen: (number, event)."""
+
+    def __init__(self, address, id_):
+        super().__init__(daemon=True)
+        self.seen, self._where = [], f"{address}/api/runs/{id_}/events"
+        self.start()
+
+    def run(self):
+        try:
+            with httpx.stream("GET", self._where, timeout=60) as answer:
+                for one in numbered(answer.iter_lines()):
+                    self.seen.append(one)
+        except httpx.HTTPError:
+            return
+
+
+@pytest.fixture(scope="module")
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("served") / "traces"
+
+
+def until_its_first_step(address, then, **options):
+    """What a client of a long run receives that has `then` done after the first step."""
+    received = []
+    with client_of(address) as client:
+        answer = ask(client, "s01-1", stream=True, temperature=1, **options)
+        try:
+            for chunk in answer:
+                received.append(chunk)
+                if (chunk.model_extra or {}).get("trajkit", {}).get("step") == 0 and then:
+                    then = then(received[0].model_extra["trajkit"]["run"])
+        except (openai.APIError, httpx.HTTPError):
+            pass
+    return received
+
+
+def test_a_server_with_a_full_disk_goes_on_and_saves_when_there_is_room_again(port, folder):
+    """A limit on the size of files is what a disk without room is to a process."""
+    process = Process(port, folder)
+    try:
+        with client_of(process.address) as client:
+            ask(client)
+            wait_until(lambda: len(read_ids(folder)) == 1)
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+            answers = [ask(client, temperature=1, seed=seed).choices[0].message.content for seed in range(2)]
+            assert all(answers)
+            wait_until(lambda: "saving" in httpx.get(f"{process.address}/health").json())
+            health = httpx.get(f"{process.address}/health")
+            assert (health.status_code, health.json()["status"]) == (200, "ok")
+            assert "cannot be saved" in health.json()["saving"]
+            assert "cannot be saved" in httpx.get(f"{process.address}/api/runs").json()["trouble"]
+            told = events_of(process.address, newest(process.address)["id"])
+            assert told[-1][1]["event"] == "end"
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            wait_until(lambda: len(read_ids(folder)) == 3)
+            wait_until(lambda: "saving" not in httpx.get(f"{process.address}/health").json())
+            assert httpx.get(f"{process.address}/api/runs").json()["trouble"] == ""
+        for file in (folder / "live").iterdir():
+            assert json.loads(file.read_text().splitlines()[-1])["event"] == "end"
+        assert sum("cannot be saved" in line for line in process.said) == 1
+    finally:
+        code = process.stop(signal.SIGINT)
+    assert code == 130
+    assert not any("Traceback" in line for line in process.said)
+
+
+def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_stop_keeps_all(port, folder, tmp_path):
+    viewers = []
+    process = Process(port, folder)
+    question = {"image": str(RECORDED / "s00.png"), "question": "is there a red 7?"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question))
+    collect = ["collect", str(tmp_path / "questions.jsonl"), "--images", str(RECORDED), "--out"]
+    for command in (["serve", "--port", "0", "--save"], collect):
+        second = subprocess.run([sys.executable, "-m", "trajkit", *command, str(folder)], capture_output=True, text=True)
+        (line,) = second.stderr.splitlines()
+        assert second.returncode == 1
+        assert line.startswith(f"trajkit: another process is writing to {folder}")
+
+    def kill(id_):
+        viewers.append(Viewer(process.address, id_))
+        wait_until(lambda: viewers[0].seen)
+        process.stop(signal.SIGKILL)
+
+    received = until_its_first_step(process.address, kill)
+    seen, run = viewers[0].seen, received[0].model_extra["trajkit"]["run"]
+    viewers[0].join(10)
+    assert [number for number, _ in seen] == list(range(len(seen)))
+    process = Process(port, folder)
+    rest = events_of(process.address, run, seen[-1][0])
+    assert rest[0][0] <= seen[-1][0] + 1
+    assert [number for number, _ in rest] == list(range(rest[0][0], rest[0][0] + len(rest)))
+    assert (rest[-1][1]["state"], rest[-1][1]["reason"]) == ("stopped", "the server stopped while it was under way")
+    again = events_of(process.address, run)
+    assert again[: min(len(seen), len(again) - 1)] == seen[: len(again) - 1]
+    (row,) = [row for row in httpx.get(f"{process.address}/api/runs").json()["runs"] if row["id"] == run]
+    assert (row["state"], row["n_steps"]) == ("stopped", sum(event["event"] == "step" for _, event in again))
+
+    codes = []
+    stop = threading.Thread(target=lambda: codes.append(process.stop(signal.SIGTERM)))
+    received = until_its_first_step(process.address, lambda id_: stop.start())
+    stop.join(30)
+    assert codes == [143]
+    thinking, _, told, reason = text_of(received)
+    assert thinking
+    assert reason == "stop"
+    (last,) = [one for one in told if one.get("stopped")]
+    kept = read_traces(folder)
+    assert kept.ids[-1] == last["run"] == told[0]["run"]
+    assert kept[len(kept) - 1].meta["stopped"]
+    events = [json.loads(line) for line in (folder / "live" / f"{last['run']}.jsonl").read_text().splitlines()]
+    assert (events[-1]["state"], events[-1]["reason"]) == ("stopped", "the server was stopped")
+    assert not any("Traceback" in line for line in process.said)
