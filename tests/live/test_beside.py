@@ -47,7 +47,10 @@ def test_a_run_is_shown_while_it_goes_on_and_when_it_is_over(page, demo_stream):
 
 @pytest.mark.parametrize(
     ("error", "state", "reason"),
-    [(KeyboardInterrupt(), "stopped", "it was stopped"), (InputError("attention is not finite"), "failed", "not finite")],
+    [
+        (KeyboardInterrupt(), "stopped", "it was stopped"),
+        (InputError("attention is not finite"), "failed", "not finite"),
+    ],
 )
 def test_a_run_that_was_stopped_says_why(page, demo_stream, error, state, reason):
     running = begin(page, demo_stream)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import logging
 import resource
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -21,7 +23,8 @@ from tests.live.conftest import MODEL, RECORDED, listening, run_alone
 from tests.live.test_app import ask, text_of, wait_until
 from tests.live.test_upstream import Recorded, before, recorded_text
 from tests.live.watching import events_of, newest, numbered
-from trajkit.live.app import Server
+from trajkit.live.app import Limits, Server
+from trajkit.live.generation import Text
 from trajkit.live.history import History
 from trajkit.live.keeping import Keeper
 from trajkit.live.local import LocalEngine
@@ -232,7 +235,9 @@ def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_st
     (tmp_path / "questions.jsonl").write_text(json.dumps(question))
     collect = ["collect", str(tmp_path / "questions.jsonl"), "--images", str(RECORDED), "--out"]
     for command in (["serve", "--port", "0", "--save"], collect):
-        second = subprocess.run([sys.executable, "-m", "trajkit", *command, str(folder)], capture_output=True, text=True)
+        second = subprocess.run(
+            [sys.executable, "-m", "trajkit", *command, str(folder)], capture_output=True, text=True
+        )
         (line,) = second.stderr.splitlines()
         assert second.returncode == 1
         assert line.startswith(f"trajkit: another process is writing to {folder}")
@@ -271,3 +276,94 @@ def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_st
     events = [json.loads(line) for line in (folder / "live" / f"{last['run']}.jsonl").read_text().splitlines()]
     assert (events[-1]["state"], events[-1]["reason"]) == ("stopped", "the server was stopped")
     assert not any("Traceback" in line for line in process.said)
+
+
+class Timed:
+    """An engine, and when it told of each piece of text, by run."""
+
+    def __init__(self, engine):
+        self._engine, self.told = engine, []
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def begin(self, request, put):
+        times = []
+        self.told.append(times)
+
+        def timed(event):
+            if isinstance(event, Text):
+                times.append(time.perf_counter())
+            put(event)
+
+        return self._engine.begin(request, timed)
+
+
+def seconds_a_token(engine, n_viewers):
+    """(seconds a token over some runs, what the viewers have seen of each). Runs wait for each other, so that viewers
+    are there before a run begins."""
+    engine.told.clear()
+    server, command = Server(engine, Limits(runs=1, waiting=8)), [sys.executable, "-m", "tests.live.viewers"]
+    with listening(server.app()) as address, client_of(address) as client:
+        viewers = subprocess.Popen(
+            [*command, address, str(n_viewers)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert viewers.stdout.readline() == "ready\n"
+        asking = [threading.Thread(target=ask, args=(client, "s01-1"), kwargs={"temperature": 0}) for _ in range(5)]
+        for one in asking:
+            one.start()
+        for one in asking:
+            one.join()
+        seen = json.loads(viewers.communicate("over\n", timeout=20)[0].splitlines()[-1])
+        events = {row["id"]: len(server.history.get(row["id"]).events) for row in server.history.rows()}
+    gaps = [b - a for times in engine.told[1:] for a, b in itertools.pairwise(times)]
+    return sum(gaps) / len(gaps), seen, events
+
+
+@pytest.mark.alone
+def test_generation_is_not_slowed_by_50_viewers_of_which_one_never_reads(local_engine):
+    engine = Timed(local_engine)
+    seconds_a_token(engine, 0)
+    rounds = [(seconds_a_token(engine, 0)[0], seconds_a_token(engine, 50)) for _ in range(3)]
+    ratio = statistics.median(watched[0] / alone for alone, watched in rounds)
+    print(f"{1e3 * rounds[0][0]:.2f} ms a token, and {ratio:.2f} times as much with 50 viewers")
+    for _, (_, seen, events) in rounds:
+        late = list(seen)[1:]  # who was there from the start
+        assert all(seen[id_] == {str(events[id_]): 49} for id_ in late)
+    assert ratio < 1.15
+
+
+def test_a_viewer_that_never_reads_costs_no_memory_that_grows(local_engine):
+    """Events of a run of 40 MB are not even asked for beyond what the system holds for its connection."""
+    server = Server(local_engine)
+    taken = []
+
+    class Counted(History):
+        async def _counted(self, events):
+            async for one in events:
+                taken.append(len(one[1]))
+                yield one
+
+        def follow(self, id_, start=0):
+            return self._counted(super().follow(id_, start))
+
+    server.history = Counted(most_bytes=2**27)
+    with listening(server.app()) as address:
+        log = run_alone(_long(server.history))
+        where = urlsplit(address)
+        with socket.socket() as never:
+            never.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            never.connect((where.hostname, where.port))
+            never.send(f"GET /api/runs/{log.id}/events HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+            time.sleep(1.0)
+            assert 0 < sum(taken) < 8e6
+            assert len(events_of(address, log.id)) == len(log.events)  # and another one is not held up
+
+
+async def _long(history):
+    log = history.begin("how many?", "toy")
+    log.add("start", {"state": "running"})
+    for _ in range(400):
+        log.add("text", {"kind": "thinking", "text": "x" * 100_000, "attempt": 0})
+    log.add("end", {"state": "ended", "stopped": False, "reason": "", "answer": "", "n_tokens": 1})
+    return log
