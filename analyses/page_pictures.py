@@ -2,10 +2,10 @@
 
     python -m analyses.page_pictures             # a minute; writes reports/page*.webp
 
-None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run, in the order of data/demo/traces
-and among scenes of test digits, that fails and alarms, at its alarm; `page-compare` shows it beside the first run of the
-same scene that is right; `page-list` the list of all such runs; `page-live` the first scene of the demo's seed while the
-model writes its fourth step. Needs a `chromium` on the PATH.
+None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run that fails and alarms, in the
+order of data/demo/traces and among scenes of test digits, at its alarm; `page-compare` shows it beside the first run of
+the same scene that is right; `page-list` shows the list of such runs; `page-live` shows the first scene of the demo's
+seed while the model writes. Needs a `chromium` on the PATH.
 """
 
 from __future__ import annotations

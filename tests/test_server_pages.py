@@ -109,7 +109,9 @@ def until(true, seconds=20):
         time.sleep(0.05)
 
 
-def test_the_python_of_the_page_asks_the_server_and_tells_true_webhooks_from_others(served, folder, monkeypatch, capsys):
+def test_the_python_of_the_page_asks_the_server_and_tells_true_webhooks_from_others(
+    served, folder, monkeypatch, capsys
+):
     address, got = served
     monkeypatch.chdir(folder)
     names: dict = {}

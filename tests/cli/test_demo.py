@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -27,23 +28,20 @@ def test_demo_shows_runs_with_their_truth_then_the_monitor_and_writes_the_report
         assert f"truth: {item.target}  →  " in result.out
     said = " ".join(result.out.split())
     assert "difficulty drawn evenly from 0.45 to 1" in said
-    assert "The first 2 are shown, whatever they show." in said
+    assert "The first 2 are shown as they come, whatever they show." in said
     assert "After that" not in said
     assert "scenes of digits that nothing has seen" in said
+    before, after = said.split("Held-out scenes", 1)  # the rates before the runs are those of the tables after them
+    caught, good = re.findall(r"alarms (\S+ % \(\S+ %\))", before)
+    assert caught in after.split("Failing runs that were alarmed")[1]
+    assert good in after.split("False alarms on successful runs")[1].split("Failing runs")[0]
     assert "False alarms on successful runs" in result.out
     assert "risk 0." in result.out
     assert result.out.rstrip().endswith(str(tmp_path / "out" / "index.html"))
-    assert (tmp_path / "out" / "index.html").is_file()
-
-
-def test_the_rates_that_are_said_before_the_runs_are_those_of_the_tables_after_them(cli, tmp_path):
-    result = cli("demo", "--runs", "1", "--most", "0", "--seed", "5", "--out", tmp_path / "out")
-    before, after = result.out.split("Held-out scenes", 1)
-    before = " ".join(before.split())
-    caught = re.search(r"of failing runs it alarms ([^)]*\))", before)
-    good = re.search(r"of good ones it alarms ([^)]*\))", before)
-    assert f"{caught[1]}" in after[after.index("Failing runs that were alarmed") :]
-    assert f"{good[1]}" in after[after.index("False alarms on successful runs") :]
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    runs = json.loads(re.search(r'id="payload">(.*?)</script>', page, re.S)[1])["runs"]
+    assert [run["id"] for run in runs[:2]] == [item.id for item in demo_items("test", 2, 5)]
+    assert all(step["risk"] is not None for run in runs[:2] for step in run["steps"] if step["kind"] == "thinking")
 
 
 def shown_lines(least, seed, most=0, rates=None, width=200):
@@ -85,13 +83,18 @@ def test_a_run_that_the_monitor_misjudged_says_so_and_the_end_counts_them(thresh
 
 def test_scenes_are_gone_through_for_the_first_of_each_ending_and_the_rest_is_one_line_each(monkeypatch):
     rates = Rates(Estimate(0.28, 0.23, 0.33), Estimate(0.084, 0.061, 0.112), 1248, 208)
-    with_threshold(monkeypatch, 0.45)
+    with_threshold(monkeypatch, 0.5)
     lines, traces = shown_lines(1, 5, 12, rates)
     text = "\n".join(lines)
     assert text.index("of failing runs it alarms 28 % (23–33 %)") < text.index("question: ")
     gone = int(re.match(r"(\d+) runs", lines[-1])[1])
     shown = [int(n) for n in re.findall(r"^question: .*\(\d+ regions · scene (\d+) ", text, re.M)]
-    passed = [int(n) for n in re.findall(r"^scene (\d+) · ", text, re.M)]
+    passed = [
+        n
+        for first, last, said in re.findall(r"^scenes? (\d+)(?: to (\d+))?: (.*)", text, re.M)
+        for n in range(int(first), int(last or first) + 1)
+        if sum(map(int, re.findall(r"(\d+) (?:right|wrong)", said))) == int(last or first) - int(first) + 1
+    ]
     assert sorted(shown + passed) == list(range(1, gone + 1))
     assert shown[0] == 1
     truths = [line for line in lines if line.startswith("truth: ")]

@@ -31,7 +31,7 @@ def demo(
         typer.Option(
             "--most", metavar="N", min=0, max=500, help="Scenes to go through for a run that alarms and one missed."
         ),
-    ] = 40,
+    ] = 200,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Draws the scenes and the runs.")
     ] = SEED,

@@ -13,7 +13,7 @@ from trajkit.tables.estimate import Estimate
 from trajkit.tables.words import count, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from trajkit.judging.alarms import Replay
     from trajkit.traces.trace import Trace
     from trajkit.vlm.model import VLM
-
-IN_SHORT: dict[Ending, str] = {
-    "right": "right, no alarm",
-    "false alarm": "right, but alarmed",
-    "caught": "wrong, alarmed",
-    "missed": "wrong, no alarm",
-}
 
 
 class Rates(NamedTuple):
@@ -123,20 +116,24 @@ def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rat
     most = max(least, most if watcher else 0)
     console.print(_rule(least, most, seed, rates), markup=False)
     so_far: list[Ending] = []
+    passed: list[Ending] = []  # those since the last that was shown
     shown: list[Trace] = []
     for number, item in enumerate(demo_items("test", most, seed)):
         view = RunView(console, watcher) if number < least else HeldBack(console, watcher)
         run = _run(view, vlm, estimator, watcher, item, number, seed)
         so_far.append(run.ending)
         if is_shown(so_far, least):
+            _show_passed(console, number, passed)
+            passed.clear()
             if isinstance(view, HeldBack):
                 view.show()
             _show_truth(console, run, rates, watcher is not None)
             shown.append(run.trace)
         else:
-            console.print(f"scene {number + 1} · {item.task_set}: {IN_SHORT[run.ending]}", style="dim", markup=False)
+            passed.append(run.ending)
         if is_enough(so_far, least):
             break
+    _show_passed(console, len(so_far), passed)
     console.print(_summary(so_far, watcher is not None, most > least), markup=False)
     return shown
 
@@ -169,14 +166,31 @@ def _rule(least: int, most: int, seed: int, rates: Rates | None) -> str:
         f"Held-out scenes, those of seed {seed} in their order: task families in turn, difficulty drawn evenly from "
         f"{MIX[0]:g} to {MIX[1]:g}, temperature 1. "
     )
-    first = "The first is" if least == 1 else f"The first {least} are"
-    shown = f"{first} shown as it comes, whatever it shows." if least == 1 else f"{first} shown, whatever they show."
+    shown = "The first is shown as it comes, whatever it shows."
+    if least > 1:
+        shown = f"The first {least} are shown as they come, whatever they show."
     sought = (
         "After that the first run of each ending is shown, until one that fails has alarmed and one that fails has "
         f"not: {most} scenes at most. Nothing else is looked at."
     )
     rule = scenes + " ".join([shown] * (least > 0) + [sought] * (most > least))
-    return "\n".join([rates.said()] * (rates is not None) + [rule]) + "\n"
+    return f"{rates.said()}\n{rule}\n" if rates else f"{rule}\n"
+
+
+def _show_passed(console: Console, last: int, passed: Sequence[Ending]) -> None:
+    """What came of the scenes up to number `last` that are not shown."""
+    if not passed:
+        return
+    of, n = Counter(passed), len(passed)
+    words = (
+        (of["right"], "right, no alarm"),
+        (of["false alarm"], "right, but alarmed"),
+        (of["missed"], "wrong, no alarm"),
+        (of["caught"], "wrong, alarmed"),
+    )
+    scenes = f"scene {last}" if n == 1 else f"scenes {last - n + 1} to {last}"
+    said = "; ".join(f"{k} {what}" for k, what in words if k)
+    console.print(f"{scenes}: {said}\n", style="dim", markup=False)
 
 
 def _show_truth(console: Console, run: _Run, rates: Rates | None, watched: bool) -> None:
@@ -211,4 +225,4 @@ def _summary(so_far: list[Ending], watched: bool, sought: bool) -> str:
     lacking = sorted(SOUGHT - set(so_far))
     if sought and lacking:
         line += f"; none was {' or '.join(lacking)}"
-    return f"{line}.\n"
+    return f"{line}.{' It ends with what was looked for, so these are no rates.' * sought}\n"
