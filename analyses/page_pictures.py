@@ -108,8 +108,7 @@ def runs(address: str, **asked: Any) -> list[dict[str, Any]]:
 
 def saved(browser: Browser, traces: Path, out: Path) -> None:
     with serving("view", str(traces), "--port", "0") as address:
-        failing = [row for row in runs(address, alarmed="yes", outcome=FAILING) if row["group"].startswith("test-")]
-        first = failing[0]
+        first = runs(address, search="test-", alarmed="yes", outcome=FAILING)[0]
         right = next(
             row for row in runs(address, search=first["group"], outcome="success") if row["group"] == first["group"]
         )
@@ -119,7 +118,7 @@ def saved(browser: Browser, traces: Path, out: Path) -> None:
         shoot(browser, step, out / "page-phone.webp", PHONE, scale=2)
         shoot(browser, f"{step}&with={right['id']}", out / "page-compare.webp")
         asked = "&".join(f"outcome={one}" for one in FAILING)
-        shoot(browser, f"{address}/#alarmed=yes&{asked}", out / "page-list.webp")
+        shoot(browser, f"{address}/#search=test-&alarmed=yes&{asked}", out / "page-list.webp")
 
 
 def live(browser: Browser, out: Path) -> None:

@@ -200,10 +200,10 @@ def test_the_report_of_the_page_is_written_of_the_runs_that_the_server_kept(serv
     until(lambda: run in shown())
 
 
-@pytest.mark.parametrize("page", [SERVER, PAGE])
-def test_the_pages_that_are_named_are_there(page):
-    for target in re.findall(r"\]\((?!http)([^)#]*)", page.read_text(encoding="utf-8")):
-        assert not target or (page.parent / target).exists(), target
+@pytest.mark.parametrize("doc", [SERVER, PAGE], ids=["server", "page"])
+def test_the_pages_that_are_named_are_there(doc):
+    for target in re.findall(r"\]\((?!http)([^)#]*)", doc.read_text(encoding="utf-8")):
+        assert not target or (doc.parent / target).exists(), target
 
 
 def test_every_key_of_the_page_is_in_its_help():
