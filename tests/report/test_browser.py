@@ -287,7 +287,9 @@ def test_paper_has_no_controls_and_no_number_broken_over_lines(chromium, full_re
 def test_paper_has_all_figures_whether_they_were_seen_or_not(chromium, full_report):
     watched = Watched(chromium, full_report)
     watched.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    until(watched.page, "() => [...document.querySelectorAll('[data-figure]')].every((one) => one.querySelector('svg'))")
+    until(
+        watched.page, "() => [...document.querySelectorAll('[data-figure]')].every((one) => one.querySelector('svg'))"
+    )
     watched.assert_no_trouble()
     watched.page.close()
 

@@ -373,7 +373,9 @@ def test_runs_of_which_something_is_true_are_shown_as_detectors_and_labels_have_
     assert 0 < len(alarmed) < len(runs)
     path = write_report(runs, tmp_path / "b", fitted.detectors, where=Query.where(["alarmed=yes"]))
     assert shown_in(path) == alarmed
-    path = write_report(runs, tmp_path / "c", ids=[*wrong[:2], "scene-000-0"], where=Query.where(["outcome=hallucination"]))
+    path = write_report(
+        runs, tmp_path / "c", ids=[*wrong[:2], "scene-000-0"], where=Query.where(["outcome=hallucination"])
+    )
     assert shown_in(path) == [name for name in dict.fromkeys([*wrong[:2], "scene-000-0"]) if name in wrong]
     table = collect(runs).table.labelled({wrong[0]: "success"})
     path = write_report(runs, tmp_path / "d", table=table, where=Query.where(["label=success"]))

@@ -31,8 +31,8 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are where they are too large. chosen:
-    whether somebody chose them. others: how many of them, the first ones, are not of the collection."""
+    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are, where they are too large.
+    chosen: whether somebody chose them. others: how many of them, the first ones, are not of the collection."""
 
     documents: list[dict[str, Any]]
     n: int

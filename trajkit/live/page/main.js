@@ -48,7 +48,7 @@
     listed: beside,
     compare: () => panes[0].run && chooser.open(panes[0].run),
     pairing: () => ({ paired: panes[1].id !== "", same: sameImage() }),
-    grown: share,
+    grown() { share(); title(); },
     moved: keepAddress,
     close(pane) { // the other one stays
       const query = address(), other = panes[1 - panes.indexOf(pane)];
@@ -139,7 +139,9 @@
   function title() {
     if (source.embedded) return;
     const one = panes[0].run;
-    document.title = one && panes[0].id ? `${words.short(one.head.question || one.head.id, 60)} · trajkit` : "trajkit";
+    if (!one || !panes[0].id) return;
+    const sign = one.alarms.length ? (one.watches === "success" ? "✓ " : "▲ ") : "";
+    document.title = `${sign}${words.short(one.head.question || one.head.id, 60)} · trajkit`;
   }
 
   function showList(query) {
