@@ -2,10 +2,11 @@
 
     python -m analyses.page_pictures             # a minute; writes reports/page*.webp
 
-None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run that fails and alarms, in the
-order of data/demo/traces and among scenes of test digits, at its alarm; `page-compare` shows it beside the first run of
-the same scene that is right; `page-list` shows the list of such runs; `page-live` shows the first scene of the demo's
-seed while the model writes. Needs a `chromium` on the PATH.
+None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run that fails and alarms and has as
+many steps as the median run, in the order of data/demo/traces and among scenes of test digits, at its alarm;
+`page-compare` shows it beside the first run of the same scene that is right; `page-list` shows the list of runs that
+fail and alarm. `page-live` shows the first scene of the demo's seed while the model writes: its process is held still
+once its fourth step is on the page, as it is faster than a camera. Needs a `chromium` on the PATH.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 from PIL import Image
@@ -36,14 +39,17 @@ from trajkit.traces.images import to_png
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-DESKTOP, PHONE = (1440, 1000), (390, 844)
+DESKTOP, PHONE = (1440, 1080), (390, 844)
+SCALE = 1.25
+LEAST = 7
+"""Steps, the answer too: the median of the shipped runs."""
 FAILING = ("hallucination", "reasoning_failure", "failure")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """The address that a command of trajkit prints, while it runs."""
+def serving(*arguments: str) -> Iterator[tuple[str, int]]:
+    """The address that a command of trajkit prints, and its process, while it runs."""
     process = subprocess.Popen([sys.executable, "-m", "trajkit", *arguments], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
@@ -51,7 +57,7 @@ def serving(*arguments: str) -> Iterator[str]:
         if found is None:
             raise InputError(f"trajkit {' '.join(arguments)} ended before it listened.")
         Thread(target=process.stderr.read, daemon=True).start()
-        yield found[0]
+        yield found[0], process.pid
     finally:
         process.terminate()
         process.wait()
@@ -73,17 +79,22 @@ def chromium() -> Iterator[Browser]:
 
 
 def shoot(
-    browser: Browser, address: str, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = False, scale: float = 1.5
+    browser: Browser,
+    address: str,
+    path: Path,
+    size: tuple[int, int] = DESKTOP,
+    dark: bool = False,
+    scale: float = SCALE,
 ) -> None:
     """A picture of what the page shows at an address, once it has been drawn."""
     page = browser.new_page(
         viewport={"width": size[0], "height": size[1]},
-        color_scheme="dark" if dark else "light",
+        color_scheme=scheme,
         device_scale_factor=scale,
         reduced_motion="reduce",
     )
     page.goto(address)
-    page.locator(".sentences li, .runs li").first.wait_for()
+    page.locator(".sentences li:visible, .runs li:visible").first.wait_for()
     page.wait_for_load_state("networkidle")
     keep(page, path)
     page.close()
@@ -93,7 +104,7 @@ def keep(page: Page, path: Path) -> None:
     """What a page shows now, as a small file."""
     picture = Image.open(io.BytesIO(page.screenshot()))
     with replacing(path) as stream:
-        picture.convert("RGB").save(stream, "WEBP", quality=90, method=6)
+        picture.convert("RGB").save(stream, "WEBP", quality=85, method=6)
     print(f"wrote {path}")
 
 
@@ -107,14 +118,15 @@ def runs(address: str, **asked: Any) -> list[dict[str, Any]]:
 
 
 def saved(browser: Browser, traces: Path, out: Path) -> None:
-    with serving("view", str(traces), "--port", "0") as address:
-        first = runs(address, search="test-", alarmed="yes", outcome=FAILING)[0]
+    with serving("view", str(traces), "--port", "0") as (address, _):
+        failing = runs(address, search="test-", alarmed="yes", outcome=FAILING)
+        first = next(row for row in failing if row["n_steps"] >= LEAST)
         right = next(
             row for row in runs(address, search=first["group"], outcome="success") if row["group"] == first["group"]
         )
         step = f"{address}/#run={first['id']}&step={first['alarm'] + 1}"
         shoot(browser, step, out / "page.webp")
-        shoot(browser, step, out / "page-dark.webp", dark=True)
+        shoot(browser, step, out / "page-dark.webp", scheme="dark")
         shoot(browser, step, out / "page-phone.webp", PHONE, scale=2)
         shoot(browser, f"{step}&with={right['id']}", out / "page-compare.webp")
         asked = "&".join(f"outcome={one}" for one in FAILING)
@@ -123,22 +135,24 @@ def saved(browser: Browser, traces: Path, out: Path) -> None:
 
 def live(browser: Browser, out: Path) -> None:
     (item,) = demo_items("test", 1, SEED)
+    assert isinstance(item.image, Image.Image)
     image = base64.b64encode(to_png(item.image)).decode()
     content = [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
         {"type": "text", "text": item.question},
     ]
     body = {"messages": [{"role": "user", "content": content}], "seed": SEED, "temperature": 1.0, "stream": True}
-    with serving("serve", "--port", "0") as address:
-        page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, device_scale_factor=1.5)
+    with serving("serve", "--port", "0") as (address, process):
+        page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, device_scale_factor=SCALE)
         page.goto(address)
         with httpx.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as answer:
-            page.goto(f"{address}/#run={answer.headers['X-Trajkit-Run']}")
-            reading = Thread(target=answer.read, daemon=True)
-            reading.start()
+            page.evaluate("address => { location.hash = address; }", f"run={answer.headers['X-Trajkit-Run']}")
             page.locator(".sentences li:nth-child(4)").wait_for()
-            keep(page, out / "page-live.webp")
-            reading.join()
+            os.kill(process, signal.SIGSTOP)
+            try:
+                keep(page, out / "page-live.webp")
+            finally:
+                os.kill(process, signal.SIGCONT)
         page.close()
 
 
