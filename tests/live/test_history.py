@@ -184,7 +184,7 @@ def test_a_client_that_goes_is_said_to_have_and_what_there_was_is_told(local_eng
 
 
 def test_a_time_limit_is_said(local_engine):
-    server = Server(local_engine, Limits(seconds=0.3))
+    server = Server(local_engine, Limits(seconds=0.05))
     with (
         listening(server.app()) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
@@ -192,4 +192,4 @@ def test_a_time_limit_is_said(local_engine):
         ask(client)
         last = events_of(address, newest(address)["id"])[-1][1]
     assert last["state"] == "stopped"
-    assert "more than 0.3 s" in last["reason"]
+    assert "more than 0.05 s" in last["reason"]
