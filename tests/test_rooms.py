@@ -13,7 +13,7 @@ from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.tables.names import OUTCOME_ORDER
 
 ROOT = Path(trajkit.__file__).parent
-SEEN = {"plots", "studies", "report", "cli"}
+SEEN = {"plots", "studies", "report", "live", "cli"}
 """What a person sees."""
 ABOVE = {
     "trajectory": {"traces", "runs", "attribution", "vlm", "stats", "tables", "detection", "judging", *SEEN},
@@ -25,8 +25,8 @@ ABOVE = {
     "attribution": {"runs", "judging", *SEEN},
     "detection": {"attribution", "vlm", "judging", *SEEN},
     "judging": {"attribution", "vlm", *SEEN},
-    "plots": {"attribution", "vlm", "judging", "studies", "report", "cli"},
-    "studies": {"attribution", "vlm", "report", "cli"},
+    "plots": {"attribution", "vlm", "judging", "studies", "report", "live", "cli"},
+    "studies": {"attribution", "vlm", "report", "live", "cli"},
     "report": {"attribution", "vlm", "studies", "cli"},
 }
 """Room → the rooms that it must not import, not even for types."""

@@ -148,6 +148,10 @@ def test_labels_that_cannot_be_read_stop_a_command_and_are_left_as_they_are(cli,
     path = labelled[0]
     file = path.with_name("runs.labels.json")
     file.write_text("{broken")
-    for command in (("fit", path, "--out", tmp_path / "d"), ("analyze", path), ("report", path, "--out", tmp_path / "r")):
+    for command in (
+        ("fit", path, "--out", tmp_path / "d"),
+        ("analyze", path),
+        ("report", path, "--out", tmp_path / "r"),
+    ):
         cli(*command).assert_one_line_error("runs.labels.json does not hold labels of runs", "Correct it")
     assert file.read_text() == "{broken"

@@ -14,7 +14,9 @@ from trajkit.live.query import FACETS, Query, Row, find, value_of
 def make_row(id_: str, **known) -> Row:
     blank = dict.fromkeys(("outcome", "alarm", "risk", "began", "label", "decision"))
     texts = dict.fromkeys(("question", "task", "group", "model", "answer", "target"), "")
-    return Row(**({"id": id_, "source": "saved", "state": "saved", "n_steps": 3, "n_tokens": 9} | blank | texts | known))
+    return Row(
+        **({"id": id_, "source": "saved", "state": "saved", "n_steps": 3, "n_tokens": 9} | blank | texts | known)
+    )
 
 
 ROWS = [
@@ -64,7 +66,9 @@ def test_a_query_finds_what_it_says(pairs, ids):
 def test_rows_that_are_alike_stay_in_their_order_whichever_way_they_are_sorted():
     rows = [make_row(str(i), n_steps=i % 2) for i in range(6)]
     for order, ids in (("up", "024135"), ("down", "135024")):
-        assert "".join(row["id"] for row in find(rows, Query.parse([("sort", "n_steps"), ("order", order)])).rows) == ids
+        assert (
+            "".join(row["id"] for row in find(rows, Query.parse([("sort", "n_steps"), ("order", order)])).rows) == ids
+        )
 
 
 def test_a_facet_counts_what_matches_were_its_own_filter_taken_away():
@@ -127,7 +131,9 @@ def test_what_cannot_be_asked_for_is_said_by_its_key(pair, words):
 
 def test_where_takes_what_is_about_runs():
     query = Query.where(["outcome=hallucination", "outcome=failure", "search=a=b c", "alarmed=no"])
-    assert query == Query.parse([("outcome", "hallucination"), ("outcome", "failure"), ("search", "a=b c"), ("alarmed", "no")])
+    assert query == Query.parse(
+        [("outcome", "hallucination"), ("outcome", "failure"), ("search", "a=b c"), ("alarmed", "no")]
+    )
     for text in ("outcome", "limit=3", "sort=risk", "=success", "nothing=1"):
         with pytest.raises(InputError, match="expected KEY=VALUE with one of search, outcome"):
             Query.where([text])

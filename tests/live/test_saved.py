@@ -1,4 +1,4 @@
-"""Saved runs as the page reads them: the same numbers as everywhere, one run decoded at a time, labels, and new files."""
+"""Saved runs as the page reads them: numbers as everywhere, one run decoded at a time, labels, and files that come."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_ids_that_come_twice_and_damage_are_refused_at_once(tmp_path):
     with pytest.raises(TraceFormatError, match="'run-0000' comes twice"):
         SavedRuns(tmp_path)
     (tmp_path / "b.parquet").write_bytes(b"")
-    with pytest.raises(TraceFormatError, match="b.parquet"):
+    with pytest.raises(TraceFormatError, match=r"b\.parquet"):
         SavedRuns(tmp_path)
 
 

@@ -27,6 +27,7 @@ class Told:
 
     labels = False
     live = True
+    trouble = ""
 
     def __init__(self, row: Row, events: list[str]) -> None:
         self.row, self.events = row, events
@@ -51,7 +52,9 @@ class Told:
 
 @pytest.fixture
 def folder(tmp_path):
-    runs = [make_trace(i) for i in range(3)] + [make_trace(3, transcript_id=ODD, success=False, outcome="hallucination")]
+    runs = [make_trace(i) for i in range(3)] + [
+        make_trace(3, transcript_id=ODD, success=False, outcome="hallucination")
+    ]
     write_traces(runs, tmp_path / "runs.parquet")
     return tmp_path
 
@@ -104,7 +107,9 @@ def test_the_page_and_each_of_its_files_are_served_under_a_strict_policy(saved):
         assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("name", ["..%2Fview.py", "%2e%2e/view.py", "nothing.js", "", ".", "..", "page.css%00", "%2Fetc%2Fpasswd"])
+@pytest.mark.parametrize(
+    "name", ["..%2Fview.py", "%2e%2e/view.py", "nothing.js", "", ".", "%2e%2e", "page.css%00", "%2Fetc%2Fpasswd"]
+)
 def test_no_other_file_is_served(saved, name):
     answer = get([saved], f"/page/{name}")
     assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""Labels of runs: what was given is read back, whoever else gives some meanwhile, and a file of something else is said."""
+"""Labels of runs: read back as they were given, whoever else gives some meanwhile; a file of something else is said."""
 
 from __future__ import annotations
 
@@ -128,7 +128,13 @@ def test_a_table_of_runs_takes_labels_in_place_of_outcome_and_success():
     }
     before = run_table(traces)
     after = before.labelled(given)
-    assert after.table["outcome"].tolist() == ["hallucination", "reasoning_failure", "success", "hallucination", "success"]
+    assert after.table["outcome"].tolist() == [
+        "hallucination",
+        "reasoning_failure",
+        "success",
+        "hallucination",
+        "success",
+    ]
     assert after.table["success"].tolist() == [False, False, True, False, True]
     assert after.table["failed"].tolist() == [1, 1, 0, 1, 0]
     assert after.table["detail"].tolist() == ["", "", "", "misread", ""]

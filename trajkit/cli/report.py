@@ -34,8 +34,8 @@ def report(
     workers: WorkersOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Write the page of `trajkit view` to a file, with single runs in it, a summary of all runs, metrics by outcome, and
-    (with --detectors) how early failure is told. It opens from the file, offline.
+    """Write the page of `trajkit view` to a file, with single runs in it, a summary of all runs, metrics by outcome,
+    and (with --detectors) how early failure is told. It opens from the file, offline.
 
     By default it shows 24 runs, some of each outcome, in the order of the file.
 

@@ -47,7 +47,7 @@ def _steps(trace: Trace, verdicts: Verdicts) -> list[dict[str, Any]]:
 
     known = trace.effects.size and trace.effects_kind
     level = concentration(trace.effects) if known else np.full(trace.n_steps, math.nan)
-    number = np.cumsum(trace.thinking)  # thinking steps up to each
+    number = np.cumsum(trace.thinking).tolist()  # thinking steps up to each
     attempt, wrong = _attempt(trace), trace.meta.get("first_wrong")
     decision = _decision(trace, attempt)
     records = []

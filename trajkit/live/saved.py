@@ -48,6 +48,7 @@ _LOOK = 2.0
 """Seconds after which files are looked at again, when somebody asks for the list."""
 _FRESH = 60.0
 """Seconds after a change in which a folder counts as one that is written to."""
+_Stamp = tuple[int, int, int] | None
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +61,11 @@ def rows_of(batch: pa.RecordBatch, labels: Mapping[str, Label] | None = None) ->
     tokens, highest = _of_steps(batch["steps"])
     made = zip(said, meta, tokens, highest, strict=True)
     return [_row(one, about, n, most, labels or {}) for one, about, n, most in made]
+
+
+def judge_row(row: Row, found: Highest) -> None:
+    """Have what detectors say in a row in place of what was saved."""
+    row["risk"], row["alarm"] = _rounded(found.risk), found.alarm
 
 
 def outcome_of(outcome: str, success: bool | None) -> str:
@@ -126,7 +132,7 @@ class _Part:
     about them."""
 
     path: Path
-    stamp: tuple[int, int]
+    stamp: _Stamp
     file: TraceFile
     rows: list[Row]
     outcomes: list[str]
@@ -150,8 +156,8 @@ class _Part:
     def image(self, sha: str) -> bytes | None:
         """The picture of that hash, of whichever run bears it."""
         with self.lock:
-            rows = np.flatnonzero(pc.equal(self.hashes, sha).to_numpy()) if sha else []
-            return next((found for row in rows if (found := self.file.image(int(row))) is not None), None)
+            rows = np.flatnonzero(pc.equal(self.hashes, sha).to_numpy()).tolist()
+            return next((found for row in rows if (found := self.file.image(row)) is not None), None)
 
     def trace(self, row: int, image: bytes | None) -> Trace:
         with self.lock:
@@ -175,17 +181,16 @@ class SavedRuns:
         self._parts: dict[Path, _Part] = {}
         self._places: dict[str, tuple[_Part, int]] = {}
         self._rows: list[Row] = []
-        self._given: dict[str, Label] = read_labels(self._path)
-        self._refused: dict[Path, tuple[int, int]] = {}  # files that could not be read, as they were then
-        for file in self._files():
-            self._parts[file] = _Part.read(file)
-        self._arrange()
+        self._given_as, self._given = _stamp(labels_file(self._path)), read_labels(self._path)
+        self._refused: dict[Path, _Stamp] = {}  # files that could not be read, as they were then
+        self._arrange({file: _Part.read(file) for file in self._files()})
         if len(self._places) < len(self._rows):
             ids = Counter(row["id"] for row in self._rows)
             raise TraceFormatError(f"transcript_id must be unique; {max(ids, key=ids.__getitem__)!r} comes twice.")
         self._looked, self._changed = time.monotonic(), -math.inf
         self._detectors: Callable[[], Detectors] | None = None
         self._judge: Judge | None = None
+        self._asking = False
         self._loading, self._labelling = threading.Lock(), threading.Lock()
         self._wake, self._closed = threading.Event(), False
         self._work = threading.Thread(target=self._go_on, name="trajkit-saved-runs", daemon=True)
@@ -199,8 +204,8 @@ class SavedRuns:
     @property
     def live(self) -> bool:
         """Whether the list may change by itself: detectors are still asked, or files have changed lately."""
-        asking = self._asked and any(not part.judged for part in self._parts.values())
-        return asking or time.monotonic() - self._changed < _FRESH
+        asked = self._asking and any(not part.judged for part in self._parts.values())
+        return asked or time.monotonic() - self._changed < _FRESH
 
     @property
     def trouble(self) -> str:
@@ -244,7 +249,7 @@ class SavedRuns:
     def ask(self, detectors: Callable[[], Detectors]) -> None:
         """Have risks and alarms of detectors in place of those that were saved. detectors: loads them, in another
         thread, once."""
-        self._detectors = detectors
+        self._detectors, self._asking = detectors, True
         self._wake.set()
 
     def rows(self) -> Sequence[Row]:
@@ -260,7 +265,7 @@ class SavedRuns:
             return None
         own, at = place
         sha = own.hash(at)
-        parts = [own, *(part for part in list(self._parts.values()) if part is not own)]
+        parts = [own, *(part for part in self._parts.values() if part is not own)]
         image = next((found for part in parts if (found := part.image(sha)) is not None), None) if sha else None
         trace = own.trace(at, image)
         judge = self._asked_judge()
@@ -288,22 +293,21 @@ class SavedRuns:
     def _files(self) -> list[Path]:
         return parts_of(self._path) if self._path.is_dir() else [self._path] if self._path.exists() else []
 
-    def _arrange(self) -> None:
-        """The rows and places of all parts, in the order of their names."""
-        self._parts = dict(sorted(self._parts.items()))
-        for part in self._parts.values():
+    def _arrange(self, parts: Mapping[Path, _Part]) -> None:
+        """Take these parts, in the order of their names."""
+        parts, places = dict(sorted(parts.items())), dict[str, tuple[_Part, int]]()
+        for part in parts.values():
             part.label(self._given)
-        self._rows = [row for part in self._parts.values() for row in part.rows]
-        places: dict[str, tuple[_Part, int]] = {}
-        for part in self._parts.values():
             for at, row in enumerate(part.rows):
                 places.setdefault(row["id"], (part, at))
-        self._places = places
+        self._parts, self._places = parts, places
+        self._rows = [row for part in parts.values() for row in part.rows]
 
     def _relabel(self) -> None:
         with self._labelling:
+            self._given_as = _stamp(labels_file(self._path))
             self._given = read_labels(self._path)
-            for part in list(self._parts.values()):
+            for part in self._parts.values():
                 part.label(self._given)
 
     def _go_on(self) -> None:
@@ -322,28 +326,20 @@ class SavedRuns:
     def _look(self) -> None:
         """Read files again that have changed, and labels that others gave."""
         files = {file: _stamp(file) for file in self._files()}
-        changed = files.keys() != self._parts.keys() - self._refused.keys()
+        parts = {file: part for file, part in self._parts.items() if file in files}
         for file, stamp in files.items():
-            old = self._parts.get(file)
-            if (old is not None and old.stamp == stamp) or self._refused.get(file) == stamp:
+            if self._refused.get(file) == stamp or (file in parts and parts[file].stamp == stamp):
                 continue
             try:
-                self._parts[file] = _Part.read(file)
-                changed = True
+                parts[file] = _Part.read(file)
             except InputError as error:
                 self._refused[file] = stamp
                 _log.warning("%s", error)
-        for file in self._parts.keys() - files.keys():
-            del self._parts[file]
-            changed = True
-        self._relabel()
-        if changed:
-            self._arrange()
+        if parts != self._parts:
+            self._arrange(parts)
             self._changed = time.monotonic()
-
-    @property
-    def _asked(self) -> bool:
-        return self._detectors is not None or self._judge is not None
+        if self._given_as != _stamp(labels_file(self._path)):
+            self._relabel()
 
     def _asked_judge(self) -> Judge | None:
         """The detectors, loaded by whoever needs them first; None where they cannot be, which is said once."""
@@ -353,6 +349,7 @@ class SavedRuns:
                 try:
                     self._judge = Judge(load())
                 except InputError as error:
+                    self._asking = False
                     _log.warning("no risks: %s", error)
             return self._judge
 
@@ -360,7 +357,7 @@ class SavedRuns:
         """The largest risk and the alarm of all runs, part by part."""
         if (judge := self._asked_judge()) is None:
             return
-        for part in list(self._parts.values()):
+        for part in self._parts.values():
             if not part.judged:
                 try:
                     self._ask(judge, part)
@@ -380,13 +377,16 @@ class SavedRuns:
             found = judge.highest(table)
             for name in table.rows["transcript_id"].to_pylist():
                 if name in own:
-                    most = found.get(name, Highest())
-                    own[name].update(risk=_rounded(most.risk), alarm=most.alarm)
+                    judge_row(own[name], found.get(name, Highest()))
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    about = path.stat()
-    return about.st_mtime_ns, about.st_size
+def _stamp(path: Path) -> _Stamp:
+    """By which it can be told whether a file has changed; of one that is not there, None."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
 
 
 def _rounded(risk: float | None) -> float | None:

@@ -102,10 +102,9 @@ class Judge:
 
     def highest(self, table: RunTable) -> Mapping[str, Highest]:
         """Of each run that has a path and is of their model."""
-        pairs = zip(table.rows["model"].to_pylist(), table.rows["fingerprint"].to_pylist(), strict=True)
-        known: dict[tuple[str, str], bool] = {}
-        keep = [known.setdefault(pair, self.fits(*pair)) if pair not in known else known[pair] for pair in pairs]
-        frame = table.only(np.array(keep, bool)).frame
+        models = [*zip(table.rows["model"].to_pylist(), table.rows["fingerprint"].to_pylist(), strict=True)]
+        fits = {model: self.fits(*model) for model in set(models)}
+        frame = table.only(np.array([fits[model] for model in models], bool)).frame
         return highest_of(self._risky(frame), self._detectors.monitor.threshold)
 
     def verdicts(self, trace: Trace) -> Verdicts:

@@ -19,7 +19,7 @@ _BODY = re.compile(r"<body[^>]*>(.*)</body>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Page:
-    """styles, scripts: texts of its files, in the order in which it names them. body: what stands in it before they run."""
+    """styles, scripts: texts of its files, in the order in which it names them. body: before they run."""
 
     styles: tuple[str, ...]
     scripts: tuple[str, ...]

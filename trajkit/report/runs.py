@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.errors import InputError
 from trajkit.live.documents import document
 from trajkit.live.query import Query, Row, find
-from trajkit.live.saved import COLUMNS, rows_of
+from trajkit.live.saved import COLUMNS, judge_row, rows_of
 from trajkit.live.verdicts import Highest, highest_of, verdicts_of, verdicts_saved
 from trajkit.report.collection import Collection, choose
 from trajkit.runs.source import batches
@@ -31,8 +31,8 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are where they are too large. chosen:
-    whether somebody chose them."""
+    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are, where they are too large.
+    chosen: whether somebody chose them."""
 
     documents: list[dict[str, Any]]
     n: int
@@ -58,7 +58,7 @@ def shown_runs(
         places = _chosen(traces, collection, detectors, ids, where)[:most]
     else:
         places = choose(collection, MOST if most is None else most)
-    documents, size = [], 0
+    documents, size = list[dict[str, Any]](), 0
     for at in places:
         made = _document(traces[at], collection, detectors)
         size += len(json.dumps(made))
@@ -97,8 +97,7 @@ def _rows(traces: Sequence[Trace], collection: Collection, detectors: Detectors 
     if detectors is not None:
         found = highest_of(collection.frame, detectors.monitor.threshold)
         for row in rows:
-            risk, alarm = found.get(row["id"], Highest())
-            row.update(risk=risk, alarm=alarm)
+            judge_row(row, found.get(row["id"], Highest()))
     return rows
 
 

@@ -74,7 +74,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); it should hold labels of runs.") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); it should hold labels of runs."
+        ) from error
     except ValueError as error:
         raise _refused(path, f"it is no JSON: {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("labels"), dict):

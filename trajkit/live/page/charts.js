@@ -111,7 +111,7 @@ const charts = (() => {
       const y = this.y(threshold), below = y < PAD.top + 14;
       return svg("g", { class: "limit" },
         svg("line", { x1: PAD.left, x2: this.wide - PAD.right, y1: y, y2: y }),
-        svg("text", { x: PAD.left + 4, y: below ? y + 13 : y - 5 }, `${this.run.watches === "success" ? "enough" : "alarm"} above ${words.level(threshold)}`));
+        svg("text", { x: this.wide - PAD.right, y: below ? y + 13 : y - 5, "text-anchor": "end" }, `${this.run.watches === "success" ? "enough" : "alarm"} above ${words.level(threshold)}`));
     }
 
     alarms(values) { // a mark of its own shape above the dot

@@ -6,7 +6,7 @@ const dom = (() => {
 
   function filled(element, attributes, children) {
     for (const [name, value] of Object.entries(attributes || {})) {
-      if (!shown(value)) continue;
+      if (value === null || value === undefined || value === false) continue;
       if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
       else element.setAttribute(name, value === true ? "" : value);
     }

@@ -9,7 +9,7 @@ const list = (() => {
   const KEYS = ["search", "sort", "order", ...FILTERS.map(([key]) => key)];
 
   class List {
-    // app: {source, address(id), ask(query), open(id)}
+    // app: {source, address(id), ask(query), open(id), listed()}
     constructor(app) {
       Object.assign(this, { app, rows: new Map(), order: [], total: 0, asked: 0, query: null, live: false, labels: false, fresh: null, busy: false });
       this.search = make("input", { type: "search", placeholder: "Search questions, answers, ids", "aria-label": "Search", title: "Key /" });
@@ -177,6 +177,7 @@ const list = (() => {
       this.more.hidden = this.order.length >= this.total;
       this.nothing(found);
       this.facets(found.facets);
+      this.app.listed();
     }
 
     trouble(error) {

@@ -28,7 +28,7 @@ const look = (() => {
   function spotlightLegend(full) {
     const entry = (kinds, text) => make("span", { class: "entry" }, kinds.map(sample), text);
     return [
-      entry(["weak", "strong"], `supports the step, the wider the outline the more (widest: ${words.size(full)} nats)`),
+      entry(["weak", "strong"], `supports the step, the more the wider its outline (widest from ${words.size(full)} nats on)`),
       entry(["against"], "speaks against it"), entry(["pale"], "nothing to speak of"),
     ];
   }

@@ -45,9 +45,10 @@
     ask: (query) => { go(query, true); render(); },
     changed: () => panes.forEach((pane) => pane.redraw()),
     labelled: () => runs.again(),
+    listed: beside,
     compare: () => panes[0].run && chooser.open(panes[0].run),
     pairing: () => ({ paired: panes[1].id !== "", same: sameImage() }),
-    grown: share,
+    grown() { share(); title(); },
     moved: keepAddress,
     close(pane) { // the other one stays
       const query = address(), other = panes[1 - panes.indexOf(pane)];
@@ -119,6 +120,7 @@
     if (!other && panes[1].id) { panes[1].close(); share(); }
     ensure(panes[0], id, number(query, "step"));
     if (other) ensure(panes[1], other, number(query, "step2"));
+    beside();
     if (opened) arrive();
   }
 
@@ -137,7 +139,9 @@
   function title() {
     if (source.embedded) return;
     const one = panes[0].run;
-    document.title = one && panes[0].id ? `${words.short(one.head.question || one.head.id, 60)} · trajkit` : "trajkit";
+    if (!one || !panes[0].id) return;
+    const sign = one.alarms.length ? (one.watches === "success" ? "✓ " : "▲ ") : "";
+    document.title = `${sign}${words.short(one.head.question || one.head.id, 60)} · trajkit`;
   }
 
   function showList(query) {
@@ -159,6 +163,10 @@
     render();
   }
 
+  function beside() { // whether there is a run before and after
+    turns.forEach((one, i) => { one.disabled = panes[1].id !== "" || !runs.beside(panes[0].id, i ? 1 : -1); });
+  }
+
   // ---- keys ------------------------------------------------------------------------------------------------------
   const next = (by) => { const id = panes[1].id ? null : runs.beside(panes[0].id, by); if (id) open(id); };
   const cycle = (values, key) => { settings[key] = values[(values.indexOf(settings[key]) + 1) % values.length]; app.changed(); };
@@ -170,7 +178,7 @@
     p: () => pane().play(), f: () => pane().goOn(), c: () => !panes[1].id && app.compare(),
     a: () => pane().run && pane().run.alarms.length && pane().pick(pane().run.alarms.at(-1)),
     m: () => cycle(look.MODES.map(([value]) => value), "mode"), s: () => cycle(["run", "step"], "scale"),
-    Escape: () => toList(),
+    Escape: () => (panes[1].id ? app.close(panes[1]) : toList()),
     ...Object.fromEntries(words.LABELS.map(({ key, value }) => [key, () => pane().label(value)])),
   };
 
@@ -191,10 +199,12 @@
   const main = document.getElementById("app");
   const pair = make("div", { class: "pair-of-runs", hidden: true }, panes.map((one) => one.element));
   const back = make("a", { class: "back", href: "#", hidden: true, onclick: (event) => { event.preventDefault(); toList(); } }, "‹ All runs");
+  const turns = [["Previous run", "←", "‹ run", -1], ["Next run", "→", "run ›", 1]].map(([name, key, text, by]) =>
+    button({ class: "plain", "aria-label": name, title: `Key ${key}`, onclick: () => next(by) }, text));
   const brand = make("a", { class: "brand", href: "#", onclick: (event) => { event.preventDefault(); go(new URLSearchParams()); render(); } }, "trajkit");
   dom.put(main,
     make("div", { class: "topbar" }, !source.embedded && brand, back, make("span", { class: "grow" }),
-      make("span", { class: "turns" }, button({ class: "plain", "aria-label": "Previous run", title: "Key ←", onclick: () => next(-1) }, "‹ run"), button({ class: "plain", "aria-label": "Next run", title: "Key →", onclick: () => next(1) }, "run ›")),
+      make("span", { class: "turns" }, turns),
       button({ class: "plain", onclick: () => help.showModal(), title: "Key ?" }, "Keys ", make("kbd", {}, "?"))),
     charts.hatch(), runs.element, pair, help, chooser.element,
     make("div", { id: "urgent", class: "unseen", "aria-live": "assertive" }), make("div", { id: "polite", class: "unseen", "aria-live": "polite" }));

@@ -98,11 +98,8 @@ const model = (() => {
     }
 
     number(index) { // of a thinking step within its attempt, from 1; 0 for the answer
-      const step = this.steps[index];
-      if (step.kind !== "thinking") return 0;
-      let n = 0;
-      for (let i = 0; i <= index; i++) n += this.steps[i].kind === "thinking" && (this.steps[i].attempt || 0) === (step.attempt || 0);
-      return n;
+      const { kind, index: at } = this.steps[index];
+      return kind === "thinking" ? at + 1 : 0;
     }
 
     name(index) { // "step 3", or "the answer"; with its attempt where there are several

@@ -56,7 +56,7 @@ const path = (() => {
     constructor(pick, about) {
       Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], current: -1, over: -1 });
       this.canvas = dom.make("canvas", { tabindex: 0, role: "img", class: "turn" });
-      this.tip = dom.make("div", { class: "tip", hidden: true });
+      this.tip = dom.make("div", { class: "hint", hidden: true });
       this.element = dom.make("div", { class: "stage3" }, this.canvas, this.tip);
       this.listen();
     }

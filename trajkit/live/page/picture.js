@@ -46,7 +46,7 @@ const picture = (() => {
   function spotlit({ image, map, values, full, dark }) { // a canvas of the image's size
     const from = pixels(image), out = new ImageData(from.width, from.height), { width, height } = out;
     const [share, veil] = dark ? [0.3, 26] : [0.34, 218];
-    const lit = Array.from(values, (value) => (value > 0 ? Math.min(1, 1.4 * Math.sqrt(strength(value, full))) : 0));
+    const lit = Array.from(values, (value) => (value > 0 && strength(value, full) >= LEAST ? Math.min(1, 0.35 + 1.3 * strength(value, full)) : 0));
     for (let y = 0, i = 0; y < height; y++) {
       const row = Math.floor(((y + 0.5) * map.height) / height) * map.width;
       for (let x = 0; x < width; x++, i += 4) {

@@ -30,11 +30,11 @@ const run = (() => {
       this.digest = make("p", { class: "digest" });
       this.previous = button({ "aria-label": "Previous step", title: "Key ↑", onclick: () => this.turn(-1) }, "‹");
       this.next = button({ "aria-label": "Next step", title: "Key ↓", onclick: () => this.turn(1) }, "›");
-      this.playing = button({ title: "Key p", "aria-pressed": "false", onclick: () => this.play() }, "▶ Play");
+      this.playing = button({ title: "Key p", "aria-label": "Play", "aria-pressed": "false", onclick: () => this.play() }, "▶");
       this.follow = button({ class: "primary", hidden: true, title: "Key f", onclick: () => this.goOn() }, "● Follow the newest");
       const walk = make("div", { class: "walk" }, this.stepName, this.stepRisk, make("span", { class: "buttons" }, this.follow, this.previous, this.next, this.playing));
       this.riskPanel = panel("risks", "Risk", "by step", this.risk.element);
-      this.levelPanel = panel("levels", "Concentration", "0 even, 1 one region", this.level.element);
+      this.levelPanel = panel("levels", "Concentration", "0: evenly spread, 1: one region", this.level.element);
       this.pathNote = make("p", { class: "caveat" });
       this.pathPanel = panel("trajectory", "Trajectory", "near points rest on the same regions", this.path.element, this.pathNote);
       this.reading = make("p", { class: "caveat" });
@@ -203,7 +203,7 @@ const run = (() => {
 
     show(index) { // the step that everything else follows
       const { run } = this, n = run.steps.length, step = index >= 0 ? run.steps[index] : null;
-      this.stepName.textContent = step ? `${words.capital(run.name(index))} of ${words.count(n, "step")}` : run.live ? "No step yet" : "No step";
+      this.stepName.textContent = step ? `${words.capital(run.name(index))} of ${n}` : run.live ? "No step yet" : "No step";
       this.said.textContent = step ? step.text : run.pending("thinking") || "…";
       this.said.classList.toggle("dim", !step);
       this.riskOf(step, index);
@@ -272,14 +272,14 @@ const run = (() => {
       const last = this.run.steps.length - 1;
       this.go(this.shown() >= last ? 0 : this.shown());
       this.timer = setInterval(() => (this.shown() >= last ? this.stop() : this.go(this.shown() + 1)), PLAY);
-      this.playing.textContent = "❚❚ Pause";
+      this.playing.textContent = "❚❚";
       this.playing.setAttribute("aria-pressed", "true");
     }
 
     stop() {
       clearInterval(this.timer);
       this.timer = null;
-      this.playing.textContent = "▶ Play";
+      this.playing.textContent = "▶";
       this.playing.setAttribute("aria-pressed", "false");
     }
 

@@ -57,7 +57,7 @@ const sources = (() => {
 
     take1(message) {
       const number = Number(message.lastEventId), event = JSON.parse(message.data);
-      if (number <= this.last) return; // a new connection begins at the first
+      if (number <= this.last && event.event !== "end") return; // a new connection begins at the first; an end is told in any case
       this.last = number;
       if (event.event === "end") this.close();
       this.take(event);

@@ -13,7 +13,7 @@ const thinking = (() => {
 
   class List {
     constructor(pick) {
-      Object.assign(this, { pick, rows: [], run: null });
+      Object.assign(this, { pick, rows: [], run: null, current: -1 });
       this.list = make("ol", { class: "sentences" });
       this.writing = make("div", { class: "writing", hidden: true });
       this.scroll = make("div", { class: "scrolled" }, this.list, this.writing);
@@ -33,7 +33,7 @@ const thinking = (() => {
     }
 
     set(run) { // another run, or the same with more steps
-      if (this.run !== run) { this.run = run; this.rows = []; dom.put(this.list); }
+      if (this.run !== run) { Object.assign(this, { run, rows: [], current: -1 }); dom.put(this.list); }
       this.list.classList.toggle("with-risk", run.hasRisk);
       for (let i = this.rows.length; i < run.steps.length; i++) this.add(i);
       this.write();
@@ -84,7 +84,8 @@ const thinking = (() => {
         button.tabIndex = i === Math.max(0, current) ? 0 : -1;
         dom.set(button, "aria-current", i === current && "true");
       });
-      this.reveal(this.rows[current] && this.rows[current].button);
+      if (current !== this.current) this.reveal(this.rows[current] && this.rows[current].button);
+      this.current = current;
     }
 
     bottom() { this.scroll.scrollTop = this.scroll.scrollHeight; }

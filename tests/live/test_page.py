@@ -1,0 +1,620 @@
+"""The page in a real browser, over a real server: live runs of the demo's model, saved runs of its traces."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import socket
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import trajkit as tk
+from tests.browsing import Watched
+from tests.live.conftest import MODEL, listening, messages_about
+from tests.report.runs import HOSTILE, make_runs
+from trajkit.demo import paths
+from trajkit.detection.store import load_detectors
+from trajkit.live.app import Limits, Server
+from trajkit.live.saved import SavedRuns
+from trajkit.traces.labels import read_labels
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+CURRENT = "[...document.querySelectorAll('.sentences button')].findIndex((one) => one.ariaCurrent === 'true')"
+PIXELS = "document.querySelector('.picture').toDataURL()"
+N_SAVED = 130
+
+
+class OnLoop:
+    """An application that tells in which loop it runs."""
+
+    def __init__(self, app) -> None:
+        self._app, self.loop = app, None
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.loop = asyncio.get_running_loop()
+        await self._app(scope, receive, send)
+
+    def do(self, work):
+        """What `work` returns, called in the thread of the loop."""
+
+        async def called():
+            return work()
+
+        return asyncio.run_coroutine_threadsafe(called(), self.loop).result(10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The first runs of the demo, and some that are strange."""
+    runs = [run for run, _ in zip(tk.read_traces(paths.TRACES), range(N_SAVED), strict=False)]
+    made = make_runs(3, 1, seed=4)
+    strange = [
+        replace(made[0], transcript_id="hostile", question=HOSTILE, answer=HOSTILE),
+        replace(made[1], transcript_id="bare", image=None, effects=np.zeros((0, 0), np.float32), effects_kind=None),
+        replace(made[2], transcript_id="no-image", image=None),
+    ]
+    path = tmp_path_factory.mktemp("traces")
+    tk.write_traces([*runs, *strange], path / "traces.parquet")
+    return path
+
+
+@pytest.fixture(scope="module")
+def site(local_engine, folder):
+    """(server, its application, address): live runs before the saved ones."""
+    saved = SavedRuns(folder)
+    saved.ask(lambda: load_detectors(paths.DETECTORS))
+    server = Server(local_engine, Limits(runs=1, waiting=4), sources=[saved])
+    app = OnLoop(server.app())
+    with listening(app) as address:
+        yield server, app, address
+    saved.close()
+
+
+def asked(address: str, path: str):
+    with urllib.request.urlopen(f"{address}/api/{path}") as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def alarmed(site):
+    """The document of the first saved run that alarmed before its last steps."""
+    address = site[2]
+    for _ in range(200):
+        found = asked(address, "runs?alarmed=yes&limit=20")
+        if found["runs"]:
+            break
+        threading.Event().wait(0.05)
+    documents = (asked(address, f"runs/{row['id']}") for row in found["runs"])
+    return next(one for one in documents if one["alarm"] is not None and one["alarm"] < len(one["steps"]) - 2)
+
+
+@pytest.fixture
+def open_page(chromium, site):
+    """Opens the page at a hash; afterwards none of them has logged an error or asked another host."""
+    opened = []
+
+    def make(hash_="", width=1280, **options):
+        watched = Watched(chromium, f"{site[2]}/#{hash_}", width, **options)
+        opened.append(watched)
+        return watched
+
+    yield make
+    for watched in opened:
+        watched.assert_no_trouble(site[2])
+        watched.page.close()
+
+
+# ---- a saved run ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one(open_page, alarmed):
+    """A page with the run that alarmed."""
+    watched = open_page(f"run={alarmed['id']}")
+    watched.page.locator(".sentences button").nth(2).wait_for()
+    return watched
+
+
+def test_a_run_begins_at_its_alarm_which_says_risk_threshold_and_what_was_done(one, alarmed):
+    page, at = one.page, alarmed["alarm"]
+    banner = page.locator(".verdict.alarm")
+    assert page.evaluate(CURRENT) == at
+    assert f"Alarm after step {at + 1}" in banner.inner_text()
+    assert f"{alarmed['threshold']:.2f}" in banner.inner_text()
+    page.locator(".sentences button").first.click()
+    banner.locator("button").click()
+    assert page.evaluate(CURRENT) == at
+    assert page.locator(".sentences button").nth(at).locator(".tag.alarm").inner_text() == "▲ alarm"
+    assert f"alarm at step {at + 1}" in page.locator(".bystep.risk svg").get_attribute("aria-label")
+
+
+def test_what_was_asked_answered_and_expected_stands_above(one, alarmed):
+    assert one.page.locator("h1").inner_text() == alarmed["question"]
+    assert alarmed["answer"] in one.page.locator(".answered").inner_text()
+    assert alarmed["target"] in one.page.locator(".answered").inner_text()
+
+
+def test_clicks_and_keys_move_through_the_steps_and_everything_follows(one):
+    page, rows = one.page, one.page.locator(".sentences button")
+    rows.nth(1).click()
+    first, pixels = page.locator(".now").inner_text(), page.evaluate(PIXELS)
+    assert first == rows.nth(1).locator(".said").inner_text()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(CURRENT) == 2
+    assert page.evaluate(PIXELS) != pixels
+    assert page.evaluate("document.activeElement") is not None
+    assert page.locator(".cursor").first.get_attribute("x1") != "34"
+    page.locator("h1").click()
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(CURRENT) == 1
+    assert page.evaluate(PIXELS) == pixels
+    page.keyboard.press("End")
+    assert page.evaluate(CURRENT) == rows.count() - 1
+    page.keyboard.press("Home")
+    assert page.evaluate(CURRENT) == 0
+
+
+def test_every_step_has_an_address(one, open_page, alarmed):
+    one.page.locator(".sentences button").nth(1).click()
+    assert one.page.url.endswith(f"#run={alarmed['id']}&step=2")
+    other = open_page(f"run={alarmed['id']}&step=2")
+    other.page.locator(".sentences button").nth(2).wait_for()
+    assert other.page.evaluate(CURRENT) == 1
+    other.page.evaluate(f"location.hash = 'run={alarmed['id']}&step=3'")
+    other.until(f"{CURRENT} === 2")
+
+
+def test_effects_are_listed_with_intervals_and_point_at_their_region(one, alarmed):
+    page = one.page
+    step, k = alarmed["alarm"], alarmed["n_regions"]
+    raw = np.frombuffer(base64.b64decode(alarmed["effects"]["values"]), "<i2").reshape(-1, k)
+    values = raw[step] * alarmed["effects"]["unit"]
+    shown = page.locator(".bars button")
+    regions = [int(region) for region in shown.evaluate_all("(all) => all.map((one) => one.dataset.region)")]
+    assert regions == np.argsort(-np.abs(values), kind="stable")[:8].tolist()
+    strongest = regions[0]
+    said = shown.first.get_attribute("aria-label").replace("−", "-")
+    assert re.search(r"([+-][\d.]+) ± [\d.]+ nats", said)
+    assert float(re.search(r"[+-][\d.]+", said)[0]) == pytest.approx(values[strongest], abs=0.006)
+    before = page.evaluate(PIXELS)
+    shown.first.hover()
+    assert page.evaluate(PIXELS) != before
+    page.mouse.move(0, 0)
+    assert page.evaluate(PIXELS) == before
+    point_at(page, alarmed, strongest)
+    assert f"region {strongest}" in page.locator(".stage .tip").inner_text()
+    assert "pointed" in shown.first.get_attribute("class")
+
+
+def point_at(page, document, region: int) -> None:
+    """Move the pointer to a pixel of a region, in the image."""
+    pairs = np.frombuffer(base64.b64decode(document["map"]["runs"]), "<u2").reshape(-1, 2)
+    cells = np.repeat(pairs[:, 0], pairs[:, 1]).reshape(document["map"]["height"], document["map"]["width"])
+    rows, columns = np.nonzero(cells == region)
+    middle = len(rows) // 2
+    page.locator(".picture").scroll_into_view_if_needed()
+    box = page.locator(".picture").bounding_box()
+    page.mouse.move(
+        box["x"] + box["width"] * (columns[middle] + 0.5) / cells.shape[1],
+        box["y"] + box["height"] * (rows[middle] + 0.5) / cells.shape[0],
+    )
+
+
+def test_the_spotlight_tells_support_from_the_rest_without_hue(one, alarmed):
+    """Where nothing supports, the picture has lost its colours; the strongest region has kept them."""
+    page = one.page
+    share = """(region) => {
+        const canvas = document.querySelector('.picture'), { width, height } = canvas;
+        const data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+        let coloured = 0;
+        for (let i = 0; i < data.length; i += 4) {
+            const [low, high] = [Math.min(data[i], data[i + 1], data[i + 2]), Math.max(data[i], data[i + 1], data[i + 2])];
+            coloured += high - low > 90;
+        }
+        return coloured / (width * height);
+    }"""
+    spotlit = page.evaluate(share)
+    page.keyboard.press("m")
+    page.keyboard.press("m")
+    plain = page.evaluate(share)
+    assert page.locator(".choice button[aria-pressed=true]").first.inner_text() == "Image only"
+    assert 0 < spotlit < 0.6 * plain
+
+
+def test_the_path_is_whole_however_it_is_turned_and_its_axes_are_those_of_numpy(one, alarmed):
+    page, canvas = one.page, one.page.locator(".turn")
+    canvas.scroll_into_view_if_needed()
+    raw = np.frombuffer(base64.b64decode(alarmed["effects"]["values"]), "<i2").reshape(-1, alarmed["n_regions"])
+    thinking = [step["kind"] == "thinking" for step in alarmed["steps"]]
+    effects = (raw * alarmed["effects"]["unit"])[np.array(thinking)]
+    space = tk.trajectory.Space.fit(effects, top=32)
+    found = page.evaluate("(rows) => path.components(rows)", effects.tolist())
+    assert np.allclose(found["share"], space.explained, atol=1e-6)
+    assert np.allclose(np.abs(found["points"]), np.abs(space.transform(effects)), atol=1e-5)
+    rim = """() => {
+        const canvas = document.querySelector('.turn'), { width, height } = canvas, context = canvas.getContext('2d');
+        const strips = [[0, 0, width, 1], [0, height - 1, width, 1], [0, 0, 1, height], [width - 1, 0, 1, height]];
+        return strips.some((strip) => context.getImageData(...strip).data.some((one, i) => i % 4 === 3 && one));
+    }"""
+    pictures = set()
+    canvas.focus()
+    for key in ["ArrowRight"] * 7 + ["ArrowUp"] * 9 + ["ArrowLeft"] * 4:
+        page.keyboard.press(key)
+        assert not page.evaluate(rim)
+        pictures.add(page.evaluate("document.querySelector('.turn').toDataURL()"))
+    assert len(pictures) > 15
+    assert page.evaluate(CURRENT) == alarmed["alarm"]  # those keys were for the path
+
+
+def test_a_click_in_a_chart_goes_to_that_step(one, alarmed):
+    box = one.page.locator(".bystep.risk svg").bounding_box()
+    one.page.mouse.click(box["x"] + 34 + (box["width"] - 48) * 0.5 / len(alarmed["steps"]), box["y"] + 60)
+    assert one.page.evaluate(CURRENT) == 0
+
+
+def test_pictures_say_what_they_show_to_those_who_do_not_see_them(one):
+    said = one.page.locator(".picture").get_attribute("aria-label")
+    assert re.search(r"rests on region \d+, [a-z ]+ \(\+[\d.]+ nats\)", said)
+    assert "variance" in one.page.locator(".turn").get_attribute("aria-label")
+
+
+def test_markup_in_what_a_model_wrote_stays_text(open_page):
+    page = open_page("run=hostile&step=1").page
+    page.locator(".sentences button").nth(1).wait_for()
+    assert page.locator(".now").inner_text() == HOSTILE
+    assert page.locator("h1").inner_text() == HOSTILE
+    assert page.locator("#app script, #app b b, .now *").count() == 0
+
+
+@pytest.mark.parametrize("name", ["bare", "no-image"])
+def test_a_run_without_effects_or_image_says_so(open_page, name):
+    page = open_page(f"run={name}").page
+    page.locator(".sentences button").nth(1).wait_for()
+    assert "without its image" in page.locator(".troubles").inner_text()
+    if name == "bare":
+        assert "no effects" in page.locator(".effects .missing").inner_text()
+        assert "no path" in page.locator(".trajectory").inner_text()
+    else:
+        assert page.locator(".bars button").count() == 8
+
+
+def test_an_unknown_run_is_said_in_words(open_page):
+    watched = open_page("run=nobody")
+    watched.expected.append("404")
+    watched.until("document.querySelector('.pane .empty').textContent.includes('no such run')")
+
+
+# ---- the list ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(open_page):
+    watched = open_page()
+    watched.page.locator(".runs a").nth(49).wait_for()
+    return watched
+
+
+def test_a_list_comes_in_parts_as_it_is_scrolled(listed):
+    assert listed.page.locator(".runs a").count() == 50
+    assert listed.page.locator(".count").inner_text() == f"{N_SAVED + 3} runs"
+    for n in (100, N_SAVED + 3):
+        listed.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        listed.until(f"document.querySelectorAll('.browse .runs a').length === {n}")
+
+
+def test_filters_with_counts_search_and_sort_are_the_servers_and_stand_in_the_address(listed, site):
+    page = listed.page
+    box = page.locator(".filters label", has_text="hallucination").first
+    n = int(box.locator(".n").inner_text())
+    box.click()
+    listed.until(f"document.querySelector('.count').textContent.startsWith('{n} of')")
+    assert "outcome=hallucination" in page.url
+    page.get_by_label("Search").fill("row")
+    listed.until("location.hash.includes('search=row')")
+    page.get_by_label("Sort by").select_option("n_steps")
+    listed.until("location.hash.includes('sort=n_steps')")
+    wanted = [row["id"] for row in asked(site[2], "runs?outcome=hallucination&search=row&sort=n_steps")["runs"]]
+    listed.until(f"document.querySelectorAll('.browse .runs a').length === {len(wanted)}")
+    assert page.locator(".browse .runs a").evaluate_all("(all) => all.map((one) => one.dataset.id)") == wanted
+    page.reload()
+    listed.until(f"document.querySelectorAll('.browse .runs a').length === {len(wanted)}")
+    assert page.get_by_label("Search").input_value() == "row"
+
+
+def test_a_run_opens_from_the_list_and_back_leads_to_where_one_was(listed):
+    page = listed.page
+    row = page.locator(".browse .runs a").nth(30)
+    row.scroll_into_view_if_needed()
+    asks, before = row.locator(".asks").inner_text(), page.evaluate("scrollY")
+    row.click()
+    listed.until("document.querySelector('.pane h1').textContent !== ''")
+    assert page.locator("h1").first.inner_text() == asks
+    page.keyboard.press("ArrowRight")
+    listed.until("document.querySelectorAll('.pane .sentences button').length > 0")
+    assert page.locator(".back").is_visible()
+    page.go_back()
+    listed.until(f"document.querySelector('.pane h1').textContent === {json.dumps(asks)}")
+    page.go_back()
+    listed.until("!document.querySelector('.browse').hidden")
+    assert page.evaluate("scrollY") == before
+    assert page.locator(".browse .runs a").count() >= 50
+
+
+def test_slash_searches_escape_leaves_and_question_mark_helps(listed):
+    page = listed.page
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.type") == "search"
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert page.locator("dialog[open] kbd").count() > 10
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+# ---- two runs, labels ----------------------------------------------------------------------------------------------
+
+
+def test_two_runs_stand_side_by_side_on_one_scale_each_at_its_own_step(one, alarmed):
+    page = one.page
+    page.keyboard.press("c")
+    same = page.locator("dialog[open] .runs button:has(.same)").first
+    same.click()
+    one.until("document.querySelectorAll('.pane:not([hidden]) .sentences').length === 2")
+    one.until("document.querySelectorAll('.pane')[1].querySelectorAll('.sentences button').length > 1")
+    one.until("document.querySelector('.tags').textContent.includes('both of the same image')")
+    panes = page.locator(".pane")
+    scales = [re.search(r"[\d.]+ nats", pane.locator(".legend").inner_text())[0] for pane in panes.all()]
+    assert scales[0] == scales[1]
+    panes.nth(1).locator(".sentences button").first.click()
+    assert panes.nth(0).locator("[aria-current=true] .number").inner_text() == str(alarmed["alarm"] + 1)
+    assert panes.nth(1).locator("[aria-current=true] .number").inner_text() == "1"
+    assert "step2=1" in page.url
+    page.keyboard.press("ArrowDown")  # in the one that was touched last
+    assert "step2=2" in page.url
+    panes.nth(1).get_by_label("Close this run").click()
+    one.until("document.querySelectorAll('.pane:not([hidden])').length === 1")
+    assert "with=" not in page.url
+
+
+def test_a_label_by_hand_is_saved_at_once_and_takes_the_place_of_the_outcome(open_page, site, folder, alarmed):
+    watched = open_page(f"run={alarmed['id']}")
+    page = watched.page
+    page.locator(".sentences button").nth(1).wait_for()
+    watched.until("!document.querySelector('.labels').hidden")
+    page.keyboard.press("2")
+    watched.until("document.querySelector('.labels [aria-pressed=true]').textContent === 'reasoning failure'")
+    assert read_labels(folder) == {alarmed["id"]: "reasoning_failure"}
+    assert page.locator(".outcome").first.inner_text() == "reasoning failure"
+    page.get_by_role("button", name="none", exact=True).click()
+    watched.until("document.querySelector('.labels [aria-pressed=true]').textContent === 'none'")
+    assert read_labels(folder) == {}
+
+
+def test_a_label_that_cannot_be_saved_is_said(open_page, folder, alarmed):
+    watched = open_page(f"run={alarmed['id']}")
+    watched.expected.append("409")
+    watched.page.locator(".sentences button").nth(1).wait_for()
+    watched.until("!document.querySelector('.labels').hidden")
+    broken = folder / "labels.json"
+    before = broken.read_bytes() if broken.exists() else None
+    broken.write_text("no labels")
+    try:
+        watched.page.keyboard.press("1")
+        watched.until("document.querySelector('.refused').textContent.includes('not saved')")
+    finally:
+        broken.unlink() if before is None else broken.write_bytes(before)
+
+
+# ---- a live run ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_the_model_appears_step_by_step(open_page, site):
+    address = site[2]
+    watched = open_page()
+    watched.page.locator(".runs a").nth(40).wait_for()
+    body = {"messages": messages_about("s00-1"), "model": MODEL, "stream": True, "seed": 3}
+    request = urllib.request.Request(
+        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: urllib.request.urlopen(request).read())
+        watched.until("document.querySelector('.runs .state') !== null", seconds=20)
+        watched.page.locator(".runs a:has(.state)").first.click()
+        answer.result(60)
+    watched.until("document.querySelector('.tags .state')?.textContent === 'ended'")
+    rows = watched.page.locator(".sentences button")
+    told = [json.loads(line[6:]) for line in answer.result().decode().splitlines() if line.startswith("data: {")]
+    steps = [chunk["trajkit"] for chunk in told if "step" in chunk.get("trajkit", {})]
+    assert rows.locator(".said").count() == len(steps) > 2
+    assert watched.page.locator(".bars button").count() == 8
+    assert watched.page.locator(".writing").is_hidden()
+
+
+class Told:
+    """A live run that is told step by step, what a saved one holds."""
+
+    def __init__(self, site, document) -> None:
+        self.server, self.app, _ = site
+        self.document = document
+        self.log = self.app.do(lambda: self.server.history.begin(document["question"], document["model"]))
+
+    def add(self, event: str, **told) -> None:
+        self.app.do(lambda: self.log.add(event, told))
+
+    def start(self) -> None:
+        known = ("image", "map", "n_regions", "effects_kind", "threshold", "watches", "notes")
+        self.add("start", **self.log.row, **{name: self.document[name] for name in known} | {"state": "running"})
+
+    def step(self, at: int, attempt: int = 0, **changes) -> None:
+        step, k = self.document["steps"][at], self.document["n_regions"]
+        raw = np.frombuffer(base64.b64decode(self.document["effects"]["values"]), "<i2").reshape(-1, k)
+        effects = [round(float(one), 6) for one in raw[at] * self.document["effects"]["unit"]]
+        self.add("text", kind=step["kind"], text=step["text"] + " ", attempt=attempt)
+        self.add("step", **{**step, "attempt": attempt, "effects": effects, "half_width": None} | changes)
+
+    def end(self, **changes) -> None:
+        self.add("end", **{"state": "ended", "reason": "", "stopped": False, "answer": "7", "n_tokens": 50} | changes)
+
+
+@pytest.fixture
+def told(site, open_page, alarmed):
+    """(a live run that has begun, a page that shows it)"""
+    run = Told(site, alarmed)
+    run.start()
+    watched = open_page(f"run={run.log.id}")
+    watched.until("document.querySelector('.pane h1').textContent !== ''")
+    yield run, watched
+    if not run.log.over:
+        run.end()
+
+
+N_ROWS = "document.querySelectorAll('.pane .sentences button').length"
+
+
+def test_the_newest_step_is_followed_until_another_is_picked_and_again_when_asked(told):
+    run, watched = told
+    for n in range(3):
+        run.step(n)
+        watched.until(f"{N_ROWS} === {n + 1} && {CURRENT} === {n}")
+    watched.page.locator(".sentences button").first.click()
+    run.step(3)
+    watched.until(f"{N_ROWS} === 4")
+    assert watched.page.evaluate(CURRENT) == 0
+    watched.page.get_by_role("button", name="Follow the newest").click()
+    assert watched.page.evaluate(CURRENT) == 3
+    assert "step=" not in watched.page.url
+    run.step(4)
+    watched.until(f"{CURRENT} === 4")
+
+
+def test_what_is_no_finished_sentence_yet_is_seen_while_it_is_written(told):
+    run, watched = told
+    run.step(0)
+    run.add("text", kind="thinking", text="then i look <b>at", attempt=0)
+    watched.until("document.querySelector('.writing').textContent === 'then i look <b>at'")
+    assert watched.page.locator(".writing b").count() == 0
+    run.add("text", kind="thinking", text="</b> the", attempt=0)
+    watched.until("document.querySelector('.writing').textContent === 'then i look <b>at</b> the'")
+
+
+def test_an_alarm_comes_with_its_reason_and_what_was_done_and_is_announced(told, alarmed):
+    run, watched = told
+    at = alarmed["alarm"]
+    for n in range(at):
+        run.step(n)
+    watched.until(f"{N_ROWS} === {at}")
+    assert "No alarm so far" in watched.page.locator(".verdict").inner_text() or at == 0
+    run.step(at, decision={"step": at + 1, "action": "stop", "reason": "the risk is too high", "verdict": {}, "keep_tokens": 0, "keep_steps": 0})
+    watched.until("document.querySelector('.verdict.alarm') !== null")
+    said = watched.page.locator(".verdict.alarm").inner_text()
+    assert f"Alarm after step {at + 1}" in said
+    assert "What was done: the run was stopped" in said
+    watched.until(f"document.getElementById('urgent').textContent.includes('Alarm after step {at + 1}')")
+    run.end(state="stopped", stopped=True, reason="its policy stopped it", answer="")
+    watched.until("document.querySelector('.troubles').textContent.includes('Its policy stopped it')")
+
+
+def test_attempts_are_set_apart(told):
+    run, watched = told
+    run.step(0)
+    run.step(0, attempt=1)
+    watched.until(f"{N_ROWS} === 2")
+    assert watched.page.locator(".again").all_inner_texts()[0] == "Asked again: attempt 2"
+    assert watched.page.locator(".where").inner_text().startswith("Step 1 of attempt 2")
+
+
+def test_success_that_is_sure_enough_is_good_news(site, open_page, alarmed):
+    run = Told(site, {**alarmed, "watches": "success"})
+    run.start()
+    run.step(alarmed["alarm"])
+    watched = open_page(f"run={run.log.id}")
+    watched.until("document.querySelector('.verdict.good') !== null")
+    assert "Enough after" in watched.page.locator(".verdict.good").inner_text()
+    assert watched.page.locator(".verdict.alarm").count() == 0
+    run.end()
+
+
+def test_a_run_that_goes_on_unexplained_says_so(told):
+    run, watched = told
+    run.step(0)
+    run.add("unexplained", message="the estimator died.")
+    watched.until("document.querySelector('.troubles').textContent.includes('the estimator died.')")
+
+
+def test_a_page_goes_on_without_a_gap_after_the_server_has_been_away(chromium, local_engine, alarmed):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(local_engine)
+    app = OnLoop(server.app())
+    with listening(app, port) as address:
+        asked(address, "runs")
+        run = Told((server, app, address), alarmed)
+        run.start()
+        run.step(0)
+        watched = Watched(chromium, f"{address}/#run={run.log.id}")
+        watched.until(f"{N_ROWS} === 1")
+    watched.until("document.querySelector('.connection').textContent.includes('Connection lost, trying again')")
+    with listening(app, port):
+        asked(address, "runs")
+        for n in range(1, 4):
+            run.step(n)
+        watched.until(f"{N_ROWS} === 4", seconds=15)
+        said = watched.page.locator(".sentences .said").all_inner_texts()
+        assert [text.split("\n")[0] for text in said] == [step["text"] for step in alarmed["steps"][:4]]
+        assert watched.page.locator(".connection").is_hidden()
+        run.end()
+    watched.page.close()
+
+
+# ---- everywhere ----------------------------------------------------------------------------------------------------
+
+
+def test_the_policy_of_the_page_is_strict(site):
+    with urllib.request.urlopen(site[2]) as answer:
+        policy, text = answer.headers["Content-Security-Policy"], answer.read().decode()
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"style=|onclick=|<script>|https?://", text)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1920])
+def test_nothing_is_wider_than_its_window(open_page, alarmed, width):
+    for hash_ in (f"run={alarmed['id']}", "", f"run={alarmed['id']}&with=hostile"):
+        watched = open_page(hash_, width=width)
+        watched.page.locator(".sentences button, .browse .runs a").nth(1).wait_for()
+        watched.page.wait_for_timeout(150)
+        assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_it_is_dark_where_that_is_wanted_and_light_on_paper_where_all_is_printed(open_page, alarmed):
+    page = open_page(f"run={alarmed['id']}", color_scheme="dark").page
+    page.locator(".sentences button").nth(2).wait_for()
+    light = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(light) == "rgb(28, 28, 28)"
+    dark = page.evaluate(PIXELS)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 703, "height": 1000})
+    assert page.evaluate(light) == "rgb(255, 255, 255)"
+    assert page.evaluate(PIXELS) != dark
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
+    assert not page.locator(".topbar").is_visible()
+    cut = "(() => { const one = document.querySelector('.scrolled'); return one.scrollHeight - one.clientHeight; })()"
+    assert page.evaluate(cut) <= 1
+
+
+def test_a_server_without_runs_says_how_to_make_one(chromium, local_engine):
+    with listening(Server(local_engine).app()) as address:
+        watched = Watched(chromium, address)
+        watched.until("document.querySelector('.browse .empty h2')?.textContent === 'No runs yet'")
+        assert f"curl -N {address}/v1/chat/completions" in watched.page.locator(".empty pre").inner_text()
+        watched.assert_no_trouble(address)
+        watched.page.close()
