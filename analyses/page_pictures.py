@@ -83,7 +83,7 @@ def shoot(
     address: str,
     path: Path,
     size: tuple[int, int] = DESKTOP,
-    dark: bool = False,
+    scheme: Literal["light", "dark"] = "light",
     scale: float = SCALE,
 ) -> None:
     """A picture of what the page shows at an address, once it has been drawn."""

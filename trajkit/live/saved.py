@@ -63,6 +63,11 @@ def rows_of(batch: pa.RecordBatch, labels: Mapping[str, Label] | None = None) ->
     return [_row(one, about, n, most, labels or {}) for one, about, n, most in made]
 
 
+def judge_row(row: Row, found: Highest) -> None:
+    """Have what detectors say in a row in place of what was saved."""
+    row["risk"], row["alarm"] = _rounded(found.risk), found.alarm
+
+
 def outcome_of(outcome: str, success: bool | None) -> str:
     """The outcome of a run as it is compared: `failure` where it is wrong and of no known kind."""
     return "failure" if outcome == "unknown" and success is False else outcome
@@ -151,8 +156,8 @@ class _Part:
     def image(self, sha: str) -> bytes | None:
         """The picture of that hash, of whichever run bears it."""
         with self.lock:
-            rows = np.flatnonzero(pc.equal(self.hashes, sha).to_numpy()) if sha else []
-            return next((found for row in rows if (found := self.file.image(int(row))) is not None), None)
+            rows = np.flatnonzero(pc.equal(self.hashes, sha).to_numpy()).tolist()
+            return next((found for row in rows if (found := self.file.image(row)) is not None), None)
 
     def trace(self, row: int, image: bytes | None) -> Trace:
         with self.lock:
@@ -372,8 +377,7 @@ class SavedRuns:
             found = judge.highest(table)
             for name in table.rows["transcript_id"].to_pylist():
                 if name in own:
-                    most = found.get(name, Highest())
-                    own[name].update(risk=_rounded(most.risk), alarm=most.alarm)
+                    judge_row(own[name], found.get(name, Highest()))
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.errors import InputError
 from trajkit.live.documents import document
 from trajkit.live.query import Query, Row, find
-from trajkit.live.saved import COLUMNS, rows_of
+from trajkit.live.saved import COLUMNS, judge_row, rows_of
 from trajkit.live.verdicts import Highest, Judge, highest_of, verdicts_of, verdicts_saved
 from trajkit.report.collection import Collection, choose
 from trajkit.runs.source import batches
@@ -101,8 +101,7 @@ def _rows(traces: Sequence[Trace], collection: Collection, detectors: Detectors 
     if detectors is not None:
         found = highest_of(collection.frame, detectors.monitor.threshold)
         for row in rows:
-            risk, alarm = found.get(row["id"], Highest())
-            row.update(risk=risk, alarm=alarm)
+            judge_row(row, found.get(row["id"], Highest()))
     return rows
 
 
