@@ -40,11 +40,10 @@ class Rates(NamedTuple):
         from trajkit.judging.alarms import NEW_GROUP
         from trajkit.judging.ranking import ALL
 
-        power, good = replay.power, replay.false_alarms
+        power, good, runs = replay.power, replay.false_alarms, replay.runs
         caught, false = power[power["outcome"] == ALL], good[good["unit"] == NEW_GROUP]
-        runs = replay.runs
-        rates = (Estimate.of(rows[["rate", "low", "high"]].iloc[0]) for rows in (caught, false))
-        return cls(*rates, len(runs), runs["group_id"].nunique())
+        first, second = (Estimate.of(rows[["rate", "low", "high"]].iloc[0]) for rows in (caught, false))
+        return cls(first, second, len(runs), runs["group_id"].nunique())
 
     def said(self) -> str:
         """In two sentences."""
