@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from trajkit.demo import paths
@@ -109,9 +110,7 @@ def until(true, seconds=20):
         time.sleep(0.05)
 
 
-def test_the_python_of_the_page_asks_the_server_and_tells_true_webhooks_from_others(
-    served, folder, monkeypatch, capsys
-):
+def test_the_python_of_the_page_asks_and_knows_true_webhooks(served, folder, monkeypatch, capsys):
     address, got = served
     monkeypatch.chdir(folder)
     names: dict = {}
@@ -154,6 +153,20 @@ def test_health_and_metrics_are_read_as_the_page_says(served, folder):
     told = shell(block, folder, _8321=served[0])
     assert '"status":"ok"' in told
     assert "# TYPE trajkit_" in told
+
+
+def test_every_metric_and_every_field_of_the_log_is_in_its_table(served):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from trajkit.live.logs import FIELDS
+
+    text = SERVER.read_text(encoding="utf-8")
+    told = httpx.get(f"{served[0]}/metrics").text
+    families = [one for one in text_string_to_metric_families(told) if not one.name.endswith("_created")]
+    kept = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    assert set(re.findall(r"^\| `(trajkit_\w+)` \|", text, re.M)) == kept
+    of_log = text.split("The log goes to stderr", 1)[1].split("The events:", 1)[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", of_log, re.M)) == FIELDS
 
 
 def test_every_command_is_one_that_trajkit_takes(folder, monkeypatch):

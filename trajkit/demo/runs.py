@@ -87,5 +87,5 @@ def judged(trace: Trace, item: Item, judgement: Judgement) -> Trace:
         score=None if judgement.success is None else float(judgement.success),
         success=judgement.success,
         outcome=judgement.outcome,
-        meta=item.meta | trace.meta | judgement.facts,
+        meta={**item.meta, **trace.meta, **judgement.facts},
     )
