@@ -39,6 +39,10 @@ def test_demo_shows_runs_with_their_truth_then_the_monitor_and_writes_the_report
     assert "risk 0." in result.out
     assert result.out.rstrip().endswith(str(tmp_path / "out" / "index.html"))
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert (
+        f"2 runs. Held-out scenes of seed 5: the first 2, and of the first 2 that of each ending. {before.strip()}"
+        in page
+    )
     runs = json.loads(re.search(r'id="payload">(.*?)</script>', page, re.S)[1])["runs"]
     assert [run["id"] for run in runs[:2]] == [item.id for item in demo_items("test", 2, 5)]
     assert all(step["risk"] is not None for run in runs[:2] for step in run["steps"] if step["kind"] == "thinking")
@@ -47,7 +51,7 @@ def test_demo_shows_runs_with_their_truth_then_the_monitor_and_writes_the_report
 def shown_lines(least, seed, most=0, rates=None, width=200):
     """What `show_runs` prints, line by line, and the traces that it returns."""
     console = Console(file=io.StringIO(), width=width)
-    traces = show_runs(console, least, seed, most, rates)
+    traces = show_runs(console, least, seed, most, rates).traces
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return [line for line in lines if line and "tokens in" not in line], traces
 

@@ -69,14 +69,18 @@ def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(f
 
 
 def test_runs_from_elsewhere_are_shown_first_and_counted_nowhere(runs, fitted, tmp_path):
+    import trajkit as tk
+
     other = replace(runs[0], transcript_id="other", group_id="another", outcome="hallucination", success=False)
-    page = write_report(runs[1:], tmp_path / "out", fitted.detectors, max_runs=2, others=[other]).read_text()
+    told = {"others": [other], "said_of_others": "Made today."}
+    page = write_report(runs[1:], tmp_path / "out", fitted.detectors, max_runs=2, **told).read_text()
     first, *rest = payload_of(page)["runs"]
     assert first["id"] == "other"
-    assert first["threshold"] == pytest.approx(fitted.detectors.monitor.threshold, abs=1e-4)
-    assert first["seen"] is False
+    risks = fitted.detectors.predictor.risks(tk.features([other]))
+    np.testing.assert_allclose([step["risk"] for step in first["steps"][:-1]], risks, atol=1e-4)
+    assert first["seen"] is (runs[0].group_id not in fitted.detectors.card["test_groups"])
     assert len(rest) == 2
-    assert f"First 1 run that are counted nowhere else. 2 of {len(runs) - 1:,} runs" in page
+    assert f"First, counted nowhere else: 1 run. Made today. 2 of {len(runs) - 1:,} runs" in page
     assert f"<dd>{len(runs) - 1:,}" in page
 
 

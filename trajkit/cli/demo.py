@@ -10,9 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trajkit.cli.demo_runs import Rates
+    from trajkit.cli.demo_runs import Demonstrated, Rates
     from trajkit.runs.table import RunTable
-    from trajkit.traces.trace import Trace
 
 SEED = 2026
 """Not the seed of the shipped traces, so these scenes are in none of them."""
@@ -50,7 +49,7 @@ def demo(
 
       trajkit demo --runs 5 --most 0 --seed 7
     """
-    from trajkit.cli.demo_runs import show_runs
+    from trajkit.cli.demo_runs import Demonstrated, show_runs
     from trajkit.cli.output import stdout
     from trajkit.folders import check_own
     from trajkit.report.build import MARK
@@ -59,7 +58,7 @@ def demo(
     check_own(out, MARK)
     console = stdout()
     table = _read()
-    shown = show_runs(console, runs, seed, most, _rates(table)) if max(runs, most) else []
+    shown = show_runs(console, runs, seed, most, _rates(table)) if max(runs, most) else Demonstrated([])
     _analyse(console, out, table, shown)
 
 
@@ -88,7 +87,7 @@ def _rates(table: RunTable) -> Rates | None:
     return Rates.of(replay(load_detectors(paths.DETECTORS).monitor, frame[frame["group_id"].isin(held_out(table))]))
 
 
-def _analyse(console: Console, out: Path, table: RunTable, shown: list[Trace]) -> None:
+def _analyse(console: Console, out: Path, table: RunTable, shown: Demonstrated) -> None:
     from trajkit.cli.fit import show_monitor
     from trajkit.demo import paths
     from trajkit.demo.runs import fit_demo_detectors
@@ -110,6 +109,13 @@ def _analyse(console: Console, out: Path, table: RunTable, shown: list[Trace]) -
     console.print(f"{detectors.monitor.message}\n{tried}\n", markup=False)
     show_monitor(console, evaluation)
     path = write_report(
-        read_traces(paths.TRACES), out, detectors, evaluation, title="trajkit demo", table=table, others=shown
+        read_traces(paths.TRACES),
+        out,
+        detectors,
+        evaluation,
+        title="trajkit demo",
+        table=table,
+        others=shown.traces,
+        said_of_others=shown.said,
     )
     console.print(f"Report: {path}", markup=False, soft_wrap=True)

@@ -64,6 +64,13 @@ class Rates(NamedTuple):
         }[what]
 
 
+class Demonstrated(NamedTuple):
+    """Runs that were shown. said: in words, which of how many they are, and how usual their endings."""
+
+    traces: list[Trace]
+    said: str = ""
+
+
 class _Run(NamedTuple):
     item: Item
     judgement: Judgement
@@ -99,8 +106,8 @@ class HeldBack(RunView):
             tell()
 
 
-def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rates | None = None) -> list[Trace]:
-    """Go through scenes of a seed and show runs, by `endings.is_shown`; the traces of those shown.
+def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rates | None = None) -> Demonstrated:
+    """Go through scenes of a seed and show runs, by `endings.is_shown`.
 
     least: runs shown as they come, whatever they show. most: scenes gone through for what is sought. rates: said before
     the runs and beside them.
@@ -134,7 +141,9 @@ def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rat
             break
     _show_passed(console, len(so_far), passed)
     console.print(_summary(so_far, watcher is not None, most > least), markup=False)
-    return shown
+    first = f"the first {least}, and " if least > 1 else ""
+    which = f"Held-out scenes of seed {seed}: {first}of the first {len(so_far)} the first run of each ending."
+    return Demonstrated(shown, f"{which} {rates.said()}" if rates else which)
 
 
 def _run(

@@ -45,6 +45,7 @@ def write_report(
     ids: Sequence[str] = (),
     where: Query | None = None,
     others: Sequence[Trace] = (),
+    said_of_others: str = "",
 ) -> Path:
     """Write `out_dir`/index.html about `traces` and return its path. It opens from the file, offline.
 
@@ -52,7 +53,7 @@ def write_report(
     the page says of `detectors` what can be said on the runs that they have not seen. ids, where: the runs that are
     shown one by one; by default some of each outcome. max_runs: the most of them, 24 where none are chosen; what is too
     large for one page is left out, and it says so. Everything else counts all runs. others: runs that are shown before
-    those, and counted nowhere. table: of these traces with what is
+    those, and counted nowhere; said_of_others: what they are, in words. table: of these traces with what is
     `collection.wanted`, where it was read already. The page is written whole or not at all.
     Raises InputError when there is no run, or none that was chosen, max_runs is below 1, `out_dir` is neither new nor
     empty nor of a report, or it cannot be written.
@@ -75,7 +76,7 @@ def write_report(
         summary=summarise(collection),
         sections=sections,
         differences=differences_panel(collection),
-        said_of_shown=_said(shown, len(collection.runs)),
+        said_of_shown=_said(shown, len(collection.runs), said_of_others),
         risk_note=predictor_note(collection, detectors),
         payload=_embedded({"runs": shown.documents, "all": len(collection.runs) + shown.others}),
         figures=_embedded(_figures(sections)),
@@ -91,10 +92,11 @@ def _figures(sections: Mapping[str, Sequence[Panel]]) -> dict[str, Any]:
     return {panel.key: figure_json(panel.figure) for panel in panels if panel.figure is not None}
 
 
-def _said(shown: Shown, n_runs: int) -> str:
+def _said(shown: Shown, n_runs: int, said_of_others: str) -> str:
     """Which of the runs are shown."""
     n = len(shown.documents) - shown.others
-    first = f"First {count(shown.others, 'run')} that are counted nowhere else. " if shown.others else ""
+    first = f"First, counted nowhere else: {count(shown.others, 'run')}. {said_of_others}".strip() + " "
+    first = first if shown.others else ""
     if n == n_runs:
         return first.strip()
     said = f"{first}{n:,} of {n_runs:,} runs"
