@@ -401,7 +401,10 @@ def test_chosen_runs_that_are_too_large_together_are_counted(runs, tmp_path, mon
     page = write_report(runs, tmp_path, where=Query.where(["outcome=success"])).read_text()
     n, all_of_them = len(payload_of(page)["runs"]), sum(run.outcome == "success" for run in runs)
     assert 1 <= n < all_of_them
-    assert f"those that were asked for; {all_of_them - n} more would make the page too large." in page
+    assert f"{n} of {len(runs)} runs, the first of {all_of_them} that were asked for." in page
+    monkeypatch.undo()
+    page = write_report(runs, tmp_path, where=Query.where(["outcome=success"]), max_runs=2).read_text()
+    assert f"2 of {len(runs)} runs, the first of {all_of_them} that were asked for." in page
 
 
 def test_risks_that_were_saved_with_runs_are_shown_without_detectors(tmp_path):

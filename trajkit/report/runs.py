@@ -31,17 +31,13 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are, where they are too large.
-    chosen: whether somebody chose them. others: how many of them, the first ones, are not of the collection."""
+    """Runs that are shown. documents: of them. n: how many there are of what was chosen, shown or not. chosen: whether
+    somebody chose. others: how many of the documents, the first ones, are not of the collection."""
 
     documents: list[dict[str, Any]]
     n: int
     chosen: bool
     others: int = 0
-
-    @property
-    def left_out(self) -> int:
-        return self.n - len(self.documents)
 
 
 def shown_runs(
@@ -58,12 +54,12 @@ def shown_runs(
     id that no run has, and where no run is left."""
     chosen = bool(ids) or where is not None
     if chosen:
-        places = _chosen(traces, collection, detectors, ids, where)[:most]
+        places = _chosen(traces, collection, detectors, ids, where)
     else:
         places = choose(collection, MOST if most is None else most)
     first = [_other(trace, detectors) for trace in others]
     documents, size = list[dict[str, Any]](), len(json.dumps(first))
-    for at in places:
+    for at in places[:most]:
         made = _document(traces[at], collection, detectors)
         size += len(json.dumps(made))
         if size > BUDGET and documents:
@@ -71,7 +67,7 @@ def shown_runs(
         documents.append(made)
     if not chosen:
         documents.sort(key=lambda made: OUTCOME_ORDER.index(made["outcome"]))
-    return Shown([*first, *documents], len(first) + len(places), chosen, len(first))
+    return Shown([*first, *documents], len(places), chosen, len(first))
 
 
 def _chosen(
