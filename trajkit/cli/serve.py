@@ -13,6 +13,7 @@ from trajkit.cli.options import DetectorsOption, EstimatorOption, ModelOption, S
 from trajkit.cli.policy import Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_RUNS_UPSTREAM = 8
 
 
 def serve(
@@ -53,10 +54,28 @@ def serve(
     upstream_key: Annotated[
         str | None, typer.Option("--upstream-key", envvar="TRAJKIT_UPSTREAM_KEY", help="That server's API key.")
     ] = None,
+    upstream_stall: Annotated[
+        float,
+        typer.Option(
+            "--upstream-stall", metavar="SECONDS", min=1.0, help="Without a byte, after which it counts as dead."
+        ),
+    ] = 60.0,
+    check_logprobs: Annotated[
+        bool,
+        typer.Option(
+            "--check-logprobs",
+            help="Ask that server for log-probabilities, to tell where its weights are not those of --model.",
+        ),
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", show_default="the model's", help="What clients call the model.")
     ] = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs at once; more wait.")] = 1,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs", min=1, show_default=f"1, or {_RUNS_UPSTREAM} with --upstream", help="Runs at once; more wait."
+        ),
+    ] = None,
     waiting: Annotated[int, typer.Option("--waiting", min=0, help="Requests that may wait; more are refused.")] = 32,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="That a run may take, most.")] = 600.0,
 ) -> None:
@@ -73,13 +92,16 @@ def serve(
 
       curl localhost:8321/v1/models
 
-    In a request, {"trajkit": {"policy": "ask-again", "effects": "all"}} asks for another policy, and for all effects.
+    In a request, {"trajkit": {"policy": "ask-again", "alpha": 0.05, "effects": "all"}} asks for another policy and
+    false-alarm rate, and for all effects.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
     from trajkit.cli.output import UsageError, note
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
+    if check_logprobs and upstream is None:
+        raise UsageError("--check-logprobs is about another server; name it with --upstream.")
     if host not in _LOOPBACK and not token:
         raise UsageError(f"--host {host} lets other machines in; set --token, which they must then bear.")
     serve_forever = _serving()
@@ -92,7 +114,8 @@ def serve(
     from trajkit.live.app import Limits, Server
     from trajkit.live.generation import Engine
     from trajkit.live.local import LocalEngine
-    from trajkit.live.upstream import UpstreamEngine, find_model
+    from trajkit.live.other_server import find_model
+    from trajkit.live.upstream import UpstreamEngine
 
     watching = Watching(vlm, estimate, monitor, asked.policy_with(monitor, found.enough if found else None))
     engine: Engine
@@ -101,8 +124,11 @@ def serve(
     else:
         there = upstream.rstrip("/")
         theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
-        engine = UpstreamEngine(there, theirs, watching, key=upstream_key, served_name=name or "")
-    serve_forever(Server(engine, Limits(runs, waiting, seconds), token), host, port, note)
+        engine = UpstreamEngine(
+            there, theirs, watching, upstream_key, upstream_stall, served_name=name or "", check_logprobs=check_logprobs
+        )
+    at_once = runs or (1 if upstream is None else _RUNS_UPSTREAM)
+    serve_forever(Server(engine, Limits(at_once, waiting, seconds), token), host, port, note)
 
 
 def _serving() -> Callable[..., None]:

@@ -93,7 +93,7 @@ class Server:
             return self._refuse(429, message, "rate_limit_error", {"Retry-After": "5"})
         log = self.history.begin({"question": asked.chat.question, "model": self.engine.name})
         headers = {"X-Trajkit-Run": log.id, "X-Trajkit-Waiting": str(self.places.waiting)}
-        answer = Answer(log.id, self.engine.name, asked.wish.effects)
+        answer = Answer(log.id, self.engine.name, asked.wish.effects, asked.token_ids)
         if asked.stream:
             chunks = self._chunks(asked, answer, log)
             return StreamingResponse(chunks, media_type="text/event-stream", headers=headers | _STREAM)
@@ -202,11 +202,13 @@ class Server:
                 height, width = event.regions.labels.shape
                 log.add("start", {"boxes": places, "height": height, "width": width} | log.about)
             elif isinstance(event, Text):
-                log.add("text", {"kind": event.kind, "text": event.text, "attempt": event.attempt})
+                if event.text:
+                    log.add("text", {"kind": event.kind, "text": event.text, "attempt": event.attempt})
             elif isinstance(event, Explained):
                 self._count(event, log, came)
                 log.add("step", step_object(event.step, "all", places))
             elif isinstance(event, Unexplained):
+                _log.warning("run %s: %s", log.id, event.message)
                 log.add("unexplained", {"message": event.message})
             elif isinstance(event, Ended):
                 self.metrics.tokens.inc(event.tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
@@ -22,11 +22,14 @@ class Begun:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of what the model writes, of which attempt."""
+    """A piece of what the model writes, of which attempt. tokens: its ids, where they are known; some have no text.
+    logprobs: of them, as another server tells them."""
 
     kind: StepKind
     text: str
     attempt: int = 0
+    tokens: tuple[int, ...] = ()
+    logprobs: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Unexplained:
-    """From here on the run goes on without steps and verdicts, and why."""
+    """The run goes on without steps and verdicts, or those that it has are not of what was written; and why."""
 
     message: str
 
@@ -46,11 +49,14 @@ class Unexplained:
 @dataclass(frozen=True, eq=False)
 class Ended:
     """The generation is over. reason: OpenAI's: "stop" where the model ended or a policy had it end, "length" at its
-    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts."""
+    limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts.
+    prompt_tokens, facts: as another server counts them, and what was found of its tokens (`tokens.Tokens.facts`)."""
 
     reason: str
     stopped: bool
     tokens: int
+    prompt_tokens: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
