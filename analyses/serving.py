@@ -34,6 +34,7 @@ import pandas as pd
 import torch
 
 import trajkit as tk
+from trajkit.attribution.item import Item
 from trajkit.attribution.replay import replay
 from trajkit.demo.paths import ESTIMATOR, MODEL, TRACES
 from trajkit.demo.runs import demo_items
@@ -42,7 +43,6 @@ from trajkit.live.other_server import OtherServer, find_model
 from trajkit.live.tokens import Tokens, TokensError, logprob_difference, opens_thinking
 from trajkit.progress import progress
 from trajkit.tables import Table, render
-from trajkit.traces.trace import Item
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import split_steps
 
@@ -204,8 +204,8 @@ def tokens_section(pairs: Sequence[tuple[Heard, Heard]], vlm: VLM, estimator: tk
         f"{same} of {len(pairs)} answers ({len(pairs) // 2} scenes, greedy and sampled with a seed; {lasting:,} "
         f"tokens) have the same token ids and text through trajkit as without it. Of the greedy ones {as_streamed} of "
         f"{streamed} are those of `tk.stream` to the last token and step, with effects at most {apart:.1e} nats apart; "
-        f"of all {steps:,} steps the effects are at most {replayed:.1e} nats from those of a replay of the same tokens in one "
-        "pass (they are told with six digits).\n"
+        f"of all {steps:,} steps the effects are at most {replayed:.1e} nats from those of a replay of the same tokens "
+        "in one pass (they are told with six digits).\n"
     )
 
 
@@ -380,8 +380,8 @@ async def stop_section(direct: Place, through: Place, items: Sequence[Item]) -> 
         return "No run was stopped.\n"
     return (
         f"Of {len(items)} sampled runs under the policy `stop` {len(after)} were stopped. By its own count the other "
-        f"server wrote {np.median(after):.0f} tokens (median; {min(after):.0f} to {max(after):.0f}) beyond the step of the "
-        "alarm, the one that shows it to be complete among them; left alone these runs have "
+        f"server wrote {np.median(after):.0f} tokens (median; {min(after):.0f} to {max(after):.0f}) beyond the step of "
+        "the alarm, the one that shows it to be complete among them; left alone these runs have "
         f"{np.median(whole):.0f} tokens.\n"
     )
 

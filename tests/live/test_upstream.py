@@ -309,6 +309,20 @@ def test_another_prompt_is_said(demo_vlm, demo_estimator):
     assert "counts 81 tokens of the prompt, and the one made here has 76" in unexplained(told)[0]
 
 
+def test_another_prompt_is_found_before_any_step_where_its_ids_are_told(demo_vlm, demo_estimator):
+    def other(chunk):
+        if chunk.get("prompt_token_ids"):
+            chunk["prompt_token_ids"][-3] += 1
+
+    recorded = Recorded(change=other)
+    with before(recorded, demo_vlm, demo_estimator) as (_, client):
+        thinking, content, told, _ = text_of(ask(client, stream=True))
+    assert (thinking, content) == recorded_text(recorded)
+    assert steps_of(told) == []
+    (said,) = unexplained(told)
+    assert "the other engine's prompt is not the one made here: 1 and 2 at position 73" in said
+
+
 @pytest.mark.parametrize("asked", [{}, {"return_token_ids": True}, {"logprobs": True, "top_logprobs": 5}])
 def test_ids_logprobs_and_usage_are_told_to_who_asks_and_to_nobody_else(asked, demo_vlm, demo_estimator):
     recorded = Recorded()
@@ -330,7 +344,7 @@ def test_ids_logprobs_and_usage_are_told_to_who_asks_and_to_nobody_else(asked, d
     assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (76, 36)
 
 
-@pytest.mark.parametrize("by", [0.0, -0.5])
+@pytest.mark.parametrize("by", [0.0, -0.001, -0.5])
 def test_log_probabilities_of_other_weights_are_told_apart_from_rounding(by, demo_vlm, demo_estimator):
     def moved(chunk):
         for choice in chunk["choices"]:
@@ -339,7 +353,7 @@ def test_log_probabilities_of_other_weights_are_told_apart_from_rounding(by, dem
 
     with before(Recorded(change=moved), demo_vlm, demo_estimator, check_logprobs=True) as (_, client):
         told = text_of(ask(client, stream=True))[2]
-    assert told[-1]["logprob_difference"] == pytest.approx(-by, abs=1e-4)
+    assert told[-1]["logprob_difference"] == pytest.approx(-by, abs=1e-5)
     assert [("serves other weights" in said) for said in unexplained(told)] == [True] * bool(by)
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.follow import Follower, Followers
+from trajkit.attribution.told import check_prompt
 from trajkit.errors import InputError, untraced
 
 
@@ -38,6 +39,7 @@ End = Literal["whole", "broken off", "cut"]
 class _News:
     of: Followed
     tokens: Sequence[int] = ()
+    prompt: Sequence[int] | None = None
     over: Callable[[], object] | None = None
     end: End | None = None
     error: Exception | None = None
@@ -53,9 +55,10 @@ class FollowingThread:
         self._thread.start()
         atexit.register(self.close)  # torch does not survive to be cut off in a thread
 
-    def push(self, of: Followed, tokens: Sequence[int]) -> None:
-        """The next tokens of a run, or none, to begin it. Does not wait."""
-        self._inbox.put(_News(of, tokens))
+    def push(self, of: Followed, tokens: Sequence[int] = (), prompt: Sequence[int] | None = None) -> None:
+        """The next tokens of a run, or none, to begin it. prompt: ids that the other engine made of it, to be compared.
+        Does not wait."""
+        self._inbox.put(_News(of, tokens, prompt))
 
     def fail(self, of: Followed, error: Exception) -> None:
         """What comes of a run is not to be followed, after what was pushed; `on_error` is called."""
@@ -90,8 +93,9 @@ class FollowingThread:
                 if one.of not in tokens:
                     one.of.waits_since = one.at
                 tokens.setdefault(one.of, []).extend(one.tokens)
+        prompts = {one.of: one.prompt for one in news if one.prompt is not None}
         groups: dict[Followers, list[Followed]] = {}
-        for of in filter(self._joined, tokens):
+        for of in filter(lambda of: self._joined(of, prompts.get(of)), tokens):
             groups.setdefault(of.group, []).append(of)
         for group, members in groups.items():
             self._push(group, {of: tokens[of] for of in members})
@@ -102,13 +106,18 @@ class FollowingThread:
                 self._end(one.of, one.end)
                 one.over()
 
-    def _joined(self, of: Followed) -> bool:
-        if of.follower is None and not of.failed:
-            try:
+    def _joined(self, of: Followed, prompt: Sequence[int] | None) -> bool:
+        """Whether it can be followed; it is begun where it was not."""
+        if of.failed:
+            return False
+        try:
+            if of.follower is None:
                 of.follower = of.join()
                 of.on_begun(of.follower)
-            except Exception as error:
-                self._fail(of, error)
+            if prompt is not None:
+                check_prompt(of.follower.prompt.inputs["input_ids"][0].tolist(), prompt)
+        except Exception as error:
+            self._fail(of, error)
         return not of.failed
 
     def _push(self, group: Followers, tokens: dict[Followed, list[int]]) -> None:

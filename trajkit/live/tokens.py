@@ -88,9 +88,9 @@ class Tokens:
 
     def _differ(self, told: int) -> str:
         return (
-            f"the other server tells no token ids, and its text makes {self.n} tokens here where it wrote {told}: steps "
-            "of this run, from where they part on, are not of what was written. Serve the same tokenizer, by a server "
-            "that tells ids if there is one (vLLM's return_token_ids)."
+            f"the other server tells no token ids, and its text makes {self.n} tokens here where it wrote {told}: "
+            "steps of this run, from where they part on, are not of what was written. Serve the same tokenizer, by a "
+            "server that tells ids if there is one (vLLM's return_token_ids)."
         )
 
     def _from_text(self, thinking: str, text: str, names: Sequence[str]) -> list[int]:
@@ -144,6 +144,6 @@ def model_doubt(difference: float, n: int, rounding: float) -> str | None:
         return None
     return (
         f"the other server's log-probabilities differ from those here by {difference:.2g} nats a token, over {n}, and "
-        f"by rounding alone it would be {rounding:.2g} at most: it serves other weights, or of another precision. Effects "
-        "and risks are of the model here."
+        f"by rounding alone it would be {rounding:.2g} at most: it serves other weights, or of another precision. "
+        "Effects and risks are of the model here."
     )

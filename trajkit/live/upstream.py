@@ -26,9 +26,9 @@ from trajkit.live.wishes import facts, wished
 if TYPE_CHECKING:
     from trajkit.detection.policies import Decision
 
-ROUNDING = {torch.float32: 0.002, torch.float16: 0.02, torch.bfloat16: 0.1}
+ROUNDING = {torch.float32: 1e-4, torch.float16: 0.005, torch.bfloat16: 0.03}
 """Mean |difference|, nats, that log-probabilities of the same weights may have, by the precision that they are followed
-in."""
+in: some ten times what the demo's model has (reports/serving.md), as deeper ones round more often."""
 _LOOSEST = max(ROUNDING.values())
 
 
@@ -94,11 +94,10 @@ class UpstreamRun:
         self._follower: Follower | None = None
         self._attempt = self._n_tokens = 0
         self._decision: Decision | None = None
-        self._prompt_ids: list[int] | None = None
         self._usage: dict[str, Any] = {}
         self._tokens = Tokens(engine.watching.vlm, engine.opened)
         self._facts: dict[str, Any] = {}
-        self._cancelled = self._unexplained = self._lost = False
+        self._cancelled = self._unexplained = self._lost = self._prompt_told = False
         self._reading: asyncio.Task[str] | None = None
         self._task = self._loop.create_task(self._run())
 
@@ -124,7 +123,7 @@ class UpstreamRun:
 
     async def _generate(self) -> None:
         while True:
-            self._decision, self._prompt_ids, self._usage, self._lost = None, None, {}, False
+            self._decision, self._usage, self._lost = None, {}, False
             self._tokens, followed = Tokens(self._watching.vlm, self._engine.opened), self._followed()
             self._reading = self._loop.create_task(self._read(followed))
             if self._cancelled:
@@ -154,12 +153,7 @@ class UpstreamRun:
         def join() -> Follower:
             if self._follower is not None:
                 return engine.group.again(self._follower)
-            return engine.group.join(
-                messages=self._request.messages,
-                prompt_token_ids=self._prompt_ids,
-                monitor=watching.monitor,
-                policy=watching.policy,
-            )
+            return engine.group.join(messages=self._request.messages, monitor=watching.monitor, policy=watching.policy)
 
         return Followed(engine.group, join, here(self._begun), here(self._explained), here(self._left))
 
@@ -204,7 +198,7 @@ class UpstreamRun:
         self._facts = {"token_ids": tokens.source(told)}
         if follower is None:
             return
-        if reason is not None and self._prompt_ids is None:
+        if reason is not None and not self._prompt_told:
             doubt = _prompt_doubt(follower.prompt.length, _count(self._usage, "prompt_tokens"))
         if reason is not None and doubt is None:
             doubt = tokens.doubt(told, reason, bool(self._request.sampling.stop_strings))
@@ -217,12 +211,13 @@ class UpstreamRun:
 
     async def _read(self, followed: Followed) -> str:
         """Pass an answer on as it comes; why it ended."""
-        engine, reason, before, begun = self._engine, "", self._n_tokens, False
+        engine, reason, before = self._engine, "", self._n_tokens
+        engine.following.push(followed)  # its prompt is read while the other server reads it too
         try:
             async for chunk in engine.server.chunks(*self._asked()):
-                if not begun:
-                    begun, self._prompt_ids = True, chunk.get("prompt_token_ids")
-                    engine.following.push(followed, [])
+                if isinstance(prompt := chunk.get("prompt_token_ids"), list):
+                    self._prompt_told = True
+                    engine.following.push(followed, prompt=prompt)
                 self._usage = chunk.get("usage") or self._usage
                 for choice in chunk.get("choices") or []:
                     self._take(choice, followed)
