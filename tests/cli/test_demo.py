@@ -39,10 +39,8 @@ def test_demo_shows_runs_with_their_truth_then_the_monitor_and_writes_the_report
     assert "risk 0." in result.out
     assert result.out.rstrip().endswith(str(tmp_path / "out" / "index.html"))
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert (
-        f"2 runs. Held-out scenes of seed 5: the first 2, and of the first 2 that of each ending. {before.strip()}"
-        in page
-    )
+    chosen = "Held-out scenes of seed 5: the first 2, and of the first 2 the first run of each ending."
+    assert f"2 runs. {chosen} {before.strip()}" in page
     runs = json.loads(re.search(r'id="payload">(.*?)</script>', page, re.S)[1])["runs"]
     assert [run["id"] for run in runs[:2]] == [item.id for item in demo_items("test", 2, 5)]
     assert all(step["risk"] is not None for run in runs[:2] for step in run["steps"] if step["kind"] == "thinking")
