@@ -36,7 +36,7 @@ const list = (() => {
       this.list.addEventListener("click", (event) => this.click(event));
       this.list.addEventListener("keydown", (event) => this.key(event));
       this.turn.addEventListener("click", () => this.put("order", [this.falling() ? "up" : "down"]));
-      new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.next(), { rootMargin: "700px" }).observe(this.more);
+      this.near = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.next(), { rootMargin: "700px" });
       const wide = matchMedia("(min-width: 900px)"), arrange = () => { this.drawer.open = wide.matches; };
       wide.addEventListener("change", arrange);
       arrange();
@@ -143,7 +143,7 @@ const list = (() => {
     }
 
     held() { // whether somebody points at a row, or has scrolled down to one
-      return this.list.matches(":hover") || this.list.contains(document.activeElement) || scrollY > 200;
+      return this.list.matches(":hover") || this.list.querySelector(":focus-visible") || scrollY > 200;
     }
 
     welcome() {
@@ -175,6 +175,8 @@ const list = (() => {
       if (this.warning.textContent !== (found.trouble || "")) this.warning.textContent = found.trouble || "";
       this.count.textContent = found.total === found.all ? words.count(found.all, "run") : `${found.total.toLocaleString("en")} of ${words.count(found.all, "run")}`;
       this.more.hidden = this.order.length >= this.total;
+      this.near.unobserve(this.more); // or it would not be told that it is still near
+      this.near.observe(this.more);
       this.nothing(found);
       this.facets(found.facets);
       this.app.listed();

@@ -127,12 +127,11 @@ const path = (() => {
       this.draw();
     }
 
-    // rows: effects of the thinking steps. marks: positions of alarms. before: whether they go on from those shown
-    set(rows, marks, label) {
+    // rows: effects of the thinking steps, those that were shown and more. marks: positions of alarms
+    set(rows, marks) {
       const { points, share } = components(rows);
       const next = likeBefore(points, this.points);
       Object.assign(this, { points: next, share, marks });
-      this.canvas.setAttribute("aria-label", label);
       this.draw();
     }
 
@@ -201,11 +200,11 @@ const path = (() => {
       context.fillStyle = dom.colour("muted");
       context.textAlign = "center";
       [1, 2, 4].forEach((bit, axis) => {
-        if (!this.share[axis]) return;
+        if (this.share[axis] < 0.02) return;
         const edges = [0, 1, 2, 3, 4, 5, 6, 7].filter((i) => !(i & bit)).map((i) => [corners[i], corners[i | bit]]);
         const [a, b] = edges.reduce((best, one) => (outside(one, frame, axis) > outside(best, frame, axis) ? one : best));
         const x = (a.x + b.x) / 2, y = (a.y + b.y) / 2, away = Math.hypot(x - frame.wide / 2, y - frame.tall / 2) || 1;
-        const text = `axis ${axis + 1}: ${words.percent(this.share[axis])}`, half = context.measureText(text).width / 2 + 2;
+        const text = `axis ${axis + 1}`, half = context.measureText(text).width / 2 + 2;
         const at = { x: x + (12 * (x - frame.wide / 2)) / away, y: y + (14 * (y - frame.tall / 2)) / away };
         context.fillText(text, Math.max(half, Math.min(frame.wide - half, at.x)), Math.max(11, Math.min(frame.tall - 4, at.y + 4)));
       });
