@@ -52,6 +52,7 @@ def configured(app: ASGIApp, grace: int = _GRACE) -> uvicorn.Config:
 
 def serve_page(app: ASGIApp, listening: socket.socket, began: Callable[[], object]) -> None:
     """Answer until SIGINT or SIGTERM. began: called once answers can be had."""
+
     async def serve() -> None:
         server = uvicorn.Server(configured(app))
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
