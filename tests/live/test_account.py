@@ -54,14 +54,15 @@ def told(engine, texts=False, level="info", **options):
 def test_an_alarm_a_decision_and_the_end_are_told_in_numbers_alone(alarming):
     answer, bodies, lines, _ = told(alarming)
     run, whole = answer.headers["X-Trajkit-Run"], answer.json()
-    (step,) = whole["trajkit"]["steps"]
+    steps = whole["trajkit"]["steps"]
+    step = steps[0]
     hooks = [json.loads(body) for body in bodies]
     assert [hook["type"] for hook in hooks] == ["run.alarm", "run.decision", "run.ended"]
     assert {(hook["data"]["run"], hook["data"]["model"]) for hook in hooks} == {(run, MODEL)}
     alarm, decision, end = (hook["data"] for hook in hooks)
     assert (alarm["step"], alarm["risk"], alarm["tokens"]) == (1, step["risk"], step["tokens"])
     assert (decision["action"], decision["attempt"]) == ("stop", 0)
-    assert (end["outcome"], end["n_steps"], end["alarm_step"]) == ("stopped", 1, 1)
+    assert (end["outcome"], end["n_steps"], end["alarm_step"]) == ("stopped", len(steps), 1)
     assert end["n_tokens"] == whole["usage"]["completion_tokens"]
     assert 0 <= end["waited"] <= end["first_step"] <= end["seconds"] < 60
     found = [json.loads(line) for line in lines]
@@ -138,10 +139,11 @@ def test_metrics_are_named_and_typed_as_prometheus_asks_and_count_what_happened(
             family.type, {"_bucket", "_sum", "_count", "_created"}
         )
     assert values["trajkit_generated_tokens_total"] == answer.json()["usage"]["completion_tokens"]
-    assert (values["trajkit_steps_total"], values["trajkit_alarmed_runs_total"]) == (1, 1)
-    for name in ("trajkit_first_step_seconds", "trajkit_step_delay_seconds", "trajkit_run_seconds"):
-        assert values[f"{name}_count"] == 1
-        assert 0 < values[f"{name}_sum"] < 60
+    n_steps = len(answer.json()["trajkit"]["steps"])
+    assert (values["trajkit_steps_total"], values["trajkit_alarmed_runs_total"]) == (n_steps, 1)
+    for name, n in (("first_step", 1), ("step_delay", n_steps), ("run", 1), ("queue_wait", 1)):
+        assert values[f"trajkit_{name}_seconds_count"] == n
+        assert 0 < values[f"trajkit_{name}_seconds_sum"] < 60
     labelled = {
         (sample.name, *sample.labels.values()): sample.value
         for family in families.values()

@@ -1,9 +1,11 @@
-"""What fails, fails alone: nothing that was produced is lost, generation goes on, and the message says what happened."""
+"""What fails, fails alone: nothing that was produced is lost, generation goes on, and a message says what it was."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import os
 import resource
 import signal
 import socket
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -23,6 +26,8 @@ from tests.live.conftest import MODEL, RECORDED, listening, run_alone
 from tests.live.test_app import ask, text_of, wait_until
 from tests.live.test_upstream import Recorded, before, recorded_text
 from tests.live.watching import events_of, newest, numbered
+from trajkit.cli import loading
+from trajkit.cli.main import main
 from trajkit.live.app import Limits, Server
 from trajkit.live.generation import Text
 from trajkit.live.history import History
@@ -88,7 +93,7 @@ def test_a_run_goes_on_unexplained_where_the_estimator_fails_behind_another_serv
 @pytest.mark.parametrize(("then", "said"), [("die", "in the middle"), ("nonsense", "no chunk of an answer")])
 def test_what_came_of_another_server_that_fails_is_told_and_kept(then, said, demo_vlm, demo_estimator, tmp_path):
     history = History(keeper=Keeper(tmp_path))
-    with before(Recorded(after=40, then=then), demo_vlm, demo_estimator, stall=1.0) as (server, client):
+    with before(Recorded(after=30, then=then, wait=0.02), demo_vlm, demo_estimator, stall=1.0) as (server, client):
         server.history = history
         with pytest.raises(openai.APIError, match=said):
             list(ask(client, stream=True))
@@ -135,23 +140,37 @@ def read_ids(folder):
 
 
 class Process:
-    """`trajkit serve` in a process of its own. said: lines of its stderr."""
+    """`trajkit serve` in a process of its own: forked, so that the model need not be loaded again. said: its stderr."""
 
-    def __init__(self, port, folder):
-        arguments = ["serve", "--port", str(port), "--save", str(folder)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trajkit", *arguments], stderr=subprocess.PIPE, text=True, encoding="utf-8"
-        )
-        self.pid, self.said = self._process.pid, []
+    def __init__(self, vlm, port, folder):
+        self._said = folder.with_suffix(f".{time.monotonic_ns()}")
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._serve(vlm, port, folder)
         self.address = f"http://127.0.0.1:{port}"
-        threading.Thread(target=lambda: self.said.extend(iter(self._process.stderr.readline, "")), daemon=True).start()
-        wait_until(lambda: any("serving" in line for line in self.said) or self._process.poll() is not None, 60)
-        assert self._process.poll() is None, self.said
+        wait_until(lambda: "serving" in self.said, 60)
+
+    def _serve(self, vlm, port, folder):
+        code = 70
+        try:
+            asyncio._set_running_loop(None)  # a browser's, of other tests
+            with pytest.MonkeyPatch.context() as patch, open(self._said, "w", buffering=1) as said:
+                patch.setattr(loading, "load_model", lambda *_: vlm)
+                with redirect_stdout(said), redirect_stderr(said):
+                    main(["serve", "--port", str(port), "--save", str(folder)])
+        except SystemExit as done:
+            code = int(done.code or 0)
+        finally:
+            os._exit(code)
+
+    @property
+    def said(self):
+        return self._said.read_text() if self._said.exists() else ""
 
     def stop(self, number):
         """Its exit code."""
-        self._process.send_signal(number)
-        return self._process.wait(30)
+        os.kill(self.pid, number)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 class Viewer(threading.Thread):
@@ -198,46 +217,40 @@ def until_its_first_step(address, then, **options):
     return received
 
 
-def test_a_server_with_a_full_disk_goes_on_and_saves_when_there_is_room_again(port, folder):
+def test_a_server_with_a_full_disk_goes_on_and_saves_when_there_is_room_again(demo_vlm, port, folder):
     """A limit on the size of files is what a disk without room is to a process."""
-    process = Process(port, folder)
-    try:
-        with client_of(process.address) as client:
-            ask(client)
-            wait_until(lambda: len(read_ids(folder)) == 1)
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-            answers = [ask(client, temperature=1, seed=seed).choices[0].message.content for seed in range(2)]
-            assert all(answers)
-            wait_until(lambda: "saving" in httpx.get(f"{process.address}/health").json())
-            health = httpx.get(f"{process.address}/health")
-            assert (health.status_code, health.json()["status"]) == (200, "ok")
-            assert "cannot be saved" in health.json()["saving"]
-            assert "cannot be saved" in httpx.get(f"{process.address}/api/runs").json()["trouble"]
-            told = events_of(process.address, newest(process.address)["id"])
-            assert told[-1][1]["event"] == "end"
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            wait_until(lambda: len(read_ids(folder)) == 3)
-            wait_until(lambda: "saving" not in httpx.get(f"{process.address}/health").json())
-            assert httpx.get(f"{process.address}/api/runs").json()["trouble"] == ""
-        for file in (folder / "live").iterdir():
-            assert json.loads(file.read_text().splitlines()[-1])["event"] == "end"
-        assert sum("cannot be saved" in line for line in process.said) == 1
-    finally:
-        code = process.stop(signal.SIGINT)
-    assert code == 130
-    assert not any("Traceback" in line for line in process.said)
+    process = Process(demo_vlm, port, folder)
+    with client_of(process.address) as client:
+        ask(client)
+        wait_until(lambda: len(read_ids(folder)) == 1)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        answers = [ask(client, temperature=1, seed=seed).choices[0].message.content for seed in range(2)]
+        assert all(answers)
+        wait_until(lambda: "saving" in httpx.get(f"{process.address}/health").json())
+        health = httpx.get(f"{process.address}/health")
+        assert (health.status_code, health.json()["status"]) == (200, "ok")
+        assert "cannot be saved" in health.json()["saving"]
+        assert "cannot be saved" in httpx.get(f"{process.address}/api/runs").json()["trouble"]
+        assert events_of(process.address, newest(process.address)["id"])[-1][1]["event"] == "end"
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wait_until(lambda: len(read_ids(folder)) == 3)
+        wait_until(lambda: "saving" not in httpx.get(f"{process.address}/health").json())
+        assert httpx.get(f"{process.address}/api/runs").json()["trouble"] == ""
+    for file in (folder / "live").iterdir():
+        assert json.loads(file.read_text().splitlines()[-1])["event"] == "end"
+    assert process.said.count("cannot be saved") == process.said.count("are kept in") == 1
+    assert process.stop(signal.SIGTERM) == 143
+    assert "Traceback" not in process.said
 
 
-def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_stop_keeps_all(port, folder, tmp_path):
-    viewers = []
-    process = Process(port, folder)
+def test_a_server_that_is_killed_goes_on_where_it_was(demo_vlm, port, folder, tmp_path):
+    process, viewers = Process(demo_vlm, port, folder), []
     question = {"image": str(RECORDED / "s00.png"), "question": "is there a red 7?"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(question))
     collect = ["collect", str(tmp_path / "questions.jsonl"), "--images", str(RECORDED), "--out"]
     for command in (["serve", "--port", "0", "--save"], collect):
-        second = subprocess.run(
-            [sys.executable, "-m", "trajkit", *command, str(folder)], capture_output=True, text=True
-        )
+        line = [sys.executable, "-m", "trajkit", *command, str(folder)]
+        second = subprocess.run(line, capture_output=True, text=True)
         (line,) = second.stderr.splitlines()
         assert second.returncode == 1
         assert line.startswith(f"trajkit: another process is writing to {folder}")
@@ -251,7 +264,7 @@ def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_st
     seen, run = viewers[0].seen, received[0].model_extra["trajkit"]["run"]
     viewers[0].join(10)
     assert [number for number, _ in seen] == list(range(len(seen)))
-    process = Process(port, folder)
+    process = Process(demo_vlm, port, folder)
     rest = events_of(process.address, run, seen[-1][0])
     assert rest[0][0] <= seen[-1][0] + 1
     assert [number for number, _ in rest] == list(range(rest[0][0], rest[0][0] + len(rest)))
@@ -260,12 +273,18 @@ def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_st
     assert again[: min(len(seen), len(again) - 1)] == seen[: len(again) - 1]
     (row,) = [row for row in httpx.get(f"{process.address}/api/runs").json()["runs"] if row["id"] == run]
     assert (row["state"], row["n_steps"]) == ("stopped", sum(event["event"] == "step" for _, event in again))
+    assert process.stop(signal.SIGTERM) == 143
 
-    codes = []
-    stop = threading.Thread(target=lambda: codes.append(process.stop(signal.SIGTERM)))
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_server_that_is_told_to_stop_gives_its_clients_what_there_is_and_keeps_it(
+    demo_vlm, port, folder, number, code
+):
+    process, codes = Process(demo_vlm, port, folder), []
+    stop = threading.Thread(target=lambda: codes.append(process.stop(number)))
     received = until_its_first_step(process.address, lambda id_: stop.start())
     stop.join(30)
-    assert codes == [143]
+    assert codes == [code]
     thinking, _, told, reason = text_of(received)
     assert thinking
     assert reason == "stop"
@@ -275,7 +294,7 @@ def test_a_server_that_is_killed_goes_on_where_it_was_and_one_that_is_told_to_st
     assert kept[len(kept) - 1].meta["stopped"]
     events = [json.loads(line) for line in (folder / "live" / f"{last['run']}.jsonl").read_text().splitlines()]
     assert (events[-1]["state"], events[-1]["reason"]) == ("stopped", "the server was stopped")
-    assert not any("Traceback" in line for line in process.said)
+    assert "Traceback" not in process.said
 
 
 class Timed:

@@ -147,7 +147,7 @@ def test_a_token_is_asked_for_but_of_who_looks_after_the_server(locked):
     assert get(locked, "/health").status_code == 200
     assert get(locked).status_code == 401
     assert get(locked).headers["WWW-Authenticate"] == "Bearer"
-    good, bad = (f"Bearer {TOKEN}", f"bearer  {TOKEN}"), (TOKEN, "Bearer ", f"Bearer {TOKEN}x")
+    good, bad = (f"Bearer {TOKEN}", f"bearer  {TOKEN}"), (TOKEN, "Bearer", f"Basic {TOKEN}", f"Bearer {TOKEN}x")
     for said, status in [(one, 200) for one in good] + [(one, 401) for one in bad]:
         assert get(locked, Authorization=said).status_code == status, said
 

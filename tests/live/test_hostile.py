@@ -108,7 +108,7 @@ def about(*parts):
 
 
 def test_pictures_that_are_small_to_send_and_large_to_open_are_refused(client):
-    for body, said in ((about(bomb(20_000)), "at most 40 million"), (about(*[bomb(4000)] * 30), "together")):
+    for body, said in ((about(bomb(6500)), "at most 40 million"), (about(*[bomb(3700)] * 30), "together")):
         answer = post(client, body)
         assert answer.status_code == 400
         assert said in answer.json()["error"]["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -16,6 +17,7 @@ from tests.live.test_app import ask, wait_until
 from tests.live.watching import events_of
 from tests.traces.factory import make_trace
 from trajkit.errors import InputError
+from trajkit.live import keeping
 from trajkit.live.app import Server
 from trajkit.live.history import History, RunLog
 from trajkit.live.keeping import Keeper
@@ -38,11 +40,18 @@ def told(log, n=2, trace=None):
 
 
 def lines_of(folder, log):
-    return (folder / "live" / f"{log.id}.jsonl").read_text().splitlines()
+    file = folder / "live" / f"{log.id}.jsonl"
+    return file.read_text().splitlines() if file.exists() else []
 
 
 async def followed(log, start=0):
     return [one async for one in log.follow(start)]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(keeping, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(keeping, "AGAIN_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -123,7 +132,7 @@ def test_old_ones_are_cleared_by_number_and_those_that_stay_are_read_from_the_di
             log = history.begin("how many?", "toy")
             logs.append(told(log))
             while not keeper.is_kept(log):
-                await log_waits()
+                await asyncio.sleep(0.01)
         history.begin("how many?", "toy")
         return logs, history, [[event async for _, event in log.follow()] for log in logs[-3:]]
 
@@ -136,12 +145,6 @@ def test_old_ones_are_cleared_by_number_and_those_that_stay_are_read_from_the_di
     assert history.nbytes < 1500
 
 
-async def log_waits():
-    import asyncio
-
-    await asyncio.sleep(0.01)
-
-
 def test_a_full_disk_is_said_once_and_what_waited_is_written_when_there_is_room(keeper, caplog):
     """A link to /dev/full in the place of a file is a disk without room for it."""
     log = saved_log(keeper)
@@ -152,7 +155,7 @@ def test_a_full_disk_is_said_once_and_what_waited_is_written_when_there_is_room(
         told(log, trace=lambda: make_trace(3))
         wait_until(lambda: keeper.trouble)
         assert "No space left on device" in keeper.trouble
-        time.sleep(2.5)  # it is tried again, and that is not said again
+        time.sleep(0.5)  # it is tried again, and that is not said again
         assert len(log.events) == 4
         assert not keeper.is_kept(log)
         for full in (events, part):

@@ -13,6 +13,7 @@ import pytest
 from trajkit.live.logs import FIELDS, logging_to, tell
 from trajkit.log import FIELDS as OF_STEPS
 
+SAID = "what the model said"
 _log = logging.getLogger("trajkit.live.somewhere")
 
 
@@ -55,7 +56,7 @@ def test_every_field_is_documented():
 def test_of_an_error_its_class_and_place_are_told_and_not_its_words():
     def work():
         try:
-            raise ValueError("what the model said")
+            raise ValueError(SAID)
         except ValueError:
             _log.exception("a run failed")
             logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
@@ -64,7 +65,7 @@ def test_of_an_error_its_class_and_place_are_told_and_not_its_words():
         found = lines(style, "info", work)
         assert len(found) == 2
         assert all("ValueError" in line and "test_logs.py" in line for line in found)
-        assert not any("what the model said" in line for line in found)
+        assert not any(SAID in line for line in found)
     own, server = map(json.loads, lines("json", "info", work))
     assert (own["event"], server["event"], own["kind"]) == ("log", "server", "ValueError")
 

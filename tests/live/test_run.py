@@ -43,7 +43,7 @@ def outcomes(server):
 
 def test_a_client_that_never_reads_keeps_no_place_and_hides_nothing_from_who_looks_on():
     def long(put, cancelled):
-        for _ in range(200):
+        for _ in range(80):
             put(Text("thinking", "x" * 100_000))
         put(Ended("stop", False, 200))
 

@@ -26,12 +26,13 @@ _FAULTS = [("die", "in the middle"), ("stall", "sent nothing for 1 s"), ("nonsen
 
 
 class Recorded:
-    """Plays recorded answers. after: events, after which it does as `then` says: "die", "stall", "nonsense"."""
+    """Plays recorded answers, an event after `wait` seconds. after: events, after which it does as `then` says: "die",
+    "stall", "nonsense"."""
 
-    def __init__(self, name="s00-0.greedy", after=None, then="die"):
+    def __init__(self, name="s00-0.greedy", after=None, then="die", wait=0.001):
         self.events = (RECORDED / f"{name}.sse").read_text().split("\n\n")[:-1]
         self.after, self.then = after, then
-        self.bodies, self.left = [], 0
+        self.bodies, self.left, self.wait = [], 0, wait
 
     def app(self):
         return Starlette(
@@ -55,7 +56,7 @@ class Recorded:
                         yield "data: {not json\n\n"
                     return
                 yield event + "\n\n"
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(self.wait)
         except asyncio.CancelledError:
             self.left += 1
             raise

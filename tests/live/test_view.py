@@ -27,6 +27,7 @@ class Told:
 
     labels = False
     live = True
+    trouble = ""
 
     def __init__(self, row: Row, events: list[str]) -> None:
         self.row, self.events = row, events

@@ -113,11 +113,12 @@ def test_what_arrives_is_signed_json_and_an_old_secret_signs_beside_a_new_one():
     assert told["timestamp"].endswith("Z")
 
 
-@pytest.mark.parametrize("secret", ["", "secret", "whsec_", "whsec_c2hvcnQ=", "whsec_????", SECRET[6:]])
+@pytest.mark.parametrize("secret", ["", "hunter2", "whsec_", "whsec_c2hvcnQ=", "whsec_????", SECRET[6:]])
 def test_a_secret_that_is_none_is_refused_and_not_shown(secret):
     with pytest.raises(InputError, match="whsec_") as caught:
         Signer(secret)
-    assert not secret or secret not in str(caught.value).replace("whsec_$", "").replace("whsec_ and", "")
+    said = secret.removeprefix("whsec_")
+    assert not said or said not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["example.org/hook", "ftp://example.org", "http://", "https://a:b/", "file:///etc"])

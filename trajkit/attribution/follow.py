@@ -162,7 +162,8 @@ class Followers:
         made: dict[Follower, list[LiveStep]] = {follower: [] for follower in followers}
         for follower, one in zip(pieces, seen, strict=True):
             try:
-                made[follower] += follower._explained(one)
+                for step in follower._explained(one):
+                    made[follower].append(step)
             except Exception as error:  # of this run alone
                 follower.error = untraced(error)
                 self.leave(follower)
@@ -333,8 +334,8 @@ class Follower(Iterator[LiveStep]):
         tokens = prompt.new_tensor(self.tokens[max(sequence.n - length, 0) : max(end - length, 0)])
         return Piece(sequence, torch.cat([prompt[sequence.n : end], tokens]), self.prompt.first_row)
 
-    def _explained(self, seen: Seen) -> list[LiveStep]:
-        """Explain the finished steps, whose rows are the last of those seen."""
+    def _explained(self, seen: Seen) -> Iterator[LiveStep]:
+        """Explain the finished steps, whose rows are the last of those seen; those before one that fails are kept."""
         assert self._sequence is not None
         end, rows = self._sequence.n, seen.rows
         at = end - rows.n  # position of the next row
@@ -342,7 +343,6 @@ class Follower(Iterator[LiveStep]):
         if at < question and (n := min(question, end) - at) > 0:
             self.run.read(SeenRows(self.run, rows.part(0, n), at + n, self._sequence, 0))
             rows, at = rows.part(n, rows.n), at + n
-        made = []
         while self._finished:
             finished = self._finished[0]
             upto = question + finished.span.end
@@ -350,9 +350,8 @@ class Follower(Iterator[LiveStep]):
             at = upto
             hidden = seen.hidden[len(seen.hidden) - (end - question - finished.span.start) :]
             step = self._step(finished, own, upto, hidden)
-            made.append(self.run.explain(step, self.run.measure(step)))
             del self._finished[0]
-        return made
+            yield self.run.explain(step, self.run.measure(step))
 
     def _step(self, step: _Finished, rows: Any, upto: int, hidden: Tensor) -> FinishedStep:
         """hidden: (n, D) of the row that predicts the step's first token and of those behind it."""

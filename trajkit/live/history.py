@@ -196,9 +196,9 @@ class RunLog:
 class History:
     """The latest runs, a source of the page.
 
-    most: of runs that are over, the oldest are forgotten once there are more. most_bytes: of their events; beyond it the
-    oldest are read from the disk where a `keeper` has them there, and are forgotten without one. A run that is yet to
-    be kept stays in memory, unless eight times as much is taken. To be used in the thread of the event loop, but for
+    most: of runs that are over, the oldest are forgotten once there are more. most_bytes: of their events; beyond it
+    the oldest are read from the disk where a `keeper` has them there, and are forgotten without one. A run that is yet
+    to be kept stays in memory, unless eight times as much is taken. To be used in the thread of the event loop, but for
     `rows` and `document`.
     """
 

@@ -5,6 +5,7 @@ Works on rows, a few words and numbers of each run, wherever they come from. Loa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, get_args
@@ -29,6 +30,8 @@ _SEARCHED = ("question", "id", "task", "group", "model", "answer", "target")
 _MOST = 500
 _DOWN = ("began", "n_steps", "risk")
 """What is sorted from the largest on where nothing else is said."""
+_Kind = tuple[str | bool | None, ...]
+"""The values of a row, one for each of FACETS."""
 
 
 class Row(TypedDict):
@@ -155,25 +158,37 @@ class Found:
 
 def find(rows: Iterable[Row], query: Query) -> Found:
     """The rows that a query asks for, in its order; rows without the value that is sorted by come last."""
-    facets: dict[str, dict[str, int]] = {name: {} for name in FACETS}
-    found = []
+    found, kinds = list[Row](), dict[_Kind, tuple[str, ...]]()  # facets that rows of a kind are not as wanted in
+    saying = Counter[_Kind]()  # rows of each kind in which the words stand
     for row in rows:
-        values = {name: value_of(row, name) for name in FACETS}
-        missed = [name for name, wanted in query.values.items() if values[name] not in wanted]
-        said = len(missed) < 2 and _says(row, query.words)
-        for name, value in values.items():
-            of_facet = facets[name]
-            of_facet[value] = of_facet.get(value, 0) + (said and (not missed or missed == [name]))
-        if said and not missed:
-            found.append(row)
-    return Found(_sorted(found, query), {name: dict(sorted(counts.items())) for name, counts in facets.items()})
+        kind = row["outcome"], row["task"], row["model"], row["state"], row["label"], row["alarm"] is not None
+        if (missed := kinds.get(kind)) is None:
+            missed = tuple(name for name, wanted in query.values.items() if value_of(row, name) not in wanted)
+            kinds[kind] = missed
+        if _says(row, query.words):
+            saying[kind] += 1
+            if not missed:
+                found.append(row)
+    facets = {name: _counts(at, name, kinds, saying) for at, name in enumerate(FACETS)}
+    return Found(_sorted(found, query), facets)
+
+
+def _counts(at: int, facet: str, kinds: Mapping[_Kind, tuple[str, ...]], saying: Mapping[_Kind, int]) -> dict[str, int]:
+    """Value → how many rows would be found that have it, were this facet's own filter taken away."""
+    counts: dict[str, int] = {}
+    for kind, missed in kinds.items():
+        value = _said(kind[at])
+        counts[value] = counts.get(value, 0) + (saying[kind] if missed in ((), (facet,)) else 0)
+    return dict(sorted(counts.items()))
+
+
+def _said(value: str | bool | None) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else value or NONE
 
 
 def value_of(row: Row, facet: str) -> str:
     """A row's value of a facet, NONE where it is not known."""
-    if facet == "alarmed":
-        return "no" if row["alarm"] is None else "yes"
-    return row[facet] or NONE  # type: ignore[literal-required]
+    return _said(row["alarm"] is not None if facet == "alarmed" else row[facet])  # type: ignore[literal-required]
 
 
 def _says(row: Row, words: Sequence[str]) -> bool:

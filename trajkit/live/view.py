@@ -74,8 +74,8 @@ class View:
             query = Query.parse(request.query_params.multi_items())
         except InputError as error:
             return _refused(400, str(error))
-        rows = self._rows()
-        return await asyncio.to_thread(self._found, rows, query)
+        listed = [source.rows() for source in self._sources]
+        return await asyncio.to_thread(self._found, listed, query)
 
     async def run(self, request: Request) -> Response:
         """GET /api/runs/{id}: the whole run; of a live one, its row."""
@@ -99,8 +99,6 @@ class View:
 
     async def label(self, request: Request) -> Response:
         """PUT /api/runs/{id}/label: `{"label": …}`, null to take it away; answers with the row."""
-        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-            return _refused(415, "send the label as application/json.")
         try:
             label = _label(await _body(request))
         except InputError as error:
@@ -115,14 +113,11 @@ class View:
                 return _json(row)
         return _unknown()
 
-    def _rows(self) -> list[Row]:
-        rows: dict[str, Row] = {}
-        for source in self._sources:
-            for row in source.rows():
-                rows.setdefault(row["id"], row)
-        return list(rows.values())
-
-    def _found(self, rows: list[Row], query: Query) -> Response:
+    def _found(self, listed: list[Sequence[Row]], query: Query) -> Response:
+        rows, known = list[Row](), set[str]()
+        for each in listed:  # a run that several sources have is the first one's
+            rows += [row for row in each if row["id"] not in known] if known else each
+            known = {row["id"] for row in rows} if len(listed) > 1 else known
         found = find(rows, query)
         return _json(
             {

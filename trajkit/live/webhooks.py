@@ -161,14 +161,15 @@ class _Receiver:
 
     async def _run(self) -> None:
         while not self._gone:
-            while self._waiting and not self._gone:
+            if self._waiting:
                 self._now = self._waiting.popleft()
                 await self._send(self._now)
                 self._now = None
-            if self._closing.is_set():
+            elif self._closing.is_set():
                 return
-            self._more.clear()
-            await self._more.wait()
+            else:
+                self._more.clear()
+                await self._more.wait()
         self._drop_all("are dropped: it answers 410 and wants no more")
 
     async def _send(self, message: _Message) -> None:

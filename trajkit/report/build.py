@@ -95,8 +95,8 @@ def _said(shown: Shown, n_runs: int) -> str:
         return ""
     said = f"{n:,} of {n_runs:,} runs"
     if shown.chosen:
-        more = f"; {shown.left_out:,} more would make the page too large" if shown.left_out else ""
-        return f"{said}, those that were asked for{more}."
+        all_of_them = "those" if n == shown.n else f"the first of {shown.n:,}"
+        return f"{said}, {all_of_them} that were asked for."
     return f"{said}, balanced over outcomes, in the order of the file; none is picked by how it looks."
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.errors import InputError
 from trajkit.live.documents import document
 from trajkit.live.query import Query, Row, find
-from trajkit.live.saved import COLUMNS, rows_of
+from trajkit.live.saved import COLUMNS, judge_row, rows_of
 from trajkit.live.verdicts import Highest, highest_of, verdicts_of, verdicts_saved
 from trajkit.report.collection import Collection, choose
 from trajkit.runs.source import batches
@@ -31,16 +31,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """Runs that are shown. documents: of them. n: how many were to be shown; fewer are, where they are too large.
-    chosen: whether somebody chose them."""
+    """Runs that are shown. documents: of them. n: how many there are of what was chosen, shown or not. chosen: whether
+    somebody chose."""
 
     documents: list[dict[str, Any]]
     n: int
     chosen: bool
-
-    @property
-    def left_out(self) -> int:
-        return self.n - len(self.documents)
 
 
 def shown_runs(
@@ -55,11 +51,11 @@ def shown_runs(
     of each outcome (`choose`). Raises InputError on an id that no run has, and where no run is left."""
     chosen = bool(ids) or where is not None
     if chosen:
-        places = _chosen(traces, collection, detectors, ids, where)[:most]
+        places = _chosen(traces, collection, detectors, ids, where)
     else:
         places = choose(collection, MOST if most is None else most)
-    documents, size = [], 0
-    for at in places:
+    documents, size = list[dict[str, Any]](), 0
+    for at in places[:most]:
         made = _document(traces[at], collection, detectors)
         size += len(json.dumps(made))
         if size > BUDGET and documents:
@@ -97,8 +93,7 @@ def _rows(traces: Sequence[Trace], collection: Collection, detectors: Detectors 
     if detectors is not None:
         found = highest_of(collection.frame, detectors.monitor.threshold)
         for row in rows:
-            risk, alarm = found.get(row["id"], Highest())
-            row.update(risk=risk, alarm=alarm)
+            judge_row(row, found.get(row["id"], Highest()))
     return rows
 
 
