@@ -44,7 +44,7 @@ def folded(*events):
 
 
 async def followed(log, start=0):
-    return [(number, json.loads(event)) async for number, event in log.follow(start)]
+    return [(number, json.loads(event)) async for several in log.follow(start) for number, event in several]
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def lines_of(folder, log):
 
 
 async def followed(log, start=0):
-    return [one async for one in log.follow(start)]
+    return [one async for several in log.follow(start) for one in several]
 
 
 @pytest.fixture(autouse=True)
@@ -134,12 +134,12 @@ def test_old_ones_are_cleared_by_number_and_those_that_stay_are_read_from_the_di
             while not keeper.is_kept(log):
                 await asyncio.sleep(0.01)
         history.begin("how many?", "toy")
-        return logs, history, [[event async for _, event in log.follow()] for log in logs[-3:]]
+        return logs, history, [await followed(log) for log in logs[-3:]]
 
     logs, history, told_again = run_alone(scenario())
     keeper.close()
     assert {file.stem for file in (tmp_path / "live").iterdir()} == {log.id for log in logs[-3:]}
-    assert [[json.loads(event)["event"] for event in events] for events in told_again] == [
+    assert [[json.loads(event)["event"] for _, event in events] for events in told_again] == [
         ["start", "text", "text", "end"]
     ] * 3
     assert history.nbytes < 1500

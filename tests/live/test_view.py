@@ -42,7 +42,7 @@ class Told:
         async def events():
             for number in range(start, len(self.events)):
                 await asyncio.sleep(0.03)
-                yield number, self.events[number]
+                yield [(number, self.events[number])]
 
         return events() if id_ == self.row["id"] else None
 

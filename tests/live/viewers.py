@@ -48,7 +48,8 @@ async def main(address, n):
                     for number in range(n)
                 ]
         await asyncio.sleep(0.05)
-    await asyncio.wait(tasks, timeout=2)
+    if tasks:
+        await asyncio.wait(tasks, timeout=2)
     print(json.dumps({id_: dict(counts) for id_, counts in seen.items()}), flush=True)
 
 

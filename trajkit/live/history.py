@@ -10,11 +10,11 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trajkit.live.query import Row
+from trajkit.live.query import Numbered, Row
 
 if TYPE_CHECKING:
     from trajkit.live.generation import TraceMaker
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _PATIENCE = 8
 """Times the memory that is meant to be taken, which runs that cannot be kept may take."""
+_PACE = 0.2
+"""Seconds between what a viewer of a run that goes on is sent: fifty of them then cost a token little."""
+_AT_ONCE = 2**16
+"""Characters of events that are handed to a viewer together."""
 _ROW = Row(
     id="",
     source="live",
@@ -168,17 +172,18 @@ class RunLog:
         """Hold the events of a run that is over no longer: they are the lines of a file."""
         self._file, self.events, self.nbytes = file, [], 0
 
-    async def follow(self, start: int = 0) -> AsyncIterator[tuple[int, str]]:
-        """Events from number `start` on, those to come too, until the run is over. Its end is told in any case: who
-        comes back after the server was killed may have seen more than is left."""
+    async def follow(self, start: int = 0) -> AsyncIterator[Numbered]:
+        """Events from number `start` on, those to come too, until the run is over: several at a time, five times a
+        second, and a viewer that is behind catches up at once. Its end is told in any case: who comes back after the
+        server was killed may have seen more than is left."""
         self.viewers += 1
         try:
-            async for event in self._followed(start):
-                yield event
+            async for several in self._followed(start):
+                yield several
         finally:
             self.viewers -= 1
 
-    async def _followed(self, at: int) -> AsyncIterator[tuple[int, str]]:
+    async def _followed(self, at: int) -> AsyncIterator[Numbered]:
         while True:
             more, over, events = self._more, self.over, self.events
             if self._file is not None:
@@ -186,11 +191,14 @@ class RunLog:
             if over:
                 at = min(at, len(events) - 1)
             while 0 <= at < len(events):
-                yield at, events[at]
-                at += 1
+                several = _some(events, at)
+                yield several
+                at += len(several)
             if over:
                 return
             await more.wait()
+            if not self.over:
+                await asyncio.sleep(_PACE)
 
 
 class History:
@@ -261,7 +269,7 @@ class History:
         log = self.get(id_)
         return None if log is None else {"events": True, **log.row}
 
-    def follow(self, id_: str, start: int = 0) -> AsyncIterator[tuple[int, str]] | None:
+    def follow(self, id_: str, start: int = 0) -> AsyncIterator[Numbered] | None:
         """As `RunLog.follow`; None for a run that is not known."""
         log = self.get(id_)
         return None if log is None else log.follow(start)
@@ -302,6 +310,17 @@ class History:
                 if keeper is not None:
                     keeper.forget(log)
             held -= size
+
+
+def _some(events: Sequence[str], at: int) -> Numbered:
+    """Those from number `at` on that are not much to hold for a viewer that is slow."""
+    taken, size = [(at, events[at])], len(events[at])
+    for number in range(at + 1, len(events)):
+        size += len(events[number])
+        if size > _AT_ONCE:
+            break
+        taken.append((number, events[number]))
+    return taken
 
 
 def _lines(file: Path) -> list[str]:

@@ -34,6 +34,10 @@ _Kind = tuple[str | bool | None, ...]
 """The values of a row, one for each of FACETS."""
 
 
+Numbered = Sequence[tuple[int, str]]
+"""Events, each with its number, as JSON."""
+
+
 class Row(TypedDict):
     """One run in a list. What is not known is None, or "" of texts. alarm: the step that alarmed. risk: the largest.
     began: seconds since 1970. decision: what the policy did."""
@@ -84,8 +88,8 @@ class RunSource(Protocol):
         """A whole run; of a live one its row and `events` = True; None where there is no such run."""
         ...
 
-    def follow(self, id_: str, start: int) -> AsyncIterator[tuple[int, str]] | None:
-        """Number and JSON of the events of a live run, from `start` on; None where there is none."""
+    def follow(self, id_: str, start: int) -> AsyncIterator[Numbered] | None:
+        """The events of a live run, from `start` on, as many at a time as there are; None where there is none."""
         ...
 
     def set_label(self, id_: str, label: str | None) -> bool:

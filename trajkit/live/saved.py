@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from trajkit.errors import InputError, TraceFormatError, TrajkitError
 from trajkit.fingerprints import ModelId
 from trajkit.live.documents import document
-from trajkit.live.query import Row
+from trajkit.live.query import Numbered, Row
 from trajkit.live.verdicts import Highest, Judge, verdicts_saved
 from trajkit.strict_json import parse_json
 from trajkit.traces.file import TraceFile
@@ -272,7 +272,7 @@ class SavedRuns:
         judge = self._asked_judge()
         return document(trace, own.rows[at], verdicts_saved(trace) if judge is None else judge.verdicts(trace))
 
-    def follow(self, id_: str, start: int) -> AsyncIterator[tuple[int, str]] | None:
+    def follow(self, id_: str, start: int) -> AsyncIterator[Numbered] | None:
         """None: what is saved is over."""
         return None
 

@@ -21,7 +21,7 @@ from trajkit.errors import InputError
 from trajkit.live.access import Access
 from trajkit.live.errors import error_object
 from trajkit.live.guard import guarded
-from trajkit.live.query import Query, Row, RunSource, find
+from trajkit.live.query import Numbered, Query, Row, RunSource, find
 from trajkit.traces.labels import check_label
 
 PAGE = Path(__file__).parent / "page"
@@ -132,7 +132,7 @@ class View:
         )
 
 
-async def _told(events: AsyncIterator[tuple[int, str]]) -> AsyncIterator[bytes]:
+async def _told(events: AsyncIterator[Numbered]) -> AsyncIterator[bytes]:
     coming = asyncio.ensure_future(_next(events))
     try:
         while True:
@@ -140,15 +140,15 @@ async def _told(events: AsyncIterator[tuple[int, str]]) -> AsyncIterator[bytes]:
             if not coming.done():
                 yield b": still here\n\n"
                 continue
-            if (event := coming.result()) is None:
+            if (several := coming.result()) is None:
                 return
-            yield f"id: {event[0]}\ndata: {event[1]}\n\n".encode()
+            yield "".join(f"id: {number}\ndata: {event}\n\n" for number, event in several).encode()
             coming = asyncio.ensure_future(_next(events))
     finally:
         coming.cancel()
 
 
-async def _next(events: AsyncIterator[tuple[int, str]]) -> tuple[int, str] | None:
+async def _next(events: AsyncIterator[Numbered]) -> Numbered | None:
     return await anext(events, None)
 
 
