@@ -18,7 +18,7 @@ const run = (() => {
       this.effects = new charts.Effects((region) => this.point(region));
       this.risk = new charts.BySteps("risk", "risk", 150, (i) => this.pick(i));
       this.level = new charts.BySteps("concentration", "concentration", 120, (i) => this.pick(i));
-      this.path = new path.View((i) => this.pick(this.thoughts[i]), (i) => words.short(`${i + 1}. ${this.run.steps[this.thoughts[i]].text}`, 70));
+      this.path = new path.View((i) => this.pick(this.thoughts[i]), (i) => words.short(`${this.run.number(this.thoughts[i])}. ${this.run.steps[this.thoughts[i]].text}`, 70));
       this.build();
     }
 
@@ -179,7 +179,8 @@ const run = (() => {
       this.risk.set(run);
       this.level.set(run);
       this.path.element.hidden = rows.length < 1;
-      this.path.set(rows, this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : [])));
+      const alarms = this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : []));
+      this.path.set(rows, alarms, this.thoughts.map((i) => String(run.number(i))), this.thoughts.map((i) => run.steps[i].attempt || 0));
       this.pathNote.textContent = this.pathSaid(rows.length);
       this.path.canvas.setAttribute("aria-label", `The path in three dimensions. ${this.pathNote.textContent}`);
     }
