@@ -37,7 +37,7 @@ from trajkit.tables.words import metric
 class Cost:
     """first: seconds from the start of the process to the answer with the first list; of_cpu: that its threads worked
     until then. kilobytes: of that answer, of 50 runs. list, searched, sorted, document: milliseconds of an answer, the
-    median. judged: seconds from the start until the risks of all runs are known. gigabytes: the largest resident set."""
+    median. judged: seconds from the start until the risks of all runs are known. gigabytes: largest resident set."""
 
     runs: int
     first: float
