@@ -119,6 +119,8 @@ def open_page(window):
         window.page.evaluate("document.querySelector('dialog[open]')?.close(); location.hash = ''")
         window.until("[...document.querySelectorAll('.browse .runs a')].some((one) => one.offsetParent)")
         window.page.evaluate("(hash) => { location.hash = hash }", hash_)
+        if hash_:
+            window.until("[...document.querySelectorAll('.pane')].every((one) => one.ariaBusy === 'false')")
         return window
 
     return go
@@ -332,8 +334,8 @@ def test_filters_with_counts_search_and_sort_are_the_servers_and_stand_in_the_ad
     page.get_by_label("Sort by").select_option("n_steps")
     listed.until("location.hash.includes('sort=n_steps')")
     wanted = [row["id"] for row in asked(site[2], "runs?outcome=hallucination&search=row&sort=n_steps")["runs"]]
-    listed.until(f"document.querySelectorAll('.browse .runs a').length === {len(wanted)}")
-    assert page.locator(".browse .runs a").evaluate_all("(all) => all.map((one) => one.dataset.id)") == wanted
+    ids = "[...document.querySelectorAll('.browse .runs a')].map((one) => one.dataset.id).join()"
+    listed.until(f"{ids} === {json.dumps(','.join(wanted))}")
     page.reload()
     listed.until(f"document.querySelectorAll('.browse .runs a').length === {len(wanted)}")
     assert page.get_by_label("Search", exact=True).input_value() == "row"
@@ -345,8 +347,7 @@ def test_a_run_opens_from_the_list_and_back_leads_to_where_one_was(listed):
     row.scroll_into_view_if_needed()
     asks, before = row.locator(".asks").inner_text(), page.evaluate("scrollY")
     row.click()
-    listed.until("document.querySelector('.pane h1').textContent !== ''")
-    assert page.locator("h1").first.inner_text() == asks
+    listed.until(f"document.querySelector('.pane h1').textContent === {json.dumps(asks)}")
     page.keyboard.press("ArrowRight")
     listed.until("document.querySelectorAll('.pane .sentences button').length > 0")
     assert page.locator(".back").is_visible()
@@ -486,7 +487,7 @@ def told(site, open_page, alarmed):
     run = Told(site, alarmed)
     run.start()
     watched = open_page(f"run={run.log.id}")
-    watched.until("document.querySelector('.pane h1').textContent !== ''")
+    watched.until(f"{N_ROWS} === 0")
     yield run, watched
     if not run.log.over:
         run.end()
@@ -623,7 +624,6 @@ def test_nothing_is_wider_than_its_window(open_page, alarmed, hash_):
 def test_it_is_dark_where_that_is_wanted_and_light_on_paper_where_all_is_printed(open_page, alarmed):
     watched = open_page(f"run={alarmed['id']}")
     page = watched.page
-    watched.until("document.querySelector('.picture').width === 1024")
     ground, light = "getComputedStyle(document.body).backgroundColor", page.evaluate(PIXELS)
     page.emulate_media(color_scheme="dark")
     watched.until(f"{ground} === 'rgb(28, 28, 28)'")

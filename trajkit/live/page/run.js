@@ -56,21 +56,26 @@ const run = (() => {
     async open(id, step) { // step: position, or null for where to begin
       this.close();
       this.id = id;
-      this.wait("Loading…");
+      this.element.setAttribute("aria-busy", "true");
+      this.patience = setTimeout(() => this.wait("Loading…"), 300); // until then the run before stays in sight
       let found;
       try {
         found = await this.app.source.run(id);
       } catch (error) {
-        if (this.id === id) this.wait(error.message);
+        if (this.id !== id) return;
+        this.wait(error.message);
+        this.element.setAttribute("aria-busy", "false");
         return;
       }
       if (this.id !== id) return;
+      clearTimeout(this.patience);
       if (found.events) this.listen(found, step);
       else this.begin(model.Run.of(found), step);
     }
 
     close() {
       this.stop();
+      clearTimeout(this.patience);
       if (this.events) this.events.close();
       Object.assign(this, { id: "", run: null, step: -1, region: null, picture: null, events: null, following: false, drawn: -1, loading: null });
       this.path.clear();
@@ -78,6 +83,7 @@ const run = (() => {
     }
 
     wait(text) {
+      clearTimeout(this.patience);
       this.missing.hidden = false;
       this.body.hidden = true;
       dom.put(this.missing, make("p", {}, text));
@@ -161,13 +167,14 @@ const run = (() => {
 
     load() {
       const { run } = this;
+      if (!run.image && !run.live) this.element.setAttribute("aria-busy", "false");
       if (!run.image || this.loading === run.image) return;
       this.loading = run.image;
       picture.loaded(run.image).then((found) => {
         if (this.run !== run) return;
         this.picture = found;
-        this.show(this.shown());
-      }, () => { run.notes = [...run.notes, "The image cannot be shown."]; });
+        this.redraw();
+      }, () => { run.notes = [...run.notes, "The image cannot be shown."]; }).finally(() => this.run === run && this.element.setAttribute("aria-busy", "false"));
     }
 
     drawFigures() {
