@@ -43,9 +43,9 @@ def run_alone(work):
 
 
 @contextmanager
-def listening(app, port=0):
+def listening(app, port=0, grace=5):
     """The address at which an application listens, in a thread of its own."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=grace))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -19,7 +19,7 @@ _GRACE = 2
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError where the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # or asyncio leaves Nagle's wait on
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -52,6 +52,7 @@ def configured(app: ASGIApp, grace: int = _GRACE) -> uvicorn.Config:
 
 def serve_page(app: ASGIApp, listening: socket.socket, began: Callable[[], object]) -> None:
     """Answer until SIGINT or SIGTERM. began: called once answers can be had."""
+
     async def serve() -> None:
         server = uvicorn.Server(configured(app))
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))

@@ -108,10 +108,16 @@ const charts = (() => {
 
     limit(threshold) {
       if (!known(threshold)) return null;
-      const y = this.y(threshold), below = y < PAD.top + 14;
+      const y = this.y(threshold), below = y < PAD.top + 14, left = this.freeLeft(threshold);
       return svg("g", { class: "limit" },
         svg("line", { x1: PAD.left, x2: this.wide - PAD.right, y1: y, y2: y }),
-        svg("text", { x: this.wide - PAD.right, y: below ? y + 13 : y - 5, "text-anchor": "end" }, `${this.run.watches === "success" ? "enough" : "alarm"} above ${words.level(threshold)}`));
+        svg("text", { x: left ? PAD.left + 4 : this.wide - PAD.right, y: below ? y + 13 : y - 5, "text-anchor": left ? null : "end" }, `${this.run.watches === "success" ? "enough" : "alarm"} above ${words.level(threshold)}`));
+    }
+
+    freeLeft(threshold) { // whether fewer dots are near the left end of that line than near the right
+      const near = (step) => known(step.risk) && step.risk > threshold - 0.03 * (this.high - this.low) && step.risk < threshold + 0.25 * (this.high - this.low);
+      const part = Math.ceil((this.run.steps.length * 120) / (this.wide - PAD.left - PAD.right)), { steps } = this.run;
+      return steps.slice(0, part).filter(near).length < steps.slice(-part).filter(near).length;
     }
 
     alarms(values) { // a mark of its own shape above the dot
@@ -183,7 +189,7 @@ const charts = (() => {
       const button = dom.button({
         "data-region": one.region, "aria-label": `${words.capital(name)}: ${value}, ${one.value < 0 ? "speaks against the step" : "supports the step"}`,
         onpointerenter: () => this.point(one.region), onfocus: () => this.point(one.region), onblur: () => this.point(null),
-      }, thumb, make("span", { class: "region" }, name.split(", ").reverse()[0]), bar(one, ends),
+      }, thumb, make("span", { class: "region" }, name.split(", ").reverse()[0], run.map && make("small", {}, ` ${one.region}`)), bar(one, ends),
       make("span", { class: "value" }, words.nats(one.value), known(one.half) && make("small", {}, ` ± ${words.size(one.half)}`)));
       return make("li", {}, button);
     }

@@ -25,7 +25,8 @@ const head = (() => {
     const { risk, reason } = run.steps[i], name = words.risk(run.watches);
     if (risk === null || risk === undefined) return reason ? `${words.capital(reason)}.` : "";
     const limit = run.threshold === null ? "" : `, above the threshold of ${words.level(run.threshold)}`;
-    return `${words.capital(name)} ${words.level(risk)}${limit}.`;
+    const promise = words.capital((reason || "").split("; ").slice(1).join("; "));
+    return `${words.capital(name)} ${words.level(risk)}${limit}.${promise && ` ${promise}.`}`;
   }
 
   function spoken(run, i) { // the alarm of one step, whole
@@ -34,7 +35,7 @@ const head = (() => {
     return {
       kind: good ? "good" : "alarm", step: i,
       title: good ? `Enough after ${run.name(i)}` : `Alarm after ${run.name(i)}`,
-      texts: [because(run, i), action && `What was done: ${words.done(action)}.`],
+      texts: [because(run, i), action ? `What was done: ${words.done(action)}.` : run.head.source === "live" && run.attempts.length === 1 && "It was flagged, and the run went on."],
     };
   }
 

@@ -36,7 +36,7 @@ const list = (() => {
       this.list.addEventListener("click", (event) => this.click(event));
       this.list.addEventListener("keydown", (event) => this.key(event));
       this.turn.addEventListener("click", () => this.put("order", [this.falling() ? "up" : "down"]));
-      new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.next(), { rootMargin: "700px" }).observe(this.more);
+      this.near = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.next(), { rootMargin: "700px" });
       const wide = matchMedia("(min-width: 900px)"), arrange = () => { this.drawer.open = wide.matches; };
       wide.addEventListener("change", arrange);
       arrange();
@@ -143,7 +143,7 @@ const list = (() => {
     }
 
     held() { // whether somebody points at a row, or has scrolled down to one
-      return this.list.matches(":hover") || this.list.contains(document.activeElement) || scrollY > 200;
+      return this.list.matches(":hover") || this.list.querySelector(":focus-visible") || scrollY > 200;
     }
 
     welcome() {
@@ -175,6 +175,8 @@ const list = (() => {
       if (this.warning.textContent !== (found.trouble || "")) this.warning.textContent = found.trouble || "";
       this.count.textContent = found.total === found.all ? words.count(found.all, "run") : `${found.total.toLocaleString("en")} of ${words.count(found.all, "run")}`;
       this.more.hidden = this.order.length >= this.total;
+      this.near.unobserve(this.more); // or it would not be told that it is still near
+      this.near.observe(this.more);
       this.nothing(found);
       this.facets(found.facets);
       this.app.listed();
@@ -228,8 +230,8 @@ const list = (() => {
     facet(key, name, counts) {
       const chosen = this.query.getAll(key), values = Object.entries(counts).filter(([value, n]) => n || chosen.includes(value));
       if (!chosen.length && values.length < 2) return null; // it could not divide them
-      const order = key === "outcome" ? Object.keys(words.OUTCOMES) : [];
-      values.sort(([a, n], [b, m]) => (order.length ? order.indexOf(a) - order.indexOf(b) : m - n));
+      const order = key === "outcome" ? Object.keys(words.OUTCOMES) : [], rank = (value) => (order.includes(value) ? order.indexOf(value) : order.length);
+      values.sort(([a, n], [b, m]) => (order.length ? rank(a) - rank(b) : m - n));
       return make("fieldset", {}, make("legend", {}, name), values.map(([value, n]) => this.box(key, value, n, chosen)));
     }
 

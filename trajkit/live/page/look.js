@@ -3,14 +3,15 @@
 const look = (() => {
   const { make, svg } = dom;
   const MODES = [["spotlight", "Spotlight"], ["colours", "Colours"], ["image", "Image only"]];
-  const SCALES = [["run", "whole run"], ["step", "this step"]];
+  const SCALES = [["run", "Run scale"], ["step", "Step scale"]];
+  const FLOOR = 0.25; // nats that an effect must have to be told from the rest on the scale of the run
   let made = 0;
 
   const dark = () => matchMedia("screen and (prefers-color-scheme: dark)").matches && !document.documentElement.classList.contains("paper");
 
-  function choice(label, options, change) { // buttons side by side, one of them pressed
+  function choice(label, title, options, change) { // buttons side by side, one of them pressed
     const buttons = options.map(([value, text]) => dom.button({ value, onclick: () => change(value) }, text));
-    const element = make("div", { class: "choice", role: "group", "aria-label": label }, make("span", { class: "muted", "aria-hidden": "true" }, label), buttons);
+    const element = make("div", { class: "choice", role: "group", "aria-label": label, title }, buttons);
     return { element, set: (value) => buttons.forEach((one) => one.setAttribute("aria-pressed", String(one.value === value))) };
   }
 
@@ -28,8 +29,8 @@ const look = (() => {
   function spotlightLegend(full) {
     const entry = (kinds, text) => make("span", { class: "entry" }, kinds.map(sample), text);
     return [
-      entry(["weak", "strong"], `supports the step, the more the wider its outline (widest from ${words.size(full)} nats on)`),
-      entry(["against"], "speaks against it"), entry(["pale"], "nothing to speak of"),
+      entry(["weak", "strong"], `supports (widest from ${words.size(full)} nats)`),
+      entry(["against"], "against"), entry(["pale"], "neither"),
     ];
   }
 
@@ -49,11 +50,11 @@ const look = (() => {
       Object.assign(this, { settings, point, view: null, run: null, step: -1 });
       this.canvas = make("canvas", { width: 420, height: 420, role: "img", class: "picture" });
       this.tip = make("div", { class: "tip", hidden: true });
-      this.none = make("p", { class: "muted none", hidden: true });
+      this.none = make("p", { class: "muted blank", hidden: true });
       this.stage = make("div", { class: "stage" }, this.canvas, this.tip, this.none);
       this.legend = make("div", { class: "legend" });
-      this.mode = choice("Show", MODES, (value) => { settings.mode = value; change(); });
-      this.scale = choice("Scale", SCALES, (value) => { settings.scale = value; change(); });
+      this.mode = choice("Show", "Key m", MODES, (value) => { settings.mode = value; change(); });
+      this.scale = choice("Scale of colours and bars", "Scale: the strongest effects of the whole run, or of this step alone. Key s", SCALES, (value) => { settings.scale = value; change(); });
       this.controls = make("div", { class: "controls" }, this.mode.element, this.scale.element);
       this.element = make("div", { class: "looked" }, this.stage, this.legend, this.controls);
       this.canvas.addEventListener("pointermove", (event) => this.inspect(event));
@@ -71,7 +72,7 @@ const look = (() => {
     show(run, step, image, region, common) {
       const values = step >= 0 ? run.effects[step] : null;
       const full = this.full(run, step, common);
-      Object.assign(this, { run, step, view: { image, map: run.map, values, full, mode: this.settings.mode, region } });
+      Object.assign(this, { run, step, view: { image, map: run.map, values, full, floor: this.settings.scale === "run" ? FLOOR : 0, mode: this.settings.mode, region } });
       this.mode.set(this.settings.mode);
       this.scale.set(this.settings.scale);
       const drawn = values && run.map;

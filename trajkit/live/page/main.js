@@ -113,7 +113,8 @@
     runs.element.hidden = true;
     pair.hidden = back.hidden = false;
     pair.classList.toggle("two", other !== "");
-    panes[1].element.hidden = !other;
+    if (other) pair.append(panes[1].element);
+    else panes[1].element.remove();
     const opened = shown !== id;
     shown = id;
     if (!runs.query) runs.show(asked(query));
@@ -197,7 +198,7 @@
 
   // ---- start -----------------------------------------------------------------------------------------------------
   const main = document.getElementById("app");
-  const pair = make("div", { class: "pair-of-runs", hidden: true }, panes.map((one) => one.element));
+  const pair = make("div", { class: "pair-of-runs", hidden: true }, panes[0].element);
   const back = make("a", { class: "back", href: "#", hidden: true, onclick: (event) => { event.preventDefault(); toList(); } }, "‹ All runs");
   const turns = [["Previous run", "←", "‹ run", -1], ["Next run", "→", "run ›", 1]].map(([name, key, text, by]) =>
     button({ class: "plain", "aria-label": name, title: `Key ${key}`, onclick: () => next(by) }, text));

@@ -2,11 +2,11 @@
 // One run: a document, or what the events of a live one have told so far, in one shape.
 const model = (() => {
   const GROUNDED = 0.5; // nats; a step whose largest effect is smaller hardly depends on the image
+  const LEAST = 1; // nats at full strength, or noise would be at it in a run that hardly looks
   const solid = (text) => text.replace(/\s+/g, "").length;
 
   function full(effects) { // nats at full strength: the 99th percentile of |effects|, so that one outlier does not pale the rest
     const sizes = effects.flatMap((row) => Array.from(row || [], Math.abs)).sort((a, b) => a - b);
-    if (!sizes.length) return 1;
     return sizes[Math.floor(0.99 * (sizes.length - 1))] || sizes.at(-1) || 1;
   }
 
@@ -81,7 +81,7 @@ const model = (() => {
       }
     }
 
-    get full() { return this.scale || (this.scale = full(this.effects)); }
+    get full() { return Math.max(LEAST, this.scale || (this.scale = full(this.effects))); }
 
     get attempts() { // their numbers, from 0, in order
       return [...new Set([...this.steps.map((step) => step.attempt || 0), ...this.written.keys()])].sort((a, b) => a - b);
@@ -105,7 +105,7 @@ const model = (() => {
     name(index) { // "step 3", or "the answer"; with its attempt where there are several
       const number = this.number(index), attempt = this.steps[index].attempt || 0;
       const which = number ? `step ${number}` : "the answer";
-      return this.attempts.length > 1 ? `${which} of attempt ${attempt + 1}` : which;
+      return this.attempts.length > 1 ? `attempt ${attempt + 1}, ${which}` : which;
     }
 
     get alarms() { // positions of the steps that raised one
@@ -137,17 +137,17 @@ const model = (() => {
 
     first() { // the step to begin with: the alarm, else the first that rests on the image, else the first
       if (this.alarms.length) return this.alarms[0];
-      const grounded = this.effects.findIndex((row) => row && row.some((value) => Math.abs(value) >= GROUNDED));
+      const grounded = this.effects.findIndex((row) => row && row.some((value) => value >= GROUNDED));
       return Math.max(0, grounded);
     }
 
     rests(index) { // in words: the regions that support a step, and those against it
-      const all = this.ranked(index).filter((one) => picture.strength(one.value, this.full) >= picture.LEAST);
+      const all = this.ranked(index), most = all.length ? Math.abs(all[0].value) : 0;
+      if (most < GROUNDED) return `hardly depends on the image: no effect reaches ${GROUNDED} nats`;
+      const some = all.filter((one) => Math.abs(one.value) >= Math.max(GROUNDED / 2, most / 5));
       const said = (one) => `${this.regionName(one.region)} (${words.nats(one.value)} nats)`;
-      const support = all.filter((one) => one.value > 0).slice(0, 3).map(said), against = all.filter((one) => one.value < 0).slice(0, 2).map(said);
-      if (!support.length && !against.length) return "hardly depends on the image";
-      const parts = [support.length && `rests on ${support.join(", ")}`, against.length && `has against it ${against.join(", ")}`];
-      return parts.filter(Boolean).join("; ");
+      const support = some.filter((one) => one.value > 0).slice(0, 3).map(said), against = some.filter((one) => one.value < 0).slice(0, 2).map(said);
+      return [support.length && `rests on ${support.join(", ")}`, against.length && `has against it ${against.join(", ")}`].filter(Boolean).join("; ");
     }
 
     regionName(region) {

@@ -54,7 +54,7 @@ const path = (() => {
   class View {
     // pick(i): a point was chosen. about(i): what is said of a point
     constructor(pick, about) {
-      Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], current: -1, over: -1 });
+      Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], names: [], attempts: [], current: -1, over: -1 });
       this.canvas = dom.make("canvas", { tabindex: 0, role: "img", class: "turn" });
       this.tip = dom.make("div", { class: "hint", hidden: true });
       this.element = dom.make("div", { class: "stage3" }, this.canvas, this.tip);
@@ -127,12 +127,12 @@ const path = (() => {
       this.draw();
     }
 
-    // rows: effects of the thinking steps. marks: positions of alarms. before: whether they go on from those shown
-    set(rows, marks, label) {
+    // rows: effects of the thinking steps, those that were shown and more. marks: positions of alarms. names: of the
+    // points. attempts: which attempt each is of; those of different ones are not joined
+    set(rows, marks, names, attempts) {
       const { points, share } = components(rows);
       const next = likeBefore(points, this.points);
-      Object.assign(this, { points: next, share, marks });
-      this.canvas.setAttribute("aria-label", label);
+      Object.assign(this, { points: next, share, marks, names, attempts });
       this.draw();
     }
 
@@ -201,11 +201,11 @@ const path = (() => {
       context.fillStyle = dom.colour("muted");
       context.textAlign = "center";
       [1, 2, 4].forEach((bit, axis) => {
-        if (!this.share[axis]) return;
+        if (this.share[axis] < 0.02) return;
         const edges = [0, 1, 2, 3, 4, 5, 6, 7].filter((i) => !(i & bit)).map((i) => [corners[i], corners[i | bit]]);
         const [a, b] = edges.reduce((best, one) => (outside(one, frame, axis) > outside(best, frame, axis) ? one : best));
         const x = (a.x + b.x) / 2, y = (a.y + b.y) / 2, away = Math.hypot(x - frame.wide / 2, y - frame.tall / 2) || 1;
-        const text = `axis ${axis + 1}: ${words.percent(this.share[axis])}`, half = context.measureText(text).width / 2 + 2;
+        const text = `axis ${axis + 1}`, half = context.measureText(text).width / 2 + 2;
         const at = { x: x + (12 * (x - frame.wide / 2)) / away, y: y + (14 * (y - frame.tall / 2)) / away };
         context.fillText(text, Math.max(half, Math.min(frame.wide - half, at.x)), Math.max(11, Math.min(frame.tall - 4, at.y + 4)));
       });
@@ -217,8 +217,10 @@ const path = (() => {
       context.strokeStyle = dom.colour("shade");
       context.lineWidth = 1.5;
       const shadow = this.points.map(([x, y]) => this.project([x, y, low], frame));
-      for (let i = 1; i < shadow.length; i++) line(context, shadow[i - 1], shadow[i]);
+      for (let i = 1; i < shadow.length; i++) if (this.joined(i)) line(context, shadow[i - 1], shadow[i]);
     }
+
+    joined(i) { return this.attempts[i] === this.attempts[i - 1]; }
 
     tone(i) { // early steps pale, late ones full
       const share = this.points.length > 1 ? i / (this.points.length - 1) : 1;
@@ -228,7 +230,7 @@ const path = (() => {
     drawPath(context) {
       context.strokeStyle = dom.colour("accent");
       context.lineCap = "round";
-      const order = this.seen.slice(1).map((_, i) => i + 1).sort((a, b) => this.seen[b].depth - this.seen[a].depth);
+      const order = this.seen.slice(1).map((_, i) => i + 1).filter((i) => this.joined(i)).sort((a, b) => this.seen[b].depth - this.seen[a].depth);
       for (const i of order) {
         context.globalAlpha = this.tone(i);
         context.lineWidth = 2.6 - 0.7 * this.seen[i].depth;
@@ -262,7 +264,7 @@ const path = (() => {
     }
 
     nameStep(context, i) { // its number, with a rim that keeps it readable over lines
-      const { x, y } = this.seen[i], text = (this.marks.includes(i) ? "▲ " : "") + String(i + 1);
+      const { x, y } = this.seen[i], text = (this.marks.includes(i) ? "▲ " : "") + this.names[i];
       context.lineWidth = 4;
       context.lineJoin = "round";
       context.strokeStyle = dom.colour("page");

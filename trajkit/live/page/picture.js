@@ -5,9 +5,11 @@
 // against it is hatched in a dashed outline; the rest is grey and pale. Nothing is told by colour alone.
 const picture = (() => {
   const SUPPORT = [178, 24, 43], OPPOSE = [33, 102, 172], SHOWN = 960;
-  const LEAST = 0.15; // share of full strength from which a region has an outline
+  const LEAST = 0.15; // strength from which a region is told from the rest, if its effect is not under `floor` nats
   const grey = (r, g, b) => 0.299 * r + 0.587 * g + 0.114 * b;
-  const strength = (value, full) => Math.min(Math.abs(value) / full, 1);
+  const strength = (value, full) => Math.min((Math.abs(value) / full) ** 0.7, 1); // so that a tenth of the largest is seen
+
+  const told = (value, { full, floor }) => Math.abs(value) >= floor && strength(value, full) >= LEAST;
 
   function loaded({ url, width, height }) { // → {element, width, height}; raises where it is no picture
     const element = new Image();
@@ -36,17 +38,17 @@ const picture = (() => {
   const made = new WeakMap(); // values → the last picture of them, as pointing at regions draws it again and again
 
   function kept(kind, view, make) {
-    const key = [kind, view.full, view.dark, Boolean(view.image)].join(" "), old = made.get(view.values);
+    const key = [kind, view.full, view.floor, view.dark, Boolean(view.image)].join(" "), old = made.get(view.values);
     if (old && old.key === key) return old.canvas;
     const canvas = make(view);
     made.set(view.values, { key, canvas });
     return canvas;
   }
 
-  function spotlit({ image, map, values, full, dark }) { // a canvas of the image's size
-    const from = pixels(image), out = new ImageData(from.width, from.height), { width, height } = out;
+  function spotlit(view) { // a canvas of the image's size
+    const { image, map, values, full, dark } = view, from = pixels(image), out = new ImageData(from.width, from.height), { width, height } = out;
     const [share, veil] = dark ? [0.3, 26] : [0.34, 218];
-    const lit = Array.from(values, (value) => (value > 0 && strength(value, full) >= LEAST ? Math.min(1, 0.35 + 1.3 * strength(value, full)) : 0));
+    const lit = Array.from(values, (value) => (value > 0 && told(value, view) ? Math.min(1, 0.35 + 1.3 * strength(value, full)) : 0));
     for (let y = 0, i = 0; y < height; y++) {
       const row = Math.floor(((y + 0.5) * map.height) / height) * map.width;
       for (let x = 0; x < width; x++, i += 4) {
@@ -63,7 +65,7 @@ const picture = (() => {
   function coloured({ map, values, full }) { // red for support, blue against; opacity says how strong
     const out = new ImageData(map.width, map.height);
     const palette = Array.from(values, (value) =>
-      [...(value < 0 ? OPPOSE : SUPPORT), Math.round(165 * Math.pow(strength(value, full), 0.8))]);
+      [...(value < 0 ? OPPOSE : SUPPORT), Math.round(165 * strength(value, full))]);
     for (let i = 0; i < map.cells.length; i++) if (palette[map.cells[i]]) out.data.set(palette[map.cells[i]], 4 * i);
     return onCanvas(out);
   }
@@ -121,14 +123,14 @@ const picture = (() => {
     const { map, values, full } = view;
     values.forEach((value, k) => {
       const strong = strength(value, full);
-      if (strong < LEAST || !map.has(k)) return;
+      if (!told(value, view) || !map.has(k)) return;
       const path = map.outline(k, sx, sy), box = map.boxes.get(k);
       if (value > 0) return supporting(context, path, strong, px);
       opposing(context, path, { left: box.left * sx, right: box.right * sx, top: box.top * sy, bottom: box.bottom * sy }, strong, px);
     });
   }
 
-  // view: {image, map, values, full, mode, region, dark}; any of image, map, values and region may be null
+  // view: {image, map, values, full, floor, mode, region, dark}; full and floor in nats; any of image, map, values and region may be null
   function draw(canvas, view) {
     const size = view.image || view.map || { width: 4, height: 3 };
     const scale = Math.max(1, Math.round(SHOWN / Math.max(size.width, size.height)));

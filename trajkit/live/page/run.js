@@ -18,7 +18,7 @@ const run = (() => {
       this.effects = new charts.Effects((region) => this.point(region));
       this.risk = new charts.BySteps("risk", "risk", 150, (i) => this.pick(i));
       this.level = new charts.BySteps("concentration", "concentration", 120, (i) => this.pick(i));
-      this.path = new path.View((i) => this.pick(this.thoughts[i]), (i) => words.short(`${i + 1}. ${this.run.steps[this.thoughts[i]].text}`, 70));
+      this.path = new path.View((i) => this.pick(this.thoughts[i]), (i) => words.short(`${this.run.number(this.thoughts[i])}. ${this.run.steps[this.thoughts[i]].text}`, 70));
       this.build();
     }
 
@@ -179,15 +179,17 @@ const run = (() => {
       this.risk.set(run);
       this.level.set(run);
       this.path.element.hidden = rows.length < 1;
-      this.path.set(rows, this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : [])), this.pathSaid(rows.length));
+      const alarms = this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : []));
+      this.path.set(rows, alarms, this.thoughts.map((i) => String(run.number(i))), this.thoughts.map((i) => run.steps[i].attempt || 0));
       this.pathNote.textContent = this.pathSaid(rows.length);
+      this.path.canvas.setAttribute("aria-label", `The path in three dimensions. ${this.pathNote.textContent}`);
     }
 
     pathSaid(n) {
       if (!n) return this.run.live ? "The path begins with the first step." : "This run has no effects of thinking steps, so there is no path to draw.";
       if (n < 3) return `${words.count(n, "point")}: a path needs more steps.`;
-      const share = this.path.share.reduce((sum, one) => sum + one, 0);
-      return `${words.percent(share)} of the variance of this run's effects lies in these three axes: principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps, so a picture and no feature of a monitor. Drag it, or turn it with arrow keys.`;
+      const shares = this.path.share.map((one, i) => `axis ${i + 1} ${words.percent(one)}`).join(", ");
+      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads. Drag it, or turn it with arrow keys.`;
     }
 
     about() {
@@ -203,7 +205,7 @@ const run = (() => {
 
     show(index) { // the step that everything else follows
       const { run } = this, n = run.steps.length, step = index >= 0 ? run.steps[index] : null;
-      this.stepName.textContent = step ? `${words.capital(run.name(index))} of ${n}` : run.live ? "No step yet" : "No step";
+      this.stepName.textContent = step ? words.capital(run.name(index)) + (run.attempts.length > 1 ? "" : ` of ${n}`) : run.live ? "No step yet" : "No step";
       this.said.textContent = step ? step.text : run.pending("thinking") || "…";
       this.said.classList.toggle("dim", !step);
       this.riskOf(step, index);
