@@ -165,7 +165,7 @@ def test_an_address_opens_its_run_and_step(chromium, full_report, report):
 def test_play_walks_through_the_sentences_and_stops_when_asked(report):
     report.open(0)
     report.sentences.nth(0).click()
-    play = report.page.locator(".pane:visible button[aria-label=Play]")
+    play = report.page.locator(".pane:visible").get_by_label("Play")
     play.click()
     until(report.page, f"() => {CURRENT} === 1")
     assert play.get_attribute("aria-pressed") == "true"
