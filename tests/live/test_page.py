@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import re
+import shutil
 import socket
+import subprocess
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +19,14 @@ import pytest
 
 import trajkit as tk
 from tests.browsing import Watched
-from tests.live.conftest import MODEL, listening, messages_about
+from tests.live.conftest import MODEL, RECORDED, listening, messages_about
 from tests.report.runs import HOSTILE, make_runs
 from trajkit.demo import paths
 from trajkit.detection.store import load_detectors
+from trajkit.live.access import Access
 from trajkit.live.app import Limits, Server
 from trajkit.live.saved import SavedRuns
+from trajkit.live.view import page_app
 from trajkit.traces.labels import read_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -113,8 +117,10 @@ def open_page(window):
     def go(hash_=""):
         window.page.set_viewport_size({"width": 1280, "height": 900})
         window.page.evaluate("document.querySelector('dialog[open]')?.close(); location.hash = ''")
-        window.until("!document.querySelector('.browse').hidden && document.querySelectorAll('.browse .runs a').length > 1")
+        window.until("[...document.querySelectorAll('.browse .runs a')].some((one) => one.offsetParent)")
         window.page.evaluate("(hash) => { location.hash = hash }", hash_)
+        if hash_:
+            window.until("[...document.querySelectorAll('.pane')].every((one) => one.ariaBusy === 'false')")
         return window
 
     return go
@@ -158,7 +164,6 @@ def test_clicks_and_keys_move_through_the_steps_and_everything_follows(one, alar
     page.keyboard.press("ArrowDown")
     assert page.evaluate(CURRENT) == 2
     assert page.evaluate(PIXELS) != pixels
-    assert page.evaluate("document.activeElement") is not None
     assert page.locator(".cursor").first.get_attribute("x1") != "34"
     page.locator("h1").click()
     page.keyboard.press("ArrowUp")
@@ -222,8 +227,8 @@ def test_the_spotlight_tells_support_from_the_rest_without_hue(one, alarmed):
         const data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
         let coloured = 0;
         for (let i = 0; i < data.length; i += 4) {
-            const [low, high] = [Math.min(data[i], data[i + 1], data[i + 2]), Math.max(data[i], data[i + 1], data[i + 2])];
-            coloured += high - low > 90;
+            const rgb = data.slice(i, i + 3);
+            coloured += Math.max(...rgb) - Math.min(...rgb) > 90;
         }
         return coloured / (width * height);
     }"""
@@ -232,6 +237,7 @@ def test_the_spotlight_tells_support_from_the_rest_without_hue(one, alarmed):
     page.keyboard.press("m")
     plain = page.evaluate(share)
     assert page.locator(".choice button[aria-pressed=true]").first.inner_text() == "Image only"
+    page.keyboard.press("m")
     assert 0 < spotlit < 0.6 * plain
 
 
@@ -328,8 +334,8 @@ def test_filters_with_counts_search_and_sort_are_the_servers_and_stand_in_the_ad
     page.get_by_label("Sort by").select_option("n_steps")
     listed.until("location.hash.includes('sort=n_steps')")
     wanted = [row["id"] for row in asked(site[2], "runs?outcome=hallucination&search=row&sort=n_steps")["runs"]]
-    listed.until(f"document.querySelectorAll('.browse .runs a').length === {len(wanted)}")
-    assert page.locator(".browse .runs a").evaluate_all("(all) => all.map((one) => one.dataset.id)") == wanted
+    ids = "[...document.querySelectorAll('.browse .runs a')].map((one) => one.dataset.id).join()"
+    listed.until(f"{ids} === {json.dumps(','.join(wanted))}")
     page.reload()
     listed.until(f"document.querySelectorAll('.browse .runs a').length === {len(wanted)}")
     assert page.get_by_label("Search", exact=True).input_value() == "row"
@@ -341,8 +347,7 @@ def test_a_run_opens_from_the_list_and_back_leads_to_where_one_was(listed):
     row.scroll_into_view_if_needed()
     asks, before = row.locator(".asks").inner_text(), page.evaluate("scrollY")
     row.click()
-    listed.until("document.querySelector('.pane h1').textContent !== ''")
-    assert page.locator("h1").first.inner_text() == asks
+    listed.until(f"document.querySelector('.pane h1').textContent === {json.dumps(asks)}")
     page.keyboard.press("ArrowRight")
     listed.until("document.querySelectorAll('.pane .sentences button').length > 0")
     assert page.locator(".back").is_visible()
@@ -425,7 +430,8 @@ def test_a_label_that_cannot_be_saved_is_said(open_page, folder, alarmed):
 def test_a_run_of_the_model_appears_step_by_step(open_page, site):
     address = site[2]
     watched = open_page()
-    watched.page.mouse.move(0, 0)  # a list that is pointed at stays as it is
+    watched.page.mouse.move(0, 0)  # a list that is pointed at, or where a row has the focus, stays as it is
+    watched.page.evaluate("document.activeElement.blur()")
     body = {"messages": messages_about("s00-1"), "model": MODEL, "stream": True, "seed": 3}
     request = urllib.request.Request(
         f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -443,7 +449,9 @@ def test_a_run_of_the_model_appears_step_by_step(open_page, site):
     watched.until(f"{N_ROWS} === {len(steps)}")
     assert rows.locator(".said").first.inner_text() == steps[0]["text"]
     assert watched.page.locator(".bars button").count() == 8
-    assert re.search(r"[+−][\d.]+ ± [\d.]+ nats", watched.page.locator(".bars button").first.get_attribute("aria-label"))
+    assert re.search(
+        r"[+−][\d.]+ ± [\d.]+ nats", watched.page.locator(".bars button").first.get_attribute("aria-label")
+    )
     assert watched.page.locator(".writing").is_hidden()
 
 
@@ -479,7 +487,7 @@ def told(site, open_page, alarmed):
     run = Told(site, alarmed)
     run.start()
     watched = open_page(f"run={run.log.id}")
-    watched.until("document.querySelector('.pane h1').textContent !== ''")
+    watched.until(f"{N_ROWS} === 0")
     yield run, watched
     if not run.log.over:
         run.end()
@@ -518,7 +526,17 @@ def test_an_alarm_comes_with_its_reason_and_what_was_done_and_is_announced(told,
         run.step(n)
     watched.until(f"{N_ROWS} === {at}")
     assert "No alarm so far" in watched.page.locator(".verdict").inner_text() or at == 0
-    run.step(at, decision={"step": at + 1, "action": "stop", "reason": "the risk is too high", "verdict": {}, "keep_tokens": 0, "keep_steps": 0})
+    run.step(
+        at,
+        decision={
+            "step": at + 1,
+            "action": "stop",
+            "reason": "the risk is too high",
+            "verdict": {},
+            "keep_tokens": 0,
+            "keep_steps": 0,
+        },
+    )
     watched.until("document.querySelector('.verdict.alarm') !== null")
     said = watched.page.locator(".verdict.alarm").inner_text()
     assert f"Alarm after step {at + 1}" in said
@@ -604,31 +622,45 @@ def test_nothing_is_wider_than_its_window(open_page, alarmed, hash_):
 
 
 def test_it_is_dark_where_that_is_wanted_and_light_on_paper_where_all_is_printed(open_page, alarmed):
-    page = open_page(f"run={alarmed['id']}").page
-    page.locator(".sentences button").nth(2).wait_for()
+    watched = open_page(f"run={alarmed['id']}")
+    page = watched.page
     ground, light = "getComputedStyle(document.body).backgroundColor", page.evaluate(PIXELS)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(100)
-    assert page.evaluate(ground) == "rgb(28, 28, 28)"
-    assert page.evaluate(PIXELS) != light
+    watched.until(f"{ground} === 'rgb(28, 28, 28)'")
+    watched.until(f"{PIXELS} !== {json.dumps(light)}")
     page.emulate_media(media="print", color_scheme="dark")
     page.set_viewport_size({"width": 703, "height": 1000})
-    page.wait_for_timeout(100)
-    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    watched.until(f"{ground} === 'rgb(255, 255, 255)'")
     assert page.evaluate("document.documentElement.scrollWidth") <= 703
     assert not page.locator(".topbar").is_visible()
     cut = "(() => { const one = document.querySelector('.scrolled'); return one.scrollHeight - one.clientHeight; })()"
     assert page.evaluate(cut) <= 1
     page.emulate_media(media="screen", color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.wait_for_timeout(100)
-    assert page.evaluate(PIXELS) == light
+    watched.until(f"{PIXELS} === {json.dumps(light)}")
 
 
-def test_a_server_without_runs_says_how_to_make_one(chromium, local_engine):
+def test_a_server_without_runs_says_how_to_make_one_and_that_makes_one(chromium, local_engine, tmp_path):
     with listening(Server(local_engine).app()) as address:
         watched = Watched(chromium, address)
         watched.until("document.querySelector('.browse .empty h2')?.textContent === 'No runs yet'")
-        assert f"curl -N {address}/v1/chat/completions" in watched.page.locator(".empty pre").inner_text()
+        command = watched.page.locator(".empty pre").inner_text()
+        assert f"curl -N {address}/v1/chat/completions" in command
+        shutil.copy(RECORDED / "s00.png", tmp_path / "IMAGE.png")
+        said = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert '"step": 0' in said.stdout
+        watched.until("document.querySelectorAll('.browse .runs a').length === 1")
         watched.assert_no_trouble(address)
         watched.page.close()
+
+
+def test_a_page_without_the_servers_token_says_how_to_get_it(chromium, folder):
+    saved = SavedRuns(folder)
+    with listening(page_app([saved], Access.at("127.0.0.1", "secret"))) as address:
+        watched = Watched(chromium, f"{address}/?token=secret")
+        watched.until("document.querySelectorAll('.browse .runs a').length === 50")
+        watched.page.context.clear_cookies()
+        watched.page.locator(".browse .runs a").first.click()
+        watched.until("document.querySelector('.pane .empty').textContent.includes('/?token=')")
+        watched.page.close()
+    saved.close()

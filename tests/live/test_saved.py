@@ -261,6 +261,10 @@ def test_a_file_that_is_damaged_later_leaves_the_runs_that_are_known(opened, tmp
     write_traces([make_trace(1)], tmp_path / "c.parquet")
     until(lambda: len(runs.rows()) == 2)
     assert caplog.text.count("not a Parquet file") == 1
+    assert "b.parquet: not a Parquet file" in runs.trouble
+    write_traces([make_trace(2)], tmp_path / "b.parquet")
+    until(lambda: len(runs.rows()) == 3)
+    assert runs.trouble == ""
 
 
 def test_ids_that_come_twice_and_damage_are_refused_at_once(tmp_path):
@@ -291,6 +295,7 @@ def test_detectors_that_cannot_be_loaded_are_said_once_and_runs_are_shown_withou
     assert runs.document("run-0000")["steps"][0]["risk"] is None
     until(lambda: not runs.live)
     assert caplog.text.count("no detectors in") == 1
+    assert runs.trouble.startswith("No risk is shown: no detectors in")
 
 
 def test_neither_a_model_nor_a_server_is_loaded():

@@ -165,11 +165,12 @@ def test_an_address_opens_its_run_and_step(chromium, full_report, report):
 def test_play_walks_through_the_sentences_and_stops_when_asked(report):
     report.open(0)
     report.sentences.nth(0).click()
-    play = report.page.locator(".pane:visible button", has_text="Play")
+    play = report.page.locator(".pane:visible").get_by_label("Play")
     play.click()
     until(report.page, f"() => {CURRENT} === 1")
-    report.page.locator(".pane:visible button", has_text="Pause").click()
-    assert report.page.locator(".pane:visible button", has_text="Play").get_attribute("aria-pressed") == "false"
+    assert play.get_attribute("aria-pressed") == "true"
+    play.click()
+    assert play.get_attribute("aria-pressed") == "false"
 
 
 def test_figures_are_drawn_when_they_come_into_view_and_the_run_stays(chromium, full_report):

@@ -68,6 +68,22 @@ def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(f
     assert len({run["group"] for run in shown if run["outcome"] == "success"}) == 3
 
 
+def test_runs_from_elsewhere_are_shown_first_and_counted_nowhere(runs, fitted, tmp_path):
+    import trajkit as tk
+
+    other = replace(runs[0], transcript_id="other", group_id="another", outcome="hallucination", success=False)
+    told = {"others": [other], "said_of_others": "Made today."}
+    page = write_report(runs[1:], tmp_path / "out", fitted.detectors, max_runs=2, **told).read_text()
+    first, *rest = payload_of(page)["runs"]
+    assert first["id"] == "other"
+    risks = fitted.detectors.predictor.risks(tk.features([other]))
+    np.testing.assert_allclose([step["risk"] for step in first["steps"][:-1]], risks, atol=1e-4)
+    assert first["seen"] is (runs[0].group_id not in fitted.detectors.card["test_groups"])
+    assert len(rest) == 2
+    assert f"First, counted nowhere else: 1 run. Made today. 2 of {len(runs) - 1:,} runs" in page
+    assert f"<dd>{len(runs) - 1:,}" in page
+
+
 def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs, fitted):
     import trajkit as tk
 
@@ -385,7 +401,10 @@ def test_chosen_runs_that_are_too_large_together_are_counted(runs, tmp_path, mon
     page = write_report(runs, tmp_path, where=Query.where(["outcome=success"])).read_text()
     n, all_of_them = len(payload_of(page)["runs"]), sum(run.outcome == "success" for run in runs)
     assert 1 <= n < all_of_them
-    assert f"those that were asked for; {all_of_them - n} more would make the page too large." in page
+    assert f"{n} of {len(runs)} runs, the first of {all_of_them} that were asked for." in page
+    monkeypatch.undo()
+    page = write_report(runs, tmp_path, where=Query.where(["outcome=success"]), max_runs=2).read_text()
+    assert f"2 of {len(runs)} runs, the first of {all_of_them} that were asked for." in page
 
 
 def test_risks_that_were_saved_with_runs_are_shown_without_detectors(tmp_path):

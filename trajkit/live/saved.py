@@ -182,7 +182,8 @@ class SavedRuns:
         self._places: dict[str, tuple[_Part, int]] = {}
         self._rows: list[Row] = []
         self._given_as, self._given = _stamp(labels_file(self._path)), read_labels(self._path)
-        self._refused: dict[Path, _Stamp] = {}  # files that could not be read, as they were then
+        self._refused: dict[Path, tuple[_Stamp, str]] = {}  # files that cannot be read, as they were then, and why
+        self._no_risks = ""
         self._arrange({file: _Part.read(file) for file in self._files()})
         if len(self._places) < len(self._rows):
             ids = Counter(row["id"] for row in self._rows)
@@ -209,8 +210,8 @@ class SavedRuns:
 
     @property
     def trouble(self) -> str:
-        """What is read fails at once, where it is asked for."""
-        return ""
+        """Files that cannot be read, and detectors that cannot."""
+        return " ".join(filter(None, [*(why for _, why in self._refused.values()), self._no_risks]))
 
     @property
     def watched(self) -> bool:
@@ -326,14 +327,15 @@ class SavedRuns:
     def _look(self) -> None:
         """Read files again that have changed, and labels that others gave."""
         files = {file: _stamp(file) for file in self._files()}
+        self._refused = {file: was for file, was in self._refused.items() if files.get(file) == was[0]}
         parts = {file: part for file, part in self._parts.items() if file in files}
         for file, stamp in files.items():
-            if self._refused.get(file) == stamp or (file in parts and parts[file].stamp == stamp):
+            if file in self._refused or (file in parts and parts[file].stamp == stamp):
                 continue
             try:
                 parts[file] = _Part.read(file)
             except InputError as error:
-                self._refused[file] = stamp
+                self._refused[file] = stamp, str(error)
                 _log.warning("%s", error)
         if parts != self._parts:
             self._arrange(parts)
@@ -349,8 +351,8 @@ class SavedRuns:
                 try:
                     self._judge = Judge(load())
                 except InputError as error:
-                    self._asking = False
-                    _log.warning("no risks: %s", error)
+                    self._asking, self._no_risks = False, f"No risk is shown: {error}"
+                    _log.warning("%s", self._no_risks)
             return self._judge
 
     def _ask_all(self) -> None:

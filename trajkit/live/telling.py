@@ -1,7 +1,6 @@
 """What is told of a run to those who look on, made of its engine's events.
 
-Text is told in pieces of a tenth of a second, so that many viewers cost the thread of the event loop little, and with
-it the one that generates.
+Text is told in pieces of a tenth of a second, so that a run has few events.
 """
 
 from __future__ import annotations

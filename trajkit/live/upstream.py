@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.005, torch.bfloat16: 0.03}
 """Mean |difference|, nats, that log-probabilities of the same weights may have, by the precision that they are followed
-in: some ten times what the demo's model has (reports/serving.md), as deeper ones round more often."""
+in: several times what the demo's model has (reports/serving.md), as deeper ones round more often."""
 _LOOSEST = max(ROUNDING.values())
 
 
@@ -211,12 +211,12 @@ class UpstreamRun:
 
     async def _read(self, followed: Followed) -> str:
         """Pass an answer on as it comes; why it ended."""
-        engine, reason, before = self._engine, "", self._n_tokens
-        engine.following.push(followed)  # its prompt is read while the other server reads it too
+        engine, reason, before, begun = self._engine, "", self._n_tokens, False
         try:
             async for chunk in engine.server.chunks(*self._asked()):
-                if isinstance(prompt := chunk.get("prompt_token_ids"), list):
-                    self._prompt_told = True
+                if not begun:  # and not before, which would hold up the first token where cores are few
+                    begun, prompt = True, chunk.get("prompt_token_ids")
+                    self._prompt_told = prompt is not None
                     engine.following.push(followed, prompt=prompt)
                 self._usage = chunk.get("usage") or self._usage
                 for choice in chunk.get("choices") or []:

@@ -35,7 +35,7 @@ const head = (() => {
     return {
       kind: good ? "good" : "alarm", step: i,
       title: good ? `Enough after ${run.name(i)}` : `Alarm after ${run.name(i)}`,
-      texts: [because(run, i), action ? `What was done: ${words.done(action)}.` : run.head.source === "live" && "It was flagged, and the run went on."],
+      texts: [because(run, i), action ? `What was done: ${words.done(action)}.` : run.head.source === "live" && run.attempts.length === 1 && "It was flagged, and the run went on."],
     };
   }
 

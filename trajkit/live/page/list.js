@@ -230,8 +230,8 @@ const list = (() => {
     facet(key, name, counts) {
       const chosen = this.query.getAll(key), values = Object.entries(counts).filter(([value, n]) => n || chosen.includes(value));
       if (!chosen.length && values.length < 2) return null; // it could not divide them
-      const order = key === "outcome" ? Object.keys(words.OUTCOMES) : [];
-      values.sort(([a, n], [b, m]) => (order.length ? order.indexOf(a) - order.indexOf(b) : m - n));
+      const order = key === "outcome" ? Object.keys(words.OUTCOMES) : [], rank = (value) => (order.includes(value) ? order.indexOf(value) : order.length);
+      values.sort(([a, n], [b, m]) => (order.length ? rank(a) - rank(b) : m - n));
       return make("fieldset", {}, make("legend", {}, name), values.map(([value, n]) => this.box(key, value, n, chosen)));
     }
 

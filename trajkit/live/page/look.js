@@ -50,7 +50,7 @@ const look = (() => {
       Object.assign(this, { settings, point, view: null, run: null, step: -1 });
       this.canvas = make("canvas", { width: 420, height: 420, role: "img", class: "picture" });
       this.tip = make("div", { class: "tip", hidden: true });
-      this.none = make("p", { class: "muted none", hidden: true });
+      this.none = make("p", { class: "muted blank", hidden: true });
       this.stage = make("div", { class: "stage" }, this.canvas, this.tip, this.none);
       this.legend = make("div", { class: "legend" });
       this.mode = choice("Show", "Key m", MODES, (value) => { settings.mode = value; change(); });

@@ -54,7 +54,7 @@ const path = (() => {
   class View {
     // pick(i): a point was chosen. about(i): what is said of a point
     constructor(pick, about) {
-      Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], current: -1, over: -1 });
+      Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], names: [], attempts: [], current: -1, over: -1 });
       this.canvas = dom.make("canvas", { tabindex: 0, role: "img", class: "turn" });
       this.tip = dom.make("div", { class: "hint", hidden: true });
       this.element = dom.make("div", { class: "stage3" }, this.canvas, this.tip);
@@ -127,11 +127,12 @@ const path = (() => {
       this.draw();
     }
 
-    // rows: effects of the thinking steps, those that were shown and more. marks: positions of alarms
-    set(rows, marks) {
+    // rows: effects of the thinking steps, those that were shown and more. marks: positions of alarms. names: of the
+    // points. attempts: which attempt each is of; those of different ones are not joined
+    set(rows, marks, names, attempts) {
       const { points, share } = components(rows);
       const next = likeBefore(points, this.points);
-      Object.assign(this, { points: next, share, marks });
+      Object.assign(this, { points: next, share, marks, names, attempts });
       this.draw();
     }
 
@@ -216,8 +217,10 @@ const path = (() => {
       context.strokeStyle = dom.colour("shade");
       context.lineWidth = 1.5;
       const shadow = this.points.map(([x, y]) => this.project([x, y, low], frame));
-      for (let i = 1; i < shadow.length; i++) line(context, shadow[i - 1], shadow[i]);
+      for (let i = 1; i < shadow.length; i++) if (this.joined(i)) line(context, shadow[i - 1], shadow[i]);
     }
+
+    joined(i) { return this.attempts[i] === this.attempts[i - 1]; }
 
     tone(i) { // early steps pale, late ones full
       const share = this.points.length > 1 ? i / (this.points.length - 1) : 1;
@@ -227,7 +230,7 @@ const path = (() => {
     drawPath(context) {
       context.strokeStyle = dom.colour("accent");
       context.lineCap = "round";
-      const order = this.seen.slice(1).map((_, i) => i + 1).sort((a, b) => this.seen[b].depth - this.seen[a].depth);
+      const order = this.seen.slice(1).map((_, i) => i + 1).filter((i) => this.joined(i)).sort((a, b) => this.seen[b].depth - this.seen[a].depth);
       for (const i of order) {
         context.globalAlpha = this.tone(i);
         context.lineWidth = 2.6 - 0.7 * this.seen[i].depth;
@@ -261,7 +264,7 @@ const path = (() => {
     }
 
     nameStep(context, i) { // its number, with a rim that keeps it readable over lines
-      const { x, y } = this.seen[i], text = (this.marks.includes(i) ? "▲ " : "") + String(i + 1);
+      const { x, y } = this.seen[i], text = (this.marks.includes(i) ? "▲ " : "") + this.names[i];
       context.lineWidth = 4;
       context.lineJoin = "round";
       context.strokeStyle = dom.colour("page");

@@ -18,7 +18,7 @@ const run = (() => {
       this.effects = new charts.Effects((region) => this.point(region));
       this.risk = new charts.BySteps("risk", "risk", 150, (i) => this.pick(i));
       this.level = new charts.BySteps("concentration", "concentration", 120, (i) => this.pick(i));
-      this.path = new path.View((i) => this.pick(this.thoughts[i]), (i) => words.short(`${i + 1}. ${this.run.steps[this.thoughts[i]].text}`, 70));
+      this.path = new path.View((i) => this.pick(this.thoughts[i]), (i) => words.short(`${this.run.number(this.thoughts[i])}. ${this.run.steps[this.thoughts[i]].text}`, 70));
       this.build();
     }
 
@@ -56,21 +56,26 @@ const run = (() => {
     async open(id, step) { // step: position, or null for where to begin
       this.close();
       this.id = id;
-      this.wait("Loading…");
+      this.element.setAttribute("aria-busy", "true");
+      this.patience = setTimeout(() => this.wait("Loading…"), 300); // until then the run before stays in sight
       let found;
       try {
         found = await this.app.source.run(id);
       } catch (error) {
-        if (this.id === id) this.wait(error.message);
+        if (this.id !== id) return;
+        this.wait(error.message);
+        this.element.setAttribute("aria-busy", "false");
         return;
       }
       if (this.id !== id) return;
+      clearTimeout(this.patience);
       if (found.events) this.listen(found, step);
       else this.begin(model.Run.of(found), step);
     }
 
     close() {
       this.stop();
+      clearTimeout(this.patience);
       if (this.events) this.events.close();
       Object.assign(this, { id: "", run: null, step: -1, region: null, picture: null, events: null, following: false, drawn: -1, loading: null });
       this.path.clear();
@@ -78,6 +83,7 @@ const run = (() => {
     }
 
     wait(text) {
+      clearTimeout(this.patience);
       this.missing.hidden = false;
       this.body.hidden = true;
       dom.put(this.missing, make("p", {}, text));
@@ -161,13 +167,14 @@ const run = (() => {
 
     load() {
       const { run } = this;
+      if (!run.image && !run.live) this.element.setAttribute("aria-busy", "false");
       if (!run.image || this.loading === run.image) return;
       this.loading = run.image;
       picture.loaded(run.image).then((found) => {
         if (this.run !== run) return;
         this.picture = found;
-        this.show(this.shown());
-      }, () => { run.notes = [...run.notes, "The image cannot be shown."]; });
+        this.redraw();
+      }, () => { run.notes = [...run.notes, "The image cannot be shown."]; }).finally(() => this.run === run && this.element.setAttribute("aria-busy", "false"));
     }
 
     drawFigures() {
@@ -179,7 +186,8 @@ const run = (() => {
       this.risk.set(run);
       this.level.set(run);
       this.path.element.hidden = rows.length < 1;
-      this.path.set(rows, this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : [])));
+      const alarms = this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : []));
+      this.path.set(rows, alarms, this.thoughts.map((i) => String(run.number(i))), this.thoughts.map((i) => run.steps[i].attempt || 0));
       this.pathNote.textContent = this.pathSaid(rows.length);
       this.path.canvas.setAttribute("aria-label", `The path in three dimensions. ${this.pathNote.textContent}`);
     }

@@ -22,6 +22,7 @@ const sources = (() => {
       body = await answer.json();
     } catch { /* said below */ }
     if (answer.ok && body) return body;
+    if (answer.status === 401) throw new Refused(401, "This page needs the server's token: open the link that was printed where it runs, …/?token=…");
     throw new Refused(answer.status, (body && body.error && words.capital(body.error.message)) || `The server answers ${answer.status}.`);
   }
 
