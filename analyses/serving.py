@@ -66,16 +66,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/serving.md"))
     args = parser.parse_args(argv)
     page = asyncio.run(measured(args))
-    typed = shlex.join(["python", "-m", "analyses.serving", *(argv if argv is not None else _typed())])
-    text = f"# Serving\n\nRegenerate: `{typed}`. {args.setting}\n\n{page}"
+    few = [] if args.rounds == parser.get_default("rounds") else ["--rounds", str(args.rounds)]
+    typed = ["python", "-m", "analyses.serving", "--direct", args.direct, "--through", args.through, *few]
+    command = shlex.join(typed) + (" --group N" if args.group else "")
+    text = f"# Serving\n\nRegenerate: `{command}`. {args.setting}\n\n{page}"
     write_text(args.out, text)
     print(text)
-
-
-def _typed() -> list[str]:
-    import sys
-
-    return sys.argv[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +269,8 @@ async def _several(place: Place, items: Sequence[Item], seed: int) -> list[Heard
 
 _LOADS = """
 Each client asks four questions, one after another. A step is behind by the time from the token that shows it to be
-complete to its effects, as a client sees both.
+complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by default: with more,
+this server writes no faster, and steps come later.
 """
 
 
