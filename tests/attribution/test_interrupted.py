@@ -27,8 +27,7 @@ def whole(demo_vlm, demo_estimator, items):
 def until_interrupted(runs):
     kept = []
     with pytest.raises(KeyboardInterrupt):
-        for trace in runs:
-            kept.append(trace)
+        kept.extend(runs)
     return kept
 
 
