@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from trajkit.cli.demo import SEED, show_runs
+from trajkit.cli.demo import SEED
+from trajkit.cli.demo_runs import show_runs
 from trajkit.files import write_text
 
 THEME = TerminalTheme(

@@ -9,7 +9,7 @@ import pytest
 
 from trajkit import progress as module
 from trajkit.console import console
-from trajkit.progress import Pace, progress, progress_if_slow, status
+from trajkit.progress import Pace, progress, progress_if_slow, silent, status
 
 
 def paced(total: int, gaps: list[float]) -> list[tuple[float, float | None]]:
@@ -128,3 +128,18 @@ def test_a_terminal_shows_a_spinner_and_is_left_clean(screen):
         time.sleep(0.15)
     assert "loading a model" in screen.getvalue()
     assert screen.getvalue().endswith("\x1b[2K")
+
+
+def test_nothing_is_said_where_other_lines_are_awaited(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SLOW", 0.01)
+    monkeypatch.setattr(module, "LOG_EVERY", 0.01)
+    with silent(), status("loading a model") as say, progress("runs", 2) as bar, progress_if_slow("pages", 2) as quick:
+        say("loading another")
+        for _ in range(2):
+            time.sleep(0.03)
+            bar.advance()
+            quick.advance()
+    assert capsys.readouterr().err == ""
+    with status("loading a model"):
+        time.sleep(0.05)
+    assert "loading a model" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +27,9 @@ _LEAST = 4
 """Marks, at least, behind a pace: fewer say nothing of what is to come."""
 _BURST, _EARLY = 10, 10.0
 """A gap so many times as long as all before it, so early (seconds), ends what was found done or took no work."""
+
+
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 class Bar(Protocol):
@@ -129,9 +133,22 @@ class _Silent:
 
 
 @contextmanager
+def silent() -> Iterator[None]:
+    """Inside, jobs say nothing of themselves: whoever reads stderr takes other lines."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+@contextmanager
 def progress(title: str, total: int, completed: int = 0) -> Iterator[Bar]:
     """A progress bar on stderr with count, time taken, rate and time left; plain lines where stderr is no terminal."""
     screen = console(stderr=True)
+    if _silent.get():
+        yield _Silent()
+        return
     if not screen.is_terminal:
         log = _Log(title, total, completed)
         with _later(log.begin, lambda: None, LOG_EVERY):
@@ -147,7 +164,7 @@ def progress_if_slow(title: str, total: int) -> Iterator[Bar]:
     """The same for what is mostly quick: shown on a terminal only, once it has taken SLOW seconds, and gone when it is
     done."""
     screen = console(stderr=True)
-    if not screen.is_terminal:
+    if _silent.get() or not screen.is_terminal:
         yield _Silent()
         return
     pace = Pace(total)
@@ -164,6 +181,9 @@ def status(doing: str) -> Iterator[Callable[[str], None]]:
     """
     from rich.text import Text
 
+    if _silent.get():
+        yield lambda words: None
+        return
     screen = console(stderr=True, highlight=False, soft_wrap=True)
     if screen.is_terminal:
         with screen.status(Text(clean(doing), "dim")) as spinner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from trajkit.traces.store import read_traces, write_traces
+from trajkit.vlm.beginnings import Budget
 
 
 @pytest.fixture
@@ -365,3 +367,25 @@ def test_a_signal_keeps_what_was_collected_and_says_so(slow, tmp_path, number, c
     assert err.splitlines()[-1].startswith("trajkit: stopped; 3 runs are safe in ")
     assert "Traceback" not in err
     assert sorted(read_traces(tmp_path / "traces").ids) == ["q0-0", "q1-0", "q2-0"]
+
+
+def test_a_signal_within_a_batch_keeps_the_runs_of_it_that_had_ended_and_says_so(
+    collect, questions, tmp_path, monkeypatch
+):
+    calls, own = [], Budget.__call__
+
+    def stopped(self, input_ids, scores, **rest):
+        calls.append(1)
+        if len(calls) == 40:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return own(self, input_ids, scores, **rest)
+
+    monkeypatch.setattr(Budget, "__call__", stopped)
+    out = tmp_path / "traces"
+    result = collect(questions(1), "--out", out, "--samples", "12")
+    assert result.code == 143
+    kept = set(read_traces(out).ids)
+    assert 1 <= len(kept) < 12
+    assert re.search(rf"stopped; {len(kept)} runs? (is|are) safe in ", result.err.splitlines()[-1])
+    monkeypatch.undo()
+    assert f"({12 - len(kept)} new)" in collect(questions(1), "--out", out, "--samples", "12").out

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 
+from tests.live.watching import events_of
 from trajkit.cli.stream import tell_steps
 from trajkit.demo import paths
 from trajkit.detection.monitor import Verdict
@@ -390,3 +395,33 @@ def test_what_was_finished_when_a_signal_came_is_told_before_it_goes_on():
         tell_steps(running, told.append, steps)  # type: ignore[arg-type]
     assert told == steps == [1, 2, 3]
     assert running.closed
+
+
+def test_a_page_beside_the_run_shows_it_and_stays_until_it_is_told_to_go(picture, model_and_estimator):
+    command = [sys.executable, "-m", "trajkit", "stream", str(picture), "is there a red 7?", *model_and_estimator]
+    process = subprocess.Popen(
+        [*command, "--detectors", "none", "--temperature", "0", "--serve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = iter(process.stderr.readline, "")  # a slow machine says more
+        address = next(line.split()[-1] for line in lines if line.startswith("this run at http://127.0.0.1:"))
+        deadline = time.monotonic() + 30
+        while not (runs := httpx.get(f"{address}/api/runs").json()["runs"]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        events = events_of(address, runs[0]["id"])
+        assert any(line == "the run is over, and its page stays until Ctrl-C\n" for line in lines)
+        assert httpx.get(address).status_code == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "trajkit: stopped."
+    assert "Traceback" not in err
+    told = [event for _, event in events]
+    assert [told[0]["event"], told[-1]["event"]] == ["start", "end"]
+    shown = [line.split(" | ")[0] for line in out.splitlines() if " | concentration" in line]
+    steps = [event for event in told if event["event"] == "step"]
+    assert [line.split(": ", 1)[1] for line in shown] == [" ".join(step["text"].split()) for step in steps]

@@ -44,7 +44,7 @@ def test_doctor_and_a_run_of_the_demo_find_them_from_anywhere(installed, tmp_pat
     assert found.returncode == 0, found.stdout + found.stderr
     assert str(installed / "trajkit" / "demo" / "data" / "model") in found.stdout
     assert "pipelines" not in found.stdout
-    watch = "import sys; from rich.console import Console; from trajkit.cli.demo import show_runs\n"
+    watch = "import sys; from rich.console import Console; from trajkit.cli.demo_runs import show_runs\n"
     shown = run(installed, tmp_path, "-c", watch + "show_runs(Console(file=sys.stdout, width=200), 1, 5)")
     assert shown.returncode == 0, shown.stderr
     assert "truth: " in shown.stdout

@@ -79,6 +79,24 @@ def test_a_limit_of_tokens_is_the_reason_that_is_given_and_usage_is_told(client)
     assert chunks[-1].choices == []
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_an_alpha_as_asked_for_is_that_of_the_verdicts(alpha, client, demo_monitor):
+    whole = ask(client, max_tokens=20, extra_body={"trajkit": {"alpha": alpha}})
+    thresholds = {step["verdict"]["threshold"] for step in whole.model_extra["trajkit"]["steps"]}
+    assert thresholds == {demo_monitor.at(alpha).threshold}
+    assert thresholds != {demo_monitor.threshold}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_token_ids_are_told_to_who_asks(stream, client, demo_stream):
+    expected = demo_stream(NAME, temperature=0, seed=0)
+    list(expected)
+    answer = ask(client, stream=stream, extra_body={"return_token_ids": True})
+    choices = [choice for chunk in answer for choice in chunk.choices] if stream else answer.choices
+    ids = [token for choice in choices for token in (choice.model_extra or {}).get("token_ids", ())]
+    assert ids == expected.tokens
+
+
 @pytest.mark.parametrize(("asked", "kind"), [("all", float), ("top", dict), ("none", type(None))])
 def test_effects_as_asked_for(client, asked, kind):
     whole = ask(client, max_tokens=20, extra_body={"trajkit": {"effects": asked}})
@@ -100,8 +118,10 @@ def test_models_health_and_metrics(client, served):
 def test_a_request_that_is_wrong_says_why_as_openai_does(client, served):
     with pytest.raises(openai.BadRequestError, match="temperature"):
         ask(client, temperature=-1)
-    with pytest.raises(openai.BadRequestError, match=r"calibrated for alpha = 0\.1"):
-        ask(client, extra_body={"trajkit": {"alpha": 0.3}})
+    with pytest.raises(openai.BadRequestError, match=r"cannot alarm: alpha=0\.01 needs at least 99 groups"):
+        ask(client, extra_body={"trajkit": {"alpha": 0.01}})
+    with pytest.raises(openai.BadRequestError, match="logprobs are not told"):
+        ask(client, logprobs=True)
     with pytest.raises(openai.NotFoundError, match="not served"):
         client.embeddings.create(model=MODEL, input="x")
     headers = {"Content-Type": "application/json"}

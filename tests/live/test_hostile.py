@@ -64,6 +64,7 @@ def asked(field):
         (asked('"max_tokens": 1.5'), "max_new_tokens"),
         (asked('"seed": -1'), "seed"),
         (asked('"stream": "yes"'), "stream"),
+        (asked('"stream": "' + "x" * 2_000_000 + '"'), "stream"),
         (asked('"model": ["a"]'), "model"),
         (asked('"n": 2'), "n = 2"),
         (asked('"n": "1"'), "n = "),

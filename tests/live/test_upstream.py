@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,23 +17,37 @@ from starlette.routing import Route
 from tests.live.conftest import MODEL, RECORDED, listening, messages_about, run_alone
 from tests.live.test_app import ask, text_of, wait_until
 from trajkit.attribution.explainer import Watching
-from trajkit.live.app import Server
+from trajkit.detection.policies import Policy
+from trajkit.live.app import Limits, Server
 from trajkit.live.following import Followed, _News
-from trajkit.live.request import _opened, parse_request
-from trajkit.live.upstream import UpstreamEngine, UpstreamError, find_model
-from trajkit.live.wishes import wished
+from trajkit.live.other_server import UpstreamError, find_model
+from trajkit.live.request import _opened
+from trajkit.live.upstream import UpstreamEngine
 
 _FAULTS = [("die", "in the middle"), ("stall", "sent nothing for 1 s"), ("nonsense", "no chunk of an answer")]
 
 
 class Recorded:
     """Plays recorded answers, an event after `wait` seconds. after: events, after which it does as `then` says: "die",
-    "stall", "nonsense"."""
+    "stall", "nonsense". change: of each chunk. refuses: fields of a request that it answers with 422."""
 
-    def __init__(self, name="s00-0.greedy", after=None, then="die", wait=0.001):
+    def __init__(self, name="s00-0.greedy", after=None, then="die", wait=0.001, change=lambda chunk: None, refuses=()):
         self.events = (RECORDED / f"{name}.sse").read_text().split("\n\n")[:-1]
-        self.after, self.then = after, then
+        for at, event in enumerate(self.events):
+            if event.startswith("data: {"):
+                change(chunk := json.loads(event[6:]))
+                self.events[at] = f"data: {json.dumps(chunk, ensure_ascii=False)}"
+        self.after, self.then, self.refuses = after, then, refuses
         self.bodies, self.left, self.wait = [], 0, wait
+
+    @property
+    def choices(self):
+        chunks = [json.loads(event[6:]) for event in self.events if event.startswith("data: {")]
+        return [choice for chunk in chunks for choice in chunk["choices"]]
+
+    @property
+    def tokens(self):
+        return [token for choice in self.choices for token in choice.get("token_ids") or ()]
 
     def app(self):
         return Starlette(
@@ -44,6 +59,8 @@ class Recorded:
 
     async def answer(self, request):
         self.bodies.append(await request.json())
+        if any(name in self.bodies[-1] for name in self.refuses):
+            return JSONResponse({"error": "unknown field"}, 422)
         return StreamingResponse(self.play(), media_type="text/event-stream")
 
     async def play(self):
@@ -67,7 +84,7 @@ def before(recorded, demo_vlm, demo_estimator, monitor=None, **options):
     """(server, client) of a trajkit server over a recorded one."""
     with listening(recorded.app()) as other:
         engine = UpstreamEngine(f"{other}/v1", MODEL, Watching(demo_vlm, demo_estimator, monitor), **options)
-        server = Server(engine)
+        server = Server(engine, Limits(runs=8))
         with (
             listening(server.app()) as address,
             openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
@@ -77,11 +94,9 @@ def before(recorded, demo_vlm, demo_estimator, monitor=None, **options):
 
 def recorded_text(recorded):
     thinking = content = ""
-    for event in recorded.events:
-        if event.startswith("data: {"):
-            for choice in json.loads(event[6:])["choices"]:
-                thinking += choice["delta"].get("reasoning") or ""
-                content += choice["delta"].get("content") or ""
+    for choice in recorded.choices:
+        thinking += choice["delta"].get("reasoning") or ""
+        content += choice["delta"].get("content") or ""
     return thinking, content
 
 
@@ -127,7 +142,10 @@ def test_a_server_that_fails_is_said_to_and_what_came_is_kept(then, said, demo_v
         seen = []
         with pytest.raises(openai.APIError, match=said):
             seen.extend(ask(client, stream=True))
-        assert text_of(seen)[0]
+        assert [one["text"] for one in steps_of(text_of(seen)[2])] == [
+            "row 4 col 4 is empty.",
+            "row 1 col 4 is blue 0.",
+        ]
         wait_until(lambda: server.places.taken == 0)
         assert server.history.rows()[0]["state"] == "failed"
 
@@ -143,36 +161,28 @@ def test_asking_again_ends_where_the_policy_does(demo_vlm, demo_estimator, demo_
     assert len(recorded.bodies) == 3
 
 
-def test_runs_of_one_policy_share_passes(demo_vlm, demo_estimator, monkeypatch):
+def test_runs_share_passes_whatever_their_policy_and_alpha(demo_vlm, demo_estimator, demo_monitor, monkeypatch):
     from trajkit.attribution import follow
 
     sizes, read = [], follow.read_pieces
     monkeypatch.setattr(follow, "read_pieces", lambda vlm, pieces: sizes.append(len(pieces)) or read(vlm, pieces))
-    engine = UpstreamEngine("http://127.0.0.1:9/v1", MODEL, Watching(demo_vlm, demo_estimator))
-    wish = parse_request(json.dumps({"messages": messages_about("s00-0")}).encode()).wish
-    groups = [engine._group(wished(engine.watching, wish)) for _ in range(2)]
+    engine = UpstreamEngine("http://127.0.0.1:9/v1", MODEL, Watching(demo_vlm, demo_estimator, demo_monitor))
     seen = []
+    watched = [{"monitor": demo_monitor, "policy": Policy("stop")}, {"monitor": replace(demo_monitor, threshold=1e-6)}]
     followed = [
         Followed(
-            group,
-            lambda group=group: group.join(messages=_opened(messages_about("s00-0"))),
+            engine.group,
+            lambda own=own: engine.group.join(messages=_opened(messages_about("s00-0")), **own),
             lambda follower: None,
             seen.append,
             seen.append,
         )
-        for group in groups
+        for own in watched
     ]
-    tokens = [
-        token
-        for event in Recorded().events
-        if event.startswith("data: {")
-        for choice in json.loads(event[6:])["choices"]
-        for token in choice.get("token_ids") or ()
-    ]
-    engine.following._take([_News(of, tokens) for of in followed])
+    engine.following._take([_News(of, Recorded().tokens) for of in followed])
     assert sizes == [2]
     assert len(seen) == 2 * 4
-    assert len({step.row for step in seen}) == 2
+    assert {step.row: step.verdict.threshold for step in seen} == {0: demo_monitor.threshold, 1: 1e-6}
 
 
 def test_a_client_that_goes_closes_the_upstream_request(demo_vlm, demo_estimator):
@@ -193,3 +203,198 @@ def test_no_server_no_model(demo_vlm):
         assert run_alone(find_model(f"{other}/v1", None)) == MODEL
         with pytest.raises(UpstreamError, match="no model 'x'"):
             run_alone(find_model(f"{other}/v1", None, "x"))
+
+
+def without_ids(chunk):
+    """As of a server that tells neither token ids nor log-probabilities."""
+    chunk.pop("prompt_token_ids", None)
+    for choice in chunk["choices"]:
+        choice |= {"token_ids": None, "logprobs": None}
+
+
+def changed(*changes):
+    return lambda chunk: [change(chunk) for change in changes]
+
+
+def recount(by, what="completion_tokens"):
+    def change(chunk):
+        if "usage" in chunk:
+            chunk["usage"][what] += by
+
+    return change
+
+
+def steps_of(told):
+    return [one for one in told if "step" in one]
+
+
+def texts(told):
+    return [one["text"] for one in steps_of(told)]
+
+
+def unexplained(told):
+    return [one["unexplained"] for one in told if "unexplained" in one]
+
+
+@pytest.mark.parametrize("name", ["s00-0.greedy", "s00-1.sampled", "s01-1.cut"])
+def test_ids_made_from_text_are_counted_and_give_the_same_steps(name, demo_vlm, demo_estimator, demo_monitor):
+    answers = []
+    for change in (lambda chunk: None, without_ids):
+        recorded = Recorded(name, change=change)
+        with before(recorded, demo_vlm, demo_estimator, demo_monitor) as (_, client):
+            answers.append(text_of(ask(client, name.split(".")[0], stream=True))[2])
+    told, made = answers
+    assert [told[-1]["token_ids"], made[-1]["token_ids"]] == ["told", "made"]
+    assert unexplained(made) == []
+    for one, other in zip(steps_of(told), steps_of(made), strict=True):
+        assert [one["text"], one["tokens"]] == [other["text"], other["tokens"]]
+        for effect, same in zip(one["effects"], other["effects"], strict=True):
+            assert effect["region"] == same["region"]
+            assert effect["effect"] == pytest.approx(same["effect"], abs=1e-4)
+
+
+@pytest.mark.parametrize("by", [3, -2])
+def test_another_count_is_said_once_at_the_end(by, demo_vlm, demo_estimator, caplog):
+    recorded = Recorded(change=changed(without_ids, recount(by)))
+    with before(recorded, demo_vlm, demo_estimator) as (server, client):
+        told = text_of(ask(client, stream=True))[2]
+        whole = ask(client).model_extra["trajkit"]
+        log = server.history.rows()[0]["id"]
+        events = [json.loads(event) for event in server.history.get(log).events]
+    (said,) = unexplained(told)
+    assert f"makes 35 tokens here where it wrote {36 + by}" in said
+    assert whole["unexplained"] == said
+    assert [event["message"] for event in events if event["event"] == "unexplained"] == [said]
+    assert said in caplog.text
+    assert steps_of(told)
+
+
+def test_text_that_is_none_of_the_models_ends_the_steps_and_not_the_answer(demo_vlm, demo_estimator, demo_monitor):
+    def strange(chunk):
+        for choice in chunk["choices"]:
+            if choice["delta"].get("reasoning") == " green":
+                choice["delta"]["reasoning"] = " turquoise"
+
+    recorded = Recorded(change=changed(without_ids, strange))
+    with before(recorded, demo_vlm, demo_estimator, demo_monitor) as (_, client):
+        thinking, content, told, _ = text_of(ask(client, stream=True))
+    assert (thinking, content) == recorded_text(recorded)
+    assert [one["text"] for one in steps_of(told)] == [
+        "row 4 col 4 is empty.",
+        "row 1 col 4 is blue 0.",
+        "row 2 col 4 is empty.",
+    ]
+    (said,) = unexplained(told)
+    assert "' turquoise', which no tokens of this model's make" in said
+
+
+def test_more_tokens_than_there_are_log_probabilities_are_none_of_what_was_written(demo_vlm, demo_estimator):
+    def merged(chunk):
+        chunk.pop("prompt_token_ids", None)
+        for choice in chunk["choices"]:
+            choice["token_ids"] = None
+            if choice["delta"].get("reasoning") == " blue":  # one token there, two here
+                choice["delta"]["reasoning"] = " blue green"
+
+    with before(Recorded(change=merged), demo_vlm, demo_estimator) as (_, client):
+        told = text_of(ask(client, stream=True))[2]
+    assert len(steps_of(told)) == 1
+    assert "makes 14 tokens here where it wrote 13" in unexplained(told)[0]
+
+
+def test_another_prompt_is_said(demo_vlm, demo_estimator):
+    recorded = Recorded(change=changed(without_ids, recount(5, "prompt_tokens")))
+    with before(recorded, demo_vlm, demo_estimator) as (_, client):
+        told = text_of(ask(client, stream=True))[2]
+    assert "counts 81 tokens of the prompt, and the one made here has 76" in unexplained(told)[0]
+
+
+def test_another_prompt_is_found_before_any_step_where_its_ids_are_told(demo_vlm, demo_estimator):
+    def other(chunk):
+        if chunk.get("prompt_token_ids"):
+            chunk["prompt_token_ids"][-3] += 1
+
+    recorded = Recorded(change=other)
+    with before(recorded, demo_vlm, demo_estimator) as (_, client):
+        thinking, content, told, _ = text_of(ask(client, stream=True))
+    assert (thinking, content) == recorded_text(recorded)
+    assert steps_of(told) == []
+    (said,) = unexplained(told)
+    assert "the other engine's prompt is not the one made here: 1 and 2 at position 73" in said
+
+
+@pytest.mark.parametrize("asked", [{}, {"return_token_ids": True}, {"logprobs": True, "top_logprobs": 5}])
+def test_ids_logprobs_and_usage_are_told_to_who_asks_and_to_nobody_else(asked, demo_vlm, demo_estimator):
+    recorded = Recorded()
+    with before(recorded, demo_vlm, demo_estimator, check_logprobs=True) as (_, client):
+        usage = {"stream_options": {"include_usage": True}} if asked else {}
+        chunks = list(ask(client, stream=True, extra_body=asked, **usage))
+        whole = ask(client, extra_body=asked)
+    assert recorded.bodies[0]["stream_options"] == {"include_usage": True}
+    assert recorded.bodies[0]["logprobs"]
+    choices = [choice for chunk in chunks for choice in chunk.choices]
+    ids = [token for choice in choices for token in (choice.model_extra or {}).get("token_ids", ())]
+    assert ids == (recorded.tokens if "return_token_ids" in asked else [])
+    assert (whole.choices[0].model_extra.get("token_ids") or []) == ids
+    told = [choice["logprobs"] for choice in recorded.choices if choice["logprobs"]]
+    got = [choice.logprobs.model_dump() for choice in choices if choice.logprobs]
+    assert [one["content"] for one in got] == ([one["content"] for one in told] if "logprobs" in asked else [])
+    assert len(whole.choices[0].logprobs.content if whole.choices[0].logprobs else []) == len(got)
+    assert [chunk.usage.completion_tokens for chunk in chunks if chunk.usage] == ([36] if asked else [])
+    assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (76, 36)
+
+
+@pytest.mark.parametrize("by", [0.0, -0.001, -0.5])
+def test_log_probabilities_of_other_weights_are_told_apart_from_rounding(by, demo_vlm, demo_estimator):
+    def moved(chunk):
+        for choice in chunk["choices"]:
+            for entry in (choice["logprobs"] or {}).get("content") or ():
+                entry["logprob"] += by
+
+    with before(Recorded(change=moved), demo_vlm, demo_estimator, check_logprobs=True) as (_, client):
+        told = text_of(ask(client, stream=True))[2]
+    assert told[-1]["logprob_difference"] == pytest.approx(-by, abs=1e-5)
+    assert [("serves other weights" in said) for said in unexplained(told)] == [True] * bool(by)
+
+
+def test_a_server_that_refuses_what_is_asked_besides_is_asked_without_it_and_remembered(demo_vlm, demo_estimator):
+    recorded = Recorded(change=without_ids, refuses=("return_token_ids",))
+    with before(recorded, demo_vlm, demo_estimator) as (_, client):
+        told = [text_of(ask(client, stream=True))[2] for _ in range(2)]
+        assert ["return_token_ids" in body for body in recorded.bodies] == [True, False, False]
+        with pytest.raises(openai.BadRequestError, match="unknown field"):
+            ask(client, extra_body={"return_token_ids": True})
+    assert [one[-1]["token_ids"] for one in told] == ["made", "made"]
+    recorded = Recorded(change=without_ids, refuses=("return_token_ids", "stream_options"))
+    recorded.events = [event for event in recorded.events if '"usage"' not in event]
+    with before(recorded, demo_vlm, demo_estimator) as (_, client):
+        assert text_of(ask(client, stream=True))[2][-1]["token_ids"] == "unchecked"
+
+
+def test_what_python_takes_for_the_end_of_a_line_passes_and_so_does_an_answer_cut_after_its_end(
+    demo_vlm, demo_estimator
+):
+    def odd(chunk):
+        for choice in chunk["choices"]:
+            if choice["delta"].get("content") == " empty":
+                choice["delta"]["content"] = "\u2028empty\x85"
+
+    recorded = Recorded(change=odd)
+    recorded.events = recorded.events[:-2]  # neither a count nor [DONE]
+    with before(recorded, demo_vlm, demo_estimator) as (_, client):
+        _, content, told, reason = text_of(ask(client, stream=True))
+    assert content == " 0\u2028empty\x85 8\u2028empty\x85"
+    assert reason == "stop"
+    assert unexplained(told) == []
+
+
+def test_many_clients_at_once_each_have_their_own_steps(demo_vlm, demo_estimator, demo_monitor):
+    with before(Recorded(), demo_vlm, demo_estimator, demo_monitor) as (server, client):
+        alone = steps_of(text_of(ask(client, stream=True))[2])
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: text_of(ask(client, stream=True)), range(8)))
+        assert server.places.taken == 0
+    for *_, told, _ in answers:
+        for one, expected in zip(steps_of(told), alone, strict=True):
+            assert [one["text"], one["tokens"], one["alarm"]] == [expected[key] for key in ("text", "tokens", "alarm")]
+            assert one["risk"] == pytest.approx(expected["risk"], abs=1e-5)

@@ -68,6 +68,22 @@ def test_shown_runs_are_balanced_over_outcomes_and_held_out_from_the_detectors(f
     assert len({run["group"] for run in shown if run["outcome"] == "success"}) == 3
 
 
+def test_runs_from_elsewhere_are_shown_first_and_counted_nowhere(runs, fitted, tmp_path):
+    import trajkit as tk
+
+    other = replace(runs[0], transcript_id="other", group_id="another", outcome="hallucination", success=False)
+    told = {"others": [other], "said_of_others": "Made today."}
+    page = write_report(runs[1:], tmp_path / "out", fitted.detectors, max_runs=2, **told).read_text()
+    first, *rest = payload_of(page)["runs"]
+    assert first["id"] == "other"
+    risks = fitted.detectors.predictor.risks(tk.features([other]))
+    np.testing.assert_allclose([step["risk"] for step in first["steps"][:-1]], risks, atol=1e-4)
+    assert first["seen"] is (runs[0].group_id not in fitted.detectors.card["test_groups"])
+    assert len(rest) == 2
+    assert f"First, counted nowhere else: 1 run. Made today. 2 of {len(runs) - 1:,} runs" in page
+    assert f"<dd>{len(runs) - 1:,}" in page
+
+
 def test_shown_runs_carry_the_effects_and_risks_of_their_trace(full_report, runs, fitted):
     import trajkit as tk
 

@@ -70,6 +70,8 @@ class Followers:
         messages: Messages | None = None,
         regions: Regions | None = None,
         prompt_token_ids: Sequence[int] | None = None,
+        monitor: Monitor | None = None,
+        policy: Policy | None = None,
         task_set: str = "",
         form: str = "",
     ) -> Follower:
@@ -77,8 +79,9 @@ class Followers:
 
         image: with a question, or a prompt (`VLM.prepare`, `VLM.prepare_chat`). messages: in their place. regions,
         task_set, form: as for `stream`. prompt_token_ids: those that the other engine made of the prompt, to be
-        compared. Raises InputError where they differ, and as `VLM.prompt`; EstimatorMismatchError when the estimator
-        was made for other regions.
+        compared. monitor, policy: of this run; the group's by default. Raises InputError where prompts differ, and as
+        `VLM.prompt`; EstimatorMismatchError when the estimator was made for other regions, or the monitor for another
+        model.
         """
         vlm, estimator = self._watching.vlm, self._watching.estimator
         if not isinstance(image, Prompt):
@@ -92,7 +95,14 @@ class Followers:
         if regions is not None:
             estimator.check_regions(regions.method)
         regions = regions or segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-        watching = replace(self._watching, task_set=task_set, form=form)
+        watching = replace(
+            self._watching,
+            monitor=monitor or self._watching.monitor,
+            policy=policy or self._watching.policy,
+            task_set=task_set,
+            form=form,
+        )
+        watching.check()
         self._joined += 1
         return self._follow(watching, LiveRun(watching, prompt, regions, self._joined - 1))
 
@@ -184,7 +194,8 @@ class Follower(Iterator[LiveStep]):
     """One run that is followed: push what another engine generates, or iterate over steps where `tokens` come by
     themselves. Made by `follow` or `Followers.join`.
 
-    run: what there is of it so far. error: why it could not be explained any further, if it could not.
+    run: what there is of it so far. error: why it could not be explained any further, if it could not. logprobs: the
+    model's own here of each token of the steps so far, nats, by its place in the generation.
     """
 
     def __init__(self, group: Followers, watching: Watching, run: LiveRun) -> None:
@@ -194,6 +205,7 @@ class Follower(Iterator[LiveStep]):
         self._splitter = StepSplitter.of(self._vlm)
         self._sequence: ReadSequence | None = ReadSequence(self._vlm, run.prompt)
         self._finished: list[_Finished] = []
+        self.logprobs: dict[int, float] = {}
         self._logprobs: list[float] = []  # as given, of all tokens or none
         self._over = False
         self._clock = time.perf_counter()
@@ -359,6 +371,7 @@ class Follower(Iterator[LiveStep]):
         span = step.span
         tokens = torch.tensor(self.tokens[span.start : span.end], device=hidden.device)
         logprob, entropy = _of_hidden(self._vlm, hidden[: len(tokens)], tokens)
+        self.logprobs.update(zip(range(span.start, span.end), logprob.tolist(), strict=True))
         if self._logprobs:
             logprob = logprob.new_tensor(self._logprobs[span.start : span.end])
         return FinishedStep(

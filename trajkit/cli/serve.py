@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from trajkit.live.history import History
     from trajkit.live.query import RunSource
     from trajkit.live.webhooks import Webhooks
+
+_RUNS_UPSTREAM = 8
 
 
 def serve(
@@ -54,10 +57,28 @@ def serve(
     upstream_key: Annotated[
         str | None, typer.Option("--upstream-key", envvar="TRAJKIT_UPSTREAM_KEY", help="That server's API key.")
     ] = None,
+    upstream_stall: Annotated[
+        float,
+        typer.Option(
+            "--upstream-stall", metavar="SECONDS", min=1.0, help="Without a byte, after which it counts as dead."
+        ),
+    ] = 60.0,
+    check_logprobs: Annotated[
+        bool,
+        typer.Option(
+            "--check-logprobs",
+            help="Ask that server for log-probabilities, to tell where its weights are not those of --model.",
+        ),
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", show_default="the model's", help="What clients call the model.")
     ] = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs at once; more wait.")] = 1,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs", min=1, show_default=f"1, or {_RUNS_UPSTREAM} with --upstream", help="Runs at once; more wait."
+        ),
+    ] = None,
     waiting: Annotated[int, typer.Option("--waiting", min=0, help="Requests that may wait; more are refused.")] = 32,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="That a run may take, most.")] = 600.0,
     save: Annotated[
@@ -112,43 +133,58 @@ def serve(
 
       curl localhost:8321/v1/models
 
-    In a request, {"trajkit": {"policy": "ask-again", "effects": "all"}} asks for another policy, and for all effects.
+    In a request, {"trajkit": {"policy": "ask-again", "alpha": 0.05, "effects": "all"}} asks for another policy and
+    false-alarm rate, and for all effects.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
-    from trajkit.cli.output import note
+    from trajkit.cli.output import UsageError, note
+    from trajkit.live.logs import logging_to
+    from trajkit.progress import silent
     from trajkit.traces.writer import check_writer
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
+    if check_logprobs and upstream is None:
+        raise UsageError("--check-logprobs is about another server; name it with --upstream.")
     who = access(host, token, allow_host, allow_origin)
     serve_forever = _serving()
     hooks = _webhooks(webhook or [], webhook_secret, webhook_text)
     if save is not None:
         check_writer(save)
-    vlm = load_model(model, system)
-    estimate = load_estimator(estimator, vlm)
-    found = load_detectors_for(detectors, vlm)
-    monitor = found.monitor if found else None
+    as_json = log_format == "json"
+    with logging_to(sys.stderr, log_format, log_level), silent() if as_json else nullcontext():
+        vlm = load_model(model, system)
+        estimate = load_estimator(estimator, vlm)
+        found = load_detectors_for(detectors, vlm)
+        monitor = found.monitor if found else None
 
-    from trajkit.attribution.explainer import Watching
-    from trajkit.live.app import Limits, Server
-    from trajkit.live.generation import Engine
-    from trajkit.live.local import LocalEngine
-    from trajkit.live.logs import logging_to
-    from trajkit.live.upstream import UpstreamEngine, find_model
+        from trajkit.attribution.explainer import Watching
+        from trajkit.live.app import Limits, Server
+        from trajkit.live.generation import Engine
+        from trajkit.live.local import LocalEngine
+        from trajkit.live.other_server import find_model
+        from trajkit.live.upstream import UpstreamEngine
 
-    watching = Watching(vlm, estimate, monitor, asked.policy_with(monitor, found.enough if found else None))
-    engine: Engine
-    if upstream is None:
-        engine = LocalEngine(watching, name or Path(vlm.name).name)
-    else:
-        there = upstream.rstrip("/")
-        theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
-        engine = UpstreamEngine(there, theirs, watching, key=upstream_key, served_name=name or "")
-    history, saved = kept_in(save)
-    server = Server(engine, Limits(runs, waiting, seconds), who, history, sources=saved, webhooks=hooks)
-    with logging_to(sys.stderr, log_format, log_level):
-        serve_forever(server, host, port, note if log_format == "text" else None)
+        watching = Watching(vlm, estimate, monitor, asked.policy_with(monitor, found.enough if found else None))
+        engine: Engine
+        if upstream is None:
+            engine = LocalEngine(watching, name or Path(vlm.name).name)
+        else:
+            there = upstream.rstrip("/")
+            theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
+            engine = UpstreamEngine(
+                there,
+                theirs,
+                watching,
+                upstream_key,
+                upstream_stall,
+                served_name=name or "",
+                check_logprobs=check_logprobs,
+            )
+        history, saved = kept_in(save)
+        limits = Limits(runs or (1 if upstream is None else _RUNS_UPSTREAM), waiting, seconds)
+        server = Server(engine, limits, who, history, sources=saved, webhooks=hooks)
+        serve_forever(server, host, port, None if as_json else note)
 
 
 def kept_in(folder: Path | None) -> tuple[History, list[RunSource]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
 if TYPE_CHECKING:
     from trajkit.judging.fit import FitResult
     from trajkit.runs.source import Source
+    from trajkit.runs.table import RunTable
+    from trajkit.traces.trace import Trace
 
 MIX = (0.45, 1.0)
 """Difficulty range of the shipped evaluation mix; a scene's difficulty is drawn uniformly from it."""
@@ -59,12 +62,30 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
     return Judgement(label.outcome, label.outcome == "success", facts)
 
 
-def fit_demo_detectors(traces: Source, alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
+def held_out(runs: RunTable) -> set[str]:
+    """The groups of test digits, which no detector is made from: as `demo_items` names them."""
+    return {group for group in runs.values("group_id") if group.startswith("test-")}
+
+
+def fit_demo_detectors(traces: Source | RunTable, alpha: float = 0.1, seed: int = 0, n_boot: int = 500) -> FitResult:
     """Fit and calibrate detectors on the scenes of validation digits, evaluate them on those of test digits."""
     from trajkit.judging.fit import fit_detectors
     from trajkit.runs.kernel import Wanted
-    from trajkit.runs.table import run_table
+    from trajkit.runs.table import RunTable, run_table
 
-    runs = run_table(traces, Wanted(metrics=False, keys=True))
-    held_out = {group for group in runs.values("group_id") if group.startswith("test-")}  # as `demo_items` names them
-    return fit_detectors(runs, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out)
+    runs = traces if isinstance(traces, RunTable) else run_table(traces, Wanted(metrics=False, keys=True))
+    return fit_detectors(runs, alpha=alpha, seed=seed, n_boot=n_boot, test_groups=held_out(runs))
+
+
+def judged(trace: Trace, item: Item, judgement: Judgement) -> Trace:
+    """The run of an item as `collect` would have kept it, under the item's name."""
+    return replace(
+        trace,
+        transcript_id=item.id,
+        task_id=item.id,
+        target=item.target or "",
+        score=None if judgement.success is None else float(judgement.success),
+        success=judgement.success,
+        outcome=judgement.outcome,
+        meta={**item.meta, **trace.meta, **judgement.facts},
+    )

@@ -29,17 +29,20 @@ class Calibration:
     """What the runs were like that a monitor was calibrated on; beyond it the promise is untried.
 
     steps: thinking steps of the longest. regions: fewest and most image regions, None where the source did not say.
-    maxima: of the score over every run drawn, whatever came of it, ascending.
+    maxima: of the score over every run drawn, whatever came of it, ascending. spared: those of the runs that count
+    (`spared`), ascending, from which the threshold of any alpha follows; None where an older trajkit did not save them.
     """
 
     steps: int
     regions: tuple[int, int] | None
     maxima: tuple[float, ...]
+    spared: tuple[float, ...] | None = None
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready."""
         regions = None if self.regions is None else list(self.regions)
-        return {"steps": self.steps, "regions": regions, "maxima": list(self.maxima)}
+        own = None if self.spared is None else list(self.spared)
+        return {"steps": self.steps, "regions": regions, "maxima": list(self.maxima), "spared": own}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -51,8 +54,14 @@ class Calibration:
             if few > many:
                 raise InputError(f"a saved monitor must hold 'regions' that rise; found {regions}. Fit again.")
             regions = (int(few), int(many))
-        maxima = read_array(state, "maxima", (None,)) if read(state, "maxima", list) else np.zeros(0)
-        return cls(steps, regions, tuple(np.sort(maxima).tolist()))
+        none = read({"spared": None} | dict(state), "spared", (list, type(None))) is None
+        return cls(steps, regions, _ascending(state, "maxima"), None if none else _ascending(state, "spared"))
+
+
+def _ascending(state: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    """Numbers, or none. Raises InputError."""
+    numbers = read_array(state, key, (None,)) if read(state, key, list) else np.zeros(0)
+    return tuple(np.sort(numbers).tolist())
 
 
 def run_maxima(frame: pd.DataFrame, scores: ArrayLike) -> pd.DataFrame:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.calibration import SPARED_WORD, Calibration, Watches, drawn_runs, run_maxima, spared
 from trajkit.detection.copies import one_group, regrouped
@@ -135,14 +135,26 @@ class Monitor:
         """This monitor with the threshold that runs (`run_maxima`) give it."""
         drawn = drawn_runs(runs, seed)
         maxima = spared(drawn, self.watches)["max_score"].to_numpy(float)
-        if self.delta is None:
-            threshold = max_score_threshold(maxima, self.alpha)
-        else:
-            threshold = confident_threshold(maxima, self.alpha, self.delta)
         low, high = (float(maxima.min()), float(maxima.max())) if len(maxima) else (math.nan, math.nan)
-        seen = Calibration(int(runs["n_steps"].max() if len(runs) else 0), regions, tuple(sorted(drawn["max_score"])))
-        told = {"threshold": threshold, "n": len(maxima), "score_min": low, "score_max": high, "calibration": seen}
-        return Monitor(**{name: value for name, value in vars(self).items() if name != "_noticed"} | told)
+        steps = int(runs["n_steps"].max() if len(runs) else 0)
+        seen = Calibration(steps, regions, tuple(sorted(drawn["max_score"])), tuple(np.sort(maxima).tolist()))
+        threshold = _threshold(maxima, self.alpha, self.delta)
+        return replace(self, threshold=threshold, n=len(maxima), score_min=low, score_max=high, calibration=seen)
+
+    def at(self, alpha: float) -> Monitor:
+        """As calibrated with another alpha on the same runs, `delta` the same; where they are too few for it, one that
+        cannot alarm.
+
+        The promise of the new alpha holds where it is chosen without a look at the runs that are then judged. Raises
+        InputError on an alpha outside (0, 1), and for a monitor that was saved without the maxima of its runs.
+        """
+        seen = self.calibration
+        if seen is None or seen.spared is None:
+            raise InputError(
+                f"this monitor was saved by an older trajkit, with its threshold for alpha = {self.alpha:g} and "
+                "without the maxima that another alpha's follows from; fit the detectors again."
+            )
+        return replace(self, alpha=alpha, threshold=_threshold(seen.spared, alpha, self.delta))
 
     def scores(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """(n,) the score of each row, the larger the nearer to an alarm: of a feature frame or, for scores of your own,
@@ -328,7 +340,16 @@ class Monitor:
                 f"enough for alpha = {alpha:g}, and none where not; found {threshold:g}, {low:g}, {high:g}. Fit the "
                 "detectors again."
             )
-        seen = read(state, "calibration", (dict, type(None)))
+        seen = (
+            None
+            if read(state, "calibration", (dict, type(None))) is None
+            else Calibration.from_state(state["calibration"])
+        )
+        if seen is not None and seen.spared is not None and len(seen.spared) != n:
+            raise InputError(
+                f"a saved monitor must hold as many 'spared' maxima as its n = {n}; found {len(seen.spared)}. Fit the "
+                "detectors again."
+            )
         return cls(
             predictor=predictor,
             threshold=threshold,
@@ -340,6 +361,11 @@ class Monitor:
             fingerprint=str(read(state, "fingerprint", str)),
             delta=delta,
             watches=read(state, "watches", str),
-            calibration=None if seen is None else Calibration.from_state(seen),
+            calibration=seen,
             higher=read(state, "higher", str),
         )
+
+
+def _threshold(maxima: ArrayLike, alpha: float, delta: float | None) -> float:
+    """By either rule of `guarantee`."""
+    return max_score_threshold(maxima, alpha) if delta is None else confident_threshold(maxima, alpha, delta)

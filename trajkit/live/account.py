@@ -57,8 +57,9 @@ class Account:
             self._step(event.step)
         elif isinstance(event, Unexplained):
             self.metrics.unexplained.inc()
-            said, kind = f"run {self.run} goes on without steps", event.kind
-            tell(_log, logging.WARNING, "unexplained", f"{said} ({kind})" if kind else said, run=self.run, kind=kind)
+            why = event.kind if event.quotes else event.message
+            said = f"run {self.run} goes on without steps, or with doubtful ones: {why}"
+            tell(_log, logging.WARNING, "unexplained", said, run=self.run, kind=event.kind)
         elif isinstance(event, Ended):
             self.n_tokens = event.tokens
             self.metrics.tokens.inc(event.tokens)

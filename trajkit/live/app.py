@@ -118,7 +118,7 @@ class Server:
         except ClientDisconnect:
             return Response(status_code=499)
         run, headers = self._run(asked)
-        answer = Answer(run.id, self.engine.name, asked.wish.effects)
+        answer = Answer(run.id, self.engine.name, asked.wish.effects, asked.token_ids)
         if asked.stream:
             return _Streamed(run, _chunks(run, asked, answer), headers)
         return await self._whole(request, run, answer, headers)

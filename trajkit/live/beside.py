@@ -89,7 +89,7 @@ class Beside:
                 self._put(Text(kind, text, attempt))
         if error is None or isinstance(error, KeyboardInterrupt):
             if error is not None:
-                self._do(lambda: self._telling and self._telling.stopping("it was stopped where it was started"))
+                self._do(self._stopping)
             self._put(Ended("stop", not self._stream.ended, self._n_tokens))
         else:
             self._put(Failed(str(error)))
@@ -112,7 +112,15 @@ class Beside:
         self._telling = Telling(log, running.prompt.canvas.picture)
 
     def _put(self, event: Event) -> None:
-        self._do(lambda: self._telling and self._telling.take(event))
+        self._do(partial(self._take, event))
+
+    def _take(self, event: Event) -> None:
+        if self._telling is not None:
+            self._telling.take(event)
+
+    def _stopping(self) -> None:
+        if self._telling is not None:
+            self._telling.stopping("it was stopped where it was started")
 
     def _do(self, work: Callable[[], object]) -> None:
         """In the thread of the page, in order."""

@@ -49,6 +49,8 @@ class Connection(H11Protocol):
         return self.loop.call_later(seconds, do)
 
 
-def _stopped(timer: asyncio.TimerHandle | None) -> None:
+def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """In place of a timer that is not to go off."""
     if timer is not None:
         timer.cancel()
+    return None

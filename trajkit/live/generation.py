@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trajkit.attribution.explainer import LiveStep
@@ -33,11 +33,14 @@ class Begun:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of what the model writes, of which attempt."""
+    """A piece of what the model writes, of which attempt. tokens: its ids, where they are known; some have no text.
+    logprobs: of them, as another server tells them."""
 
     kind: StepKind
     text: str
     attempt: int = 0
+    tokens: tuple[int, ...] = ()
+    logprobs: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +52,12 @@ class Explained:
 
 @dataclass(frozen=True)
 class Unexplained:
-    """From here on the run goes on without steps and verdicts, and why. kind: the class of the error, if it was one."""
+    """The run goes on without steps and verdicts, or those that it has are not of what was written; and why. kind: the
+    class of the error, if it was one. quotes: whether the message may quote what was asked or written."""
 
     message: str
     kind: str = ""
+    quotes: bool = True
 
     @classmethod
     def by(cls, error: Exception) -> Unexplained:
@@ -65,11 +70,14 @@ class Unexplained:
 class Ended:
     """The generation is over. reason: OpenAI's: "stop" where the model ended or a policy had it end, "length" at its
     limit. stopped: whether a policy or the client stopped it before its answer. tokens: written, in all attempts.
+    prompt_tokens, facts: as another server counts them, and what was found of its tokens (`tokens.Tokens.facts`).
     trace: makes a Trace of what there is, where there can be one."""
 
     reason: str
     stopped: bool
     tokens: int
+    prompt_tokens: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
     trace: TraceMaker | None = None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from trajkit.attribution.explainer import Watching
 from trajkit.attribution.stream import Stream, stream
+from trajkit.errors import InputError
 from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, Unexplained, failed_by
 from trajkit.live.request import ChatRequest
 from trajkit.live.wishes import facts, wished
@@ -29,6 +30,8 @@ class LocalEngine:
 
     def check(self, request: ChatRequest) -> None:
         """As `Engine.check`."""
+        if request.logprobs:
+            raise InputError("logprobs are not told of a model that is loaded here; leave them and top_logprobs out.")
         request.sampling.arguments(self.watching.vlm)
         wished(self.watching, request.wish)
 
@@ -48,7 +51,9 @@ class LocalRun:
         self._watching, self._request, self._put = watching, request, put
         self._cancelled = Flag()
         self._stream: Stream | None = None
-        self._pieces: dict[int, TextPieces] = {}
+        self._pieces: TextPieces | None = None
+        self._attempt = 0
+        self._untold: list[int] = []  # tokens whose text is held back, or that have none
         self._n_tokens = 0
         Thread(target=self._run, daemon=True).start()
 
@@ -86,12 +91,10 @@ class LocalRun:
         self._put(Begun(running.regions, running.prompt.length, watching.monitor))
         for step in running:
             self._put(Explained(step))
-        for attempt, pieces in self._pieces.items():
-            for kind, text in pieces.finish():
-                self._put(Text(kind, text, attempt))
+        self._finish()
         stopped = not running.ended
         reason = "stop" if stopped or self._said_all(running) else "length"
-        return Ended(reason, stopped, self._n_tokens, self._trace)
+        return Ended(reason, stopped, self._n_tokens, trace=self._trace)
 
     def _said_all(self, running: Stream) -> bool:
         """Whether it was the model, or a stop string, that ended the run."""
@@ -103,7 +106,20 @@ class LocalRun:
 
     def _take(self, token: int, attempt: int) -> None:
         self._n_tokens += 1
-        if attempt not in self._pieces:
-            self._pieces[attempt] = TextPieces(self._watching.vlm)
-        for kind, text in self._pieces[attempt].push(token):
-            self._put(Text(kind, text, attempt))
+        if self._pieces is None or attempt != self._attempt:
+            self._finish()
+            self._pieces, self._attempt = TextPieces(self._watching.vlm), attempt
+        self._untold.append(token)
+        for kind, text in self._pieces.push(token):
+            self._put(Text(kind, text, attempt, self._told()))
+
+    def _finish(self) -> None:
+        """Tell what was held back of an attempt."""
+        if self._pieces is None:
+            return
+        for kind, text in self._pieces.finish() or ([(self._pieces.kind, "")] if self._untold else []):
+            self._put(Text(kind, text, self._attempt, self._told()))
+
+    def _told(self) -> tuple[int, ...]:
+        told, self._untold = tuple(self._untold), []
+        return told

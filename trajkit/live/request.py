@@ -28,8 +28,6 @@ _IDLE: dict[str, Any] = {
     "repetition_penalty": 1,
     "min_p": 0,
     "logit_bias": {},
-    "logprobs": False,
-    "top_logprobs": 0,
     "tools": [],
     "tool_choice": "none",
     "functions": [],
@@ -41,7 +39,7 @@ _IDLE: dict[str, Any] = {
 _TAKEN = {
     "messages", "model", "stream", "stream_options", "temperature", "top_p", "top_k", "seed", "stop", "max_tokens",
     "max_completion_tokens", "trajkit", "user", "metadata", "store", "service_tier", "safety_identifier",
-    "prompt_cache_key", "return_token_ids", "parallel_tool_calls", "chat_template_kwargs",
+    "prompt_cache_key", "return_token_ids", "parallel_tool_calls", "chat_template_kwargs", "logprobs", "top_logprobs",
 }  # fmt: skip
 _OF_A_TURN = ("role", "content", "reasoning", "reasoning_content")
 _MOST_VALUES = 1_000_000
@@ -64,8 +62,8 @@ class Wish:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One request. model: as the client called it. include_usage: whether a last chunk counts tokens. body: as it came,
-    but for the key `trajkit`."""
+    """One request. model: as the client called it. include_usage: whether a last chunk counts tokens. logprobs,
+    token_ids: whether those of the answer are asked for. body: as it came, but for the key `trajkit`."""
 
     chat: Chat
     messages: list[dict[str, Any]]
@@ -73,6 +71,8 @@ class ChatRequest:
     sampling: Sampling = field(default_factory=Sampling)
     stream: bool = False
     include_usage: bool = False
+    logprobs: bool = False
+    token_ids: bool = False
     wish: Wish = field(default_factory=Wish)
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -104,6 +104,8 @@ def parse_request(body: bytes) -> ChatRequest:
         sampling=sampling,
         stream=bool(_of_kind(given, "stream", bool, "true or false")),
         include_usage=isinstance(options, Mapping) and bool(options.get("include_usage")),
+        logprobs=bool(_of_kind(given, "logprobs", bool, "true or false") or given.get("top_logprobs")),
+        token_ids=bool(_of_kind(given, "return_token_ids", bool, "true or false")),
         wish=_wish(given.get("trajkit", {})),
         body={name: value for name, value in given.items() if name != "trajkit"},
     )

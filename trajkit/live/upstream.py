@@ -7,36 +7,36 @@ What is passed on does not wait for what is made of it: steps and verdicts come 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import torch
 
 from trajkit.attribution.explainer import LiveStep, Watching
 from trajkit.attribution.follow import Follower, Followers
-from trajkit.errors import InputError, TrajkitError
-from trajkit.live.following import Followed, FollowingThread
+from trajkit.errors import InputError
+from trajkit.live.following import End, Followed, FollowingThread
 from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, Unexplained, failed_by
+from trajkit.live.other_server import OtherServer, UpstreamError
 from trajkit.live.request import ChatRequest
+from trajkit.live.tokens import Tokens, TokensError, logprob_difference, model_doubt, opens_thinking
 from trajkit.live.wishes import facts, wished
 
 if TYPE_CHECKING:
-    from trajkit.detection.policies import Decision, Policy
-    from trajkit.vlm.model import VLM
+    from trajkit.detection.policies import Decision
 
-_LONGEST_LINE = 2**22
-
-
-class UpstreamError(TrajkitError):
-    """The other server failed, stalled, or sent what cannot be read."""
+ROUNDING = {torch.float32: 1e-4, torch.float16: 0.005, torch.bfloat16: 0.03}
+"""Mean |difference|, nats, that log-probabilities of the same weights may have, by the precision that they are followed
+in: several times what the demo's model has (reports/serving.md), as deeper ones round more often."""
+_LOOSEST = max(ROUNDING.values())
 
 
 @dataclass(frozen=True, eq=False)
 class UpstreamEngine:
     """Has `url` (…/v1) generate with `model`, and follows with the same checkpoint. watching: where a request asks for
-    nothing else. key: its API key. stall: seconds without a byte after which it counts as dead."""
+    nothing else. key, stall: as of `OtherServer`. check_logprobs: whether log-probabilities are asked for, to be held
+    against those here, also where a client does not ask for them."""
 
     url: str
     model: str
@@ -44,12 +44,27 @@ class UpstreamEngine:
     key: str | None = None
     stall: float = 60.0
     served_name: str = ""
+    check_logprobs: bool = False
     following: FollowingThread = field(default_factory=FollowingThread)
-    _groups: dict[Policy | None, Followers] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.served_name or self.model
+
+    @cached_property
+    def server(self) -> OtherServer:
+        """Who generates."""
+        return OtherServer(self.url, self.key, self.stall)
+
+    @cached_property
+    def group(self) -> Followers:
+        """Where all runs are followed, so that they share passes."""
+        return Followers(self.watching.vlm, estimator=self.watching.estimator)
+
+    @cached_property
+    def opened(self) -> bool:
+        """As `opens_thinking`."""
+        return opens_thinking(self.watching.vlm)
 
     def check(self, request: ChatRequest) -> None:
         """As `Engine.check`."""
@@ -63,48 +78,26 @@ class UpstreamEngine:
 
     def begin(self, request: ChatRequest, put: Put) -> UpstreamRun:
         """As `Engine.begin`; to be called in a running event loop."""
-        return UpstreamRun(self, self._group(wished(self.watching, request.wish)), request, put)
-
-    def _group(self, watching: Watching) -> Followers:
-        """Where runs of one policy are followed, so that they share passes."""
-        if watching.policy not in self._groups:
-            self._groups[watching.policy] = Followers(
-                watching.vlm, estimator=watching.estimator, monitor=watching.monitor, policy=watching.policy
-            )
-        return self._groups[watching.policy]
+        return UpstreamRun(self, wished(self.watching, request.wish), request, put)
 
     def facts(self) -> dict[str, Any]:
         """As `Engine.facts`."""
         return {"engine": "upstream", "upstream": self.url} | facts(self.watching)
 
 
-async def find_model(url: str, key: str | None, asked: str | None = None) -> str:
-    """The model that a server has, or the one of its models that is asked for. Raises UpstreamError."""
-    try:
-        async with httpx.AsyncClient(timeout=10) as client:
-            answer = await client.get(f"{url}/models", headers=_headers(key))
-            answer.raise_for_status()
-            names = [str(one["id"]) for one in answer.json()["data"]]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise UpstreamError(f"{url}/models gives no list of models ({error}); is the server up?") from error
-    if asked is not None and asked not in names:
-        raise UpstreamError(f"{url} has no model {asked!r}, but {', '.join(names)}.")
-    if asked is None and len(names) != 1:
-        raise UpstreamError(f"{url} has {len(names)} models ({', '.join(names)}); say which one.")
-    return asked or names[0]
-
-
 class UpstreamRun:
     """One run of an UpstreamEngine. All but `cancel` happens in the event loop's thread."""
 
-    def __init__(self, engine: UpstreamEngine, group: Followers, request: ChatRequest, put: Put) -> None:
-        self._engine, self._group, self._request, self._put = engine, group, request, put
+    def __init__(self, engine: UpstreamEngine, watching: Watching, request: ChatRequest, put: Put) -> None:
+        self._engine, self._watching, self._request, self._put = engine, watching, request, put
         self._loop = asyncio.get_running_loop()
         self._follower: Follower | None = None
         self._attempt = self._n_tokens = 0
         self._decision: Decision | None = None
-        self._prompt_ids: list[int] | None = None
-        self._cancelled = False
+        self._usage: dict[str, Any] = {}
+        self._tokens = Tokens(engine.watching.vlm, engine.opened)
+        self._facts: dict[str, Any] = {}
+        self._cancelled = self._unexplained = self._lost = self._prompt_told = False
         self._reading: asyncio.Task[str] | None = None
         self._task = self._loop.create_task(self._run())
 
@@ -130,7 +123,8 @@ class UpstreamRun:
 
     async def _generate(self) -> None:
         while True:
-            self._decision, self._prompt_ids, followed = None, None, self._followed()
+            self._decision, self._usage, self._lost = None, {}, False
+            self._tokens, followed = Tokens(self._watching.vlm, self._engine.opened), self._followed()
             self._reading = self._loop.create_task(self._read(followed))
             if self._cancelled:
                 self._reading.cancel()
@@ -139,32 +133,34 @@ class UpstreamRun:
             except asyncio.CancelledError:
                 reason, cut = "stop", True
             except Exception:
-                await self._over(followed, cut=True)
+                await self._over(followed, "broken off")
                 raise
-            await self._over(followed, cut)
+            await self._over(followed, "cut" if cut else "whole")
+            self._check(followed, None if cut else reason)
             again = self._decision is not None and self._decision.action == "ask again" and not self._cancelled
             if not again:
-                self._put(Ended(reason, cut, self._n_tokens, self._trace))
+                counted = _count(self._usage, "prompt_tokens")
+                self._put(Ended(reason, cut, self._n_tokens, counted, self._facts, self._trace))
                 return
             self._attempt += 1
 
     def _followed(self) -> Followed:
-        attempt, loop = self._attempt, self._loop
+        attempt, loop, engine, watching = self._attempt, self._loop, self._engine, self._watching
 
         def here(function: Any) -> Any:
             return lambda *args: None if loop.is_closed() else loop.call_soon_threadsafe(function, attempt, *args)
 
         def join() -> Follower:
             if self._follower is not None:
-                return self._group.again(self._follower)
-            return self._group.join(messages=self._request.messages, prompt_token_ids=self._prompt_ids)
+                return engine.group.again(self._follower)
+            return engine.group.join(messages=self._request.messages, monitor=watching.monitor, policy=watching.policy)
 
-        return Followed(self._group, join, here(self._begun), here(self._explained), here(self._unexplained))
+        return Followed(engine.group, join, here(self._begun), here(self._explained), here(self._left))
 
     def _begun(self, attempt: int, follower: Follower) -> None:
         self._follower = follower
         if attempt == 0:
-            self._put(Begun(follower.regions, follower.prompt.length, self._engine.watching.monitor))
+            self._put(Begun(follower.regions, follower.prompt.length, self._watching.monitor))
 
     def _explained(self, attempt: int, step: LiveStep) -> None:
         if attempt != self._attempt:
@@ -175,108 +171,118 @@ class UpstreamRun:
             if step.decision.action in ("stop", "ask again") and self._reading is not None:
                 self._reading.cancel()
 
-    def _unexplained(self, attempt: int, error: Exception) -> None:
-        self._put(Unexplained.by(error))
+    def _left(self, attempt: int, error: Exception) -> None:
+        self._say_once(Unexplained.by(error))
 
-    async def _over(self, followed: Followed, cut: bool) -> None:
-        """Wait until what came is explained, or until it is left."""
+    def _say_once(self, unexplained: Unexplained) -> None:
+        if not self._unexplained:
+            self._unexplained = True
+            self._put(unexplained)
+
+    async def _over(self, followed: Followed, end: End) -> None:
+        """Wait until what came is explained, as far as `end` says."""
         done = asyncio.Event()
 
         def then() -> None:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(done.set)
 
-        (self._engine.following.leave if cut else self._engine.following.finish)(followed, then)
+        self._engine.following.finish(followed, end, then)
         await done.wait()
+
+    def _check(self, followed: Followed, reason: str | None) -> None:
+        """Hold what was followed against what the server tells, and say once what is wrong. reason: why an attempt
+        ended, None where it was cut off."""
+        follower, tokens, doubt = followed.follower, self._tokens, None
+        told = _count(self._usage, "completion_tokens")
+        self._facts = {"token_ids": tokens.source(told)}
+        if follower is None:
+            return
+        if reason is not None and not self._prompt_told:
+            doubt = _prompt_doubt(follower.prompt.length, _count(self._usage, "prompt_tokens"))
+        if reason is not None and doubt is None:
+            doubt = tokens.doubt(told, reason, bool(self._request.sampling.stop_strings))
+        difference, n = logprob_difference(tokens, follower)
+        if n:
+            self._facts["logprob_difference"] = round(difference, 6)
+            doubt = doubt or model_doubt(difference, n, ROUNDING.get(self._watching.vlm.model.dtype, _LOOSEST))
+        if doubt is not None:
+            self._say_once(Unexplained(doubt, quotes=False))
 
     async def _read(self, followed: Followed) -> str:
         """Pass an answer on as it comes; why it ended."""
-        engine, reason, tokens = self._engine, "", _Tokens(self._engine.watching.vlm)
-        begun = False
-        async for chunk in self._chunks():
-            if not begun:
-                begun, self._prompt_ids = True, chunk.get("prompt_token_ids")
-                engine.following.push(followed, [])
-            for choice in chunk.get("choices") or []:
-                delta = choice.get("delta") or {}
-                thinking, text = (
-                    delta.get("reasoning") or delta.get("reasoning_content") or "",
-                    delta.get("content") or "",
-                )
-                if thinking:
-                    self._put(Text("thinking", thinking, self._attempt))
-                if text:
-                    self._put(Text("answer", text, self._attempt))
-                new = tokens.of(choice.get("token_ids"), thinking, text)
-                self._n_tokens += len(new)
-                if new:
-                    engine.following.push(followed, new)
-                reason = choice.get("finish_reason") or reason
+        engine, reason, before, begun = self._engine, "", self._n_tokens, False
+        try:
+            async for chunk in engine.server.chunks(*self._asked()):
+                if not begun:  # and not before, which would hold up the first token where cores are few
+                    begun, prompt = True, chunk.get("prompt_token_ids")
+                    self._prompt_told = prompt is not None
+                    engine.following.push(followed, prompt=prompt)
+                self._usage = chunk.get("usage") or self._usage
+                for choice in chunk.get("choices") or []:
+                    self._take(choice, followed)
+                    reason = choice.get("finish_reason") or reason
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UpstreamError(f"{engine.url} sends what is no chunk of an answer ({error!r}).") from error
+        except UpstreamError:
+            if not reason:
+                raise
         if not reason:
             raise UpstreamError(f"{engine.url} ended its answer in the middle.")
+        self._n_tokens = before + (_count(self._usage, "completion_tokens") or self._tokens.n)
         return reason
 
-    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
-        engine = self._engine
-        body = self._request.body | {"model": engine.model, "stream": True, "return_token_ids": True}
+    def _take(self, choice: dict[str, Any], followed: Followed) -> None:
+        """A choice of a chunk: its text is passed on, its tokens are followed."""
+        delta, asked = choice.get("delta") or {}, self._request
+        thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
+        text = delta.get("content") or ""
+        self._follow(choice, thinking, text, followed)
+        told = tuple(choice.get("token_ids") or ()) if asked.token_ids else ()
+        logprobs = choice.get("logprobs") if asked.logprobs else None
+        if thinking or ((told or logprobs) and not text):
+            self._put(Text("thinking", thinking, self._attempt, told, logprobs))
+            told, logprobs = (), None
+        if text:
+            self._put(Text("answer", text, self._attempt, told, logprobs))
+
+    def _follow(self, choice: dict[str, Any], thinking: str, text: str, followed: Followed) -> None:
+        """Has tokens followed, up to the first that cannot be known."""
+        if self._lost:
+            return
+        try:
+            new = self._tokens.of(choice, thinking, text)
+        except TokensError as error:
+            self._lost = True
+            self._engine.following.fail(followed, error)
+            return
+        self._n_tokens += len(new)
+        if new:
+            self._engine.following.push(followed, new)
+
+    def _asked(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The request that is passed on, and what is asked for besides."""
+        engine, asked = self._engine, self._request
+        body = asked.body | {"model": engine.model, "stream": True}
         if self._attempt and body.get("seed") is not None:
             body["seed"] = (body["seed"] + self._attempt) % 2**32
-        timeout, url = httpx.Timeout(10, read=engine.stall), f"{engine.url}/chat/completions"
-        try:
-            async with (
-                httpx.AsyncClient(timeout=timeout) as client,
-                client.stream("POST", url, json=body, headers=_headers(engine.key)) as answer,
-            ):
-                if answer.status_code != 200:
-                    said = (await answer.aread())[:500].decode(errors="replace")
-                    what = f"{engine.url} answers {answer.status_code}: {said}"
-                    raise InputError(what) if 400 <= answer.status_code < 500 else UpstreamError(what)
-                async for line in answer.aiter_lines():
-                    if not line.startswith("data:"):
-                        continue
-                    data = line[5:].strip()
-                    if data == "[DONE]":
-                        return
-                    yield _object(data, engine.url)
-        except httpx.TimeoutException as error:
-            raise UpstreamError(f"{engine.url} has sent nothing for {engine.stall:g} s.") from error
-        except httpx.HTTPError as error:
-            raise UpstreamError(f"{engine.url} cannot be read: {error or type(error).__name__}.") from error
+        besides: list[dict[str, Any]] = [{"return_token_ids": True}]
+        options = body.get("stream_options")
+        besides.append({"stream_options": (options if isinstance(options, dict) else {}) | {"include_usage": True}})
+        if engine.check_logprobs and not asked.logprobs:
+            besides.append({"logprobs": True})
+        return body, besides
 
 
-class _Tokens:
-    """Token ids of an answer: as the other server tells them, or made from its text."""
-
-    def __init__(self, vlm: VLM) -> None:
-        self._vlm = vlm
-        self._answering = False
-
-    def of(self, told: Any, thinking: str, text: str) -> Sequence[int]:
-        if isinstance(told, list):
-            return [int(token) for token in told]
-        if not thinking and not text:
-            return []
-        out = self._encoded(thinking)
-        if text and not self._answering:
-            self._answering = True
-            out += [self._vlm.think_end] if self._vlm.think_end is not None else self._encoded("</think>")
-        return out + self._encoded(text)
-
-    def _encoded(self, text: str) -> list[int]:
-        return list(self._vlm.tokenizer.encode(text, add_special_tokens=False)) if text else []
+def _count(usage: dict[str, Any], name: str) -> int | None:
+    found = usage.get(name)
+    return found if isinstance(found, int) else None
 
 
-def _object(data: str, url: str) -> dict[str, Any]:
-    try:
-        chunk = json.loads(data) if len(data) <= _LONGEST_LINE else None
-    except (ValueError, RecursionError):
-        chunk = None
-    if not isinstance(chunk, dict):
-        raise UpstreamError(f"{url} sends what is no chunk of an answer: {data[:80]!r}.")
-    if "error" in chunk:
-        raise UpstreamError(f"{url} says: {str(chunk['error'])[:300]}")
-    return chunk
-
-
-def _headers(key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
+def _prompt_doubt(ours: int, theirs: int | None) -> str | None:
+    if theirs is None or ours == theirs:
+        return None
+    return (
+        f"the other server counts {theirs} tokens of the prompt, and the one made here has {ours}: effects are of "
+        "another prompt. Give both the same image sizes, system prompt and chat template."
+    )

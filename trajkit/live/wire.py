@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from trajkit.live.generation import Begun, Ended, Explained, Text, Unexplained
 from trajkit.live.request import Effects
 
 DONE = b"data: [DONE]\n\n"
+_ANSWER, _THINKING = ("content",), ("reasoning_content", "reasoning")
 _TOP = 5
 """Effects of a step that are told where not all are asked for."""
 
@@ -73,12 +75,16 @@ Told = Begun | Text | Explained | Unexplained | Ended
 class Answer:
     """One answer, as chunks or whole, made of the events of its run in their order."""
 
-    def __init__(self, run: str, model: str, effects: Effects) -> None:
+    def __init__(self, run: str, model: str, effects: Effects, token_ids: bool = False) -> None:
+        """token_ids: whether those of the answer are told too, as vLLM does."""
+        self._token_ids = token_ids
         self._id, self._model, self._effects, self._made = f"chatcmpl-{run}", model, effects, int(time.time())
         self._run, self._places = run, list[list[int]]()
         self._prompt_tokens = 0
         self._thinking: list[str] = []
         self._content: list[str] = []
+        self._tokens: list[int] = []
+        self._logprobs: list[Any] = []
         self._steps: list[dict[str, Any]] = []
         self._about: dict[str, Any] = {"run": run}
         self._attempt = 0
@@ -107,11 +113,17 @@ class Answer:
         """A chunk of what the model writes."""
         if event.attempt != self._attempt:
             self._attempt, self._thinking, self._content = event.attempt, [], []
-        if event.kind == "answer":
-            self._content.append(event.text)
-            return self._chunk({"content": event.text})
-        self._thinking.append(event.text)
-        return self._chunk({"reasoning_content": event.text, "reasoning": event.text})
+            self._tokens, self._logprobs = [], []
+        self._tokens += event.tokens
+        self._logprobs += (event.logprobs or {}).get("content") or []
+        parts, delta = (self._content, _ANSWER) if event.kind == "answer" else (self._thinking, _THINKING)
+        parts.append(event.text)
+        chunk = self._chunk(dict.fromkeys(delta, event.text) if event.text else {})
+        chunk["choices"][0] |= {"logprobs": event.logprobs} | self._ids(event.tokens)
+        return chunk
+
+    def _ids(self, tokens: Sequence[int]) -> dict[str, Any]:
+        return {"token_ids": list(tokens)} if self._token_ids else {}
 
     def _explained(self, event: Explained) -> dict[str, Any]:
         """A chunk without text, of a step."""
@@ -121,12 +133,13 @@ class Answer:
 
     def _unexplained(self, event: Unexplained) -> dict[str, Any]:
         """A chunk without text, that says from where on there are no steps."""
-        self._about["unexplained"] = event.message
+        earlier = self._about.get("unexplained")
+        self._about["unexplained"] = f"{earlier} {event.message}" if earlier else event.message
         return self._chunk({}) | {"trajkit": {"run": self._run, "unexplained": event.message}}
 
     def _ended(self, event: Ended) -> dict[str, Any]:
         """The last chunk that has a choice."""
-        last = {"run": self._run, "stopped": event.stopped, "attempt": self._attempt}
+        last = {"run": self._run, "stopped": event.stopped, "attempt": self._attempt} | event.facts
         return self._chunk({}, event.reason) | {"trajkit": last}
 
     def usage(self, event: Ended) -> dict[str, Any]:
@@ -136,6 +149,7 @@ class Answer:
     def whole(self, event: Ended) -> dict[str, Any]:
         """The answer in one piece."""
         thinking = "".join(self._thinking)
+        logprobs = {"content": self._logprobs} if self._logprobs else None
         message = {
             "role": "assistant",
             "content": "".join(self._content),
@@ -148,17 +162,17 @@ class Answer:
             "object": "chat.completion",
             "created": self._made,
             "model": self._model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": event.reason}],
+            "choices": [
+                {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": event.reason}
+                | self._ids(self._tokens)
+            ],
             "usage": self._used(event),
-            "trajkit": self._about | {"stopped": event.stopped, "steps": self._steps},
+            "trajkit": self._about | {"stopped": event.stopped} | event.facts | {"steps": self._steps},
         }
 
     def _used(self, event: Ended) -> dict[str, int]:
-        return {
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": event.tokens,
-            "total_tokens": self._prompt_tokens + event.tokens,
-        }
+        asked = self._prompt_tokens if event.prompt_tokens is None else event.prompt_tokens
+        return {"prompt_tokens": asked, "completion_tokens": event.tokens, "total_tokens": asked + event.tokens}
 
     def _chunk(self, delta: dict[str, Any] | None, reason: str | None = None) -> dict[str, Any]:
         choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]

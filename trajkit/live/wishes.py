@@ -10,18 +10,19 @@ from trajkit.detection.policies import Policy
 from trajkit.errors import InputError
 
 if TYPE_CHECKING:
+    from trajkit.detection.monitor import Monitor
     from trajkit.live.request import Wish
 
 _SAME = 1e-9
 
 
 def wished(watching: Watching, wish: Wish) -> Watching:
-    """The server's own watching with a request's policy.
+    """The server's own watching with a request's alpha and policy.
 
-    Raises InputError for an alpha that is not the monitor's, settings of a policy without one, and as `Policy` and
+    Raises InputError for an alpha that the monitor cannot keep, settings of a policy without one, and as `Policy` and
     `Policy.check`.
     """
-    _check_alpha(watching, wish)
+    watching = replace(watching, monitor=_monitor(watching, wish))
     further = {"tries": wish.tries, "start": wish.start, "hint": wish.hint}
     given = {name: value for name, value in further.items() if value is not None}
     if wish.policy is None:
@@ -34,17 +35,19 @@ def wished(watching: Watching, wish: Wish) -> Watching:
     return asked
 
 
-def _check_alpha(watching: Watching, wish: Wish) -> None:
+def _monitor(watching: Watching, wish: Wish) -> Monitor | None:
+    """The server's own, at the alpha that a request asks for. `Policy.enough` keeps its own."""
     monitor = watching.monitor
     if wish.alpha is None:
-        return
+        return monitor
     if monitor is None:
         raise InputError("alpha is the false-alarm rate of a monitor, and this server has none.")
-    if abs(monitor.alpha - wish.alpha) > _SAME:
-        raise InputError(
-            f"this server's monitor was calibrated for alpha = {monitor.alpha:g}, and one for {wish.alpha:g} needs its "
-            "calibration runs: serve detectors that were fitted with it (trajkit fit --alpha)."
-        )
+    if abs(monitor.alpha - wish.alpha) <= _SAME:
+        return monitor
+    asked = monitor.at(wish.alpha)
+    if not asked.can_alarm:
+        raise InputError(asked.message)
+    return asked
 
 
 def facts(watching: Watching) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from trajkit.report.page import page, source_of
 from trajkit.report.panels import Panel, figure_json
 from trajkit.report.runs import Shown, shown_runs
 from trajkit.report.summary import summarise
+from trajkit.tables.words import count
 
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors
@@ -43,13 +44,16 @@ def write_report(
     table: RunTable | None = None,
     ids: Sequence[str] = (),
     where: Query | None = None,
+    others: Sequence[Trace] = (),
+    said_of_others: str = "",
 ) -> Path:
     """Write `out_dir`/index.html about `traces` and return its path. It opens from the file, offline.
 
     detectors: add risk, alarms and how well they do. evaluation: that of `judging.fit.fit_detectors`; without it
     the page says of `detectors` what can be said on the runs that they have not seen. ids, where: the runs that are
     shown one by one; by default some of each outcome. max_runs: the most of them, 24 where none are chosen; what is too
-    large for one page is left out, and it says so. Everything else counts all runs. table: of these traces with what is
+    large for one page is left out, and it says so. Everything else counts all runs. others: runs that are shown before
+    those, and counted nowhere; said_of_others: what they are, in words. table: of these traces with what is
     `collection.wanted`, where it was read already. The page is written whole or not at all.
     Raises InputError when there is no run, or none that was chosen, max_runs is below 1, `out_dir` is neither new nor
     empty nor of a report, or it cannot be written.
@@ -59,7 +63,7 @@ def write_report(
     if max_runs is not None and max_runs < 1:
         raise InputError(f"The 'max_runs' parameter of write_report must be at least 1. Got {max_runs!r} instead.")
     collection = collect(traces if table is None else table, detectors)
-    shown = shown_runs(traces, collection, detectors, ids, where, max_runs)
+    shown = shown_runs(traces, collection, detectors, ids, where, max_runs, others)
     if evaluation is None and detectors is not None:
         evaluation = evaluation_of(collection, detectors)
     sections = {
@@ -72,9 +76,9 @@ def write_report(
         summary=summarise(collection),
         sections=sections,
         differences=differences_panel(collection),
-        said_of_shown=_said(shown, len(collection.runs)),
+        said_of_shown=_said(shown, len(collection.runs), said_of_others),
         risk_note=predictor_note(collection, detectors),
-        payload=_embedded({"runs": shown.documents, "all": len(collection.runs)}),
+        payload=_embedded({"runs": shown.documents, "all": len(collection.runs) + shown.others}),
         figures=_embedded(_figures(sections)),
     )
     with replacing_folder(out) as new:
@@ -88,12 +92,14 @@ def _figures(sections: Mapping[str, Sequence[Panel]]) -> dict[str, Any]:
     return {panel.key: figure_json(panel.figure) for panel in panels if panel.figure is not None}
 
 
-def _said(shown: Shown, n_runs: int) -> str:
+def _said(shown: Shown, n_runs: int, said_of_others: str) -> str:
     """Which of the runs are shown."""
-    n = len(shown.documents)
+    n = len(shown.documents) - shown.others
+    first = f"First, counted nowhere else: {count(shown.others, 'run')}. {said_of_others}".strip() + " "
+    first = first if shown.others else ""
     if n == n_runs:
-        return ""
-    said = f"{n:,} of {n_runs:,} runs"
+        return first.strip()
+    said = f"{first}{n:,} of {n_runs:,} runs"
     if shown.chosen:
         all_of_them = "those" if n == shown.n else f"the first of {shown.n:,}"
         return f"{said}, {all_of_them} that were asked for."

@@ -12,7 +12,7 @@ from trajkit.errors import InputError
 from trajkit.live.documents import document
 from trajkit.live.query import Query, Row, find
 from trajkit.live.saved import COLUMNS, judge_row, rows_of
-from trajkit.live.verdicts import Highest, highest_of, verdicts_of, verdicts_saved
+from trajkit.live.verdicts import Highest, Judge, highest_of, verdicts_of, verdicts_saved
 from trajkit.report.collection import Collection, choose
 from trajkit.runs.source import batches
 from trajkit.tables.names import OUTCOME_ORDER
@@ -32,11 +32,12 @@ _NAMED = 3
 @dataclass(frozen=True)
 class Shown:
     """Runs that are shown. documents: of them. n: how many there are of what was chosen, shown or not. chosen: whether
-    somebody chose."""
+    somebody chose. others: how many of the documents, the first ones, are not of the collection."""
 
     documents: list[dict[str, Any]]
     n: int
     chosen: bool
+    others: int = 0
 
 
 def shown_runs(
@@ -46,15 +47,18 @@ def shown_runs(
     ids: Sequence[str] = (),
     where: Query | None = None,
     most: int | None = None,
+    others: Sequence[Trace] = (),
 ) -> Shown:
     """At most `most` runs, as many as BUDGET allows: those of `ids` that `where` asks for; where neither is given some
-    of each outcome (`choose`). Raises InputError on an id that no run has, and where no run is left."""
+    of each outcome (`choose`). others: runs that are not of the collection, shown before them. Raises InputError on an
+    id that no run has, and where no run is left."""
     chosen = bool(ids) or where is not None
     if chosen:
         places = _chosen(traces, collection, detectors, ids, where)
     else:
         places = choose(collection, MOST if most is None else most)
-    documents, size = list[dict[str, Any]](), 0
+    first = [_other(trace, detectors) for trace in others]
+    documents, size = list[dict[str, Any]](), len(json.dumps(first))
     for at in places[:most]:
         made = _document(traces[at], collection, detectors)
         size += len(json.dumps(made))
@@ -63,7 +67,7 @@ def shown_runs(
         documents.append(made)
     if not chosen:
         documents.sort(key=lambda made: OUTCOME_ORDER.index(made["outcome"]))
-    return Shown(documents, len(places), chosen)
+    return Shown([*first, *documents], len(places), chosen, len(first))
 
 
 def _chosen(
@@ -95,6 +99,13 @@ def _rows(traces: Sequence[Trace], collection: Collection, detectors: Detectors 
         for row in rows:
             judge_row(row, found.get(row["id"], Highest()))
     return rows
+
+
+def _other(trace: Trace, detectors: Detectors | None) -> dict[str, Any]:
+    """A run that is not of the collection."""
+    (batch,) = batches([trace], COLUMNS)
+    (row,) = rows_of(batch)
+    return document(trace, row, verdicts_saved(trace) if detectors is None else Judge(detectors).verdicts(trace))
 
 
 def _document(trace: Trace, collection: Collection, detectors: Detectors | None) -> dict[str, Any]:

@@ -204,9 +204,9 @@ def generate(
             )
     except KeyboardInterrupt:
         if ended is not None and latest.tokens is not None:
-            rows = enumerate(written(latest.tokens))
-            whole = {i: row for i, row in rows if i in lengths or (row and row[-1] in vlm.end_tokens)}
-            ended.update({i: row for i, row in whole.items() if i not in failures.at})
+            for i, row in enumerate(written(latest.tokens)):
+                if i not in failures.at and (i in lengths or (row and row[-1] in vlm.end_tokens)):
+                    ended[i] = row
         raise
     except _BAD_SETTING as error:
         if started:

@@ -1,0 +1,43 @@
+"""The page on serving, made with two servers of trajkit, one of which generates; what vLLM gives is in the report."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import trajkit as tk
+from analyses import serving
+from tests.analyses.test_reports import committed, headings
+from tests.live.conftest import MODEL, listening
+from trajkit.attribution.explainer import Watching
+from trajkit.demo import paths
+from trajkit.detection.store import load_detectors
+from trajkit.live.app import Limits, Server
+from trajkit.live.local import LocalEngine
+from trajkit.live.upstream import UpstreamEngine
+
+
+@pytest.fixture(scope="module")
+def page(demo_vlm, demo_estimator, tmp_path_factory):
+    """The page over few scenes."""
+    out = tmp_path_factory.mktemp("serving") / "page.md"
+    monitor = load_detectors(paths.DETECTORS).monitor
+    own = Watching(tk.load_vlm(paths.MODEL), demo_estimator, monitor)
+    with listening(Server(LocalEngine(own, MODEL), Limits(runs=2)).app()) as direct:
+        engine = UpstreamEngine(f"{direct}/v1", MODEL, Watching(demo_vlm, demo_estimator, monitor))
+        with listening(Server(engine, Limits(runs=2)).app()) as through, ThreadPoolExecutor(1) as pool:
+            urls = ["--direct", f"{direct}/v1", "--through", f"{through}/v1"]
+            few = ["--scenes", "3", "--rounds", "1", "--clients", "1", "2", "--out", str(out)]
+            pool.submit(serving.main, [*urls, *few]).result()
+    return out.read_text(encoding="utf-8")
+
+
+def test_tokens_pass_unchanged_and_steps_are_those_of_a_stream(page):
+    assert "6 of 6 answers (3 scenes" in page
+    assert "3 of 3 are those of `tk.stream`" in page
+
+
+def test_the_page_is_laid_out_as_the_committed_one(page):
+    assert "`python -m analyses.serving --direct" in page
+    assert headings(page)[:2] == committed("serving")[:2]
