@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
 import threading
@@ -52,6 +53,7 @@ ENDED = threading.Event()
 @pytest.fixture
 def port(monkeypatch):
     monkeypatch.setattr(Connection, "head", 0.3)
+    monkeypatch.setattr(Connection, "body", 0.8)
     monkeypatch.setattr(Connection, "unread", 0.3)
     routes = [Route("/", hello, methods=["GET", "POST"]), Route("/slow", slow), Route("/large", large)]
     config = configured(Starlette(routes=routes))
@@ -75,12 +77,10 @@ def connected(port):
 def test_who_sends_no_request_or_one_byte_now_and_then_is_cut_off(port):
     with connected(port) as idle, connected(port) as dripping:
         began = time.monotonic()
-        try:
+        with contextlib.suppress(OSError):
             for byte in b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"a" * 100:
                 dripping.sendall(bytes([byte]))
                 time.sleep(0.02)
-        except OSError:
-            pass
         assert time.monotonic() - began < 1.5
         assert idle.recv(100) == b""
 
@@ -107,6 +107,17 @@ def test_who_asks_and_waits_or_sends_a_long_body_is_left_alone(port):
             yield b"x"
 
     assert httpx.post(f"http://127.0.0.1:{port}/", content=body()).text == "hello 6"
+
+
+def test_a_body_that_comes_byte_by_byte_is_cut_off(port):
+    with connected(port) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                sock.sendall(b"x")
+                time.sleep(0.05)
+        assert 0.5 < time.monotonic() - began < 3
 
 
 def test_who_does_not_read_is_cut_off(port):

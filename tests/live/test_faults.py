@@ -237,7 +237,8 @@ def test_a_server_with_a_full_disk_goes_on_and_saves_when_there_is_room_again(de
         wait_until(lambda: "saving" not in httpx.get(f"{process.address}/health").json())
         assert httpx.get(f"{process.address}/api/runs").json()["trouble"] == ""
     for file in (folder / "live").iterdir():
-        assert json.loads(file.read_text().splitlines()[-1])["event"] == "end"
+        told = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+        assert (told[0], told[-1], told.count("start")) == ("start", "end", 1)
     assert process.said.count("cannot be saved") == process.said.count("are kept in") == 1
     assert process.stop(signal.SIGTERM) == 143
     assert "Traceback" not in process.said
@@ -381,6 +382,8 @@ def test_a_viewer_that_never_reads_costs_no_memory_that_grows(local_engine):
             time.sleep(1.0)
             assert 0 < sum(taken) < 8e6
             assert len(events_of(address, log.id)) == len(log.events)  # and another one is not held up
+            assert server.history.viewers == 1
+        wait_until(lambda: server.history.viewers == 0)
 
 
 async def _long(history):

@@ -58,10 +58,9 @@ def watched(served, demo_stream):
 
 
 def test_a_row_is_what_the_events_say_of_the_latest_attempt():
-    again = {"action": "ask again", "keep_steps": 1}
-    first = [step(0, risk=0.2), step(1, risk=0.9, alarm=True, decision=again), text("old")]
+    first = [step(0, risk=0.2), step(1), step(2, risk=0.9, alarm=True, decision={"action": "ask again"}), text("old")]
     row = folded(*first).row
-    assert (row["n_steps"], row["risk"], row["alarm"], row["decision"]) == (2, 0.9, 1, "ask again")
+    assert (row["n_steps"], row["risk"], row["alarm"], row["decision"]) == (3, 0.9, 2, "ask again")
     second = [text("new", attempt=1), step(1, risk=0.3, attempt=1)]
     fold = folded(*first, *second)
     assert (fold.row["n_steps"], fold.row["risk"], fold.row["alarm"], fold.answer) == (2, 0.3, None, "new")

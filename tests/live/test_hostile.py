@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.live.conftest import listening, messages_about
 from tests.live.scripted import Scripted
+from tests.live.scripted import answer as say
 from tests.live.test_app import wait_until
 from trajkit.live.app import Limits, Server
 
@@ -189,3 +190,25 @@ def test_bodies_that_come_slowly_or_all_at_once_are_given_up():
         assert b"503" in answers
         assert set(answers) <= {b"503", b"400"}
         assert server._bodies._held == 0
+
+
+def test_a_bug_is_told_as_openais_clients_read_it_and_its_words_stay_here(caplog):
+    class Broken(Scripted):
+        def facts(self):
+            raise KeyError("what nobody is to read")
+
+    with listening(Server(Broken()).app()) as address:
+        answer = httpx.get(f"{address}/v1/models")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+    assert "KeyError" in answer.text
+    assert "nobody" not in answer.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_half_of_a_character_from_another_server_breaks_no_stream():
+    broken = Scripted(lambda put, cancelled: say(put, "a\ud83d b"))
+    asked = {"messages": messages_about("s00-0"), "stream": True}
+    with listening(Server(broken).app()) as address:
+        text = httpx.post(f"{address}{PATH}", json=asked).text
+    assert "a? b" in text
+    assert text.endswith("data: [DONE]\n\n")

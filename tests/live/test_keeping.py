@@ -18,10 +18,12 @@ from tests.live.watching import events_of
 from tests.traces.factory import make_trace
 from trajkit.errors import InputError
 from trajkit.live import keeping
+from trajkit.live.access import Access
 from trajkit.live.app import Server
 from trajkit.live.history import History, RunLog
 from trajkit.live.keeping import Keeper
 from trajkit.live.saved import SavedRuns
+from trajkit.live.view import page_app
 from trajkit.traces.labels import read_labels
 from trajkit.traces.store import read_traces
 
@@ -223,3 +225,20 @@ def test_a_server_that_keeps_its_runs_has_them_as_traces_for_any_command(local_e
     ]
     assert restored.get(whole["id"]).row["label"] == "hallucination"
     again.close()
+
+
+def test_the_page_says_that_runs_cannot_be_saved_for_as_long_as_that_lasts(chromium, keeper):
+    history, log = History(keeper=keeper), saved_log(keeper)
+    with listening(page_app([history], Access.at("127.0.0.1"))) as address:
+        page = chromium.new_page()
+        page.goto(address)
+        page.wait_for_selector(".browse")
+        warning = page.get_by_text("Runs cannot be saved in")
+        assert warning.count() == 0
+        keeper.file_of(log).symlink_to("/dev/full")
+        told(log)
+        warning.wait_for(timeout=10_000)
+        assert "No space left on device" in warning.inner_text()
+        keeper.file_of(log).unlink()
+        warning.wait_for(state="hidden", timeout=10_000)
+        page.close()

@@ -18,7 +18,7 @@ from trajkit.live.view import PAGE, page_app
 from trajkit.traces.labels import read_labels
 from trajkit.traces.store import write_traces
 
-ODD = "a/b ?#%é/events x"
+ODD = "a/b ?#%é/events"
 JSON = {"Content-Type": "application/json"}
 
 

@@ -87,7 +87,7 @@ class Server:
             Route("/metrics", self.tell_metrics),
             *View([self.history, *self.sources]).routes(),
         ]
-        handlers: dict[Any, Any] = {404: _not_found, 405: _not_found, Refused: self.refuse}
+        handlers: dict[Any, Any] = {404: _not_found, 405: _not_found, Refused: self.refuse, Exception: _broken}
         inside = Starlette(routes=routes, exception_handlers=handlers)
         return guarded(inside, self.access, self._count_refused)
 
@@ -234,6 +234,11 @@ async def _gone(request: Request) -> None:
     """Return once the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    message = f"this is a bug in trajkit ({type(error).__name__}); its log says where."
+    return JSONResponse(error_object(message, "server_error"), 500)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

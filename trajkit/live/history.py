@@ -53,7 +53,7 @@ class Folded:
 
     def __init__(self, known: Mapping[str, Any]) -> None:
         self.row: Row = {**_ROW, **{name: known[name] for name in _ROW if name in known}}  # type: ignore[typeddict-item]
-        self._attempt = self._kept = 0
+        self._attempt = 0
         self._answer: list[str] = []
         self._steps: list[tuple[float | None, bool]] = []  # (risk, whether it alarmed), of the latest attempt
 
@@ -65,7 +65,6 @@ class Folded:
         elif event in ("text", "step"):
             if told["attempt"] != self._attempt:
                 self._attempt, self._answer = told["attempt"], []
-                del self._steps[self._kept :]
             self._take_text(told) if event == "text" else self._take_step(told)
         elif event == "end":
             self._set(told)
@@ -89,7 +88,6 @@ class Folded:
         self.row["risk"], self.row["alarm"] = max(risks, default=None), alarms[0] if alarms else None
         if told["decision"] is not None:
             self.row["decision"] = told["decision"]["action"]
-            self._kept = told["decision"]["keep_steps"]
 
 
 class RunLog:

@@ -20,7 +20,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = at = CollectorRegistry()
-        self.requests = Counter("trajkit_requests", "Requests for a run, by how they ended.", ["outcome"], registry=at)
+        self.requests = Counter(
+            "trajkit_requests",
+            "Requests for a run, by how they ended; refused are those for anything.",
+            ["outcome"],
+            registry=at,
+        )
         self.running = Gauge("trajkit_runs_running", "Runs that have a place now.", registry=at)
         self.waiting = Gauge("trajkit_requests_waiting", "Requests that wait for a place.", registry=at)
         self.viewers = Gauge("trajkit_viewers", "Streams of events that are open to who looks on.", registry=at)

@@ -79,9 +79,12 @@ class View:
 
     async def run(self, request: Request) -> Response:
         """GET /api/runs/{id}: the whole run; of a live one, its row."""
+        return await self._whole(request.path_params["id"])
+
+    async def _whole(self, name: str) -> Response:
         for source in self._sources:
             try:
-                found = await asyncio.to_thread(source.document, request.path_params["id"])
+                found = await asyncio.to_thread(source.document, name)
             except InputError as error:
                 return _refused(500, str(error), "server_error")
             if found is not None:
@@ -90,12 +93,12 @@ class View:
 
     async def events(self, request: Request) -> Response:
         """GET /api/runs/{id}/events: server-sent, numbered, from `Last-Event-ID` on."""
-        last = request.headers.get("Last-Event-ID", "")
+        name, last = request.path_params["id"], request.headers.get("Last-Event-ID", "")
         start = int(last) + 1 if last.isdecimal() and len(last) < 16 else 0
         for source in self._sources:
-            if (events := source.follow(request.path_params["id"], start)) is not None:
+            if (events := source.follow(name, start)) is not None:
                 return StreamingResponse(_told(events), media_type="text/event-stream", headers=_STREAM)
-        return _unknown()
+        return await self._whole(f"{name}/events")  # a run may be called so
 
     async def label(self, request: Request) -> Response:
         """PUT /api/runs/{id}/label: `{"label": …}`, null to take it away; answers with the row."""

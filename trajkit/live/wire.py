@@ -28,7 +28,7 @@ _TOP = 5
 
 def sse(data: dict[str, Any]) -> bytes:
     """An unnamed server-sent event."""
-    return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode()
+    return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode(errors="replace")
 
 
 def digest(regions: Regions) -> str:

@@ -16,10 +16,10 @@ const look = (() => {
   }
 
   function sample(kind) { // what a region of that kind looks like
-    const box = { x: 3, y: 3, width: 18, height: 12 };
+    const box = { x: 3, y: 3, width: 18, height: 12 }, ground = svg("rect", { width: 24, height: 18, class: "pale" });
     const inside = {
-      weak: [svg("rect", { ...box, class: "lit" }), svg("rect", { ...box, class: "dark w1" })],
-      strong: [svg("rect", { ...box, class: "lit" }), svg("rect", { ...box, class: "dark w3" })],
+      weak: [ground, svg("rect", { ...box, class: "lit" }), svg("rect", { ...box, class: "dark w1" })],
+      strong: [ground, svg("rect", { ...box, class: "lit" }), svg("rect", { ...box, class: "dark w3" })],
       against: [svg("rect", { ...box, fill: "url(#hatch)" }), svg("rect", { ...box, class: "dark dashed" })],
       pale: [svg("rect", { ...box, class: "pale" })],
     }[kind];

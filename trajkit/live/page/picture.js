@@ -5,7 +5,7 @@
 // against it is hatched in a dashed outline; the rest is grey and pale. Nothing is told by colour alone.
 const picture = (() => {
   const SUPPORT = [178, 24, 43], OPPOSE = [33, 102, 172], SHOWN = 960;
-  const LEAST = 0.15; // strength from which a region is told from the rest, if its effect is not under `floor` nats
+  const LEAST = 0.12; // strength from which a region is told from the rest, if its effect is not under `floor` nats
   const grey = (r, g, b) => 0.299 * r + 0.587 * g + 0.114 * b;
   const strength = (value, full) => Math.min((Math.abs(value) / full) ** 0.7, 1); // so that a tenth of the largest is seen
 
