@@ -49,8 +49,8 @@ from trajkit.vlm.sentences import split_steps
 _WRITTEN, _RUNNING = "vllm:generation_tokens_total|trajkit_tokens_total", "vllm:num_requests_running|trajkit_runs"
 GREEDY: dict[str, Any] = {"temperature": 0}
 _TELL: dict[str, Any] = {"return_token_ids": True}
-_BESIDES: list[dict[str, Any]] = [{"logprobs": True}]
-"""Where the server that generates tells them."""
+_LOGPROBS: list[dict[str, Any]] = [{"logprobs": True}]
+"""Where the server that generates tells them; `--check-logprobs` asks for them too."""
 _ALL: dict[str, Any] = {"trajkit": {"effects": "all"}}
 
 
@@ -66,16 +66,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/serving.md"))
     args = parser.parse_args(argv)
     page = asyncio.run(measured(args))
-    typed = shlex.join(["python", "-m", "analyses.serving", *(argv if argv is not None else _typed())])
-    text = f"# Serving\n\nRegenerate: `{typed}`. {args.setting}\n\n{page}"
+    few = [] if args.rounds == parser.get_default("rounds") else ["--rounds", str(args.rounds)]
+    typed = ["python", "-m", "analyses.serving", "--direct", args.direct, "--through", args.through, *few]
+    command = shlex.join(typed) + (" --group N" if args.group else "")
+    text = f"# Serving\n\nRegenerate: `{command}`. {args.setting}\n\n{page}"
     write_text(args.out, text)
     print(text)
-
-
-def _typed() -> list[str]:
-    import sys
-
-    return sys.argv[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +102,11 @@ class Heard:
     took: float = 0.0
 
 
-async def hear(place: Place, item: Item, **options: Any) -> Heard:
-    """Ask a question and listen to its answer."""
+async def hear(place: Place, item: Item, besides: Sequence[dict[str, Any]] = (), **options: Any) -> Heard:
+    """Ask a question and listen to its answer. besides: as for `OtherServer.chunks`."""
     body = {"model": place.model, "messages": messages_of(item), "stream": True, "max_tokens": 300} | options
     heard, began = Heard(), time.perf_counter()
-    async for chunk in place.server.chunks(body, _BESIDES):
+    async for chunk in place.server.chunks(body, besides):
         now = time.perf_counter() - began
         own = chunk.get("trajkit") or {}
         if "step" in own:
@@ -173,8 +169,8 @@ async def in_turn(
     """An answer of each server, the one asked first by turns."""
     plain: dict[int, Heard] = {}
     for which in (0, 1) if at % 2 == 0 else (1, 0):
-        more = _ALL if which else {}
-        plain[which] = await hear((direct, through)[which], item, **options, **_TELL, **more)
+        place, besides, own = (through, [], _ALL) if which else (direct, _LOGPROBS, {})
+        plain[which] = await hear(place, item, besides, **options, **_TELL, **own)
         advance("", 1)
     return plain[0], plain[1]
 
@@ -273,7 +269,8 @@ async def _several(place: Place, items: Sequence[Item], seed: int) -> list[Heard
 
 _LOADS = """
 Each client asks four questions, one after another. A step is behind by the time from the token that shows it to be
-complete to its effects, as a client sees both.
+complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by default: with more,
+this server writes no faster, and steps come later.
 """
 
 
