@@ -5,8 +5,9 @@
 None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run that fails and alarms and has as
 many steps as the median run, in the order of data/demo/traces and among scenes of test digits, at its alarm;
 `page-compare` shows it beside the first run of the same scene that is right; `page-list` shows the list of runs that
-fail and alarm. `page-live` shows the first scene of the demo's seed while the model writes: its process is held still
-once its fourth step is on the page, as it is faster than a camera. Needs a `chromium` on the PATH.
+fail and alarm. `page-live` shows the first scene of the demo's seed while the model writes, once its fourth step is on
+the page; it writes in slow motion, held still for a moment after each token, as it is faster than a camera. Needs a
+`chromium` on the PATH.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -117,6 +118,34 @@ def runs(address: str, **asked: Any) -> list[dict[str, Any]]:
         time.sleep(0.5)
 
 
+class SlowMotion:
+    """Holds a server still for a moment after each line of an answer that it sends."""
+
+    def __init__(self, process: int, seconds: float = 0.1) -> None:
+        self._process, self._seconds = process, seconds
+        self._lock, self._over = Lock(), False
+
+    def read(self, answer: httpx.Response) -> None:
+        for _ in answer.iter_lines():
+            with self._lock:
+                if self._over:
+                    return
+                os.kill(self._process, signal.SIGSTOP)
+                time.sleep(self._seconds)
+                os.kill(self._process, signal.SIGCONT)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Still inside, and as fast as it is afterwards."""
+        with self._lock:
+            self._over = True
+            os.kill(self._process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process, signal.SIGCONT)
+
+
 def saved(browser: Browser, traces: Path, out: Path) -> None:
     with serving("view", str(traces), "--port", "0") as (address, _):
         failing = runs(address, search="test-", alarmed="yes", outcome=FAILING)
@@ -147,12 +176,11 @@ def live(browser: Browser, out: Path) -> None:
         page.goto(address)
         with httpx.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as answer:
             page.evaluate("address => { location.hash = address; }", f"run={answer.headers['X-Trajkit-Run']}")
+            slow = SlowMotion(process)
+            Thread(target=slow.read, args=(answer,), daemon=True).start()
             page.locator(".sentences li:nth-child(4)").wait_for()
-            os.kill(process, signal.SIGSTOP)
-            try:
+            with slow.held():
                 keep(page, out / "page-live.webp")
-            finally:
-                os.kill(process, signal.SIGCONT)
         page.close()
 
 
