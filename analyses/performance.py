@@ -415,9 +415,10 @@ def random_model(text: dict[str, Any], dtype: torch.dtype) -> VLM:
 _READING = """
 watched / plain: the time of the turns of a run under `tk.watch`, all that a turn leaves its second thread to do
 included, over those of a plain run of the same model. In parentheses the 95 % interval by
-turn; one pair of processes each, and where a process happens to lie in memory is in no interval. delay: from the
-moment the last token of a step was seen to its effects. held for attribution: queries that wait for the end of their
-step, one row of K numbers for every row of text, and for a moment the attention of the rows of a step.
+turn; one pair of processes each, and where a process happens to lie in memory is in no interval: a ratio below 1 is
+such luck, as watching gains no time, and says how far the others may be off. delay: from the moment the last token of a
+step was seen to its effects. held for attribution: queries that wait for the end of their step, one row of K numbers
+for every row of text, and for a moment the attention of the rows of a step.
 
 Attention to the image is normalised by the log-sum-exp that the kernel knows, so text costs nothing there; the features
 through the text read the keys of the text, once a step. On the CPU keys are read between two tokens by all cores: once
