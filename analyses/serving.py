@@ -31,6 +31,7 @@ import httpx
 import numpy as np
 import openai
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 
 import trajkit as tk
@@ -296,25 +297,26 @@ def made_section(direct: Sequence[Heard], vlm: VLM) -> str:
     opened = opens_thinking(vlm)
     other = refused = missed = 0
     for heard in direct:
-        tokens, made = Tokens(vlm, opened), []
+        tokens, ids = Tokens(vlm, opened), []
         reason = [choice.get("finish_reason") for choice in heard.choices][-1]
         try:
             for choice in heard.choices:
                 delta = choice.get("delta") or {}
                 bare = {key: value for key, value in choice.items() if key not in ("token_ids", "logprobs")}
-                made += tokens.of(bare, delta.get("reasoning") or "", delta.get("content") or "")
+                ids += tokens.of(bare, delta.get("reasoning") or "", delta.get("content") or "")
         except TokensError:
             refused += 1
             continue
         written = heard.ids[: -1 if heard.ids[-1] in vlm.end_tokens else None]
-        other += made != written
-        missed += made != written and tokens.doubt(len(heard.ids), reason or "", stops=False) is None
-    traces = tk.read_traces(TRACES)
-    steps = [step for trace in traces for step in trace.steps]
-    uneven = sum(len(vlm.tokenizer.encode(step.text, add_special_tokens=False)) != step.n_tokens for step in steps)
+        other += ids != written
+        missed += ids != written and tokens.doubt(len(heard.ids), reason or "", stops=False) is None
+    runs = pq.read_table(TRACES, columns=["steps"])["steps"].to_pylist()
+    steps = [step for run in runs for step in run]
+    made = vlm.tokenizer([step["text"] for step in steps], add_special_tokens=False)["input_ids"]
+    uneven = sum(len(ids) != step["token_end"] - step["token_start"] for ids, step in zip(made, steps, strict=True))
     return (
         f"Of the {len(direct)} answers above, taken without their ids and made from their text, {other + refused} come "
-        f"out as other tokens, {missed} of them with a count that does not show it. On the {len(traces):,} shipped "
+        f"out as other tokens, {missed} of them with a count that does not show it. On the {len(runs):,} shipped "
         f"runs the text of {uneven} of {len(steps):,} steps makes another number of tokens than was written.\n"
     )
 

@@ -28,14 +28,14 @@ def page(demo_vlm, demo_estimator, tmp_path_factory):
         engine = UpstreamEngine(f"{direct}/v1", MODEL, Watching(demo_vlm, demo_estimator, monitor))
         with listening(Server(engine, Limits(runs=2)).app()) as through, ThreadPoolExecutor(1) as pool:
             urls = ["--direct", f"{direct}/v1", "--through", f"{through}/v1"]
-            few = ["--scenes", "3", "--rounds", "1", "--clients", "1", "2", "--out", str(out)]
+            few = ["--scenes", "2", "--rounds", "1", "--clients", "1", "--out", str(out)]
             pool.submit(serving.main, [*urls, *few]).result()
     return out.read_text(encoding="utf-8")
 
 
 def test_tokens_pass_unchanged_and_steps_are_those_of_a_stream(page):
-    assert "6 of 6 answers (3 scenes" in page
-    assert "3 of 3 are those of `tk.stream`" in page
+    assert "4 of 4 answers (2 scenes" in page
+    assert "2 of 2 are those of `tk.stream`" in page
 
 
 def test_the_page_is_laid_out_as_the_committed_one(page):

@@ -156,9 +156,11 @@ def test_asking_again_ends_where_the_policy_does(demo_vlm, demo_estimator, demo_
     with before(recorded, demo_vlm, demo_estimator, eager) as (_, client):
         asked = {"trajkit": {"policy": "ask again", "tries": 2}}
         told = text_of(ask(client, "s00-1", stream=True, extra_body=asked))[2]
+        whole = ask(client, "s00-1", extra_body=asked | {"return_token_ids": True})
+    assert whole.choices[0].model_extra["token_ids"] == recorded.tokens  # of the last attempt alone
     decided = [(one["attempt"], one["decision"]["action"]) for one in told if one.get("decision")]
     assert decided == [(0, "ask again"), (1, "ask again"), (2, "flag")]
-    assert len(recorded.bodies) == 3
+    assert len(recorded.bodies) == 2 * 3
 
 
 def test_runs_share_passes_whatever_their_policy_and_alpha(demo_vlm, demo_estimator, demo_monitor, monkeypatch):
