@@ -225,5 +225,5 @@ const charts = (() => {
         svg("rect", { class: "ground", width: 6, height: 6 }), svg("rect", { class: "lines", width: 2.4, height: 6 }))));
   }
 
-  return { BySteps, Effects, gauge, hatch, range, domain };
+  return { BySteps, Effects, gauge, hatch, range };
 })();

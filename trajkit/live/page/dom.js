@@ -30,7 +30,6 @@ const dom = (() => {
   }
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   function say(text, urgent) { // to those who hear the page
     const place = document.getElementById(urgent ? "urgent" : "polite");
@@ -39,5 +38,5 @@ const dom = (() => {
     setTimeout(() => { place.textContent = text; }, 50); // a text that changes is read, one that is the same is not
   }
 
-  return { make, svg, button, put, set, colour, calm, say };
+  return { make, svg, button, put, set, colour, say };
 })();

@@ -292,5 +292,5 @@ const path = (() => {
     context.fill();
   }
 
-  return { View, components, eigen };
+  return { View, components };
 })();
