@@ -112,9 +112,12 @@ def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rat
     least: runs shown as they come, whatever they show. most: scenes gone through for what is sought. rates: said before
     the runs and beside them.
     """
+    from torch import set_num_threads
+
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
     from trajkit.demo.runs import demo_items
 
+    set_num_threads(1)  # more gain nothing on so small a model, and threads that wait for each other lose much
     vlm = load_model(None)
     estimator = load_estimator(None, vlm)
     detectors = load_detectors_for(None, vlm)
