@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import socket
+import threading
+import time
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from tests.live.conftest import run_alone
+from tests.live.conftest import listening, run_alone
 from tests.traces.factory import make_trace
 from trajkit.live.access import Access
 from trajkit.live.query import Row
@@ -242,3 +246,34 @@ def test_a_token_is_asked_for_where_there_is_one(saved):
         token="secret-token",
     )
     assert [answer.status_code for answer in answers] == [401, 401, 200]
+
+
+class Endless(Told):
+    """A run of which more and more is told, faster than anybody reads. let_go: whether its viewer was."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row, [])
+        self.let_go = threading.Event()
+
+    def follow(self, id_, start):
+        async def events():
+            try:
+                for number in itertools.count(start):
+                    yield [(number, "x" * 2**16)]
+            finally:
+                self.let_go.set()
+
+        return events()
+
+
+def test_a_viewer_that_goes_without_having_read_is_let_go(told):
+    source, row = Endless(told.row), told.row
+    with listening(page_app([source], Access())) as address:
+        host, port = address.removeprefix("http://").split(":")
+        viewer = socket.create_connection((host, int(port)))
+        viewer.sendall(f"GET /api/runs/{row['id']}/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        assert viewer.recv(2**16).startswith(b"HTTP/1.1 200")
+        time.sleep(0.2)
+        assert not source.let_go.is_set()
+        viewer.close()
+        assert source.let_go.wait(10)

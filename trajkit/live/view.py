@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trajkit.errors import InputError
 from trajkit.live.access import Access
@@ -97,7 +97,7 @@ class View:
         start = int(last) + 1 if last.isdecimal() and len(last) < 16 else 0
         for source in self._sources:
             if (events := source.follow(name, start)) is not None:
-                return StreamingResponse(_told(events), media_type="text/event-stream", headers=_STREAM)
+                return _Events(events)
         return await self._whole(f"{name}/events")  # a run may be called so
 
     async def label(self, request: Request) -> Response:
@@ -135,7 +135,21 @@ class View:
         )
 
 
-async def _told(events: AsyncIterator[Numbered]) -> AsyncIterator[bytes]:
+class _Events(StreamingResponse):
+    """Events of a run, which are let go of when their viewer is gone, in the middle of a sending or not."""
+
+    def __init__(self, events: AsyncIterator[Numbered]) -> None:
+        self._told = _told(events)
+        super().__init__(self._told, media_type="text/event-stream", headers=_STREAM)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._told.aclose()
+
+
+async def _told(events: AsyncIterator[Numbered]) -> AsyncGenerator[bytes, None]:
     coming = asyncio.ensure_future(_next(events))
     try:
         while True:
@@ -149,6 +163,9 @@ async def _told(events: AsyncIterator[Numbered]) -> AsyncIterator[bytes]:
             coming = asyncio.ensure_future(_next(events))
     finally:
         coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
 
 
 async def _next(events: AsyncIterator[Numbered]) -> Numbered | None:
