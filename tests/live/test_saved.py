@@ -117,7 +117,7 @@ def test_a_document_holds_its_row_and_what_its_trace_holds(demo):
         assert [step["alarm"] for step in found["steps"]].count(True) == (row["alarm"] is not None)
         risks = [step["risk"] for step in found["steps"] if step["risk"] is not None]
         assert max(risks) == row["risk"]
-        assert found["threshold"] == round(load_detectors(paths.DETECTORS).monitor.threshold, 4)
+        assert found["threshold"] == round(load_detectors(paths.DETECTORS).monitor.threshold, 6)
         assert (found["watches"], found["notes"]) == ("failure", [])
         assert "The outcome classifier" in found["reading"]
 

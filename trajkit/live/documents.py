@@ -12,7 +12,7 @@ from trajkit.errors import InputError
 from trajkit.live.pixels import label_map, picture, quantised
 from trajkit.live.query import Row
 from trajkit.live.verdicts import Verdicts
-from trajkit.tables.words import score
+from trajkit.tables.words import apart
 from trajkit.traces.trace import Trace
 
 
@@ -24,7 +24,7 @@ def document(trace: Trace, row: Row, verdicts: Verdicts) -> dict[str, Any]:
     highest = verdicts.highest
     notes = (no_image, no_map if usable else "This run has no effects to draw.", verdicts.note)
     return dict(row) | {
-        "risk": _rounded(highest.risk),
+        "risk": _rounded(highest.risk, 4),
         "alarm": highest.alarm,
         "image": image,
         "map": regions,
@@ -81,7 +81,8 @@ def _reason(verdicts: Verdicts, decided: dict[str, Any] | None) -> str:
     if not math.isfinite(verdicts.threshold) or math.isnan(risk):
         return "the monitor that watched the run raised its alarm here"
     what = "probability of success" if verdicts.watches == "success" else "risk"
-    return f"{what} {score(risk)} is above {score(verdicts.threshold)}"
+    value, limit = apart(risk, verdicts.threshold)
+    return f"{what} {value} is above {limit}"
 
 
 def _attempt(trace: Trace) -> int:
@@ -119,5 +120,5 @@ def _scale(effects: NDArray[np.floating[Any]]) -> float:
     return float(f"{float(np.percentile(np.abs(effects), 99)) or float(np.abs(effects).max()) or 1.0:.3g}")
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 4)
+def _rounded(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.detection.calibration import SPARED_WORD
 from trajkit.live.generation import Begun, Ended, Event, Explained, Failed, Text, Unexplained
 from trajkit.live.history import RunLog
-from trajkit.tables.words import promise, score
+from trajkit.tables.words import apart, promise
 from trajkit.trajectory.concentration import concentration
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ def _reason(step: LiveStep, monitor: Monitor | None) -> str:
     if not step.alarm or step.verdict is None or monitor is None:
         return ""
     what = "probability of success" if monitor.watches == "success" else "risk"
-    above = f"{what} {score(step.verdict.risk)} is above {score(step.verdict.threshold)}"
-    return f"{above}; at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
+    value, limit = apart(step.verdict.risk, step.verdict.threshold)
+    return f"{what} {value} is above {limit}; at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
 
 
 def _finite(value: float | None) -> float | None:

@@ -199,11 +199,10 @@ const charts = (() => {
     }
   }
 
-  function range(run) { // of all steps' effects with their intervals
+  function range(run) { // of all steps' effects with their intervals, so that no whisker is cut
     let low = 0, high = 0;
     run.effects.forEach((row, t) => row && row.forEach((value, k) => {
       const half = run.halves[t] ? run.halves[t][k] : 0;
-      if (Math.abs(value) < picture.LEAST * run.full) return; // too weak to be listed among stronger ones
       low = Math.min(low, value - half);
       high = Math.max(high, value + half);
     }));

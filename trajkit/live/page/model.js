@@ -141,11 +141,13 @@ const model = (() => {
       return Math.max(0, grounded);
     }
 
-    rests(index) { // in words: the regions that support a step, and those against it
+    rests(index) { // in words: the regions that support a step, and those against it, by effects whose interval leaves out 0
       const all = this.ranked(index), most = all.length ? Math.abs(all[0].value) : 0;
       if (most < GROUNDED) return `hardly depends on the image: no effect reaches ${GROUNDED} nats`;
-      const some = all.filter((one) => Math.abs(one.value) >= Math.max(GROUNDED / 2, most / 5));
-      const said = (one) => `${this.regionName(one.region)} (${words.nats(one.value)} nats)`;
+      const strong = all.filter((one) => Math.abs(one.value) >= Math.max(GROUNDED / 2, most / 5));
+      const some = strong.filter((one) => one.half === null || Math.abs(one.value) > one.half);
+      const said = (one) => `${this.regionName(one.region)} (${words.effect(one.value, one.half)})`;
+      if (!some.length) return `may rest on no region: 0 is within the interval of ${strong.slice(0, 3).map(said).join(", ")}`;
       const support = some.filter((one) => one.value > 0).slice(0, 3).map(said), against = some.filter((one) => one.value < 0).slice(0, 2).map(said);
       return [support.length && `rests on ${support.join(", ")}`, against.length && `has against it ${against.join(", ")}`].filter(Boolean).join("; ");
     }

@@ -196,7 +196,7 @@ const run = (() => {
       if (!n) return this.run.live ? "The path begins with the first step." : "This run has no effects of thinking steps, so there is no path to draw.";
       if (n < 3) return `${words.count(n, "point")}: a path needs more steps.`;
       const shares = this.path.share.map((one, i) => `axis ${i + 1}: ${words.percent(one)}`).join(", ");
-      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads. Drag it, or turn it with arrow keys.`;
+      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads.${n < 5 ? ` Three axes hold any ${n} points whole.` : ""} Drag it, or turn it with arrow keys.`;
     }
 
     about() {
