@@ -24,7 +24,7 @@ def document(trace: Trace, row: Row, verdicts: Verdicts) -> dict[str, Any]:
     highest = verdicts.highest
     notes = (no_image, no_map if usable else "This run has no effects to draw.", verdicts.note)
     return dict(row) | {
-        "risk": _rounded(highest.risk, 4),
+        "risk": _rounded(highest.risk),
         "alarm": highest.alarm,
         "image": image,
         "map": regions,
@@ -120,5 +120,5 @@ def _scale(effects: NDArray[np.floating[Any]]) -> float:
     return float(f"{float(np.percentile(np.abs(effects), 99)) or float(np.abs(effects).max()) or 1.0:.3g}")
 
 
-def _rounded(value: float | None, digits: int = 6) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)

@@ -159,7 +159,8 @@ def _reason(step: LiveStep, monitor: Monitor | None) -> str:
         return ""
     what = "probability of success" if monitor.watches == "success" else "risk"
     value, limit = apart(step.verdict.risk, step.verdict.threshold)
-    return f"{what} {value} is above {limit}; at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
+    few = f"at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
+    return f"{what} {value} is above {limit}; {few}"
 
 
 def _finite(value: float | None) -> float | None:
