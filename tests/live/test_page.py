@@ -332,6 +332,15 @@ def test_a_risk_is_told_from_its_threshold_and_few_points_are_said_to_fit_any_ax
     assert "whole" not in window.page.evaluate(said, 5)
 
 
+def test_a_step_that_is_beyond_the_calibration_adds_a_note_to_its_run_once(window):
+    notes = window.page.evaluate("""() => {
+        const run = new model.Run({}), step = {event: 'step', effects: null, half_width: null, kind: 'thinking'};
+        for (const note of [undefined, 'Beyond.', 'Beyond.']) run.take({...step, note});
+        return [run.notes, run.steps.some((one) => 'note' in one)];
+    }""")
+    assert notes == [["Beyond."], False]
+
+
 def test_markup_in_what_a_model_wrote_stays_text(open_page):
     page = open_page("run=hostile&step=1").page
     page.locator(".sentences button").nth(1).wait_for()

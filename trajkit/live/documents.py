@@ -36,13 +36,13 @@ def document(trace: Trace, row: Row, verdicts: Verdicts) -> dict[str, Any]:
         "notes": [note for note in notes if note],
         "reading": verdicts.reading,
         "seen": verdicts.seen,
-        "steps": _steps(trace, verdicts),
+        "steps": _steps(trace, verdicts, row["label"] == "success"),
         "effects": quantised(trace.effects) if usable else None,
         "half_widths": None if trace.half_widths is None or not usable else quantised(trace.half_widths),
     }
 
 
-def _steps(trace: Trace, verdicts: Verdicts) -> list[dict[str, Any]]:
+def _steps(trace: Trace, verdicts: Verdicts, fine: bool) -> list[dict[str, Any]]:
     from trajkit.trajectory import concentration
 
     known = trace.effects.size and trace.effects_kind
@@ -65,7 +65,7 @@ def _steps(trace: Trace, verdicts: Verdicts) -> list[dict[str, Any]]:
                 "risk": _rounded(float(verdicts.risks[at])),
                 "alarm": alarm,
                 "reason": _reason(verdicts, decided) if alarm else "",
-                "wrong": thinks and wrong == number[at] - 1 and not isinstance(wrong, bool),
+                "wrong": not fine and thinks and wrong == number[at] - 1 and not isinstance(wrong, bool),
                 "attempt": attempt,
                 "decision": decided,
                 "delay": None,

@@ -63,8 +63,9 @@ const model = (() => {
         if (!this.written.has(event.attempt)) this.written.set(event.attempt, { thinking: "", answer: "" });
         this.written.get(event.attempt)[event.kind] += event.text;
       } else if (event.event === "step") {
-        const { event: _, effects, half_width: half, ...step } = event;
+        const { event: _, effects, half_width: half, note, ...step } = event;
         this.steps.push(step);
+        if (note && !this.notes.includes(note)) this.notes = [...this.notes, note];
         this.effects.push(effects ? Float32Array.from(effects) : null);
         this.halves.push(half ? Float32Array.from(half) : null);
         this.head.n_steps = this.steps.length;
