@@ -41,12 +41,14 @@ from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.live.other_server import OtherServer, find_model
 from trajkit.live.tokens import Tokens, TokensError, logprob_difference, opens_thinking
+from trajkit.live.upstream import ROUNDING
 from trajkit.progress import progress
 from trajkit.tables import Table, render
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import split_steps
 
-_WRITTEN, _RUNNING = "vllm:generation_tokens_total|trajkit_tokens_total", "vllm:num_requests_running|trajkit_runs"
+_WRITTEN = "vllm:generation_tokens_total|trajkit_generated_tokens_total"
+_RUNNING = "vllm:num_requests_running|trajkit_runs_running"
 GREEDY: dict[str, Any] = {"temperature": 0}
 _TELL: dict[str, Any] = {"return_token_ids": True}
 _LOGPROBS: list[dict[str, Any]] = [{"logprobs": True}]
@@ -152,7 +154,7 @@ async def measured(args: argparse.Namespace) -> str:
     parts = [
         "## The same tokens, followed\n\n" + tokens_section([pair for pair, *_ in pairs], vlm, estimator, pairs),
         "## Time\n\n" + time_section([pair for pair, *_ in pairs]),
-        "## Many clients\n\n" + render.markdown(Table(pd.DataFrame(loads))) + _LOADS,
+        "## Many clients\n\n" + render.markdown(Table(pd.DataFrame(loads))) + said_of_loads(args.rounds),
         "## Steps behind their text\n\n" + delay_section([pair[1] for pair, *_ in pairs]),
         "## Token ids made from text\n\n" + made_section([pair[0] for pair, *_ in pairs], vlm),
         "## Other weights\n\n" + weights_section([(pair[0], item) for pair, item, _ in pairs], vlm, estimator),
@@ -268,10 +270,18 @@ async def _several(place: Place, items: Sequence[Item], seed: int) -> list[Heard
 
 
 _LOADS = """
-Each client asks four questions, one after another. A step is behind by the time from the token that shows it to be
-complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by default: with more,
-this server writes no faster, and steps come later.
+Each client asks four questions, one after another, of either server{turns} A step is behind by the time from the token
+that shows it to be complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by
+default: with more, the server that generates writes no faster by itself, and steps come later.
 """
+_ONCE = """, once: the direct one first, of which the other
+may find kept what vLLM keeps of an image. Figures of few clients are of few answers, and what the proxy costs is told by
+the pairs above."""
+
+
+def said_of_loads(rounds: int) -> str:
+    """How the rows were measured."""
+    return _LOADS.format(turns=_ONCE if rounds == 1 else f", in {rounds} rounds that begin with either in turn.")
 
 
 def behind(heard: Heard) -> list[float]:
@@ -341,8 +351,19 @@ def weights_section(heard: Sequence[tuple[Heard, Item]], vlm: VLM, estimator: tk
                 "most": f"{max(each):.2g}",
             }
         )
-    return "Mean |difference| of log-probabilities over the tokens of a run, nats.\n\n" + render.markdown(
-        Table(pd.DataFrame(rows))
+    return (
+        "Mean |difference| of log-probabilities over the tokens of a run, nats.\n\n"
+        + render.markdown(Table(pd.DataFrame(rows)))
+        + said_of_weights()
+    )
+
+
+def said_of_weights() -> str:
+    """From which difference on `--check-logprobs` speaks."""
+    limits = ", ".join(f"{limit:g} ({str(dtype).removeprefix('torch.')})" for dtype, limit in ROUNDING.items())
+    return (
+        f"\nBy the precision of the replica, `--check-logprobs` speaks of other weights above {limits}. What is less "
+        "passes for rounding:\nweights of 8 bits, where the replica is not of float32, and in bfloat16 most of 4 bits.\n"
     )
 
 
