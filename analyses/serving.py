@@ -274,9 +274,9 @@ Each client asks four questions, one after another, of either server{turns} A st
 that shows it to be complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by
 default: with more, the server that generates writes no faster by itself, and steps come later.
 """
-_ONCE = """, once: the direct one first, of which the other
-may find kept what vLLM keeps of an image. Figures of few clients are of few answers, and what the proxy costs is told by
-the pairs above."""
+_ONCE = """, once: the direct one first, of which the
+other may find kept what vLLM keeps of an image. Figures of few clients are of few answers; what the proxy costs is told
+by the pairs above."""
 
 
 def said_of_loads(rounds: int) -> str:
@@ -362,8 +362,8 @@ def said_of_weights() -> str:
     """From which difference on `--check-logprobs` speaks."""
     limits = ", ".join(f"{limit:g} ({str(dtype).removeprefix('torch.')})" for dtype, limit in ROUNDING.items())
     return (
-        f"\nBy the precision of the replica, `--check-logprobs` speaks of other weights above {limits}. What is less "
-        "passes for rounding:\nweights of 8 bits, where the replica is not of float32, and in bfloat16 most of 4 bits.\n"
+        f"\nBy the precision of the replica, `--check-logprobs` speaks of other weights above {limits}.\nWhat is less "
+        "passes for rounding: weights of 8 bits, where the replica is not of float32, and in bfloat16 most of 4 bits.\n"
     )
 
 

@@ -310,6 +310,18 @@ def test_no_whisker_is_cut_on_the_scale_of_the_run(window):
     assert (low, high) == pytest.approx((ends.min(), ends.max()))
 
 
+def test_a_concentration_of_effects_that_are_next_to_none_is_hollow_and_said(one, alarmed):
+    raw = np.frombuffer(base64.b64decode(alarmed["effects"]["values"]), "<i2").reshape(-1, alarmed["n_regions"])
+    largest = np.abs(raw * alarmed["effects"]["unit"]).max(1)
+    known = [step["concentration"] is not None for step in alarmed["steps"]]
+    weak = (largest < 0.5)[known]
+    dots = one.page.locator(".bystep.concentration circle")
+    assert dots.evaluate_all("(all) => all.map((one) => one.classList.contains('weak'))") == weak.tolist()
+    said = one.page.locator(".bystep.concentration svg").get_attribute("aria-label")
+    assert said.count("of effects under 0.5 nats") == weak.sum() > 0
+    assert one.page.locator(".bystep.risk .weak").count() == 0
+
+
 def test_the_legend_says_which_effects_the_spotlight_leaves_out(one):
     legend = "document.querySelector('.legend').textContent"
     full, least = (float(found) for found in re.findall(r"([\d.]+) nats", one.page.evaluate(legend)))

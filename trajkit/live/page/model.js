@@ -138,8 +138,12 @@ const model = (() => {
 
     first() { // the step to begin with: the alarm, else the first that rests on the image, else the first
       if (this.alarms.length) return this.alarms[0];
-      const grounded = this.effects.findIndex((row) => row && row.some((value) => value >= GROUNDED));
-      return Math.max(0, grounded);
+      return Math.max(0, this.steps.findIndex((_, i) => this.grounded(i)));
+    }
+
+    grounded(index) { // whether some effect is large enough to say that the step depends on the image
+      const values = this.effects[index];
+      return Boolean(values) && values.some((value) => Math.abs(value) >= GROUNDED);
     }
 
     rests(index) { // in words: the regions that support a step, and those against it, by effects whose interval leaves out 0
@@ -159,5 +163,5 @@ const model = (() => {
     }
   }
 
-  return { Run };
+  return { Run, GROUNDED };
 })();

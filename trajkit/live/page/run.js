@@ -34,7 +34,7 @@ const run = (() => {
       this.follow = button({ class: "primary", hidden: true, title: "Key f", onclick: () => this.goOn() }, "● Follow the newest");
       const walk = make("div", { class: "walk" }, this.stepName, this.stepRisk, make("span", { class: "buttons" }, this.follow, this.previous, this.next, this.playing));
       this.riskPanel = panel("risks", "Risk", "by step", this.risk.element);
-      this.levelPanel = panel("levels", "Concentration", "0: evenly spread, 1: one region", this.level.element);
+      this.levelPanel = panel("levels", "Concentration", `0: evenly spread, 1: one region; hollow: no effect reaches ${model.GROUNDED} nats`, this.level.element);
       this.pathNote = make("p", { class: "caveat" });
       this.pathPanel = panel("trajectory", "Trajectory", "near points rest on the same regions", this.path.element, this.pathNote);
       this.reading = make("p", { class: "caveat" });
