@@ -118,7 +118,7 @@ class Telling:
         log.trace = event.trace
         told: dict[str, Any] = {"answer": log.answer, "stopped": True, "n_tokens": log.row["n_tokens"]}
         if isinstance(event, Failed):
-            told |= {"state": "failed", "reason": event.message}
+            told |= {"state": "failed", "reason": event.message, "n_tokens": event.tokens or told["n_tokens"]}
         else:
             natural = _LENGTH if event.reason == "length" else ""
             told |= {
