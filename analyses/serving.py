@@ -43,7 +43,8 @@ from trajkit.live.other_server import OtherServer, find_model
 from trajkit.live.tokens import Tokens, TokensError, logprob_difference, opens_thinking
 from trajkit.live.upstream import ROUNDING
 from trajkit.progress import progress
-from trajkit.tables import Table, render
+from trajkit.stats.resampling import clopper_pearson
+from trajkit.tables import Estimate, Table, render, words
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import split_steps
 
@@ -179,7 +180,8 @@ async def in_turn(
 
 def tokens_section(pairs: Sequence[tuple[Heard, Heard]], vlm: VLM, estimator: tk.EffectEstimator, asked: Any) -> str:
     """Whether tokens and texts are the same, and steps those of `tk.stream` and of a replay."""
-    same = sum(a.ids == b.ids and a.text == b.text and bool(a.ids) for a, b in pairs)
+    equal = [a.ids == b.ids and a.text == b.text and bool(a.ids) for a, b in pairs]
+    same = sum(equal)
     lasting = sum(len(a.ids) for a, _ in pairs)
     as_streamed = streamed = steps = 0
     apart = replayed = 0.0
@@ -200,11 +202,19 @@ def tokens_section(pairs: Sequence[tuple[Heard, Heard]], vlm: VLM, estimator: tk
         replayed = max(replayed, *(_apart(a, b) for a, b in zip(found, expected, strict=True)))
     return (
         f"{same} of {len(pairs)} answers ({len(pairs) // 2} scenes, greedy and sampled with a seed; {lasting:,} "
-        f"tokens) have the same token ids and text through trajkit as without it. Of the greedy ones {as_streamed} of "
-        f"{streamed} are those of `tk.stream` to the last token and step, with effects at most {apart:.1e} nats apart; "
-        f"of all {steps:,} steps the effects are at most {replayed:.1e} nats from those of a replay of the same tokens "
-        "in one pass (they are told with six digits).\n"
+        f"tokens) have the same token ids and text through trajkit as without it: {odd_scenes(equal)}. Of the greedy "
+        f"ones {as_streamed} of {streamed} are those of `tk.stream` to the last token and step, with effects at most "
+        f"{apart:.1e} nats apart; of all {steps:,} steps the effects are at most {replayed:.1e} nats from those of a "
+        "replay of the same tokens in one pass (they are told with six digits).\n"
     )
+
+
+def odd_scenes(good: Sequence[bool]) -> str:
+    """In how many scenes not all was well, with the exact interval. good: of each answer, scenes in turn."""
+    n = len(good) // 2
+    odd = n - sum(all(good[at::n]) for at in range(n))
+    share = Estimate(odd / n, *clopper_pearson(odd, n))
+    return f"{odd} of {n} scenes differ, {words.shares(share)}"
 
 
 def _apart(a: Any, b: Any) -> float:
@@ -304,7 +314,7 @@ def delay_section(through: Sequence[Heard]) -> str:
 def made_section(direct: Sequence[Heard], vlm: VLM) -> str:
     """How often ids made from text are not those that were written."""
     opened = opens_thinking(vlm)
-    other = refused = missed = 0
+    missed, good = 0, list[bool]()
     for heard in direct:
         tokens, made = Tokens(vlm, opened), []
         reason = [choice.get("finish_reason") for choice in heard.choices][-1]
@@ -314,18 +324,19 @@ def made_section(direct: Sequence[Heard], vlm: VLM) -> str:
                 bare = {key: value for key, value in choice.items() if key not in ("token_ids", "logprobs")}
                 made += tokens.of(bare, delta.get("reasoning") or "", delta.get("content") or "")
         except TokensError:
-            refused += 1
+            good.append(False)
             continue
         written = heard.ids[: -1 if heard.ids[-1] in vlm.end_tokens else None]
-        other += made != written
+        good.append(made == written)
         missed += made != written and tokens.doubt(len(heard.ids), reason or "", stops=False) is None
     traces = tk.read_traces(TRACES)
     steps = [step for trace in traces for step in trace.steps]
     uneven = sum(len(vlm.tokenizer.encode(step.text, add_special_tokens=False)) != step.n_tokens for step in steps)
     return (
-        f"Of the {len(direct)} answers above, taken without their ids and made from their text, {other + refused} come "
-        f"out as other tokens, {missed} of them with a count that does not show it. On the {len(traces):,} shipped "
-        f"runs the text of {uneven} of {len(steps):,} steps makes another number of tokens than was written.\n"
+        f"Of the {len(direct)} answers above, taken without their ids and made from their text, {good.count(False)} "
+        f"come out as other tokens, {missed} of them with a count that does not show it: {odd_scenes(good)}. On the "
+        f"{len(traces):,} shipped runs the text of {uneven} of {len(steps):,} steps makes another number of tokens "
+        "than was written.\n"
     )
 
 

@@ -58,3 +58,8 @@ def test_what_the_rows_of_the_page_are_of_is_said_as_in_the_committed_one():
     assert serving.said_of_loads(1).strip() in page
     assert serving.said_of_weights().strip() in page
     assert "3 rounds that begin with either in turn" in serving.said_of_loads(3)
+
+
+def test_scenes_count_once_with_an_exact_interval():
+    assert serving.odd_scenes([True] * 100) == "0 of 50 scenes differ, 0.0 % (0.0–7.1 %)"
+    assert serving.odd_scenes([True, False, True, True, False, True]).startswith("1 of 3 scenes differ, 33 % (1–91 %)")
