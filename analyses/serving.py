@@ -42,12 +42,15 @@ from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.live.other_server import OtherServer, find_model
 from trajkit.live.tokens import Tokens, TokensError, logprob_difference, opens_thinking
+from trajkit.live.upstream import ROUNDING
 from trajkit.progress import progress
-from trajkit.tables import Table, render
+from trajkit.stats.resampling import clopper_pearson
+from trajkit.tables import Estimate, Table, render, words
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import split_steps
 
-_WRITTEN, _RUNNING = "vllm:generation_tokens_total|trajkit_tokens_total", "vllm:num_requests_running|trajkit_runs"
+_WRITTEN = "vllm:generation_tokens_total|trajkit_generated_tokens_total"
+_RUNNING = "vllm:num_requests_running|trajkit_runs_running"
 GREEDY: dict[str, Any] = {"temperature": 0}
 _TELL: dict[str, Any] = {"return_token_ids": True}
 _LOGPROBS: list[dict[str, Any]] = [{"logprobs": True}]
@@ -153,7 +156,7 @@ async def measured(args: argparse.Namespace) -> str:
     parts = [
         "## The same tokens, followed\n\n" + tokens_section([pair for pair, *_ in pairs], vlm, estimator, pairs),
         "## Time\n\n" + time_section([pair for pair, *_ in pairs]),
-        "## Many clients\n\n" + render.markdown(Table(pd.DataFrame(loads))) + _LOADS,
+        "## Many clients\n\n" + render.markdown(Table(pd.DataFrame(loads))) + said_of_loads(args.rounds),
         "## Steps behind their text\n\n" + delay_section([pair[1] for pair, *_ in pairs]),
         "## Token ids made from text\n\n" + made_section([pair[0] for pair, *_ in pairs], vlm),
         "## Other weights\n\n" + weights_section([(pair[0], item) for pair, item, _ in pairs], vlm, estimator),
@@ -178,7 +181,8 @@ async def in_turn(
 
 def tokens_section(pairs: Sequence[tuple[Heard, Heard]], vlm: VLM, estimator: tk.EffectEstimator, asked: Any) -> str:
     """Whether tokens and texts are the same, and steps those of `tk.stream` and of a replay."""
-    same = sum(a.ids == b.ids and a.text == b.text and bool(a.ids) for a, b in pairs)
+    equal = [a.ids == b.ids and a.text == b.text and bool(a.ids) for a, b in pairs]
+    same = sum(equal)
     lasting = sum(len(a.ids) for a, _ in pairs)
     as_streamed = streamed = steps = 0
     apart = replayed = 0.0
@@ -199,11 +203,19 @@ def tokens_section(pairs: Sequence[tuple[Heard, Heard]], vlm: VLM, estimator: tk
         replayed = max(replayed, *(_apart(a, b) for a, b in zip(found, expected, strict=True)))
     return (
         f"{same} of {len(pairs)} answers ({len(pairs) // 2} scenes, greedy and sampled with a seed; {lasting:,} "
-        f"tokens) have the same token ids and text through trajkit as without it. Of the greedy ones {as_streamed} of "
-        f"{streamed} are those of `tk.stream` to the last token and step, with effects at most {apart:.1e} nats apart; "
-        f"of all {steps:,} steps the effects are at most {replayed:.1e} nats from those of a replay of the same tokens "
-        "in one pass (they are told with six digits).\n"
+        f"tokens) have the same token ids and text through trajkit as without it: {odd_scenes(equal)}. Of the greedy "
+        f"ones {as_streamed} of {streamed} are those of `tk.stream` to the last token and step, with effects at most "
+        f"{apart:.1e} nats apart; of all {steps:,} steps the effects are at most {replayed:.1e} nats from those of a "
+        "replay of the same tokens in one pass (they are told with six digits).\n"
     )
+
+
+def odd_scenes(good: Sequence[bool]) -> str:
+    """In how many scenes not all was well, with the exact interval. good: of each answer, scenes in turn."""
+    n = len(good) // 2
+    odd = n - sum(all(good[at::n]) for at in range(n))
+    share = Estimate(odd / n, *clopper_pearson(odd, n))
+    return f"{odd} of {n} scenes differ, {words.shares(share)}"
 
 
 def _apart(a: Any, b: Any) -> float:
@@ -269,10 +281,18 @@ async def _several(place: Place, items: Sequence[Item], seed: int) -> list[Heard
 
 
 _LOADS = """
-Each client asks four questions, one after another. A step is behind by the time from the token that shows it to be
-complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by default: with more,
-this server writes no faster, and steps come later.
+Each client asks four questions, one after another, of either server{turns} A step is behind by the time from the token
+that shows it to be complete to its effects, as a client sees both. `trajkit serve --upstream` takes 8 runs at once by
+default: with more, the server that generates writes no faster by itself, and steps come later.
 """
+_ONCE = """, once: the direct one first, of which the
+other may find kept what vLLM keeps of an image. Figures of few clients are of few answers; what the proxy costs is told
+by the pairs above."""
+
+
+def said_of_loads(rounds: int) -> str:
+    """How the rows were measured."""
+    return _LOADS.format(turns=_ONCE if rounds == 1 else f", in {rounds} rounds that begin with either in turn.")
 
 
 def behind(heard: Heard) -> list[float]:
@@ -295,7 +315,7 @@ def delay_section(through: Sequence[Heard]) -> str:
 def made_section(direct: Sequence[Heard], vlm: VLM) -> str:
     """How often ids made from text are not those that were written."""
     opened = opens_thinking(vlm)
-    other = refused = missed = 0
+    missed, good = 0, list[bool]()
     for heard in direct:
         tokens, ids = Tokens(vlm, opened), []
         reason = [choice.get("finish_reason") for choice in heard.choices][-1]
@@ -305,19 +325,20 @@ def made_section(direct: Sequence[Heard], vlm: VLM) -> str:
                 bare = {key: value for key, value in choice.items() if key not in ("token_ids", "logprobs")}
                 ids += tokens.of(bare, delta.get("reasoning") or "", delta.get("content") or "")
         except TokensError:
-            refused += 1
+            good.append(False)
             continue
         written = heard.ids[: -1 if heard.ids[-1] in vlm.end_tokens else None]
-        other += ids != written
+        good.append(ids == written)
         missed += ids != written and tokens.doubt(len(heard.ids), reason or "", stops=False) is None
     runs = pq.read_table(TRACES, columns=["steps"])["steps"].to_pylist()
     steps = [step for run in runs for step in run]
     made = vlm.tokenizer([step["text"] for step in steps], add_special_tokens=False)["input_ids"]
     uneven = sum(len(ids) != step["token_end"] - step["token_start"] for ids, step in zip(made, steps, strict=True))
     return (
-        f"Of the {len(direct)} answers above, taken without their ids and made from their text, {other + refused} come "
-        f"out as other tokens, {missed} of them with a count that does not show it. On the {len(runs):,} shipped "
-        f"runs the text of {uneven} of {len(steps):,} steps makes another number of tokens than was written.\n"
+        f"Of the {len(direct)} answers above, taken without their ids and made from their text, {good.count(False)} "
+        f"come out as other tokens, {missed} of them with a count that does not show it: {odd_scenes(good)}. On the "
+        f"{len(runs):,} shipped runs the text of {uneven} of {len(steps):,} steps makes another number of tokens "
+        "than was written.\n"
     )
 
 
@@ -343,8 +364,19 @@ def weights_section(heard: Sequence[tuple[Heard, Item]], vlm: VLM, estimator: tk
                 "most": f"{max(each):.2g}",
             }
         )
-    return "Mean |difference| of log-probabilities over the tokens of a run, nats.\n\n" + render.markdown(
-        Table(pd.DataFrame(rows))
+    return (
+        "Mean |difference| of log-probabilities over the tokens of a run, nats.\n\n"
+        + render.markdown(Table(pd.DataFrame(rows)))
+        + said_of_weights()
+    )
+
+
+def said_of_weights() -> str:
+    """From which difference on `--check-logprobs` speaks."""
+    limits = ", ".join(f"{limit:g} ({str(dtype).removeprefix('torch.')})" for dtype, limit in ROUNDING.items())
+    return (
+        f"\nBy the precision of the replica, `--check-logprobs` speaks of other weights above {limits}.\nWhat is less "
+        "passes for rounding: weights of 8 bits, where the replica is not of float32, and in bfloat16 most of 4 bits.\n"
     )
 
 

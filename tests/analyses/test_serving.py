@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from trajkit.demo import paths
 from trajkit.detection.store import load_detectors
 from trajkit.live.app import Limits, Server
 from trajkit.live.local import LocalEngine
+from trajkit.live.metrics import Metrics
 from trajkit.live.upstream import UpstreamEngine
 
 
@@ -41,3 +43,23 @@ def test_tokens_pass_unchanged_and_steps_are_those_of_a_stream(page):
 def test_the_page_is_laid_out_as_the_committed_one(page):
     assert "`python -m analyses.serving --direct" in page
     assert headings(page)[:2] == committed("serving")[:2]
+
+
+def test_what_a_server_of_trajkit_has_written_is_read_from_its_own_metrics():
+    metrics = Metrics()
+    metrics.tokens.inc(7)
+    metrics.running.set(2)
+    text = metrics.text().decode()
+    assert (serving._summed(text, serving._WRITTEN), serving._summed(text, serving._RUNNING)) == (7, 2)
+
+
+def test_what_the_rows_of_the_page_are_of_is_said_as_in_the_committed_one():
+    page = (Path(serving.__file__).parents[1] / "reports" / "serving.md").read_text(encoding="utf-8")
+    assert serving.said_of_loads(1).strip() in page
+    assert serving.said_of_weights().strip() in page
+    assert "3 rounds that begin with either in turn" in serving.said_of_loads(3)
+
+
+def test_scenes_count_once_with_an_exact_interval():
+    assert serving.odd_scenes([True] * 100) == "0 of 50 scenes differ, 0.0 % (0.0–7.1 %)"
+    assert serving.odd_scenes([True, False, True, True, False, True]).startswith("1 of 3 scenes differ, 33 % (1–91 %)")

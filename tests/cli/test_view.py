@@ -123,6 +123,7 @@ def test_fit_learns_from_labels_and_says_how_many(cli, labelled, tmp_path, monke
     result = cli("fit", path, "--out", tmp_path / "detectors")
     assert result.code == 0, result.err
     assert SAID in result.err
+    assert "2 outcomes are from labels by hand." in read[0].summary()
     outcome = read[0].table.set_index("transcript_id")["failed"]
     assert (outcome[right], outcome[wrong]) == (1, 0)
 
@@ -133,11 +134,16 @@ def test_analyze_monitor_and_report_take_labels_and_say_how_many(cli, labelled, 
     assert SAID in after.err
     assert SAID not in before.err
     assert before.out != after.out
-    assert SAID in cli("monitor", path, "--detectors", detectors).err
+    replayed = cli("monitor", path, "--detectors", detectors, "--all")
+    assert SAID in replayed.err
+    told = re.search(r"Labelled by hand: (\d) of \d+ alarmed runs? and (\d) of \d+ others?\. Where", replayed.out)
+    assert int(told[1]) + int(told[2]) == 2
+    assert "Labelled by hand" not in cli("monitor", traces, "--detectors", detectors, "--all").out
     result = cli("report", path, "--out", tmp_path / "report", "--runs", right)
     assert result.code == 0, result.err
     assert SAID in result.err
     page = (tmp_path / "report" / "index.html").read_text()
+    assert re.search(r"labelled by hand.{0,80}\b2\b|\b2\b.{0,80}labelled by hand", page, re.S)
     payload = json.loads(re.search(r'id="payload">(.*?)</script>', page, re.S)[1])
     assert [(run["id"], run["outcome"], run["label"]) for run in payload["runs"]] == [
         (right, "hallucination", "hallucination")

@@ -95,7 +95,7 @@ def test_texts_are_sent_where_they_are_asked_for_and_are_never_logged(alarming):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_failure_is_told_by_its_kind(stream):
-    engine = Scripted(lambda put, cancelled: put(failed_by(ValueError(SAID))))
+    engine = Scripted(lambda put, cancelled: put(failed_by(ValueError(SAID), tokens=7)))
     answer, bodies, lines, metrics = told(engine, stream=stream)
     assert SAID in answer.text  # the client may know
     (hook,) = map(json.loads, bodies)
@@ -104,6 +104,8 @@ def test_a_failure_is_told_by_its_kind(stream):
     assert (end["event"], end["level"], end["kind"]) == ("end", "error", "ValueError")
     assert not [text for text in (*bodies, *lines) if SAID in text]
     assert 'trajkit_requests_total{outcome="failed"} 1.0' in metrics.text
+    assert end["n_tokens"] == hook["data"]["n_tokens"] == 7
+    assert "trajkit_generated_tokens_total 7.0" in metrics.text
 
 
 def test_what_is_refused_is_logged_by_status_and_kind_alone():

@@ -279,6 +279,80 @@ def test_pictures_say_what_they_show_to_those_who_do_not_see_them(one):
     assert "variance" in one.page.locator(".turn").get_attribute("aria-label")
 
 
+RUN = """({effects, halves}) => {
+    const run = new model.Run({});
+    run.steps = effects.map((_, index) => ({index, kind: 'thinking', text: '.'}));
+    Object.assign(run, {effects, halves: halves || effects.map(() => null)});
+    return """
+
+
+@pytest.mark.parametrize(
+    ("halves", "said"),
+    [
+        (None, "rests on region 0 (+2.00 nats), region 1 (+1.20 nats); has against it region 2 (−0.90 nats)"),
+        ([0.5, 1.3, 0.4], "rests on region 0 (+2.00 ± 0.50 nats); has against it region 2 (−0.90 ± 0.40 nats)"),
+        (
+            [2.1, 1.3, 1.0],
+            "may rest on no region: 0 is within the interval of region 0 (+2.00 ± 2.10 nats), region 1 (+1.20 ± 1.30 "
+            "nats), region 2 (−0.90 ± 1.00 nats)",
+        ),
+    ],
+)
+def test_a_step_rests_on_what_its_intervals_tell_from_nothing(window, halves, said):
+    given = {"effects": [[2.0, 1.2, -0.9, 0.1]], "halves": halves and [[*halves, 0.0]]}
+    assert window.page.evaluate(RUN + "run.rests(0); }", given) == said
+
+
+def test_no_whisker_is_cut_on_the_scale_of_the_run(window):
+    given = {"effects": [[9.0, 0.1, -0.2], [0.3, 0.2, 8.0]], "halves": [[1.0, 0.4, 0.1], [0.2, 0.9, 0.5]]}
+    low, high = window.page.evaluate(RUN + "charts.range(run); }", given)
+    ends = np.array(given["effects"])[..., None] + np.array(given["halves"])[..., None] * [-1, 1]
+    assert (low, high) == pytest.approx((ends.min(), ends.max()))
+
+
+def test_a_concentration_of_effects_that_are_next_to_none_is_hollow_and_said(one, alarmed):
+    raw = np.frombuffer(base64.b64decode(alarmed["effects"]["values"]), "<i2").reshape(-1, alarmed["n_regions"])
+    largest = np.abs(raw * alarmed["effects"]["unit"]).max(1)
+    known = [step["concentration"] is not None for step in alarmed["steps"]]
+    weak = (largest < 0.5)[known]
+    dots = one.page.locator(".bystep.concentration circle")
+    assert dots.evaluate_all("(all) => all.map((one) => one.classList.contains('weak'))") == weak.tolist()
+    said = one.page.locator(".bystep.concentration svg").get_attribute("aria-label")
+    assert said.count("of effects under 0.5 nats") == weak.sum() > 0
+    assert one.page.locator(".bystep.risk .weak").count() == 0
+
+
+def test_the_legend_says_which_effects_the_spotlight_leaves_out(one):
+    legend = "document.querySelector('.legend').textContent"
+    full, least = (float(found) for found in re.findall(r"([\d.]+) nats", one.page.evaluate(legend)))
+    assert least == pytest.approx(max(0.25, full * 0.12 ** (1 / 0.7)), abs=0.006)
+    one.page.keyboard.press("s")
+    full, least = (float(found) for found in re.findall(r"([\d.]+) nats", one.page.evaluate(legend)))
+    one.page.keyboard.press("s")
+    assert least == pytest.approx(full * 0.12 ** (1 / 0.7), abs=0.006)
+
+
+def test_a_risk_is_told_from_its_threshold_and_few_points_are_said_to_fit_any_axes(window):
+    assert window.page.evaluate("[words.apart(0.6142, 0.6119), words.apart(0.7, 0.6), words.apart(-2, -2)]") == [
+        ["0.614", "0.612"],
+        ["0.70", "0.60"],
+        ["−2.00", "−2.00"],
+    ]
+    said = """(n) => run.Pane.prototype.pathSaid.call({
+        path: {share: [0.6, 0.4, 0]}, run: {effects: [[1]]}, thoughts: [0]}, n)"""
+    assert "Three axes hold any 4 points whole." in window.page.evaluate(said, 4)
+    assert "whole" not in window.page.evaluate(said, 5)
+
+
+def test_a_step_that_is_beyond_the_calibration_adds_a_note_to_its_run_once(window):
+    notes = window.page.evaluate("""() => {
+        const run = new model.Run({}), step = {event: 'step', effects: null, half_width: null, kind: 'thinking'};
+        for (const note of [undefined, 'Beyond.', 'Beyond.']) run.take({...step, note});
+        return [run.notes, run.steps.some((one) => 'note' in one)];
+    }""")
+    assert notes == [["Beyond."], False]
+
+
 def test_markup_in_what_a_model_wrote_stays_text(open_page):
     page = open_page("run=hostile&step=1").page
     page.locator(".sentences button").nth(1).wait_for()
@@ -390,7 +464,7 @@ def test_two_runs_stand_side_by_side_on_one_scale_each_at_its_own_step(one, alar
     assert panes.nth(1).locator("[aria-current=true] .number").inner_text() == "1"
     assert "step2=1" in page.url
     page.keyboard.press("ArrowDown")  # in the one that was touched last
-    assert "step2=2" in page.url
+    one.until("location.hash.includes('step2=2')")
     panes.nth(1).get_by_label("Close this run").click()
     one.until("document.querySelectorAll('.pane:not([hidden])').length === 1")
     assert "with=" not in page.url

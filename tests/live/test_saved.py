@@ -117,7 +117,7 @@ def test_a_document_holds_its_row_and_what_its_trace_holds(demo):
         assert [step["alarm"] for step in found["steps"]].count(True) == (row["alarm"] is not None)
         risks = [step["risk"] for step in found["steps"] if step["risk"] is not None]
         assert max(risks) == row["risk"]
-        assert found["threshold"] == round(load_detectors(paths.DETECTORS).monitor.threshold, 4)
+        assert found["threshold"] == round(load_detectors(paths.DETECTORS).monitor.threshold, 6)
         assert (found["watches"], found["notes"]) == ("failure", [])
         assert "The outcome classifier" in found["reading"]
 
@@ -203,6 +203,8 @@ def test_what_a_policy_did_stands_on_its_step_and_in_the_row(opened, tmp_path):
     assert steps[1]["reason"] == decided[1]["reason"]
     assert [step["attempt"] for step in steps] == [1, 1, 1, 1]
     assert [step["wrong"] for step in steps] == [False, False, True, False]
+    assert runs.set_label(runs.rows()[0]["id"], "success")
+    assert not any(step["wrong"] for step in runs.document(runs.rows()[0]["id"])["steps"])
 
 
 def test_a_label_takes_the_place_of_the_outcome_and_gives_it_back(opened, tmp_path):

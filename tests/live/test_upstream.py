@@ -138,7 +138,8 @@ def test_the_request_is_passed_on_but_for_what_is_ours(demo_vlm, demo_estimator)
 
 @pytest.mark.parametrize(("then", "said"), _FAULTS)
 def test_a_server_that_fails_is_said_to_and_what_came_is_kept(then, said, demo_vlm, demo_estimator):
-    with before(Recorded(after=20, then=then), demo_vlm, demo_estimator, stall=1.0) as (server, client):
+    recorded = Recorded(after=20, then=then)
+    with before(recorded, demo_vlm, demo_estimator, stall=1.0) as (server, client):
         seen = []
         with pytest.raises(openai.APIError, match=said):
             seen.extend(ask(client, stream=True))
@@ -148,6 +149,8 @@ def test_a_server_that_fails_is_said_to_and_what_came_is_kept(then, said, demo_v
         ]
         wait_until(lambda: server.places.taken == 0)
         assert server.history.rows()[0]["state"] == "failed"
+        sent = sum(len(choice.get("token_ids") or ()) for choice in recorded.choices[: recorded.after])
+        assert abs(server.metrics.tokens._value.get() - sent) <= 1 < sent
 
 
 def test_asking_again_ends_where_the_policy_does(demo_vlm, demo_estimator, demo_monitor):

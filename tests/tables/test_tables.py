@@ -93,6 +93,13 @@ def test_each_kind_of_number_has_one_way_to_be_said(form, value, said):
     assert form(value) == said
 
 
+def test_a_score_and_its_threshold_are_told_apart():
+    assert words.apart(0.7, 0.6) == ("0.70", "0.60")
+    assert words.apart(0.6142, 0.6119) == ("0.614", "0.612")
+    assert words.apart(-2.00004, -2.0) == ("−2.00004", "−2.00000")
+    assert words.apart(0.5, 0.5) == ("0.50", "0.50")
+
+
 def test_counts_agree_with_their_noun():
     assert [words.count(n, "run") for n in (0, 1, 12000)] == ["0 runs", "1 run", "12,000 runs"]
     assert words.count(2, "family", "families") == "2 families"

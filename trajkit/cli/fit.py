@@ -10,6 +10,9 @@ import typer
 from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import pandas as pd
     from rich.console import Console
 
     from trajkit.judging.alarms import Replay
@@ -65,15 +68,16 @@ def fit(
     result = fit_detectors(runs, alpha=alpha, seed=seed)
     path = save_detectors(out, result.detectors)
     console = stdout()
-    show_evaluation(console, result)
+    show_evaluation(console, result, runs.by_hand)
     console.print(result.detectors.monitor.message, markup=False)
     console.print(result.detectors.card["enough"], markup=False)
     console.print(f"Outcome classifier: {result.detectors.card['outcome']}.", markup=False)
     console.print(f"Wrote {path}. Next: trajkit monitor {traces} --detectors {out}", markup=False)
 
 
-def show_evaluation(console: Console, result: FitResult) -> None:
-    """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor."""
+def show_evaluation(console: Console, result: FitResult, by_hand: Collection[str] = ()) -> None:
+    """The tables of a fit: the split, early failure by absolute step and (oracle) by fraction, outcomes, monitor.
+    by_hand: runs whose outcome is somebody's label."""
     from trajkit.judging import layout
     from trajkit.tables import Table
     from trajkit.tables.render import show
@@ -92,11 +96,12 @@ def show_evaluation(console: Console, result: FitResult) -> None:
     if found.outcome_auc is not None:
         table, runs = layout.macro_areas(found.outcome_auc)
         show(console, table, f"Macro AUC of the outcome, at the end of thinking, of {runs}")
-    show_monitor(console, found)
+    show_monitor(console, found, by_hand)
 
 
-def show_monitor(console: Console, replay: Replay) -> None:
-    """False alarms and whether they are as promised, drift, power and tokens saved."""
+def show_monitor(console: Console, replay: Replay, by_hand: Collection[str] = ()) -> None:
+    """False alarms and whether they are as promised, drift, power and tokens saved; and which of the runs were labelled
+    by hand, as far as they are among by_hand."""
     from trajkit.judging import layout
     from trajkit.tables.render import show
 
@@ -106,6 +111,25 @@ def show_monitor(console: Console, replay: Replay) -> None:
     console.print()
     show(console, layout.caught(replay.power), "Failing runs that were alarmed")
     show(console, layout.saved(replay.tokens_saved), "Share of thinking tokens after the alarm")
+    if said := said_of_labelled(replay.runs, by_hand):
+        console.print(said, markup=False)
+
+
+def said_of_labelled(runs: pd.DataFrame, by_hand: Collection[str]) -> str:
+    """Whether alarmed runs were labelled more often than others, in words; "" where none of them was. runs: as
+    `alarms.monitor_runs`."""
+    from trajkit.tables.words import count
+
+    labelled, alarmed = runs["transcript_id"].isin(list(by_hand)), runs["alarmed"].astype(bool)
+    if not labelled.any():
+        return ""
+    alarms, others = count(int(alarmed.sum()), "alarmed run"), count(int((~alarmed).sum()), "other")
+    n, more = int((labelled & alarmed).sum()), int((labelled & ~alarmed).sum())
+    return (
+        f"Labelled by hand: {n:,} of {alarms} and {more:,} of {others}. Where runs were chosen for a label by their "
+        "alarm or risk, or labelled in sight of it, the rates above tell of that choice too, and what is promised of "
+        "new runs does not hold."
+    )
 
 
 def show_drift(console: Console, replay: Replay) -> None:

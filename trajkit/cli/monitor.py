@@ -121,7 +121,7 @@ def _replay(
         console.print("No run has a known outcome, so whether the promise is kept, and power, cannot be told.")
         show_drift(console, replayed)
         return
-    show_monitor(console, replayed)
+    show_monitor(console, replayed, saved.by_hand)
 
 
 def alarm_table(alarms: pd.DataFrame, runs: RunTable) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.cli.output import one_line
-from trajkit.tables.words import count, promise, score, signed
+from trajkit.tables.words import apart, count, promise, score, signed
 from trajkit.text import clean
 
 if TYPE_CHECKING:
@@ -285,7 +285,8 @@ def strongest(step: LiveStep) -> str:
 
 def alarm_line(verdict: Verdict, number: int, monitor: Monitor | None) -> str:
     """What an alarm says: where, how high, and how seldom a good run gets there."""
-    line = f"ALARM at step {number}: risk {score(verdict.risk)} > {score(verdict.threshold)}"
+    value, limit = apart(verdict.risk, verdict.threshold)
+    line = f"ALARM at step {number}: risk {value} > {limit}"
     return line if monitor is None else f"{line}; at most {promise(monitor.alpha)} of good runs get there"
 
 

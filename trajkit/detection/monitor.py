@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Higher = Literal["worse", "better"]
 Number = TypeVar("Number", float, NDArray[np.float64])
+_BEYOND = "the monitor is used beyond its calibration: {}. Its promise is untried there."
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,8 @@ class Monitor:
         """As calibrated with another alpha on the same runs, `delta` the same; where they are too few for it, one that
         cannot alarm.
 
-        The promise of the new alpha holds where it is chosen without a look at the runs that are then judged. Raises
+        The promise of the new alpha holds where it is chosen without a look at the runs that are then judged, nor at
+        what thresholds other alphas have: of several that were tried, the one that looked best promises nothing. Raises
         InputError on an alpha outside (0, 1), and for a monitor that was saved without the maxima of its runs.
         """
         seen = self.calibration
@@ -267,23 +269,28 @@ class Monitor:
     def notice(self, step: int, n_regions: int | None = None) -> None:
         """Warn, once each in the life of this monitor, of a run longer than any of the calibration, and of one with
         fewer or more image regions. step: how many it has; n_regions: None where there are none."""
-        seen = self.calibration
+        if self.calibration is None:
+            return
+        for of, said in self.beyond(step, n_regions).items():
+            if of not in self._noticed:
+                self._noticed.add(of)
+                warnings.warn(said, stacklevel=3)
+
+    def beyond(self, steps: int, n_regions: int | None = None) -> dict[str, str]:
+        """How a run is unlike all of the calibration, so that the promise is untried for it: a sentence under `steps`
+        or `regions`; nothing where it is not, or the monitor was saved without what its calibration was like.
+
+        steps: of its thinking. n_regions: of the image, None where there are none."""
+        seen, found = self.calibration, dict[str, str]()
         if seen is None:
-            return
-        if step > seen.steps and "steps" not in self._noticed:
-            self._warn("steps", f"a run is at step {step}, and the longest of the calibration had {seen.steps}")
-        if n_regions is None or seen.regions is None or seen.regions[0] <= n_regions <= seen.regions[1]:
-            return
-        if "regions" not in self._noticed:
+            return found
+        if steps > seen.steps:
+            found["steps"] = f"a run is at step {steps}, and the longest of the calibration had {seen.steps}"
+        if n_regions is not None and seen.regions is not None and not seen.regions[0] <= n_regions <= seen.regions[1]:
             few, many = seen.regions
             had = f"{few}" if few == many else f"{few} to {many}"
-            self._warn("regions", f"a run has {n_regions} image regions, and those of the calibration had {had}")
-
-    def _warn(self, of: str, what: str) -> None:
-        self._noticed.add(of)
-        warnings.warn(
-            f"the monitor is used beyond its calibration: {what}. Its promise is untried there.", stacklevel=4
-        )
+            found["regions"] = f"a run has {n_regions} image regions, and those of the calibration had {had}"
+        return {of: _BEYOND.format(what) for of, what in found.items()}
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder`/monitor.json, the predictor with it, and return its path. `load` reads it."""

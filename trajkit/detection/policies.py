@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from trajkit.detection.monitor_run import MonitoredStep, Verdict
 from trajkit.detection.state import read, read_number
 from trajkit.errors import InputError
+from trajkit.tables.words import apart
 from trajkit.text import LINES, require_plain
 
 if TYPE_CHECKING:
@@ -192,5 +193,6 @@ class PolicyRun:
 
 
 def _decision(action: Action, what: str, verdict: Verdict, keep_tokens: int = 0, keep_steps: int = 0) -> Decision:
-    reason = f"{what} after step {verdict.step} ({verdict.max_risk:.2f} is above {verdict.threshold:.2f})"
+    value, limit = apart(verdict.max_risk, verdict.threshold)
+    reason = f"{what} after step {verdict.step} ({value} is above {limit})"
     return Decision(verdict.step, action, reason, verdict, keep_tokens, keep_steps)

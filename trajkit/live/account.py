@@ -60,11 +60,11 @@ class Account:
             why = event.kind if event.quotes else event.message
             said = f"run {self.run} goes on without steps, or with doubtful ones: {why}"
             tell(_log, logging.WARNING, "unexplained", said, run=self.run, kind=event.kind)
-        elif isinstance(event, Ended):
+        elif isinstance(event, Ended | Failed):
             self.n_tokens = event.tokens
             self.metrics.tokens.inc(event.tokens)
-        elif isinstance(event, Failed):
-            self.failure = event
+            if isinstance(event, Failed):
+                self.failure = event
 
     def end(self, outcome: str) -> None:
         """It is over. outcome: of OUTCOMES."""

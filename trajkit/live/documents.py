@@ -12,7 +12,7 @@ from trajkit.errors import InputError
 from trajkit.live.pixels import label_map, picture, quantised
 from trajkit.live.query import Row
 from trajkit.live.verdicts import Verdicts
-from trajkit.tables.words import score
+from trajkit.tables.words import apart
 from trajkit.traces.trace import Trace
 
 
@@ -36,13 +36,13 @@ def document(trace: Trace, row: Row, verdicts: Verdicts) -> dict[str, Any]:
         "notes": [note for note in notes if note],
         "reading": verdicts.reading,
         "seen": verdicts.seen,
-        "steps": _steps(trace, verdicts),
+        "steps": _steps(trace, verdicts, row["label"] == "success"),
         "effects": quantised(trace.effects) if usable else None,
         "half_widths": None if trace.half_widths is None or not usable else quantised(trace.half_widths),
     }
 
 
-def _steps(trace: Trace, verdicts: Verdicts) -> list[dict[str, Any]]:
+def _steps(trace: Trace, verdicts: Verdicts, fine: bool) -> list[dict[str, Any]]:
     from trajkit.trajectory import concentration
 
     known = trace.effects.size and trace.effects_kind
@@ -65,7 +65,7 @@ def _steps(trace: Trace, verdicts: Verdicts) -> list[dict[str, Any]]:
                 "risk": _rounded(float(verdicts.risks[at])),
                 "alarm": alarm,
                 "reason": _reason(verdicts, decided) if alarm else "",
-                "wrong": thinks and wrong == number[at] - 1 and not isinstance(wrong, bool),
+                "wrong": not fine and thinks and wrong == number[at] - 1 and not isinstance(wrong, bool),
                 "attempt": attempt,
                 "decision": decided,
                 "delay": None,
@@ -81,7 +81,8 @@ def _reason(verdicts: Verdicts, decided: dict[str, Any] | None) -> str:
     if not math.isfinite(verdicts.threshold) or math.isnan(risk):
         return "the monitor that watched the run raised its alarm here"
     what = "probability of success" if verdicts.watches == "success" else "risk"
-    return f"{what} {score(risk)} is above {score(verdicts.threshold)}"
+    value, limit = apart(risk, verdicts.threshold)
+    return f"{what} {value} is above {limit}"
 
 
 def _attempt(trace: Trace) -> int:
@@ -120,4 +121,4 @@ def _scale(effects: NDArray[np.floating[Any]]) -> float:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 4)
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)

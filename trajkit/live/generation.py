@@ -84,21 +84,22 @@ class Ended:
 @dataclass(frozen=True, eq=False)
 class Failed:
     """It cannot go on. internal: whether it is no fault of the request. trace: as of Ended. kind: the class of the
-    error, which, unlike its message, quotes nobody."""
+    error, which, unlike its message, quotes nobody. tokens: written until then, in all attempts."""
 
     message: str
     internal: bool = True
     trace: TraceMaker | None = None
     kind: str = ""
+    tokens: int = 0
 
 
-def failed_by(error: Exception, trace: TraceMaker | None = None) -> Failed:
+def failed_by(error: Exception, trace: TraceMaker | None = None, tokens: int = 0) -> Failed:
     """What is told of an error. One that is a bug is logged, too."""
     kind = type(error).__name__
     if isinstance(error, TrajkitError):
-        return Failed(str(error), not isinstance(error, InputError), trace, kind)
+        return Failed(str(error), not isinstance(error, InputError), trace, kind, tokens)
     _log.error("a run failed", exc_info=error)
-    return Failed(f"{kind}: {error}", True, trace, kind)
+    return Failed(f"{kind}: {error}", True, trace, kind, tokens)
 
 
 Event = Begun | Text | Explained | Unexplained | Ended | Failed

@@ -67,7 +67,7 @@ class LocalRun:
         try:
             self._put(self._whole())
         except Exception as error:  # whatever it is, the client is told and the server goes on
-            self._put(failed_by(error, self._trace))
+            self._put(failed_by(error, self._trace, self._n_tokens))
 
     @property
     def _trace(self) -> TraceMaker | None:

@@ -392,4 +392,4 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def _rounded(risk: float | None) -> float | None:
-    return None if risk is None else round(risk, 4)
+    return None if risk is None else round(risk, 6)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.detection.calibration import SPARED_WORD
 from trajkit.live.generation import Begun, Ended, Event, Explained, Failed, Text, Unexplained
 from trajkit.live.history import RunLog
-from trajkit.tables.words import promise, score
+from trajkit.tables.words import apart, promise, sentence
 from trajkit.trajectory.concentration import concentration
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Telling:
         log.trace = event.trace
         told: dict[str, Any] = {"answer": log.answer, "stopped": True, "n_tokens": log.row["n_tokens"]}
         if isinstance(event, Failed):
-            told |= {"state": "failed", "reason": event.message}
+            told |= {"state": "failed", "reason": event.message, "n_tokens": event.tokens or told["n_tokens"]}
         else:
             natural = _LENGTH if event.reason == "length" else ""
             told |= {
@@ -148,7 +148,17 @@ def step_told(step: LiveStep, monitor: Monitor | None) -> dict[str, Any]:
         "delay": round(step.delay, 4),
         "effects": [round(float(one), 6) for one in step.effects],
         "half_width": None if half is None else [round(float(one), 6) for one in half],
-    }
+    } | _beyond(step, monitor)
+
+
+def _beyond(step: LiveStep, monitor: Monitor | None) -> dict[str, str]:
+    """`note`: from this step on the run is unlike all that the monitor was calibrated on; nothing otherwise."""
+    if monitor is None or step.verdict is None or step.kind != "thinking":
+        return {}
+    n, k = step.verdict.step, len(step.effects)
+    before = monitor.beyond(n - 1, k) if n > 1 else {}
+    new = [sentence(said) for of, said in monitor.beyond(n, k).items() if of not in before]
+    return {"note": " ".join(new)} if new else {}
 
 
 def _reason(step: LiveStep, monitor: Monitor | None) -> str:
@@ -158,8 +168,9 @@ def _reason(step: LiveStep, monitor: Monitor | None) -> str:
     if not step.alarm or step.verdict is None or monitor is None:
         return ""
     what = "probability of success" if monitor.watches == "success" else "risk"
-    above = f"{what} {score(step.verdict.risk)} is above {score(step.verdict.threshold)}"
-    return f"{above}; at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
+    value, limit = apart(step.verdict.risk, step.verdict.threshold)
+    few = f"at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
+    return f"{what} {value} is above {limit}; {few}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -115,7 +115,7 @@ class UpstreamRun:
         try:
             await self._generate()
         except Exception as error:
-            self._put(failed_by(error, self._trace))
+            self._put(failed_by(error, self._trace, self._n_tokens))
 
     @property
     def _trace(self) -> TraceMaker | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.tables.names import outcome_name
+from trajkit.tables.words import sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ class Verdicts:
     """What is said of one run. risks: (T,) after each of its steps, NaN where nothing is said. alarm: the step that
     raises it. threshold: +inf where it is not known. watches: "failure" or "success", None where nothing does. reading:
     what the outcome classifier makes of it. seen: whether the detectors were made from runs of its group; None without
-    detectors. note: why nothing is said, or ""."""
+    detectors. note: why nothing is said, or how the run is unlike those of the calibration, or ""."""
 
     risks: NDArray[np.float64]
     alarm: int | None = None
@@ -67,7 +68,8 @@ def verdicts_of(trace: Trace, rows: pd.DataFrame, detectors: Detectors, seen: bo
     risks[thinking] = rows["risk"].to_numpy(float)
     at = int(alarm_rows(risks[thinking], monitor.threshold)[0])
     alarm = None if at < 0 else int(thinking[at])
-    return Verdicts(risks, alarm, monitor.threshold, monitor.watches, _reading(rows, detectors), seen)
+    beyond = " ".join(map(sentence, monitor.beyond(len(thinking), trace.n_regions).values()))
+    return Verdicts(risks, alarm, monitor.threshold, monitor.watches, _reading(rows, detectors), seen, beyond)
 
 
 def highest_of(frame: pd.DataFrame, threshold: float) -> dict[str, Highest]:

@@ -47,7 +47,7 @@ def summarise(collection: Collection) -> Summary:
     regions = runs["n_regions"].to_numpy(int)
     failed = runs["failed"].to_numpy(float)
     known = failed[~np.isnan(failed)]
-    facts = (
+    facts: tuple[tuple[str, str, str], ...] = (
         ("runs", f"{len(runs):,}", ""),
         ("images", f"{len(images):,}" if images else words.NONE, "" if images else "not saved"),
         ("groups", f"{runs['group_id'].nunique():,}", ""),
@@ -57,6 +57,9 @@ def summarise(collection: Collection) -> Summary:
         ("effects", ", ".join(map(str, kinds.index)), _mixed(kinds)),
         ("model", ", ".join(sorted(set(runs["model"]))), ""),
     )
+    by_hand = int(runs["transcript_id"].isin(list(collection.table.by_hand)).sum())
+    if by_hand:
+        facts = (*facts, ("labelled by hand", f"{by_hand:,}", "in place of their outcomes"))
     counts = runs["outcome"].value_counts()
     outcomes = tuple(
         Share(outcome_name(name), int(counts[name]), words.share(float(counts[name] / len(runs))), colour)

@@ -269,14 +269,16 @@ class RunTable:
         said = [f"{count(len(self), 'run')} of {of}{count(groups, 'group')}: {shares}."]
         if "failure" in counts and counts.index.isin(FAILURES[1:]).any():
             said.append("A failure by that name is wrong and of no known kind.")
+        if self.by_hand:
+            n = sum(name in self.by_hand for name in self.rows["transcript_id"].to_pylist())
+            said.append(f"{count(n, 'outcome')} {_are(n)} from labels by hand.")
         said.append(f"Effects: {', '.join(self.values('effects_kind'))}.")
         formless = int((self.table["form"] == "").sum())
         if formless:
             which = "No run has a" if formless == len(self) else f"{count(formless, 'run')} {_has(formless)} no"
             said.append(f"{which} question form, without which runs are compared within their family alone.")
         if self.left_out:
-            are = "is" if self.left_out == 1 else "are"
-            said.append(f"{count(self.left_out, 'run')} without effects or thinking {are} left out.")
+            said.append(f"{count(self.left_out, 'run')} without effects or thinking {_are(self.left_out)} left out.")
         if self.drawn_from:
             said.append(self.said_of_draw)
         return " ".join(said)
@@ -312,6 +314,10 @@ def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
     """The row of each run's last thinking step, of a frame as `RunTable.frame` or of some of its rows, in any order."""
     last = frame["step"] == frame.groupby("transcript_id", sort=False)["step"].transform("max")
     return frame[last]
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def _has(n: int) -> str:

@@ -73,6 +73,12 @@ def score(value: float) -> str:
     return _plain(value, 2, False)
 
 
+def apart(value: float, limit: float) -> tuple[str, str]:
+    """A score and the threshold that it is held against: two decimals, or as many more as tell one from the other."""
+    digits = _telling(value, limit, 2)
+    return _plain(value, digits, False), _plain(limit, digits, False)
+
+
 def signed(value: float) -> str:
     """A difference without interval: two decimals, always with its sign."""
     return _plain(value, 2, True)

@@ -3,6 +3,7 @@
 const charts = (() => {
   const { svg, make } = dom;
   const MOST = 8, PAD = { left: 34, right: 14, top: 16, bottom: 20 };
+  const WEAK = ` (of effects under ${model.GROUNDED} nats)`;
   const clamp = (value) => Math.max(0, Math.min(1, value));
   const known = (value) => value !== null && value !== undefined;
 
@@ -61,7 +62,7 @@ const charts = (() => {
     }
 
     said(values, threshold) {
-      const list = values.map((value, i) => (known(value) ? `${this.run.name(i)} ${words.level(value)}` : "")).filter(Boolean);
+      const list = values.map((value, i) => (known(value) ? `${this.run.name(i)} ${words.level(value)}${this.weak(i) ? WEAK : ""}` : "")).filter(Boolean);
       const alarms = this.key === "risk" ? this.run.alarms.map((i) => `alarm at ${this.run.name(i)}`) : [];
       return `${words.capital(this.name)}: ${[...list, known(threshold) && `threshold ${words.level(threshold)}`, ...alarms].filter(Boolean).join(", ") || "not known"}.`;
     }
@@ -100,10 +101,12 @@ const charts = (() => {
       return svg("path", { class: "line", d });
     }
 
+    weak(i) { return this.key === "concentration" && !this.run.grounded(i); } // it is then of effects that are next to none
+
     dots(values) {
       return values.map((value, i) => known(value) && svg("circle", {
-        class: this.key === "risk" && this.run.over(i) ? "dot over" : "dot", cx: this.x(i), cy: this.y(value), r: this.run.steps.length > 60 ? 2 : 3.5,
-      }, svg("title", {}, `${this.run.name(i)}: ${this.name} ${words.level(value)}`)));
+        class: `dot${this.key === "risk" && this.run.over(i) ? " over" : ""}${this.weak(i) ? " weak" : ""}`, cx: this.x(i), cy: this.y(value), r: this.run.steps.length > 60 ? 2 : 3.5,
+      }, svg("title", {}, `${this.run.name(i)}: ${this.name} ${words.level(value)}${this.weak(i) ? WEAK : ""}`)));
     }
 
     limit(threshold) {
@@ -199,11 +202,10 @@ const charts = (() => {
     }
   }
 
-  function range(run) { // of all steps' effects with their intervals
+  function range(run) { // of all steps' effects with their intervals, so that no whisker is cut
     let low = 0, high = 0;
     run.effects.forEach((row, t) => row && row.forEach((value, k) => {
       const half = run.halves[t] ? run.halves[t][k] : 0;
-      if (Math.abs(value) < picture.LEAST * run.full) return; // too weak to be listed among stronger ones
       low = Math.min(low, value - half);
       high = Math.max(high, value + half);
     }));

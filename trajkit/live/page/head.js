@@ -24,9 +24,10 @@ const head = (() => {
   function because(run, i) {
     const { risk, reason } = run.steps[i], name = words.risk(run.watches);
     if (risk === null || risk === undefined) return reason ? `${words.capital(reason)}.` : "";
-    const limit = run.threshold === null ? "" : `, above the threshold of ${words.level(run.threshold)}`;
+    const [said, over] = run.threshold === null ? [words.level(risk)] : words.apart(risk, run.threshold);
+    const limit = over ? `, above the threshold of ${over}` : "";
     const promise = words.capital((reason || "").split("; ").slice(1).join("; "));
-    return `${words.capital(name)} ${words.level(risk)}${limit}.${promise && ` ${promise}.`}`;
+    return `${words.capital(name)} ${said}${limit}.${promise && ` ${promise}.`}`;
   }
 
   function spoken(run, i) { // the alarm of one step, whole
@@ -46,9 +47,10 @@ const head = (() => {
   function calm(run) {
     const most = run.largest();
     if (most === null) return { kind: "none", title: run.live ? "No risk yet" : "No monitor watched this run", texts: [run.live ? "It is told with the first step." : "Its steps have no risk."] };
-    const limit = run.threshold === null ? "no threshold above which it would alarm is known" : `the threshold is ${words.level(run.threshold)}`;
+    const [said, over] = run.threshold === null ? [words.level(most)] : words.apart(most, run.threshold);
+    const limit = over ? `the threshold is ${over}` : "no threshold above which it would alarm is known";
     const title = run.watches === "success" ? "Never sure enough of success" : "No alarm";
-    return { kind: "calm", title: run.live ? `${title} so far` : title, texts: [`The largest ${words.risk(run.watches)} is ${words.level(most)}, ${limit}.`, !run.live && hindsight(run, false)] };
+    return { kind: "calm", title: run.live ? `${title} so far` : title, texts: [`The largest ${words.risk(run.watches)} is ${said}, ${limit}.`, !run.live && hindsight(run, false)] };
   }
 
   function verdicts(run) {

@@ -26,11 +26,11 @@ const look = (() => {
     return svg("svg", { class: "sample", width: 24, height: 18, "aria-hidden": "true" }, inside);
   }
 
-  function spotlightLegend(full) {
+  function spotlightLegend(view) {
     const entry = (kinds, text) => make("span", { class: "entry" }, kinds.map(sample), text);
     return [
-      entry(["weak", "strong"], `supports (widest from ${words.size(full)} nats)`),
-      entry(["against"], "against"), entry(["pale"], "neither"),
+      entry(["weak", "strong"], `supports (widest from ${words.size(view.full)} nats)`),
+      entry(["against"], "against"), entry(["pale"], `under ${words.size(picture.least(view))} nats`),
     ];
   }
 
@@ -77,7 +77,7 @@ const look = (() => {
       this.scale.set(this.settings.scale);
       const drawn = values && run.map;
       this.controls.hidden = !drawn;
-      dom.put(this.legend, !drawn ? [] : this.settings.mode === "colours" || !image ? colourLegend(full) : this.settings.mode === "spotlight" ? spotlightLegend(full) : []);
+      dom.put(this.legend, !drawn ? [] : this.settings.mode === "colours" || !image ? colourLegend(full) : this.settings.mode === "spotlight" ? spotlightLegend(this.view) : []);
       this.none.hidden = Boolean(image || run.map);
       this.none.textContent = run.live && !run.map ? "The image comes with the start of the run." : "There is no image, and no map of its regions.";
       this.canvas.setAttribute("aria-label", this.said(run, step, image));

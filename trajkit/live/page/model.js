@@ -63,8 +63,9 @@ const model = (() => {
         if (!this.written.has(event.attempt)) this.written.set(event.attempt, { thinking: "", answer: "" });
         this.written.get(event.attempt)[event.kind] += event.text;
       } else if (event.event === "step") {
-        const { event: _, effects, half_width: half, ...step } = event;
+        const { event: _, effects, half_width: half, note, ...step } = event;
         this.steps.push(step);
+        if (note && !this.notes.includes(note)) this.notes = [...this.notes, note];
         this.effects.push(effects ? Float32Array.from(effects) : null);
         this.halves.push(half ? Float32Array.from(half) : null);
         this.head.n_steps = this.steps.length;
@@ -133,15 +134,21 @@ const model = (() => {
 
     first() { // the step to begin with: the alarm, else the first that rests on the image, else the first
       if (this.alarms.length) return this.alarms[0];
-      const grounded = this.effects.findIndex((row) => row && row.some((value) => value >= GROUNDED));
-      return Math.max(0, grounded);
+      return Math.max(0, this.steps.findIndex((_, i) => this.grounded(i)));
     }
 
-    rests(index) { // in words: the regions that support a step, and those against it
+    grounded(index) { // whether some effect is large enough to say that the step depends on the image
+      const values = this.effects[index];
+      return Boolean(values) && values.some((value) => Math.abs(value) >= GROUNDED);
+    }
+
+    rests(index) { // in words: the regions that support a step, and those against it, by effects whose interval leaves out 0
       const all = this.ranked(index), most = all.length ? Math.abs(all[0].value) : 0;
       if (most < GROUNDED) return `hardly depends on the image: no effect reaches ${GROUNDED} nats`;
-      const some = all.filter((one) => Math.abs(one.value) >= Math.max(GROUNDED / 2, most / 5));
-      const said = (one) => `${this.regionName(one.region)} (${words.nats(one.value)} nats)`;
+      const strong = all.filter((one) => Math.abs(one.value) >= Math.max(GROUNDED / 2, most / 5));
+      const some = strong.filter((one) => one.half === null || Math.abs(one.value) > one.half);
+      const said = (one) => `${this.regionName(one.region)} (${words.effect(one.value, one.half)})`;
+      if (!some.length) return `may rest on no region: 0 is within the interval of ${strong.slice(0, 3).map(said).join(", ")}`;
       const support = some.filter((one) => one.value > 0).slice(0, 3).map(said), against = some.filter((one) => one.value < 0).slice(0, 2).map(said);
       return [support.length && `rests on ${support.join(", ")}`, against.length && `has against it ${against.join(", ")}`].filter(Boolean).join("; ");
     }
@@ -152,5 +159,5 @@ const model = (() => {
     }
   }
 
-  return { Run };
+  return { Run, GROUNDED };
 })();

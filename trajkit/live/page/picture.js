@@ -4,12 +4,13 @@
 // spotlight: what supports the step keeps its colours and has a double outline, the wider the stronger; what speaks
 // against it is hatched in a dashed outline; the rest is grey and pale. Nothing is told by colour alone.
 const picture = (() => {
-  const SUPPORT = [178, 24, 43], OPPOSE = [33, 102, 172], SHOWN = 960;
+  const SUPPORT = [178, 24, 43], OPPOSE = [33, 102, 172], SHOWN = 960, POWER = 0.7;
   const LEAST = 0.12; // strength from which a region is told from the rest, if its effect is not under `floor` nats
   const grey = (r, g, b) => 0.299 * r + 0.587 * g + 0.114 * b;
-  const strength = (value, full) => Math.min((Math.abs(value) / full) ** 0.7, 1); // so that a tenth of the largest is seen
+  const strength = (value, full) => Math.min((Math.abs(value) / full) ** POWER, 1); // so that a tenth of the largest is seen
 
-  const told = (value, { full, floor }) => Math.abs(value) >= floor && strength(value, full) >= LEAST;
+  const least = ({ full, floor }) => Math.max(floor, full * LEAST ** (1 / POWER)); // nats from which a region is told from the rest
+  const told = (value, view) => Math.abs(value) >= least(view);
 
   function loaded({ url, width, height }) { // → {element, width, height}; raises where it is no picture
     const element = new Image();
@@ -173,5 +174,5 @@ const picture = (() => {
     context.restore();
   }
 
-  return { LEAST, loaded, draw, crop, strength };
+  return { loaded, draw, crop, strength, least };
 })();

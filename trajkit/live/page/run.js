@@ -34,7 +34,7 @@ const run = (() => {
       this.follow = button({ class: "primary", hidden: true, title: "Key f", onclick: () => this.goOn() }, "● Follow the newest");
       const walk = make("div", { class: "walk" }, this.stepName, this.stepRisk, make("span", { class: "buttons" }, this.follow, this.previous, this.next, this.playing));
       this.riskPanel = panel("risks", "Risk", "by step", this.risk.element);
-      this.levelPanel = panel("levels", "Concentration", "0: evenly spread, 1: one region", this.level.element);
+      this.levelPanel = panel("levels", "Concentration", `0: evenly spread, 1: one region; hollow: no effect reaches ${model.GROUNDED} nats`, this.level.element);
       this.pathNote = make("p", { class: "caveat" });
       this.pathPanel = panel("trajectory", "Trajectory", "near points rest on the same regions", this.path.element, this.pathNote);
       this.reading = make("p", { class: "caveat" });
@@ -196,7 +196,7 @@ const run = (() => {
       if (!n) return this.run.live ? "The path begins with the first step." : "This run has no effects of thinking steps, so there is no path to draw.";
       if (n < 3) return `${words.count(n, "point")}: a path needs more steps.`;
       const shares = this.path.share.map((one, i) => `axis ${i + 1}: ${words.percent(one)}`).join(", ");
-      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads. Drag it, or turn it with arrow keys.`;
+      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads.${n < 5 ? ` Three axes hold any ${n} points whole.` : ""} Drag it, or turn it with arrow keys.`;
     }
 
     about() {

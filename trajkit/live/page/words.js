@@ -29,7 +29,12 @@ const words = (() => {
   const done = (action) => (action ? DONE[action] || action : "");
   const why = (reason) => (reason in WHYS ? WHYS[reason] : reason || "");
   const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
-  const level = (value) => (value === null || value === undefined ? "–" : value < 0 ? `−${(-value).toFixed(2)}` : value.toFixed(2));
+  const level = (value, digits = 2) => (value === null || value === undefined ? "–" : value < 0 ? `−${(-value).toFixed(digits)}` : value.toFixed(digits));
+  const apart = (...two) => { // a risk and its threshold, with as many digits as tell them apart
+    let digits = 2;
+    while (digits < 6 && two[0] !== two[1] && two[0].toFixed(digits) === two[1].toFixed(digits)) digits++;
+    return two.map((value) => level(value, digits));
+  };
   const size = (value) => (value >= 0.0995 ? value.toFixed(2) : value >= 0.0005 ? value.toPrecision(2) : "0");
   const nats = (value) => (size(Math.abs(value)) === "0" ? "0" : (value > 0 ? "+" : "−") + size(Math.abs(value)));
   const effect = (value, half) => (half === null || half === undefined ? `${nats(value)} nats` : `${nats(value)} ± ${size(half)} nats`);
@@ -39,5 +44,5 @@ const words = (() => {
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const clock = (seconds) => new Date(1000 * seconds).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-  return { LABELS, OUTCOMES, outcome, state, label, facet, done, why, count, level, size, nats, effect, percent, short, risk, capital, clock };
+  return { LABELS, OUTCOMES, outcome, state, label, facet, done, why, count, level, apart, size, nats, effect, percent, short, risk, capital, clock };
 })();
