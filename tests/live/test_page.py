@@ -463,6 +463,10 @@ def test_two_runs_stand_side_by_side_on_one_scale_each_at_its_own_step(one, alar
     panes = page.locator(".pane")
     scales = [re.search(r"[\d.]+ nats", pane.locator(".legend").inner_text())[0] for pane in panes.all()]
     assert scales[0] == scales[1]
+    widths = [
+        picture.evaluate("(one) => one.getBoundingClientRect().width") for picture in page.locator(".picture").all()
+    ]
+    assert abs(widths[0] - widths[1]) < 1
     panes.nth(1).locator(".sentences button").first.click()
     assert panes.nth(0).locator("[aria-current=true] .number").inner_text() == str(alarmed["alarm"] + 1)
     assert panes.nth(1).locator("[aria-current=true] .number").inner_text() == "1"
