@@ -25,6 +25,7 @@ from tests.live.test_webhooks import SECRET, Receiver
         (["--allow-host", "https://a"], "--allow-host takes a name"),
         (["--allow-origin", "example.org"], "--allow-origin takes a scheme"),
         (["--webhook", "http://localhost:1/"], "set a secret"),
+        (["--webhook-text"], "name where with --webhook"),
         (["--webhook", "localhost:1", "--webhook-secret", SECRET], "goes to an address"),
         (["--webhook", "http://localhost:1/", "--webhook-secret", "hunter2"], "whsec_"),
         (["--log-format", "xml"], "json"),

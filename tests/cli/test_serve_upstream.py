@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 
-def test_weights_are_checked_of_another_server_only(cli):
-    result = cli("serve", "--check-logprobs")
+
+@pytest.mark.parametrize("option", ["--check-logprobs", "--upstream-model=m", "--upstream-stall=3"])
+def test_what_is_about_another_server_needs_one(cli, option):
+    result = cli("serve", option)
     assert result.code == 2
-    assert "name it with --upstream" in result.err
+    assert f"{option.partition('=')[0]} is about another server; name it with --upstream" in result.err
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "ftp://here/v1", "http://"])
+def test_an_address_that_is_none_is_refused_before_anything_is_loaded(cli, address):
+    result = cli("serve", "--upstream", address)
+    assert result.code == 2
+    assert f"such as http://localhost:8000/v1; got '{address}'" in result.err
+    assert "loading" not in result.err
 
 
 def test_a_server_that_is_not_there_is_said(cli):

@@ -425,3 +425,9 @@ def test_a_page_beside_the_run_shows_it_and_stays_until_it_is_told_to_go(picture
     shown = [line.split(" | ")[0] for line in out.splitlines() if " | concentration" in line]
     steps = [event for event in told if event["event"] == "step"]
     assert [line.split(": ", 1)[1] for line in shown] == [" ".join(step["text"].split()) for step in steps]
+
+
+def test_a_port_needs_a_page(cli):
+    result = cli("stream", "data/demo/example.png", "read row 2.", "--port", "9000")
+    assert result.code == 2
+    assert "ask for it with --serve" in result.err

@@ -39,3 +39,9 @@ def test_an_address_that_is_taken_is_said():
         assert address_of(listening) == f"http://127.0.0.1:{port}"
         with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port} cannot be listened at .* choose another --port"):
             listen("127.0.0.1", port)
+
+
+def test_a_host_that_is_not_this_machine_is_not_said_to_be_a_matter_of_the_port():
+    for host in ("no-such-host.invalid", "192.0.2.1"):
+        with pytest.raises(InputError, match="choose another --host"):
+            listen(host, 0)

@@ -273,6 +273,37 @@ def test_a_click_in_a_chart_goes_to_that_step(one, alarmed):
     assert one.page.evaluate(CURRENT) == 0
 
 
+RISKS = {
+    "high at the end": [0.2, 0.3, 0.9, 0.8, 0.7, 0.65, 0.63],
+    "high at the start": [0.65, 0.63, 0.7, 0.3, 0.2, 0.1, 0.1],
+    "near it all along": [0.63, 0.66, 0.64, 0.7, 0.65, 0.66, 0.64],
+}
+
+
+@pytest.mark.parametrize("name", RISKS)
+def test_the_name_of_the_threshold_lies_on_no_risk(one, name):
+    """Drawn of a run with risks of our own; the path is sampled where the browser has it."""
+    over = one.page.evaluate(
+        """(risks) => {
+            const chart = new charts.BySteps("risk", "risk", 130, () => {}), holder = document.createElement("div");
+            holder.style.width = "320px";
+            holder.append(chart.element);
+            document.querySelector(".risks").append(holder);
+            const steps = risks.map((risk) => ({ risk, attempt: 0 }));
+            const words = { watches: "failure", name: String, number: (i) => i + 1, over: () => false };
+            chart.set({ steps, threshold: 0.61, alarms: [], ...words });
+            const { x, y, width, height } = chart.element.querySelector(".limit text").getBBox();
+            const line = chart.element.querySelector(".line"), part = line.getTotalLength() / 399;
+            const points = Array.from({ length: 400 }, (_, i) => line.getPointAtLength(part * i));
+            holder.remove();
+            const over = (one) => one.x > x && one.x < x + width && one.y > y + 2 && one.y < y + height - 2;
+            return points.filter(over).length;
+        }""",
+        RISKS[name],
+    )
+    assert over == 0
+
+
 def test_pictures_say_what_they_show_to_those_who_do_not_see_them(one):
     said = one.page.locator(".picture").get_attribute("aria-label")
     assert re.search(r"rests on region \d+, [a-z ]+ \(\+[\d.]+ nats\)", said)
@@ -416,6 +447,53 @@ def test_filters_with_counts_search_and_sort_are_the_servers_and_stand_in_the_ad
     assert page.get_by_label("Search", exact=True).input_value() == "row"
 
 
+def test_a_row_says_steps_risk_and_alarm_in_any_window_without_one_over_another(listed):
+    page = listed.page
+    listed.page.evaluate("location.hash = 'alarmed=yes'")
+    listed.until("document.querySelector('.count').textContent.includes(' of ')")
+    assert "largest risk" in page.locator(".scale").inner_text()
+    boxes = """[...document.querySelector('.browse .runs a').children].map((one) => one.getBoundingClientRect())
+        .map((box) => [box.left, box.top, box.right, box.bottom])"""
+    for width in (1280, 844, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        parts = page.evaluate(boxes)
+        assert all(right > left and bottom > top for left, top, right, bottom in parts)
+        assert max(part[2] for part in parts) <= width
+        for i, (left, top, right, bottom) in enumerate(parts):
+            assert not any(a < right and c > left and b < bottom and d > top for a, b, c, d in parts[:i])
+        risk, row = page.locator(".browse .runs .risk").first, page.locator(".browse .runs a").first
+        ends = [one.evaluate("(one) => one.getBoundingClientRect().right") for one in (risk, row)]
+        assert width > 900 or ends[1] - ends[0] < 15  # in line down the list
+
+
+def test_what_is_printed_of_a_list_says_what_was_asked_for(listed):
+    page = listed.page
+    assert not page.locator(".on-paper").is_visible()
+    page.evaluate("location.hash = 'outcome=success&alarmed=no&sort=risk'")
+    listed.until("document.querySelector('.count').textContent.includes(' of ')")
+    page.emulate_media(media="print")
+    text = page.locator(".on-paper").inner_text()
+    page.emulate_media(media="screen")
+    for part in ("outcome: success", "alarm: no alarm", "sorted by risk, falling", "here the first 50"):
+        assert part in text
+
+
+def test_the_arrows_lead_from_what_is_searched_to_the_runs_and_back(listed, alarmed):
+    page = listed.page
+    page.keyboard.press("/")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement === document.querySelector('.browse .runs a')")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.type") == "search"
+    page.evaluate("(id) => { location.hash = 'run=' + id }", alarmed["id"])
+    listed.until("[...document.querySelectorAll('.pane')].every((one) => one.ariaBusy === 'false')")
+    page.keyboard.press("c")
+    listed.until("document.querySelector('dialog[open] .runs button') !== null")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    listed.until("location.hash.includes('with=')")
+
+
 def test_a_run_opens_from_the_list_and_back_leads_to_where_one_was(listed):
     page = listed.page
     row = page.locator(".browse .runs a").nth(30)
@@ -459,6 +537,10 @@ def test_two_runs_stand_side_by_side_on_one_scale_each_at_its_own_step(one, alar
     panes = page.locator(".pane")
     scales = [re.search(r"[\d.]+ nats", pane.locator(".legend").inner_text())[0] for pane in panes.all()]
     assert scales[0] == scales[1]
+    widths = [
+        picture.evaluate("(one) => one.getBoundingClientRect().width") for picture in page.locator(".picture").all()
+    ]
+    assert abs(widths[0] - widths[1]) < 1
     panes.nth(1).locator(".sentences button").first.click()
     assert panes.nth(0).locator("[aria-current=true] .number").inner_text() == str(alarmed["alarm"] + 1)
     assert panes.nth(1).locator("[aria-current=true] .number").inner_text() == "1"
@@ -618,7 +700,8 @@ def test_an_alarm_comes_with_its_reason_and_what_was_done_and_is_announced(told,
     assert "What was done: the run was stopped" in said
     watched.until(f"document.getElementById('urgent').textContent.includes('Alarm after step {at + 1}')")
     run.end(state="stopped", stopped=True, reason="its policy stopped it", answer="")
-    watched.until("document.querySelector('.troubles').textContent.includes('Its policy stopped it')")
+    watched.until("document.querySelector('.troubles').textContent === 'Its policy stopped it.'")
+    assert watched.page.locator(".answered").first.inner_text() == "No answer"
 
 
 def test_attempts_are_set_apart(told):

@@ -393,6 +393,9 @@ def test_runs_that_cannot_be_shown_are_refused_by_name(runs, tmp_path):
         write_report(runs, tmp_path, ids=["nothing", runs[0].transcript_id, "none"])
     with pytest.raises(InputError, match=f"none of {len(runs)} runs is what was asked for"):
         write_report(runs, tmp_path, where=Query.where(["search=there is no such question"]))
+    for asked in ("alarmed=yes", "alarmed=no"):
+        with pytest.raises(InputError, match="which runs alarmed is not known"):
+            write_report(runs, tmp_path, where=Query.where([asked]))
     assert not list(tmp_path.iterdir())
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from trajkit.live.webhooks import Webhooks
 
 _RUNS_UPSTREAM = 8
+_STALL = 60.0
 
 
 def serve(
@@ -62,7 +64,7 @@ def serve(
         typer.Option(
             "--upstream-stall", metavar="SECONDS", min=1.0, help="Without a byte, after which it counts as dead."
         ),
-    ] = 60.0,
+    ] = _STALL,
     check_logprobs: Annotated[
         bool,
         typer.Option(
@@ -137,15 +139,21 @@ def serve(
     false-alarm rate, and for all effects.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
-    from trajkit.cli.output import UsageError, note
+    from trajkit.cli.output import note
     from trajkit.live.logs import logging_to
     from trajkit.progress import silent
     from trajkit.traces.writer import check_writer
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
-    if check_logprobs and upstream is None:
-        raise UsageError("--check-logprobs is about another server; name it with --upstream.")
+    _check_upstream(
+        upstream,
+        {
+            "--upstream-model": upstream_model is not None,
+            "--upstream-stall": upstream_stall != _STALL,
+            "--check-logprobs": check_logprobs,
+        },
+    )
     who = access(host, token, allow_host, allow_origin)
     serve_forever = _serving()
     hooks = _webhooks(webhook or [], webhook_secret, webhook_text)
@@ -201,6 +209,17 @@ def kept_in(folder: Path | None) -> tuple[History, list[RunSource]]:
     return History(keeper=Keeper(folder)), [SavedRuns(folder)]
 
 
+def _check_upstream(url: str | None, given: Mapping[str, bool]) -> None:
+    """Wrong usage for an address that is none, and for options about another server where none is named."""
+    from trajkit.cli.output import UsageError
+
+    if url is not None and not re.match(r"https?://[^/]", url):
+        raise UsageError(f"--upstream must be an address such as http://localhost:8000/v1; got {url!r}.")
+    about = [name for name, is_given in given.items() if is_given]
+    if about and url is None:
+        raise UsageError(f"{about[0]} is about another server; name it with --upstream.")
+
+
 def _webhooks(urls: Sequence[str], secret: str | None, texts: bool) -> Webhooks | None:
     """What tells them, if there are any. Wrong usage for a secret or an address that is none."""
     from trajkit.cli.output import UsageError
@@ -208,6 +227,8 @@ def _webhooks(urls: Sequence[str], secret: str | None, texts: bool) -> Webhooks 
     from trajkit.live.webhooks import Signer, Webhooks
 
     if not urls:
+        if texts:
+            raise UsageError("--webhook-text is about what webhooks are sent; name where with --webhook.")
         return None
     try:
         return Webhooks(urls, Signer(secret or ""), texts)

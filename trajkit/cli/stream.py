@@ -105,8 +105,8 @@ def stream(
         bool, typer.Option("--serve", help="Show the run on a page for the browser too, which stays until Ctrl-C.")
     ] = False,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, show_default="any that is free", help="Of that page.")
-    ] = 0,
+        int | None, typer.Option("--port", min=0, max=65535, show_default="any that is free", help="Of that page.")
+    ] = None,
 ) -> int:
     """Ask about an image and watch the model think: each sentence as it is finished, the regions it rests on
     (red supports, blue opposes), how concentrated they are, and the risk that the run is failing. Behind the strongest
@@ -133,11 +133,13 @@ def stream(
     error; 130 and 143 after Ctrl-C and SIGTERM, with the steps so far shown.
     """
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
-    from trajkit.cli.output import stdout
+    from trajkit.cli.output import UsageError, stdout
     from trajkit.cli.terminal import RunView
 
     asked = Asked(policy, tries, start, hint, enough)
     asked.check()
+    if port is not None and not serve:
+        raise UsageError("--port is about the page; ask for it with --serve.")
     what = _asked(image, question, messages)
     vlm = load_model(model, system)
     estimate = load_estimator(estimator, vlm)
@@ -154,7 +156,7 @@ def stream(
         "form": form,
         "policy": asked.policy_with(monitor, found.enough if found else None),
     }
-    with _page_beside(vlm, monitor, port) if serve else nullcontext(None) as page:
+    with _page_beside(vlm, monitor, port or 0) if serve else nullcontext(None) as page:
         begun: Callable[[Stream], object] = page.begun if page else lambda running: None
         if page is not None:
             options |= {"on_token": page.token, "on_step": page.step}

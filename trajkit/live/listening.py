@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 
@@ -25,7 +26,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise InputError(f"{host}:{port} cannot be listened at ({error.strerror}); choose another --port.") from error
+        other = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise InputError(f"{host}:{port} cannot be listened at ({error.strerror}); choose another {other}.") from error
     listening.listen(128)
     return listening
 

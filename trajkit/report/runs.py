@@ -84,7 +84,10 @@ def _chosen(
         raise InputError(f"there is no run {shown} in these traces; ids are those in the column transcript_id.")
     names: Among[str] = list(dict.fromkeys(ids)) if ids else place
     if where is not None:
-        asked = {row["id"] for row in find(_rows(traces, collection, detectors), where).rows}
+        rows = _rows(traces, collection, detectors)
+        if "alarmed" in where.values and detectors is None and all(row["risk"] is None for row in rows):
+            raise InputError("which runs alarmed is not known: no monitor watched them. Give detectors (--detectors).")
+        asked = {row["id"] for row in find(rows, where).rows}
         names = [name for name in names if name in asked]
     if not names:
         raise InputError(f"none of {count(len(place), 'run')} is what was asked for; ask for others.")

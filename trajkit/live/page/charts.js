@@ -111,16 +111,27 @@ const charts = (() => {
 
     limit(threshold) {
       if (!known(threshold)) return null;
-      const y = this.y(threshold), below = y < PAD.top + 14, left = this.freeLeft(threshold);
+      const y = this.y(threshold), text = `${this.run.watches === "success" ? "enough" : "alarm"} above ${words.level(threshold)}`;
+      const { left, below } = this.free(y, 6.5 * text.length + 8);
       return svg("g", { class: "limit" },
         svg("line", { x1: PAD.left, x2: this.wide - PAD.right, y1: y, y2: y }),
-        svg("text", { x: left ? PAD.left + 4 : this.wide - PAD.right, y: below ? y + 13 : y - 5, "text-anchor": left ? null : "end" }, `${this.run.watches === "success" ? "enough" : "alarm"} above ${words.level(threshold)}`));
+        svg("text", { x: left ? PAD.left + 4 : this.wide - PAD.right, y: below ? y + 13 : y - 5, "text-anchor": left ? null : "end" }, text));
     }
 
-    freeLeft(threshold) { // whether fewer dots are near the left end of that line than near the right
-      const near = (step) => known(step.risk) && step.risk > threshold - 0.03 * (this.high - this.low) && step.risk < threshold + 0.25 * (this.high - this.low);
-      const part = Math.ceil((this.run.steps.length * 120) / (this.wide - PAD.left - PAD.right)), { steps } = this.run;
-      return steps.slice(0, part).filter(near).length < steps.slice(-part).filter(near).length;
+    free(y, width) { // where words of that width lie least on the line of risk: at which end, above or below the limit
+      const { steps } = this.run, line = []; // [x, y] every few pixels
+      steps.forEach((step, i) => {
+        if (!known(step.risk)) return;
+        const before = i && known(steps[i - 1].risk) && (steps[i - 1].attempt || 0) === (step.attempt || 0), n = before ? Math.ceil((this.x(i) - this.x(i - 1)) / 4) : 1;
+        for (let k = 1; k <= n; k++) {
+          const from = before ? steps[i - 1].risk : step.risk;
+          line.push([this.x(i) - (before ? (1 - k / n) * (this.x(i) - this.x(i - 1)) : 0), this.y(from + (k / n) * (step.risk - from))]);
+        }
+      });
+      const on = ({ left, below }) => line.filter(([x, at]) => (left ? x < PAD.left + width : x > this.wide - PAD.right - width) && (below ? at > y && at < y + 20 : at > y - 20 && at < y)).length;
+      const fits = ({ below }) => (below ? y + 18 < this.height - PAD.bottom : y > PAD.top + 14);
+      const places = [[false, false], [true, false], [false, true], [true, true]].map(([left, below]) => ({ left, below })).filter(fits);
+      return places.reduce((best, one) => (on(one) < on(best) ? one : best), places[0] || { left: false, below: false });
     }
 
     alarms(values) { // a mark of its own shape above the dot

@@ -6,7 +6,7 @@ const dialogs = (() => {
     ["↓ ↑", "next, previous step (also j, k)"], ["Home End", "first, last step"], ["p", "play, pause"], ["f", "follow the newest step of a live run"],
     ["a", "go to the alarm"], ["→ ←", "next, previous run of the list"], ["m", "spotlight, colours, image only"], ["s", "scale: whole run, this step"],
     ["c", "compare with a second run"], ["Tab", "to the effects and the trajectory; arrow keys then move in them"],
-    ["1 2 3 0", "label: hallucination, reasoning failure, fine, none"], ["/", "search"], ["Esc", "back to the list"], ["?", "this help"],
+    ["1 2 3 0", "label: hallucination, reasoning failure, fine, none"], ["/", "search; ↓ goes on to the runs"], ["Esc", "back to the list"], ["?", "this help"],
   ];
 
   function dialog(title, ...children) {
@@ -27,6 +27,7 @@ const dialogs = (() => {
       this.list = make("ol", { class: "runs" });
       this.note = make("p", { class: "muted", role: "status" });
       this.element = dialog("Compare with", this.search, this.note, this.list);
+      list.rowsByKeys(this.search, this.list);
       this.search.addEventListener("input", () => { clearTimeout(this.typing); this.typing = setTimeout(() => this.find(this.search.value.trim()), 200); });
     }
 

@@ -93,7 +93,7 @@ const head = (() => {
       this.eyebrow.textContent = about.join("  ·  ");
       this.question.textContent = row.question || "No question is known.";
       const answer = row.answer || run.steps.filter((step) => step.kind === "answer").map((step) => step.text).join(" ");
-      dom.put(this.answer, make("span", { class: "muted" }, "Answer "), answer ? make("b", {}, answer) : make("span", { class: "muted" }, run.live ? "not yet" : "none"),
+      dom.put(this.answer, make("span", { class: "muted" }, answer ? "Answer " : run.live ? "No answer yet" : "No answer"), answer && make("b", {}, answer),
         row.target && [make("span", { class: "muted" }, "  expected "), make("b", {}, row.target)]);
       const seen = run.seen === null ? "" : run.seen ? "seen by the detectors: its risk flatters" : "held out from the detectors";
       dom.put(this.tags, outcomeTag(row.outcome), stateTag(row.state), row.label && make("span", { class: "tag" }, "labelled by hand"),
@@ -115,10 +115,8 @@ const head = (() => {
     }
 
     ends(run) {
-      const { state } = run.head, why = words.why(run.ending);
-      if (state === "failed") return [`The run failed. ${words.capital(why)}`];
-      if (state === "stopped" && why) return [`The run was stopped. ${words.capital(why)}`];
-      return [why];
+      const { state } = run.head, why = words.sentence(words.why(run.ending));
+      return [[state === "failed" && "The run failed.", why].filter(Boolean).join(" ")];
     }
 
     banner(run, { kind, title, texts, step }) {

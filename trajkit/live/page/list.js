@@ -18,6 +18,8 @@ const list = (() => {
       this.filters = make("div", { class: "filters" });
       this.drawer = make("details", { class: "drawer" }, make("summary", {}, "Filters"), this.filters);
       this.count = make("p", { class: "count muted", role: "status" });
+      this.asking = make("p", { class: "on-paper muted" });
+      this.scale = make("p", { class: "scale muted", hidden: true }, "Bars: the largest risk of each run");
       this.news = button({ class: "primary news", hidden: true, onclick: () => this.welcome() });
       this.list = make("ol", { class: "runs" });
       this.more = button({ class: "more", hidden: true, onclick: () => this.next() }, "Show more");
@@ -26,7 +28,7 @@ const list = (() => {
       this.empty = make("div", { class: "empty", hidden: true });
       const top = make("div", { class: "seek" }, this.search, make("label", {}, make("span", { class: "muted" }, "Sort "), this.sort), this.turn);
       this.element = make("section", { class: "browse", "aria-label": "Runs" }, make("aside", { "aria-label": "Filters" }, this.drawer),
-        make("div", { class: "found" }, top, this.refused, this.warning, make("div", { class: "status" }, this.count, this.news), this.list, this.more, this.empty));
+        make("div", { class: "found" }, top, this.refused, this.warning, make("div", { class: "status" }, this.count, this.asking, this.news, this.scale), this.list, this.more, this.empty));
       this.listen();
     }
 
@@ -34,7 +36,7 @@ const list = (() => {
       this.search.addEventListener("input", () => { clearTimeout(this.typing); this.typing = setTimeout(() => this.put("search", this.search.value.trim() ? [this.search.value.trim()] : []), 220); });
       this.sort.addEventListener("change", () => { this.app.ask(this.with({ sort: [this.sort.value], order: [] })); });
       this.list.addEventListener("click", (event) => this.click(event));
-      this.list.addEventListener("keydown", (event) => this.key(event));
+      rowsByKeys(this.search, this.list);
       this.turn.addEventListener("click", () => this.put("order", [this.falling() ? "up" : "down"]));
       this.near = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.next(), { rootMargin: "700px" });
       const wide = matchMedia("(min-width: 900px)"), arrange = () => { this.drawer.open = wide.matches; };
@@ -49,13 +51,6 @@ const list = (() => {
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
       event.preventDefault();
       this.app.open(link.dataset.id);
-    }
-
-    key(event) {
-      const by = { ArrowDown: "nextSibling", ArrowUp: "previousSibling" }[event.key], item = event.target.closest("li");
-      if (!by || !item || event.altKey || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      if (item[by]) item[by].firstChild.focus();
     }
 
     falling() {
@@ -174,12 +169,21 @@ const list = (() => {
       this.warning.hidden = !found.trouble;
       if (this.warning.textContent !== (found.trouble || "")) this.warning.textContent = found.trouble || "";
       this.count.textContent = found.total === found.all ? words.count(found.all, "run") : `${found.total.toLocaleString("en")} of ${words.count(found.all, "run")}`;
+      this.asking.textContent = this.said();
+      this.scale.hidden = ![...this.rows.values()].some(({ row }) => hasRisk(row));
       this.more.hidden = this.order.length >= this.total;
       this.near.unobserve(this.more); // or it would not be told that it is still near
       this.near.observe(this.more);
       this.nothing(found);
       this.facets(found.facets);
       this.app.listed();
+    }
+
+    said() { // what is asked for, and how much of it is here: on paper there are no filters
+      const { query } = this, sort = SORTS.find(([key]) => key && key === query.get("sort"));
+      const asked = FILTERS.filter(([key]) => query.get(key)).map(([key, name]) => `${name.toLowerCase()}: ${query.getAll(key).map((value) => valueName(key, value)).join(", ")}`);
+      return [query.get("search") && `search: ${query.get("search")}`, ...asked, sort && `sorted by ${sort[1]}, ${this.falling() ? "falling" : "rising"}`,
+        this.order.length < this.total && `here the first ${this.order.length.toLocaleString("en")}`].filter(Boolean).join("  ·  ");
     }
 
     trouble(error) {
@@ -238,8 +242,7 @@ const list = (() => {
     box(key, value, n, chosen) {
       const input = make("input", { type: "checkbox", checked: chosen.includes(value), "data-facet": `${key} ${value}` });
       input.addEventListener("change", () => this.put(key, input.checked ? [...chosen, value] : chosen.filter((one) => one !== value)));
-      const name = key === "alarmed" ? (value === "yes" ? "alarmed" : "no alarm") : words.facet(key, value);
-      return make("label", {}, input, make("span", { class: key === "outcome" ? `dot ${value}` : "" }, name), make("span", { class: "n muted" }, n.toLocaleString("en")));
+      return make("label", {}, input, make("span", { class: key === "outcome" ? `dot ${value}` : "" }, valueName(key, value)), make("span", { class: "n muted" }, n.toLocaleString("en")));
     }
 
     beside(id, by) { // the id of the run before or after one, or null
@@ -254,14 +257,31 @@ const list = (() => {
     }
   }
 
+  const hasRisk = (row) => row.risk !== null && row.risk !== undefined;
+  const valueName = (key, value) => (key === "alarmed" ? (value === "yes" ? "alarmed" : "no alarm") : words.facet(key, value));
+
+  function rowsByKeys(search, rows) { // from what is searched to the first row, and from row to row
+    search.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowDown" || event.altKey || event.ctrlKey || event.metaKey || !rows.firstChild) return;
+      event.preventDefault();
+      rows.firstChild.firstChild.focus();
+    });
+    rows.addEventListener("keydown", (event) => {
+      const by = { ArrowDown: "nextSibling", ArrowUp: "previousSibling" }[event.key], item = event.target.closest("li");
+      if (!by || !item || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      (item[by] ? item[by].firstChild : by === "previousSibling" ? search : event.target).focus();
+    });
+  }
+
   function entry(row) { // what the list says of a run
-    const alarmed = row.alarm !== null && row.alarm !== undefined, known = row.risk !== null && row.risk !== undefined;
+    const alarmed = row.alarm !== null && row.alarm !== undefined;
     const answer = [row.answer && `→ ${row.answer}`, row.target && row.target !== row.answer && `expected ${row.target}`].filter(Boolean).join("   ");
     return [
-      make("span", { class: "what" }, make("span", { class: "asks" }, row.question || row.id), make("span", { class: "sub muted" }, [answer, row.task].filter(Boolean).join("  ·  "))),
+      make("span", { class: "what" }, make("span", { class: "asks" }, row.question || row.id), make("span", { class: "sub muted" }, [answer, row.task, row.began && words.clock(row.began)].filter(Boolean).join("  ·  "))),
       make("span", { class: "how" }, head.outcomeTag(row.outcome), row.label && make("span", { class: "tag" }, "by hand"), head.stateTag(row.state)),
       make("span", { class: "steps muted" }, words.count(row.n_steps, "step")),
-      make("span", { class: "risk" }, known && [charts.gauge(row.risk, null, alarmed), make("b", {}, words.level(row.risk))]),
+      make("span", { class: "risk" }, hasRisk(row) && [make("span", { class: "unseen" }, "largest risk "), charts.gauge(row.risk, null, alarmed), make("b", {}, words.level(row.risk))]),
       make("span", { class: "mark" }, alarmed && make("span", { class: "tag alarm", title: `Alarm at step ${row.alarm + 1}` }, "▲ alarm")),
     ];
   }
@@ -276,5 +296,5 @@ const list = (() => {
     ].join("\n");
   }
 
-  return { List, KEYS, entry };
+  return { List, KEYS, entry, rowsByKeys };
 })();

@@ -188,15 +188,16 @@ const run = (() => {
       this.path.element.hidden = rows.length < 1;
       const alarms = this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : []));
       this.path.set(rows, alarms, this.thoughts.map((i) => String(run.number(i))), this.thoughts.map((i) => run.steps[i].attempt || 0));
-      this.pathNote.textContent = this.pathSaid(rows.length);
-      this.path.canvas.setAttribute("aria-label", `The path in three dimensions. ${this.pathNote.textContent}`);
+      const said = this.pathSaid(rows.length), how = rows.length < 3 ? "" : " Drag it, or turn it with arrow keys.";
+      dom.put(this.pathNote, said, how && make("span", { class: "on-screen" }, how));
+      this.path.canvas.setAttribute("aria-label", `The path in three dimensions. ${said}${how}`);
     }
 
     pathSaid(n) {
       if (!n) return this.run.live ? "The path begins with the first step." : "This run has no effects of thinking steps, so there is no path to draw.";
       if (n < 3) return `${words.count(n, "point")}: a path needs more steps.`;
       const shares = this.path.share.map((one, i) => `axis ${i + 1}: ${words.percent(one)}`).join(", ");
-      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads.${n < 5 ? ` Three axes hold any ${n} points whole.` : ""} Drag it, or turn it with arrow keys.`;
+      return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads.${n < 5 ? ` Three axes hold any ${n} points whole.` : ""}`;
     }
 
     about() {

@@ -41,8 +41,9 @@ const words = (() => {
   const percent = (share) => `${Math.round(100 * share)} %`;
   const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
   const risk = (watches) => (watches === "success" ? "chance of success" : "risk of failure");
+  const sentence = (text) => text && capital(text) + (/[.!?…]$/.test(text) ? "" : ".");
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const clock = (seconds) => new Date(1000 * seconds).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-  return { LABELS, OUTCOMES, outcome, state, label, facet, done, why, count, level, apart, size, nats, effect, percent, short, risk, capital, clock };
+  return { LABELS, OUTCOMES, outcome, state, label, facet, done, why, count, level, apart, size, nats, effect, percent, short, risk, sentence, capital, clock };
 })();
