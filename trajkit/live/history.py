@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +170,7 @@ class RunLog:
         """Hold the events of a run that is over no longer: they are the lines of a file."""
         self._file, self.events, self.nbytes = file, [], 0
 
-    async def follow(self, start: int = 0) -> AsyncIterator[Numbered]:
+    async def follow(self, start: int = 0) -> AsyncGenerator[Numbered, None]:
         """Events from number `start` on, those to come too, until the run is over: several at a time, five times a
         second, and a viewer that is behind catches up at once. Its end is told in any case: who comes back after the
         server was killed may have seen more than is left."""
@@ -181,7 +181,7 @@ class RunLog:
         finally:
             self.viewers -= 1
 
-    async def _followed(self, at: int) -> AsyncIterator[Numbered]:
+    async def _followed(self, at: int) -> AsyncGenerator[Numbered, None]:
         while True:
             more, over, events = self._more, self.over, self.events
             if self._file is not None:
@@ -267,7 +267,7 @@ class History:
         log = self.get(id_)
         return None if log is None else {"events": True, **log.row}
 
-    def follow(self, id_: str, start: int = 0) -> AsyncIterator[Numbered] | None:
+    def follow(self, id_: str, start: int = 0) -> AsyncGenerator[Numbered, None] | None:
         """As `RunLog.follow`; None for a run that is not known."""
         log = self.get(id_)
         return None if log is None else log.follow(start)

@@ -6,7 +6,7 @@ Works on rows, a few words and numbers of each run, wherever they come from. Loa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, get_args
 
@@ -88,7 +88,7 @@ class RunSource(Protocol):
         """A whole run; of a live one its row and `events` = True; None where there is no such run."""
         ...
 
-    def follow(self, id_: str, start: int) -> AsyncIterator[Numbered] | None:
+    def follow(self, id_: str, start: int) -> AsyncGenerator[Numbered, None] | None:
         """The events of a live run, from `start` on, as many at a time as there are; None where there is none."""
         ...
 
