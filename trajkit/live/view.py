@@ -136,7 +136,7 @@ class View:
 
 
 class _Viewed(StreamingResponse):
-    """Events as they come. Lets go of them as soon as who looks on goes, which Starlette leaves to Python's collector of
+    """Events as they come. Lets go of them as soon as who looks on goes, which Starlette leaves to the collector of
     garbage."""
 
     def __init__(self, events: AsyncGenerator[Numbered, None]) -> None:

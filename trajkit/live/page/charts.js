@@ -2,7 +2,7 @@
 // Charts: risk and concentration by step, the effects of a step with their intervals, and a gauge. SVG in CSS colours.
 const charts = (() => {
   const { svg, make } = dom;
-  const MOST = 8, PAD = { left: 34, right: 14, top: 16, bottom: 20 };
+  const MOST = 8, DOTS = 400, PAD = { left: 34, right: 14, top: 16, bottom: 20 };
   const clamp = (value) => Math.max(0, Math.min(1, value));
   const known = (value) => value !== null && value !== undefined;
 
@@ -101,7 +101,8 @@ const charts = (() => {
     }
 
     dots(values) {
-      return values.map((value, i) => known(value) && svg("circle", {
+      const many = values.length > DOTS; // then they hide the line, and those above the threshold are dots alone
+      return values.map((value, i) => known(value) && (!many || (this.key === "risk" && this.run.over(i))) && svg("circle", {
         class: this.key === "risk" && this.run.over(i) ? "dot over" : "dot", cx: this.x(i), cy: this.y(value), r: this.run.steps.length > 60 ? 2 : 3.5,
       }, svg("title", {}, `${this.run.name(i)}: ${this.name} ${words.level(value)}`)));
     }
@@ -199,11 +200,14 @@ const charts = (() => {
     }
   }
 
-  function range(run) { // of all steps' effects with their intervals
+  const range = (run) => run.keep("range", () => ranged(run));
+
+  function ranged(run) { // of all steps' effects with their intervals
+    const least = picture.LEAST * run.full;
     let low = 0, high = 0;
     run.effects.forEach((row, t) => row && row.forEach((value, k) => {
       const half = run.halves[t] ? run.halves[t][k] : 0;
-      if (Math.abs(value) < picture.LEAST * run.full) return; // too weak to be listed among stronger ones
+      if (Math.abs(value) < least) return; // too weak to be listed among stronger ones
       low = Math.min(low, value - half);
       high = Math.max(high, value + half);
     }));
