@@ -132,7 +132,8 @@ def open_page(window):
 GROWN = """(n) => {
     const grown = new model.Run({}), waits = [];
     const say = (event) => grown.take({ attempt: 0, kind: "thinking", ...event });
-    const step = (index, more) => say({ event: "step", index, text: `row  ${index}.`, effects: [index, 1], risk: 0.1, ...more });
+    const told = { event: "step", risk: 0.1 };
+    const step = (index, more) => say({ ...told, index, text: `row  ${index}.`, effects: [index, 1], ...more });
     for (let i = 0; i < n; i++) {
       if (i % 3 === 2) step(i); // a step may come before all of its text
       say({ event: "text", text: ` row ${i}` });
