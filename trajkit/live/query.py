@@ -61,6 +61,24 @@ class Row(TypedDict):
     decision: str | None
 
 
+_NUMBERS = ("alarm", "risk", "began")
+
+
+def check_row(row: Row) -> None:
+    """Raises TypeError where a value is of another kind, as in a damaged file: it would spoil the list of all runs."""
+    sound = (
+        all(isinstance(row[name], str) for name in _SEARCHED)  # type: ignore[literal-required]
+        and all(isinstance(row[name], int | float | None) for name in _NUMBERS)  # type: ignore[literal-required]
+        and isinstance(row["n_steps"], int)
+        and isinstance(row["n_tokens"], int)
+        and row["state"] in _KNOWN["state"]
+        and (row["outcome"] or NONE) in _KNOWN["outcome"]
+        and isinstance(row["decision"], str | None)
+    )
+    if not sound:
+        raise TypeError("not the row of a run")
+
+
 class RunSource(Protocol):
     """Where runs come from. `rows` and `follow` are called in the event loop's thread and must not wait; `document` and
     `set_label` may, and are called in others."""
