@@ -130,10 +130,6 @@ const model = (() => {
       return this.keep("alarms", () => this.steps.flatMap((step, i) => (step.alarm ? [i] : [])));
     }
 
-    get decided() { // position of the last step after which something was done, or −1
-      return this.steps.findLastIndex((step) => step.decision);
-    }
-
     get hasRisk() { return this.steps.some((step) => step.risk !== null && step.risk !== undefined); }
 
     over(index) { // whether its risk is above the threshold
