@@ -55,7 +55,7 @@ class Folded:
         self.row: Row = {**_ROW, **{name: known[name] for name in _ROW if name in known}}  # type: ignore[typeddict-item]
         self._attempt = 0
         self._answer: list[str] = []
-        self._steps: list[tuple[float | None, bool]] = []  # (risk, whether it alarmed), of the latest attempt
+        self._steps: list[tuple[float | None, int | None]] = []  # of the latest attempt, up to each: as in its row
 
     def take(self, told: dict[str, Any]) -> None:
         """The next event."""
@@ -81,11 +81,15 @@ class Folded:
             self._answer.append(told["text"])
 
     def _take_step(self, told: dict[str, Any]) -> None:
-        self._steps[told["index"] :] = [(told["risk"], told["alarm"])]
-        risks = [risk for risk, _ in self._steps if risk is not None]
-        alarms = [index for index, (_, alarm) in enumerate(self._steps) if alarm]
+        del self._steps[told["index"] :]
+        risk, alarm = self._steps[-1] if self._steps else (None, None)
+        if told["risk"] is not None:
+            risk = told["risk"] if risk is None else max(risk, told["risk"])
+        if told["alarm"] and alarm is None:
+            alarm = len(self._steps)
+        self._steps.append((risk, alarm))
         self.row["n_steps"], self.row["n_tokens"] = len(self._steps), told["tokens"][1]
-        self.row["risk"], self.row["alarm"] = max(risks, default=None), alarms[0] if alarms else None
+        self.row["risk"], self.row["alarm"] = risk, alarm
         if told["decision"] is not None:
             self.row["decision"] = told["decision"]["action"]
 
