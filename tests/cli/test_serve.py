@@ -39,6 +39,14 @@ def test_what_makes_no_sense_is_refused_before_anything_is_loaded(cli, arguments
     assert "hunter2" not in result.err
 
 
+def test_its_many_options_stand_in_groups(cli):
+    said = cli("serve", "--help").out
+    heads = ("Options", "Address and access", "Another server generates", "Load", "Webhooks", "Log")
+    places = [said.index(f"─ {head} ─") for head in heads]
+    assert places == sorted(places)
+    assert places[1] < said.index("--allow-host") < places[2] < said.index("--upstream-model") < places[3]
+
+
 def test_a_server_as_it_runs_in_production():
     """A token, JSON lines, webhooks: one that fails at first is sent at the latest when the server is told to stop."""
     receiver, lines = Receiver(500), []

@@ -26,6 +26,9 @@ HEAVY = (
     "scipy",
     "pyarrow",
     "numpy",
+    "asyncio",
+    "starlette",
+    "httpx",
 )
 
 

@@ -167,6 +167,7 @@ class Process:
         code = 70
         try:
             asyncio._set_running_loop(None)  # a browser's, of other tests
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run behind a shell, without it
             with pytest.MonkeyPatch.context() as patch, open(self._said, "w", buffering=1) as said:
                 patch.setattr(loading, "load_model", lambda *_: vlm)
                 with redirect_stdout(said), redirect_stderr(said):

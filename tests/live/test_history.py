@@ -69,6 +69,25 @@ def test_a_row_is_what_the_events_say_of_the_latest_attempt():
     assert (fold.row["state"], fold.row["answer"], fold.row["n_tokens"]) == ("ended", "4", 9)
 
 
+def test_steps_that_are_told_anew_take_the_place_of_others():
+    folded, rng, known = Folded({}), np.random.default_rng(0), []
+    for _ in range(2000):
+        index = int(rng.integers(len(known) + 1)) if rng.random() < 0.1 else len(known)
+        known[index:] = [(None if rng.random() < 0.1 else rng.random(), rng.random() < 0.1)]
+        risk, alarm = known[-1]
+        folded.take(step(index, risk=risk, alarm=alarm))
+        most = max((risk for risk, _ in known if risk is not None), default=None)
+        first = next((at for at, (_, alarmed) in enumerate(known) if alarmed), None)
+        assert (folded.row["risk"], folded.row["alarm"], folded.row["n_steps"]) == (most, first, len(known))
+
+
+def test_a_step_late_in_a_run_costs_a_row_no_more_than_an_early_one():
+    folded, began = Folded({}), time.process_time()
+    for index in range(20_000):
+        folded.take(step(index))
+    assert time.process_time() - began < 5  # seconds; where all steps are looked at again it is most of a minute
+
+
 def test_who_follows_has_every_event_once_from_where_it_was():
     async def scenario():
         log = RunLog("1", {})

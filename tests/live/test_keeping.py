@@ -22,6 +22,7 @@ from trajkit.live.access import Access
 from trajkit.live.app import Server
 from trajkit.live.history import History, RunLog
 from trajkit.live.keeping import Keeper
+from trajkit.live.query import SORTS
 from trajkit.live.saved import SavedRuns
 from trajkit.live.view import page_app
 from trajkit.traces.labels import read_labels
@@ -242,3 +243,31 @@ def test_the_page_says_that_runs_cannot_be_saved_for_as_long_as_that_lasts(chrom
         keeper.file_of(log).unlink()
         warning.wait_for(state="hidden", timeout=10_000)
         page.close()
+
+
+STEP = {"event": "step", "attempt": 0, "index": 0, "risk": 0.5, "alarm": False, "tokens": [0, 1], "decision": None}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        STEP | {"risk": "high"},
+        STEP | {"decision": "stop"},
+        {"event": "text", "kind": "answer", "attempt": 0, "text": 3},
+        {"event": "end"} | END | {"question": 4},
+        {"event": "end"} | END | {"outcome": "odd"},
+        {"event": "end"} | END | {"began": []},
+    ],
+)
+def test_a_file_of_events_that_is_damaged_spoils_no_list(event, tmp_path, caplog):
+    events = tmp_path / "live"
+    events.mkdir()
+    lines = [{"event": "start"} | START, event]
+    (events / "00000001-00000000.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    history = History(keeper=Keeper(tmp_path))
+    told(history.begin("how many?", "toy"))
+    with listening(page_app([history], Access())) as address:
+        listed = [httpx.get(f"{address}/api/runs", params={"sort": sort, "search": "many"}).json() for sort in SORTS]
+    history.close()
+    assert [one["total"] for one in listed] == [1] * len(SORTS)
+    assert "00000001-00000000.jsonl holds no events of a run" in caplog.text

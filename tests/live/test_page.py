@@ -127,6 +127,40 @@ def open_page(window):
     return go
 
 
+# ---- a run that grows long -----------------------------------------------------------------------------------------
+
+GROWN = """(n) => {
+    const grown = new model.Run({}), waits = [];
+    const say = (event) => grown.take({ attempt: 0, kind: "thinking", ...event });
+    const told = { event: "step", risk: 0.1 };
+    const step = (index, more) => say({ ...told, index, text: `row  ${index}.`, effects: [index, 1], ...more });
+    for (let i = 0; i < n; i++) {
+      if (i % 3 === 2) step(i); // a step may come before all of its text
+      say({ event: "text", text: ` row ${i}` });
+      if (i % 3 === 1) waits.push(grown.pending("thinking"));
+      say({ event: "text", text: "." });
+      if (i % 3 !== 2) step(i);
+      waits.push(grown.pending("thinking"));
+    }
+    const known = [grown.attempts, grown.alarms, charts.range(grown)];
+    say({ event: "text", text: "and" });
+    const same = [grown.attempts, grown.alarms, charts.range(grown)].map((one, i) => one === known[i]);
+    step(n, { alarm: true });
+    step(0, { attempt: 1 });
+    return { waits: [...new Set(waits)], same, after: [grown.attempts, grown.alarms], high: charts.range(grown)[1] };
+}"""
+
+
+def test_what_follows_from_all_steps_is_worked_out_once_a_step(open_page):
+    """And not for each step again, which is in nobody's way before a run has hundreds of them."""
+    page = open_page().page
+    found = page.evaluate(GROWN, 7)
+    assert found["same"] == [True, True, True]
+    assert found["after"] == [[0, 1], [7]]
+    assert found["high"] == 7
+    assert found["waits"] == ["", "row 1", "row 4"]
+
+
 # ---- a saved run ---------------------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,10 @@ def test_wishes_that_are_none_are_refused(own, said):
         parsed(trajkit=own)
 
 
+def test_a_wish_that_is_null_is_none():
+    assert parsed(trajkit=dict.fromkeys(["policy", "tries", "from", "hint", "alpha", "effects"])).wish == parsed().wish
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -20,7 +20,7 @@ from trajkit.attribution.explainer import Watching
 from trajkit.detection.policies import Policy
 from trajkit.live.app import Limits, Server
 from trajkit.live.following import Followed, _News
-from trajkit.live.other_server import UpstreamError, find_model
+from trajkit.live.other_server import OtherServer, UpstreamError, find_model
 from trajkit.live.request import _opened
 from trajkit.live.upstream import UpstreamEngine
 
@@ -199,6 +199,27 @@ def test_a_client_that_goes_closes_the_upstream_request(demo_vlm, demo_estimator
                     break
         wait_until(lambda: recorded.left == 1)
         wait_until(lambda: server.places.taken == 0)
+
+
+def test_an_error_that_goes_on_without_end_is_quoted_and_read_no_further():
+    taken = []
+
+    async def refuse(request):
+        async def words():
+            for _ in range(500):
+                taken.append(1)
+                yield b"no " * 2**16
+                await asyncio.sleep(0.002)
+
+        return StreamingResponse(words(), 500)
+
+    async def ask_of(url):
+        with pytest.raises(UpstreamError, match="answers 500: no no"):
+            await anext(OtherServer(url).chunks({}, []))
+
+    with listening(Starlette(routes=[Route("/v1/chat/completions", refuse, methods=["POST"])])) as address:
+        run_alone(ask_of(f"{address}/v1"))
+    assert len(taken) < 400
 
 
 def test_no_server_no_model(demo_vlm):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 _RUNS_UPSTREAM = 8
 _STALL = 60.0
+_OTHER, _LOAD, _HOOKS, _LOGS = "Another server generates", "Load", "Webhooks", "Log"
+"""Headings of options."""
 
 
 def serve(
@@ -45,6 +46,7 @@ def serve(
         str | None,
         typer.Option(
             "--upstream",
+            rich_help_panel=_OTHER,
             metavar="URL",
             help="Have another server generate (vLLM, SGLang: http://localhost:8000/v1), and follow it with --model, "
             "the same checkpoint.",
@@ -53,22 +55,34 @@ def serve(
     upstream_model: Annotated[
         str | None,
         typer.Option(
-            "--upstream-model", metavar="NAME", show_default="its only one", help="What that server calls it."
+            "--upstream-model",
+            rich_help_panel=_OTHER,
+            metavar="NAME",
+            show_default="its only one",
+            help="What that server calls it.",
         ),
     ] = None,
     upstream_key: Annotated[
-        str | None, typer.Option("--upstream-key", envvar="TRAJKIT_UPSTREAM_KEY", help="That server's API key.")
+        str | None,
+        typer.Option(
+            "--upstream-key", rich_help_panel=_OTHER, envvar="TRAJKIT_UPSTREAM_KEY", help="That server's API key."
+        ),
     ] = None,
     upstream_stall: Annotated[
         float,
         typer.Option(
-            "--upstream-stall", metavar="SECONDS", min=1.0, help="Without a byte, after which it counts as dead."
+            "--upstream-stall",
+            rich_help_panel=_OTHER,
+            metavar="SECONDS",
+            min=1.0,
+            help="Without a byte, after which it counts as dead.",
         ),
     ] = _STALL,
     check_logprobs: Annotated[
         bool,
         typer.Option(
             "--check-logprobs",
+            rich_help_panel=_OTHER,
             help="Ask that server for log-probabilities, to tell where its weights are not those of --model.",
         ),
     ] = False,
@@ -78,11 +92,19 @@ def serve(
     runs: Annotated[
         int | None,
         typer.Option(
-            "--runs", min=1, show_default=f"1, or {_RUNS_UPSTREAM} with --upstream", help="Runs at once; more wait."
+            "--runs",
+            rich_help_panel=_LOAD,
+            min=1,
+            show_default=f"1, or {_RUNS_UPSTREAM} with --upstream",
+            help="Runs at once; more wait.",
         ),
     ] = None,
-    waiting: Annotated[int, typer.Option("--waiting", min=0, help="Requests that may wait; more are refused.")] = 32,
-    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="That a run may take, most.")] = 600.0,
+    waiting: Annotated[
+        int, typer.Option("--waiting", rich_help_panel=_LOAD, min=0, help="Requests that may wait; more are refused.")
+    ] = 32,
+    seconds: Annotated[
+        float, typer.Option("--seconds", rich_help_panel=_LOAD, min=1.0, help="That a run may take, most.")
+    ] = 600.0,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -96,6 +118,7 @@ def serve(
         list[str] | None,
         typer.Option(
             "--webhook",
+            rich_help_panel=_HOOKS,
             metavar="URL",
             help="Where alarms, decisions and ends of runs are sent, signed as Standard Webhooks are; repeat it for "
             "several.",
@@ -105,19 +128,24 @@ def serve(
         str | None,
         typer.Option(
             "--webhook-secret",
+            rich_help_panel=_HOOKS,
             envvar="TRAJKIT_WEBHOOK_SECRET",
             show_envvar=True,
             help='What they are signed by: "whsec_$(openssl rand -base64 32)".',
         ),
     ] = None,
     webhook_text: Annotated[
-        bool, typer.Option("--webhook-text", help="Send questions and what the model writes, too.")
+        bool,
+        typer.Option("--webhook-text", rich_help_panel=_HOOKS, help="Send questions and what the model writes, too."),
     ] = False,
     log_format: Annotated[
-        Style, typer.Option("--log-format", help="Lines for people, or one JSON object a line.")
+        Style, typer.Option("--log-format", rich_help_panel=_LOGS, help="Lines for people, or one JSON object a line.")
     ] = "text",
     log_level: Annotated[
-        Level, typer.Option("--log-level", help="`debug` logs every request and verdict; no level what is said.")
+        Level,
+        typer.Option(
+            "--log-level", rich_help_panel=_LOGS, help="`debug` logs every request and verdict; no level what is said."
+        ),
     ] = "info",
 ) -> None:
     """Serve a model to any client of OpenAI's API. Its answers come as ever, and beside them, under the key `trajkit`,
@@ -178,6 +206,8 @@ def serve(
         if upstream is None:
             engine = LocalEngine(watching, name or Path(vlm.name).name)
         else:
+            import asyncio
+
             there = upstream.rstrip("/")
             theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
             engine = UpstreamEngine(

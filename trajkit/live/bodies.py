@@ -27,20 +27,21 @@ class Bodies:
     async def of(self, request: Request) -> AsyncIterator[bytes]:
         """The body of a request, while it is in use. Raises Refused for one that is too long, too slow, or for which
         there is no memory now, and ClientDisconnect."""
-        parts: list[bytes] = []
+        parts, n = list[bytes](), 0
         try:
             try:
                 async with asyncio.timeout(self._seconds):
                     async for part in request.stream():
                         parts.append(part)
+                        n += len(part)
                         self._held += len(part)
-                        self._check(sum(map(len, parts)))
+                        self._check(n)
             except TimeoutError:
                 raise Refused(408, f"the body did not come within {self._seconds:g} s.") from None
             async with self._making:
                 yield b"".join(parts)
         finally:
-            self._held -= sum(map(len, parts))
+            self._held -= n
 
     def _check(self, n: int) -> None:
         if n > self._most:

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class Folded:
         self.row: Row = {**_ROW, **{name: known[name] for name in _ROW if name in known}}  # type: ignore[typeddict-item]
         self._attempt = 0
         self._answer: list[str] = []
-        self._steps: list[tuple[float | None, bool]] = []  # (risk, whether it alarmed), of the latest attempt
+        self._steps: list[tuple[float | None, int | None]] = []  # of the latest attempt, up to each: as in its row
 
     def take(self, told: dict[str, Any]) -> None:
         """The next event."""
@@ -81,11 +81,15 @@ class Folded:
             self._answer.append(told["text"])
 
     def _take_step(self, told: dict[str, Any]) -> None:
-        self._steps[told["index"] :] = [(told["risk"], told["alarm"])]
-        risks = [risk for risk, _ in self._steps if risk is not None]
-        alarms = [index for index, (_, alarm) in enumerate(self._steps) if alarm]
+        del self._steps[told["index"] :]
+        risk, alarm = self._steps[-1] if self._steps else (None, None)
+        if told["risk"] is not None:
+            risk = told["risk"] if risk is None else max(risk, told["risk"])
+        if told["alarm"] and alarm is None:
+            alarm = len(self._steps)
+        self._steps.append((risk, alarm))
         self.row["n_steps"], self.row["n_tokens"] = len(self._steps), told["tokens"][1]
-        self.row["risk"], self.row["alarm"] = max(risks, default=None), alarms[0] if alarms else None
+        self.row["risk"], self.row["alarm"] = risk, alarm
         if told["decision"] is not None:
             self.row["decision"] = told["decision"]["action"]
 
@@ -170,7 +174,7 @@ class RunLog:
         """Hold the events of a run that is over no longer: they are the lines of a file."""
         self._file, self.events, self.nbytes = file, [], 0
 
-    async def follow(self, start: int = 0) -> AsyncIterator[Numbered]:
+    async def follow(self, start: int = 0) -> AsyncGenerator[Numbered, None]:
         """Events from number `start` on, those to come too, until the run is over: several at a time, five times a
         second, and a viewer that is behind catches up at once. Its end is told in any case: who comes back after the
         server was killed may have seen more than is left."""
@@ -181,7 +185,7 @@ class RunLog:
         finally:
             self.viewers -= 1
 
-    async def _followed(self, at: int) -> AsyncIterator[Numbered]:
+    async def _followed(self, at: int) -> AsyncGenerator[Numbered, None]:
         while True:
             more, over, events = self._more, self.over, self.events
             if self._file is not None:
@@ -267,7 +271,7 @@ class History:
         log = self.get(id_)
         return None if log is None else {"events": True, **log.row}
 
-    def follow(self, id_: str, start: int = 0) -> AsyncIterator[Numbered] | None:
+    def follow(self, id_: str, start: int = 0) -> AsyncGenerator[Numbered, None] | None:
         """As `RunLog.follow`; None for a run that is not known."""
         log = self.get(id_)
         return None if log is None else log.follow(start)

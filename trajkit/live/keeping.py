@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from trajkit.errors import InputError, WriteError
 from trajkit.files import make_folder, told
 from trajkit.live.history import RunLog
+from trajkit.live.query import check_row
 from trajkit.strict_json import parse_json
 from trajkit.tables.words import count
 from trajkit.traces.labels import read_labels, set_label
@@ -115,14 +116,17 @@ class Keeper:
         if last is None or last["event"] != "end":
             lines = _whole_lines(file)
             last = _object(lines[-1].encode()) if lines else None
-        if last is not None and last["event"] == "end":
-            self._kept.add(file.stem)
-            return RunLog.of_file(file, last)
+        over = last if last is not None and last["event"] == "end" else None
         try:
-            log = RunLog.of_events(file.stem, lines, self.note)
+            log = RunLog.of_file(file, over) if over else RunLog.of_events(file.stem, lines, self.note)
+            answer = log.answer
+            check_row(log.row)
         except (LookupError, TypeError):
             _log.warning("%s holds no events of a run and is left alone", file)
             return None
+        if over:
+            self._kept.add(file.stem)
+            return log
         size = sum(len(line.encode()) + 1 for line in lines)
         self._files[log.id] = _Lines(file, len(lines), size)
         log.add(
@@ -131,7 +135,7 @@ class Keeper:
                 "state": "stopped",
                 "reason": "the server stopped while it was under way",
                 "stopped": True,
-                "answer": log.answer,
+                "answer": answer,
                 "n_tokens": log.row["n_tokens"],
             },
         )

@@ -13,6 +13,8 @@ import httpx
 from trajkit.errors import InputError, TrajkitError
 
 _LONGEST_LINE = 2**22
+_TOLD = 500
+"""Bytes of another server's words about an error."""
 
 
 class UpstreamError(TrajkitError):
@@ -66,8 +68,7 @@ class OtherServer:
         try:
             async with self._client.stream("POST", f"{self.url}/chat/completions", json=body) as answer:
                 if answer.status_code != 200:
-                    said = (await answer.aread())[:500].decode(errors="replace")
-                    what = f"{self.url} answers {answer.status_code}: {said}"
+                    what = f"{self.url} answers {answer.status_code}: {await _beginning(answer)}"
                     raise RefusedError(what) if 400 <= answer.status_code < 500 else UpstreamError(what)
                 async for line in self._lines(answer):
                     if not line.startswith(b"data:"):
@@ -103,6 +104,16 @@ class OtherServer:
         if "error" in chunk:
             raise UpstreamError(f"{self.url} says: {str(chunk['error'])[:300]}")
         return chunk
+
+
+async def _beginning(answer: httpx.Response) -> str:
+    """Of what says why there is no answer, which may go on without end."""
+    said = b""
+    async for part in answer.aiter_bytes(_TOLD):
+        said += part
+        if len(said) >= _TOLD:
+            break
+    return said[:_TOLD].decode(errors="replace")
 
 
 async def find_model(url: str, key: str | None, asked: str | None = None) -> str:

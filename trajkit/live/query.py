@@ -6,7 +6,7 @@ Works on rows, a few words and numbers of each run, wherever they come from. Loa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, get_args
 
@@ -61,6 +61,24 @@ class Row(TypedDict):
     decision: str | None
 
 
+_NUMBERS = ("alarm", "risk", "began")
+
+
+def check_row(row: Row) -> None:
+    """Raises TypeError where a value is of another kind, as in a damaged file: it would spoil the list of all runs."""
+    sound = (
+        all(isinstance(row[name], str) for name in _SEARCHED)  # type: ignore[literal-required]
+        and all(isinstance(row[name], int | float | None) for name in _NUMBERS)  # type: ignore[literal-required]
+        and isinstance(row["n_steps"], int)
+        and isinstance(row["n_tokens"], int)
+        and row["state"] in _KNOWN["state"]
+        and (row["outcome"] or NONE) in _KNOWN["outcome"]
+        and isinstance(row["decision"], str | None)
+    )
+    if not sound:
+        raise TypeError("not the row of a run")
+
+
 class RunSource(Protocol):
     """Where runs come from. `rows` and `follow` are called in the event loop's thread and must not wait; `document` and
     `set_label` may, and are called in others."""
@@ -88,7 +106,7 @@ class RunSource(Protocol):
         """A whole run; of a live one its row and `events` = True; None where there is no such run."""
         ...
 
-    def follow(self, id_: str, start: int) -> AsyncIterator[Numbered] | None:
+    def follow(self, id_: str, start: int) -> AsyncGenerator[Numbered, None] | None:
         """The events of a live run, from `start` on, as many at a time as there are; None where there is none."""
         ...
 

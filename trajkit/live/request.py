@@ -147,6 +147,7 @@ def _of_kind(given: Mapping[str, Any], name: str, kind: type, expected: str) -> 
 def _wish(own: Any) -> Wish:
     if not isinstance(own, Mapping):
         raise InputError(f"trajkit must be an object; got {type(own).__name__}.")
+    own = {name: value for name, value in own.items() if value is not None}
     if unknown := sorted(set(own) - _OWN):
         raise InputError(f"trajkit takes {', '.join(sorted(_OWN))}; got {', '.join(map(repr, unknown))}.")
     policy = str(own["policy"]).replace("-", " ") if "policy" in own else None

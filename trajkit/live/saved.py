@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -272,7 +272,7 @@ class SavedRuns:
         judge = self._asked_judge()
         return document(trace, own.rows[at], verdicts_saved(trace) if judge is None else judge.verdicts(trace))
 
-    def follow(self, id_: str, start: int) -> AsyncIterator[Numbered] | None:
+    def follow(self, id_: str, start: int) -> AsyncGenerator[Numbered, None] | None:
         """None: what is saved is over."""
         return None
 

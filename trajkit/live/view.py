@@ -97,7 +97,7 @@ class View:
         start = int(last) + 1 if last.isdecimal() and len(last) < 16 else 0
         for source in self._sources:
             if (events := source.follow(name, start)) is not None:
-                return _Events(events)
+                return _Viewed(events)
         return await self._whole(f"{name}/events")  # a run may be called so
 
     async def label(self, request: Request) -> Response:
@@ -135,37 +135,39 @@ class View:
         )
 
 
-class _Events(StreamingResponse):
-    """Events of a run, which are let go of when their viewer is gone, in the middle of a sending or not."""
+class _Viewed(StreamingResponse):
+    """Events as they come. Lets go of them as soon as who looks on goes, which Starlette leaves to the collector of
+    garbage."""
 
-    def __init__(self, events: AsyncIterator[Numbered]) -> None:
-        self._told = _told(events)
-        super().__init__(self._told, media_type="text/event-stream", headers=_STREAM)
+    def __init__(self, events: AsyncGenerator[Numbered, None]) -> None:
+        super().__init__(self._told(), media_type="text/event-stream", headers=_STREAM)
+        self._events = events
+        self._coming: asyncio.Future[Numbered | None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self._told.aclose()
+            if self._coming is not None:
+                self._coming.cancel()
+                await asyncio.wait([self._coming])
+            await self._events.aclose()
 
+    async def _told(self) -> AsyncIterator[bytes]:
+        while (several := await self._next()) is not None:
+            yield several
 
-async def _told(events: AsyncIterator[Numbered]) -> AsyncGenerator[bytes, None]:
-    coming = asyncio.ensure_future(_next(events))
-    try:
-        while True:
-            await asyncio.wait([coming], timeout=_QUIET)
-            if not coming.done():
-                yield b": still here\n\n"
-                continue
-            if (several := coming.result()) is None:
-                return
-            yield "".join(f"id: {number}\ndata: {event}\n\n" for number, event in several).encode()
-            coming = asyncio.ensure_future(_next(events))
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
+    async def _next(self) -> bytes | None:
+        """Events, or a sign of life where none come; None once all were told."""
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(_next(self._events))
+        await asyncio.wait([self._coming], timeout=_QUIET)
+        if not self._coming.done():
+            return b": still here\n\n"
+        several, self._coming = self._coming.result(), None
+        if several is None:
+            return None
+        return "".join(f"id: {number}\ndata: {event}\n\n" for number, event in several).encode()
 
 
 async def _next(events: AsyncIterator[Numbered]) -> Numbered | None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from trajkit.attribution.explainer import LiveStep
 from trajkit.attribution.regions import Regions
-from trajkit.live.errors import error_object as error_object
 from trajkit.live.generation import Begun, Ended, Explained, Text, Unexplained
 from trajkit.live.request import Effects
 

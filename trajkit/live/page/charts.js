@@ -2,7 +2,7 @@
 // Charts: risk and concentration by step, the effects of a step with their intervals, and a gauge. SVG in CSS colours.
 const charts = (() => {
   const { svg, make } = dom;
-  const MOST = 8, PAD = { left: 34, right: 14, top: 16, bottom: 20 };
+  const MOST = 8, DOTS = 400, PAD = { left: 34, right: 14, top: 16, bottom: 20 };
   const WEAK = ` (of effects under ${model.GROUNDED} nats)`;
   const clamp = (value) => Math.max(0, Math.min(1, value));
   const known = (value) => value !== null && value !== undefined;
@@ -104,9 +104,14 @@ const charts = (() => {
     weak(i) { return this.key === "concentration" && !this.run.grounded(i); } // it is then of effects that are next to none
 
     dots(values) {
-      return values.map((value, i) => known(value) && svg("circle", {
-        class: `dot${this.key === "risk" && this.run.over(i) ? " over" : ""}${this.weak(i) ? " weak" : ""}`, cx: this.x(i), cy: this.y(value), r: this.run.steps.length > 60 ? 2 : 3.5,
-      }, svg("title", {}, `${this.run.name(i)}: ${this.name} ${words.level(value)}${this.weak(i) ? WEAK : ""}`)));
+      const many = values.length > DOTS; // then they hide the line, and those above the threshold are dots alone
+      return values.map((value, i) => {
+        const over = this.key === "risk" && this.run.over(i), weak = this.weak(i);
+        if (!known(value) || (many && !over)) return null;
+        return svg("circle", {
+          class: `dot${over ? " over" : ""}${weak ? " weak" : ""}`, cx: this.x(i), cy: this.y(value), r: this.run.steps.length > 60 ? 2 : 3.5,
+        }, svg("title", {}, `${this.run.name(i)}: ${this.name} ${words.level(value)}${weak ? WEAK : ""}`));
+      });
     }
 
     limit(threshold) {
@@ -213,7 +218,9 @@ const charts = (() => {
     }
   }
 
-  function range(run) { // of all steps' effects with their intervals, so that no whisker is cut
+  const range = (run) => run.keep("range", () => ranged(run));
+
+  function ranged(run) { // of all steps' effects with their intervals, so that no whisker is cut
     let low = 0, high = 0;
     run.effects.forEach((row, t) => row && row.forEach((value, k) => {
       const half = run.halves[t] ? run.halves[t][k] : 0;

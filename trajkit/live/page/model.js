@@ -6,7 +6,10 @@ const model = (() => {
   const solid = (text) => text.replace(/\s+/g, "").length;
 
   function full(effects) { // nats at full strength: the 99th percentile of |effects|, so that one outlier does not pale the rest
-    const sizes = effects.flatMap((row) => Array.from(row || [], Math.abs)).sort((a, b) => a - b);
+    const sizes = new Float32Array(effects.reduce((n, row) => n + (row ? row.length : 0), 0));
+    let at = 0;
+    for (const row of effects) if (row) for (const one of row) sizes[at++] = Math.abs(one);
+    sizes.sort();
     return sizes[Math.floor(0.99 * (sizes.length - 1))] || sizes.at(-1) || 1;
   }
 
@@ -29,7 +32,10 @@ const model = (() => {
       this.ending = "";
       this.live = false; // whether more may come
       this.written = new Map(); // attempt → {thinking, answer}: what the model wrote, finished sentences or not
+      this.kept = {}; // what follows from the steps, until there is another one
     }
+
+    keep(name, made) { return name in this.kept ? this.kept[name] : (this.kept[name] = made()); }
 
     static of(document) {
       const run = new Run(document);
@@ -54,14 +60,14 @@ const model = (() => {
     }
 
     take(event) { // one event of a live run
+      if (event.event === "step" || !this.written.has(event.attempt)) this.kept = {};
       if (event.event === "start") {
         const { event: _, image, map, ...head } = event;
         this.head = { ...this.head, ...head };
         this.describe(event);
         this.live = true;
       } else if (event.event === "text") {
-        if (!this.written.has(event.attempt)) this.written.set(event.attempt, { thinking: "", answer: "" });
-        this.written.get(event.attempt)[event.kind] += event.text;
+        this.writtenIn(event.attempt)[event.kind].text += event.text;
       } else if (event.event === "step") {
         const { event: _, effects, half_width: half, note, ...step } = event;
         this.steps.push(step);
@@ -71,6 +77,7 @@ const model = (() => {
         this.head.n_steps = this.steps.length;
         if (step.decision) this.head.decision = step.decision.action;
         this.scale = null;
+        this.told(step);
       } else if (event.event === "unexplained") {
         this.unexplained = event.message;
       } else if (event.event === "end") {
@@ -85,17 +92,28 @@ const model = (() => {
     get full() { return Math.max(LEAST, this.scale || (this.scale = full(this.effects))); }
 
     get attempts() { // their numbers, from 0, in order
-      return [...new Set([...this.steps.map((step) => step.attempt || 0), ...this.written.keys()])].sort((a, b) => a - b);
+      return this.keep("attempts", () => [...new Set([...this.steps.map((step) => step.attempt || 0), ...this.written.keys()])].sort((a, b) => a - b));
     }
 
     get attempt() { return this.attempts.at(-1) || 0; }
 
     pending(kind) { // what the current attempt wrote after its last finished step of this kind
-      const written = this.written.get(this.attempt), text = written ? written[kind] : "";
-      let told = 0, at = 0;
-      for (const step of this.steps) if ((step.attempt || 0) === this.attempt && step.kind === kind) told += solid(step.text);
-      while (at < text.length && told > 0) told -= solid(text[at++]);
-      return text.slice(at).trim();
+      const written = this.written.get(this.attempt);
+      if (!written) return "";
+      const part = written[kind];
+      while (part.at < part.text.length && part.told > 0) part.told -= solid(part.text[part.at++]);
+      return part.text.slice(part.at).trim();
+    }
+
+    told({ attempt, kind, text }) { // a step, which is written no more
+      const part = this.writtenIn(attempt || 0)[kind];
+      if (part) part.told += solid(text);
+    }
+
+    writtenIn(attempt) {
+      const none = () => ({ text: "", at: 0, told: 0 }); // at: where the steps end. told: characters of theirs that are not passed yet
+      if (!this.written.has(attempt)) this.written.set(attempt, { thinking: none(), answer: none() });
+      return this.written.get(attempt);
     }
 
     number(index) { // of a thinking step within its attempt, from 1; 0 for the answer
@@ -110,7 +128,7 @@ const model = (() => {
     }
 
     get alarms() { // positions of the steps that raised one
-      return this.steps.flatMap((step, i) => (step.alarm ? [i] : []));
+      return this.keep("alarms", () => this.steps.flatMap((step, i) => (step.alarm ? [i] : [])));
     }
 
     get hasRisk() { return this.steps.some((step) => step.risk !== null && step.risk !== undefined); }

@@ -54,7 +54,7 @@ const path = (() => {
   class View {
     // pick(i): a point was chosen. about(i): what is said of a point
     constructor(pick, about) {
-      Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], names: [], attempts: [], current: -1, over: -1 });
+      Object.assign(this, { pick, about, ...START, points: [], share: [], marks: [], names: [], attempts: [], current: -1, over: -1, colours: new Map() });
       this.canvas = dom.make("canvas", { tabindex: 0, role: "img", class: "turn" });
       this.tip = dom.make("div", { class: "hint", hidden: true });
       this.element = dom.make("div", { class: "stage3" }, this.canvas, this.tip);
@@ -170,6 +170,7 @@ const path = (() => {
       context.clearRect(0, 0, width, height);
       this.seen = [];
       if (!this.points.length) return;
+      this.colours.clear(); // they change with the light
       const frame = this.frame();
       this.seen = this.points.map((point) => this.project(point, frame));
       this.drawBox(context, frame);
@@ -178,10 +179,15 @@ const path = (() => {
       this.drawPoints(context);
     }
 
+    colour(name) { // asked for once a drawing, as there are many points
+      if (!this.colours.has(name)) this.colours.set(name, dom.colour(name));
+      return this.colours.get(name);
+    }
+
     corner(frame, signs) { return this.project(frame.middle.map((one, i) => one + signs[i] * frame.half[i]), frame); }
 
     drawBox(context, frame) {
-      context.strokeStyle = dom.colour("rim");
+      context.strokeStyle = this.colour("rim");
       context.lineWidth = 1;
       context.setLineDash([]);
       const bits = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => [n & 1 ? 1 : -1, n & 2 ? 1 : -1, n & 4 ? 1 : -1]);
@@ -198,7 +204,7 @@ const path = (() => {
 
     nameAxes(context, frame, corners) { // each at the lowest edge along it
       context.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
-      context.fillStyle = dom.colour("muted");
+      context.fillStyle = this.colour("muted");
       context.textAlign = "center";
       [1, 2, 4].forEach((bit, axis) => {
         if (this.share[axis] < 0.02) return;
@@ -214,7 +220,7 @@ const path = (() => {
     drawFloor(context, frame) { // the shadow of the path
       if (!frame.half[2]) return;
       const low = frame.middle[2] - frame.half[2];
-      context.strokeStyle = dom.colour("shade");
+      context.strokeStyle = this.colour("shade");
       context.lineWidth = 1.5;
       const shadow = this.points.map(([x, y]) => this.project([x, y, low], frame));
       for (let i = 1; i < shadow.length; i++) if (this.joined(i)) line(context, shadow[i - 1], shadow[i]);
@@ -228,7 +234,7 @@ const path = (() => {
     }
 
     drawPath(context) {
-      context.strokeStyle = dom.colour("accent");
+      context.strokeStyle = this.colour("accent");
       context.lineCap = "round";
       const order = this.seen.slice(1).map((_, i) => i + 1).filter((i) => this.joined(i)).sort((a, b) => this.seen[b].depth - this.seen[a].depth);
       for (const i of order) {
@@ -251,12 +257,12 @@ const path = (() => {
     drawPoint(context, i) {
       const { x, y, depth } = this.seen[i], here = i === this.current, alarm = this.marks.includes(i);
       const size = (here ? 7.5 : 4.6) - depth * 0.9 + (i === this.over ? 1.5 : 0);
-      disc(context, x, y, size + 1.6, dom.colour("page"));
+      disc(context, x, y, size + 1.6, this.colour("page"));
       context.globalAlpha = here || alarm ? 1 : this.tone(i);
-      disc(context, x, y, size, dom.colour(alarm ? "alarm" : "accent"));
+      disc(context, x, y, size, this.colour(alarm ? "alarm" : "accent"));
       context.globalAlpha = 1;
       if (!here) return;
-      context.strokeStyle = dom.colour("ink");
+      context.strokeStyle = this.colour("ink");
       context.lineWidth = 2;
       context.beginPath();
       context.arc(x, y, size + 3.2, 0, 2 * Math.PI);
@@ -267,9 +273,9 @@ const path = (() => {
       const { x, y } = this.seen[i], text = (this.marks.includes(i) ? "▲ " : "") + this.names[i];
       context.lineWidth = 4;
       context.lineJoin = "round";
-      context.strokeStyle = dom.colour("page");
+      context.strokeStyle = this.colour("page");
       context.strokeText(text, x, y - 14);
-      context.fillStyle = dom.colour(this.marks.includes(i) ? "wrong" : "ink");
+      context.fillStyle = this.colour(this.marks.includes(i) ? "wrong" : "ink");
       context.fillText(text, x, y - 14);
     }
   }

@@ -80,12 +80,16 @@ const thinking = (() => {
     }
 
     show(current) {
-      this.rows.forEach(({ button }, i) => {
-        button.tabIndex = i === Math.max(0, current) ? 0 : -1;
-        dom.set(button, "aria-current", i === current && "true");
-      });
+      for (const i of new Set([0, this.current, current])) this.mark(i, current); // others stay as they are
       if (current !== this.current) this.reveal(this.rows[current] && this.rows[current].button);
       this.current = current;
+    }
+
+    mark(i, current) {
+      if (!this.rows[i]) return;
+      const { button } = this.rows[i];
+      button.tabIndex = i === Math.max(0, current) ? 0 : -1;
+      dom.set(button, "aria-current", i === current && "true");
     }
 
     bottom() { this.scroll.scrollTop = this.scroll.scrollHeight; }
