@@ -87,7 +87,7 @@ class Place:
 
     @classmethod
     async def at(cls, url: str) -> Place:
-        return cls(OtherServer(url, stall=120), await find_model(url, None))
+        return cls(OtherServer(url, stall=120), await asyncio.to_thread(find_model, url, None))
 
 
 @dataclass(eq=False)

@@ -411,7 +411,8 @@ def test_a_risk_is_told_from_its_threshold_and_few_points_are_said_to_fit_any_ax
 
 def test_a_step_that_is_beyond_the_calibration_adds_a_note_to_its_run_once(window):
     notes = window.page.evaluate("""() => {
-        const run = new model.Run({}), step = {event: 'step', effects: null, half_width: null, kind: 'thinking', text: 'a', attempt: 0};
+        const run = new model.Run({});
+        const step = {event: 'step', effects: null, half_width: null, kind: 'thinking', text: 'a', attempt: 0};
         for (const note of [undefined, 'Beyond.', 'Beyond.']) run.take({...step, note});
         return [run.notes, run.steps.some((one) => 'note' in one)];
     }""")

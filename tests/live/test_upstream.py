@@ -224,11 +224,11 @@ def test_an_error_that_goes_on_without_end_is_quoted_and_read_no_further():
 
 def test_no_server_no_model(demo_vlm):
     with pytest.raises(UpstreamError, match="is the server up"):
-        run_alone(find_model("http://127.0.0.1:9/v1", None))
+        find_model("http://127.0.0.1:9/v1", None)
     with listening(Recorded().app()) as other:
-        assert run_alone(find_model(f"{other}/v1", None)) == MODEL
+        assert find_model(f"{other}/v1", None) == MODEL
         with pytest.raises(UpstreamError, match="no model 'x'"):
-            run_alone(find_model(f"{other}/v1", None, "x"))
+            find_model(f"{other}/v1", None, "x")
 
 
 def without_ids(chunk):

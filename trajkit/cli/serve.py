@@ -206,10 +206,8 @@ def serve(
         if upstream is None:
             engine = LocalEngine(watching, name or Path(vlm.name).name)
         else:
-            import asyncio
-
             there = upstream.rstrip("/")
-            theirs = asyncio.run(find_model(there, upstream_key, upstream_model))
+            theirs = find_model(there, upstream_key, upstream_model)
             engine = UpstreamEngine(
                 there,
                 theirs,

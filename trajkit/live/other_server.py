@@ -116,13 +116,12 @@ async def _beginning(answer: httpx.Response) -> str:
     return said[:_TOLD].decode(errors="replace")
 
 
-async def find_model(url: str, key: str | None, asked: str | None = None) -> str:
+def find_model(url: str, key: str | None, asked: str | None = None) -> str:
     """The model that a server has, or the one of its models that is asked for. Raises UpstreamError."""
     try:
-        async with httpx.AsyncClient(timeout=10) as client:
-            answer = await client.get(f"{url}/models", headers=_headers(key))
-            answer.raise_for_status()
-            names = [str(one["id"]) for one in answer.json()["data"]]
+        answer = httpx.get(f"{url}/models", headers=_headers(key), timeout=10)
+        answer.raise_for_status()
+        names = [str(one["id"]) for one in answer.json()["data"]]
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise UpstreamError(f"{url}/models gives no list of models ({error}); is the server up?") from error
     if asked is not None and asked not in names:
