@@ -93,7 +93,7 @@ def test_the_page_and_the_picture_of_a_run_mark_the_step_of_a_running_monitor(ri
     thinking = replace(trace, steps=tuple(trace.steps[i] for i in kept), effects=trace.effects[kept])
     frame = make_frame([RUN]).iloc[[0] * len(risks)].assign(step=np.arange(1, len(risks) + 1), risk=risks)
     detectors = Detectors(Told([]), None, _monitor([], 0.3))  # type: ignore[arg-type]
-    shown = document(thinking, {}, verdicts_of(thinking, frame, detectors, None))  # type: ignore[typeddict-item]
+    shown = document(thinking, {"label": None}, verdicts_of(thinking, frame, detectors, None))  # type: ignore[typeddict-item]
     assert [number for number, step in enumerate(shown["steps"], 1) if step["alarm"]] == live
     marks = [mark for mark in metrics_by_step(frame, 0.3).data if mark.name == "alarm"]
     assert [list(mark.x) for mark in marks] == [[step] for step in live]

@@ -111,6 +111,11 @@ def window(chromium, site):
     watched.page.close()
 
 
+SOME = "document.querySelector('.count').textContent.includes(' of ')"
+"""Not all runs are asked for."""
+SETTLED = "document.querySelector('.browse .runs').ariaBusy === 'false'"
+
+
 @pytest.fixture
 def open_page(window):
     """Goes to a hash of the page, from the list of all runs."""
@@ -119,6 +124,7 @@ def open_page(window):
         window.page.set_viewport_size({"width": 1280, "height": 900})
         window.page.evaluate("document.querySelector('dialog[open]')?.close(); location.hash = ''")
         window.until("[...document.querySelectorAll('.browse .runs a')].some((one) => one.offsetParent)")
+        window.until(f"!document.querySelector('.browse select').value && !{SOME} && {SETTLED}")
         window.page.evaluate("(hash) => { location.hash = hash }", hash_)
         if hash_:
             window.until("[...document.querySelectorAll('.pane')].every((one) => one.ariaBusy === 'false')")
@@ -505,7 +511,7 @@ def test_what_is_printed_of_a_list_says_what_was_asked_for(listed):
     page = listed.page
     assert not page.locator(".on-paper").is_visible()
     page.evaluate("location.hash = 'outcome=success&alarmed=no&sort=risk'")
-    listed.until("document.querySelector('.count').textContent.includes(' of ')")
+    listed.until(f"{SOME} && {SETTLED}")
     page.emulate_media(media="print")
     text = page.locator(".on-paper").inner_text()
     page.emulate_media(media="screen")

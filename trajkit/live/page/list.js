@@ -83,13 +83,15 @@ const list = (() => {
       this.fill();
       const asked = (this.asked += 1);
       let found;
+      this.list.ariaBusy = "true";
       try {
         found = await this.page(0, PAGE);
       } catch (error) {
         if (asked === this.asked) this.trouble(error);
-        return;
       }
       if (asked !== this.asked) return;
+      this.list.ariaBusy = "false";
+      if (!found) return;
       this.rows.clear();
       this.order = [];
       dom.put(this.list);
