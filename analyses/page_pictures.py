@@ -177,10 +177,12 @@ def live(browser: Browser, out: Path) -> None:
         with httpx.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as answer:
             page.evaluate("address => { location.hash = address; }", f"run={answer.headers['X-Trajkit-Run']}")
             slow = SlowMotion(process)
-            Thread(target=slow.read, args=(answer,), daemon=True).start()
+            reading = Thread(target=slow.read, args=(answer,), daemon=True)
+            reading.start()
             page.locator(".sentences li:nth-child(4)").wait_for()
             with slow.held():
                 keep(page, out / "page-live.webp")
+            reading.join()  # it reads one line more
         page.close()
 
 
