@@ -53,10 +53,11 @@ class Watched:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(url)
 
-    def until(self, condition: str, seconds: float = 5) -> None:
-        """Wait for an expression to be true; playwright's own way makes code of text, which the page forbids."""
+    def until(self, condition: str, argument: Any = None, seconds: float = 5) -> None:
+        """Wait for an expression, or a function of `argument`, to be true; playwright's own way makes code of text,
+        which the page forbids."""
         end = time.monotonic() + seconds
-        while not self.page.evaluate(condition):
+        while not self.page.evaluate(condition, argument):
             if time.monotonic() > end:
                 pytest.fail(f"never came true: {condition}")
             self.page.wait_for_timeout(25)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browsing import assert_dark_on_screen_alone
+from tests.browsing import Watched, assert_dark_on_screen_alone
 from tests.report.runs import HOSTILE, make_runs
 from trajkit.report import write_report
 
@@ -14,30 +14,11 @@ CURRENT = "[...document.querySelectorAll('.sentences button')].findIndex((one) =
 FIGURES = ("mean_step", "auc_by_step", "false_alarms")
 
 
-def until(page, condition: str, argument: str | None = None) -> None:
-    """Wait for a condition; playwright's own way makes code of text inside the page, which the page forbids."""
-    for _ in range(100):
-        if page.evaluate(condition, argument):
-            return
-        page.wait_for_timeout(50)
-    pytest.fail(f"never came true: {condition}")
-
-
-class Watched:
-    """A page with what it logged and asked for."""
+class Report(Watched):
+    """A report opened from its file."""
 
     def __init__(self, browser, path, width: int = 1280, at: str = "") -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": 900})
-        self.trouble: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: message.type == "error" and self.trouble.append(message.text))
-        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.page.add_init_script(
-            "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective))"
-        )
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri() + at)
+        super().__init__(browser, path.as_uri() + at, width)
         self.page.locator(".runs a, .sentences button").first.wait_for(state="attached")
 
     def open(self, number: int) -> None:
@@ -58,15 +39,10 @@ class Watched:
     def run(self) -> str | None:
         return self.page.evaluate("new URLSearchParams(location.hash.slice(1)).get('run')")
 
-    def assert_no_trouble(self) -> None:
-        assert self.trouble == []
-        outside = [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
-        assert outside == []
-
 
 @pytest.fixture(scope="module")
 def report(chromium, full_report):
-    watched = Watched(chromium, full_report)
+    watched = Report(chromium, full_report)
     yield watched
     watched.page.close()
 
@@ -76,13 +52,13 @@ def test_the_list_has_the_runs_that_are_shown_and_is_filtered_and_searched(repor
     assert page.locator(".runs a").count() == 9
     assert "9 of 120 runs, balanced over outcomes" in page.locator("#runs").inner_text()
     page.locator(".filters label", has_text="hallucination").click()
-    until(page, "() => document.querySelectorAll('.runs a').length === 3")
+    report.until("() => document.querySelectorAll('.runs a').length === 3")
     page.locator(".filters label", has_text="hallucination").click()
-    until(page, "() => document.querySelectorAll('.runs a').length === 9")
+    report.until("() => document.querySelectorAll('.runs a').length === 9")
     page.fill("input[type=search]", page.locator(".runs a").nth(4).get_attribute("data-id"))
-    until(page, "() => document.querySelectorAll('.runs a').length === 1")
+    report.until("() => document.querySelectorAll('.runs a').length === 1")
     page.fill("input[type=search]", "")
-    until(page, "() => document.querySelectorAll('.runs a').length === 9")
+    report.until("() => document.querySelectorAll('.runs a').length === 9")
 
 
 def test_what_the_classifier_makes_of_the_run_stands_beside_it(report):
@@ -94,7 +70,7 @@ def test_choosing_a_sentence_changes_the_overlay(report):
     report.open(0)
     buttons = report.sentences
     buttons.nth(1).click()
-    until(report.page, f"() => {CURRENT} === 1")
+    report.until(f"() => {CURRENT} === 1")
     before = report.pixels()
     buttons.nth(3).click()
     assert report.pixels() != before
@@ -149,16 +125,16 @@ def test_left_and_right_arrows_turn_to_other_runs(report):
     ids = [link.get_attribute("data-id") for link in report.page.locator(".runs a").all()]
     for key, at in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
         report.page.keyboard.press(key)
-        until(report.page, "(id) => new URLSearchParams(location.hash.slice(1)).get('run') === id", ids[at])
+        report.until("(id) => new URLSearchParams(location.hash.slice(1)).get('run') === id", ids[at])
 
 
 def test_an_address_opens_its_run_and_step(chromium, full_report, report):
     report.open(2)
     id_ = report.run
-    watched = Watched(chromium, full_report, at=f"#run={id_}&step=3")
-    until(watched.page, f"() => {CURRENT} === 2")
+    watched = Report(chromium, full_report, at=f"#run={id_}&step=3")
+    watched.until(f"() => {CURRENT} === 2")
     assert watched.run == id_
-    watched.assert_no_trouble()
+    watched.assert_no_trouble("file:")
     watched.page.close()
 
 
@@ -167,14 +143,14 @@ def test_play_walks_through_the_sentences_and_stops_when_asked(report):
     report.sentences.nth(0).click()
     play = report.page.locator(".pane:visible").get_by_label("Play")
     play.click()
-    until(report.page, f"() => {CURRENT} === 1")
+    report.until(f"() => {CURRENT} === 1")
     assert play.get_attribute("aria-pressed") == "true"
     play.click()
     assert play.get_attribute("aria-pressed") == "false"
 
 
 def test_figures_are_drawn_when_they_come_into_view_and_the_run_stays(chromium, full_report):
-    watched = Watched(chromium, full_report)
+    watched = Report(chromium, full_report)
     watched.open(0)
     page, shown = watched.page, watched.run
     assert page.locator("[data-figure]:empty").count() > 0
@@ -182,9 +158,9 @@ def test_figures_are_drawn_when_they_come_into_view_and_the_run_stays(chromium, 
         page.locator(f"#panel-{key}").scroll_into_view_if_needed()
         page.locator(f"#panel-{key} .main-svg").first.wait_for()
     page.locator(".report nav a", has_text="Alarms").click()
-    until(page, "() => Math.abs(document.getElementById('alarms').getBoundingClientRect().top) < 600")
+    watched.until("() => Math.abs(document.getElementById('alarms').getBoundingClientRect().top) < 600")
     assert watched.run == shown
-    watched.assert_no_trouble()
+    watched.assert_no_trouble("file:")
     page.close()
 
 
@@ -199,14 +175,14 @@ def test_a_script_that_is_put_into_the_page_does_not_run(chromium, full_report, 
     page = full_report.read_text()
     changed = tmp_path / "changed.html"
     changed.write_text(page.replace("</body>", "<script>document.title = 'broken in'</script></body>"))
-    watched = Watched(chromium, changed)
+    watched = Report(chromium, changed)
     assert watched.page.title() != "broken in"
     assert any("script-src" in said for said in watched.trouble)
     watched.page.close()
 
 
 def test_nothing_of_this_failed_or_asked_for_the_network(report):
-    report.assert_no_trouble()
+    report.assert_no_trouble("file:")
 
 
 def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_report):
@@ -219,7 +195,7 @@ def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_r
     row = {"method": name, "n_runs": 9, "n_failures": 3, "auc": 0.7, "low": 0.6, "high": 0.8}
     curves = auc_by_step(pd.DataFrame([row | {"step": step} for step in (1, 2, 3)]), shown=[name])
     rates = pd.DataFrame([{"unit": name, "n": 9, "rate": 0.1, "low": 0.0, "high": 0.2, "alpha": 0.1}])
-    watched = Watched(chromium, full_report)
+    watched = Report(chromium, full_report)
     shown = watched.page.locator("#panel-mean_step .figure")
     shown.scroll_into_view_if_needed()
     shown.locator(".main-svg").first.wait_for()
@@ -238,22 +214,22 @@ def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_r
         assert sum(name in text for text in texts) == 2  # in the legend or at the axis, and under the pointer
         assert shown.locator("a").count() == 0
         assert shown.locator("[style*=bold]").count() == 0
-    watched.assert_no_trouble()
+    watched.assert_no_trouble("file:")
     watched.page.close()
 
 
 def test_it_fits_a_phone(chromium, full_report):
-    watched = Watched(chromium, full_report, width=390)
+    watched = Report(chromium, full_report, width=390)
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= 390
     watched.open(0)
     watched.sentences.nth(2).click()
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= 390
-    watched.assert_no_trouble()
+    watched.assert_no_trouble("file:")
     watched.page.close()
 
 
 def test_figures_keep_their_height_when_the_window_changes(chromium, full_report):
-    watched = Watched(chromium, full_report)
+    watched = Report(chromium, full_report)
     figures = [f"#panel-{key} .figure" for key in FIGURES]
     for figure in figures:
         watched.page.locator(figure).scroll_into_view_if_needed()
@@ -273,7 +249,7 @@ def test_it_is_dark_where_that_is_wanted_and_light_on_paper(chromium, full_repor
 
 
 def test_paper_has_no_controls_and_no_number_broken_over_lines(chromium, full_report):
-    watched = Watched(chromium, full_report)
+    watched = Report(chromium, full_report)
     watched.open(0)
     watched.page.emulate_media(media="print")
     watched.page.set_viewport_size({"width": 703, "height": 1000})  # of A4 less its margins
@@ -288,12 +264,10 @@ def test_paper_has_no_controls_and_no_number_broken_over_lines(chromium, full_re
 
 
 def test_paper_has_all_figures_whether_they_were_seen_or_not(chromium, full_report):
-    watched = Watched(chromium, full_report)
+    watched = Report(chromium, full_report)
     watched.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    until(
-        watched.page, "() => [...document.querySelectorAll('[data-figure]')].every((one) => one.querySelector('svg'))"
-    )
-    watched.assert_no_trouble()
+    watched.until("() => [...document.querySelectorAll('[data-figure]')].every((one) => one.querySelector('svg'))")
+    watched.assert_no_trouble("file:")
     watched.page.close()
 
 
@@ -305,11 +279,11 @@ def test_a_run_without_effects_image_or_thinking_opens_without_errors(chromium, 
     bare[1] = CASES["no image"][0](bare[1])
     bare[2] = CASES["no step at all"][0](bare[2])
     bare[3] = CASES["no thinking step"][0](bare[3])
-    watched = Watched(chromium, write_report(bare, tmp_path))
+    watched = Report(chromium, write_report(bare, tmp_path))
     for number in range(4):
         watched.open(number)
         watched.page.locator("#terms").scroll_into_view_if_needed()
         watched.page.locator(".pane:visible .foot").scroll_into_view_if_needed()
         watched.page.wait_for_timeout(150)
-    watched.assert_no_trouble()
+    watched.assert_no_trouble("file:")
     watched.page.close()

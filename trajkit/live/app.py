@@ -33,12 +33,11 @@ from trajkit.live.places import Full, Places
 from trajkit.live.query import RunSource
 from trajkit.live.request import ChatRequest, parse_request
 from trajkit.live.run import STOPPED, ServedRun
-from trajkit.live.view import View
+from trajkit.live.view import STREAM, View, not_found
 from trajkit.live.webhooks import Webhooks
 from trajkit.live.wire import DONE, Answer, sse
 
 _log = logging.getLogger(__name__)
-_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _WINDING_DOWN = 10.0
 """Seconds in which runs that were stopped come to their end."""
 
@@ -87,7 +86,7 @@ class Server:
             Route("/metrics", self.tell_metrics),
             *View([self.history, *self.sources]).routes(),
         ]
-        handlers: dict[Any, Any] = {404: _not_found, 405: _not_found, Refused: self.refuse, Exception: _broken}
+        handlers: dict[Any, Any] = {404: not_found, 405: not_found, Refused: self.refuse, Exception: _broken}
         inside = Starlette(routes=routes, exception_handlers=handlers)
         return guarded(inside, self.access, self._count_refused)
 
@@ -195,7 +194,7 @@ class _Streamed(StreamingResponse):
     """A run as server-sent events, which ends with its client."""
 
     def __init__(self, run: ServedRun, chunks: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        super().__init__(chunks, media_type="text/event-stream", headers=headers | _STREAM)
+        super().__init__(chunks, media_type="text/event-stream", headers=headers | STREAM)
         self._run = run
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -239,9 +238,3 @@ async def _gone(request: Request) -> None:
 async def _broken(request: Request, error: Exception) -> Response:
     message = f"this is a bug in trajkit ({type(error).__name__}); its log says where."
     return JSONResponse(error_object(message, "server_error"), 500)
-
-
-async def _not_found(request: Request, error: Exception) -> Response:
-    status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None)
-    message = f"{request.method} {request.scope['path']} is not served."
-    return JSONResponse(error_object(message, "invalid_request_error"), status, headers)

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from trajkit.errors import InputError
 from trajkit.live.pixels import label_map, picture, quantised
-from trajkit.live.query import Row
-from trajkit.live.verdicts import Verdicts
-from trajkit.tables.words import apart
+from trajkit.live.query import Row, rounded
+from trajkit.live.verdicts import Verdicts, why_alarmed
 from trajkit.traces.trace import Trace
 
 
@@ -24,14 +23,14 @@ def document(trace: Trace, row: Row, verdicts: Verdicts) -> dict[str, Any]:
     highest = verdicts.highest
     notes = (no_image, no_map if usable else "This run has no effects to draw.", verdicts.note)
     return dict(row) | {
-        "risk": _rounded(highest.risk),
+        "risk": rounded(highest.risk),
         "alarm": highest.alarm,
         "image": image,
         "map": regions,
         "n_regions": trace.n_regions,
         "effects_kind": trace.effects_kind,
         "scale": _scale(trace.effects) if usable else 1.0,
-        "threshold": _rounded(verdicts.threshold),
+        "threshold": rounded(verdicts.threshold),
         "watches": verdicts.watches,
         "notes": [note for note in notes if note],
         "reading": verdicts.reading,
@@ -61,8 +60,8 @@ def _steps(trace: Trace, verdicts: Verdicts, fine: bool) -> list[dict[str, Any]]
                 "kind": step.kind,
                 "text": step.text,
                 "tokens": [step.token_start, step.token_end],
-                "concentration": _rounded(float(level[at])),
-                "risk": _rounded(float(verdicts.risks[at])),
+                "concentration": rounded(float(level[at])),
+                "risk": rounded(float(verdicts.risks[at])),
                 "alarm": alarm,
                 "reason": _reason(verdicts, decided) if alarm else "",
                 "wrong": not fine and thinks and wrong == number[at] - 1 and not isinstance(wrong, bool),
@@ -80,9 +79,7 @@ def _reason(verdicts: Verdicts, decided: dict[str, Any] | None) -> str:
     risk = float(verdicts.risks[verdicts.alarm]) if verdicts.alarm is not None else math.nan
     if not math.isfinite(verdicts.threshold) or math.isnan(risk):
         return "the monitor that watched the run raised its alarm here"
-    what = "probability of success" if verdicts.watches == "success" else "risk"
-    value, limit = apart(risk, verdicts.threshold)
-    return f"{what} {value} is above {limit}"
+    return why_alarmed(verdicts.watches, risk, verdicts.threshold)
 
 
 def _attempt(trace: Trace) -> int:
@@ -118,7 +115,3 @@ def _regions(trace: Trace) -> tuple[dict[str, Any] | None, str]:
 def _scale(effects: NDArray[np.floating[Any]]) -> float:
     """Nats at full strength: the 99th percentile of the run's |effects|, so that one outlier does not pale the rest."""
     return float(f"{float(np.percentile(np.abs(effects), 99)) or float(np.abs(effects).max()) or 1.0:.3g}")
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 6)

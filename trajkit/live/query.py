@@ -5,6 +5,7 @@ Works on rows, a few words and numbers of each run, wherever they come from. Loa
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ _Kind = tuple[str | bool | None, ...]
 
 Numbered = Sequence[tuple[int, str]]
 """Events, each with its number, as JSON."""
+
+
+def rounded(value: float | None) -> float | None:
+    """As rows, documents and events say it: six digits, and None for what is not finite."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)
 
 
 class Row(TypedDict):

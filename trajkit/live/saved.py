@@ -1,5 +1,5 @@
-"""Saved runs as a source of the page: a row of each from a few columns of its file, one run decoded when it is asked
-for, labels beside them, and files that are added or change while they are looked at.
+"""Saved runs as a source of the page: a row of each, one run decoded when it is asked for, labels beside them, and
+files that are added or change while they are looked at.
 
 Rows are there at once. What detectors say of all runs is worked out afterwards by a thread, a few thousand runs at a
 time, as it reads all effects; a single run has its verdicts whenever it is asked for.
@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError, TrajkitError
 from trajkit.fingerprints import ModelId
 from trajkit.live.documents import document
 from trajkit.live.query import Numbered, Row
+from trajkit.live.saved_rows import COLUMNS, judge_row, rows_of
 from trajkit.live.verdicts import Highest, Judge, verdicts_saved
-from trajkit.strict_json import parse_json
 from trajkit.traces.file import TraceFile
 from trajkit.traces.labels import Label, check_label, labels_file, read_labels, set_label
 from trajkit.traces.trace import Trace
@@ -38,11 +37,6 @@ from trajkit.traces.writer import parts_of
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors
 
-COLUMNS = (
-    "transcript_id", "group_id", "task_set", "question", "model", "answer", "target", "success", "outcome", "n_steps",
-    "steps", "meta",
-)  # fmt: skip
-"""Of the trace schema, that rows are made of."""
 _BATCH = 4096
 _LOOK = 2.0
 """Seconds after which files are looked at again, when somebody asks for the list."""
@@ -50,80 +44,6 @@ _FRESH = 60.0
 """Seconds after a change in which a folder counts as one that is written to."""
 _Stamp = tuple[int, int, int] | None
 _log = logging.getLogger(__name__)
-
-
-def rows_of(batch: pa.RecordBatch, labels: Mapping[str, Label] | None = None) -> list[Row]:
-    """A row of each run. batch: COLUMNS of the trace schema, checked by `traces.faults`; risk and alarm are those that
-    were saved with the steps. labels: take the place of outcomes."""
-    names = [name for name in COLUMNS if name not in ("steps", "meta")]
-    said = batch.select(names).to_pylist()
-    meta = [_acted(text) for text in batch["meta"].to_pylist()]
-    tokens, highest = _of_steps(batch["steps"])
-    made = zip(said, meta, tokens, highest, strict=True)
-    return [_row(one, about, n, most, labels or {}) for one, about, n, most in made]
-
-
-def judge_row(row: Row, found: Highest) -> None:
-    """Have what detectors say in a row in place of what was saved."""
-    row["risk"], row["alarm"] = _rounded(found.risk), found.alarm
-
-
-def outcome_of(outcome: str, success: bool | None) -> str:
-    """The outcome of a run as it is compared: `failure` where it is wrong and of no known kind."""
-    return "failure" if outcome == "unknown" and success is False else outcome
-
-
-def _row(
-    said: dict[str, Any], meta: Mapping[str, Any], n_tokens: int, highest: Highest, labels: Mapping[str, Label]
-) -> Row:
-    name = said["transcript_id"]
-    label, began, decisions = labels.get(name), meta.get("began"), meta.get("decisions")
-    decided = decisions[-1] if isinstance(decisions, list) and decisions else None
-    return Row(
-        id=name,
-        source="saved",
-        state="saved",
-        question=said["question"],
-        task=said["task_set"],
-        group=said["group_id"],
-        model=said["model"],
-        answer=said["answer"],
-        target=said["target"],
-        outcome=label or outcome_of(said["outcome"], said["success"]),
-        n_steps=said["n_steps"],
-        n_tokens=n_tokens,
-        alarm=highest.alarm,
-        risk=_rounded(highest.risk),
-        began=began if isinstance(began, int | float) and not isinstance(began, bool) else None,
-        label=label,
-        decision=str(decided["action"]) if isinstance(decided, dict) and "action" in decided else None,
-    )
-
-
-def _acted(text: str) -> Mapping[str, Any]:
-    """The `meta` of a run where it says when the run began, or what a policy decided: few do, and others need not be
-    parsed."""
-    return parse_json(text) if '"began"' in text or '"decisions"' in text else {}
-
-
-def _of_steps(column: pa.ListArray) -> tuple[list[int], list[Highest]]:
-    """Of each run: its tokens, and the risk and alarm that were saved with its steps."""
-    offsets = column.offsets.to_numpy().astype(np.int64)
-    steps = column.values.slice(offsets[0], offsets[-1] - offsets[0])
-    offsets -= offsets[0]
-    last: NDArray[np.int64] = np.append(steps.field("token_end").to_numpy(zero_copy_only=False), 0)
-    tokens = np.where(np.diff(offsets) > 0, last[offsets[1:] - 1], 0).tolist()
-    risks = pc.cast(steps.field("risk"), pa.float64()).to_numpy(zero_copy_only=False)
-    alarms = np.flatnonzero(pc.fill_null(steps.field("alarm"), False).to_numpy(zero_copy_only=False))
-    if np.isnan(risks).all() and not len(alarms):
-        return tokens, [Highest()] * len(tokens)
-    at = np.append(alarms, len(steps))[np.searchsorted(alarms, offsets[:-1])]  # the first alarm from a run's start on
-    highest = []
-    for start, end, alarm in zip(offsets[:-1].tolist(), offsets[1:].tolist(), at.tolist(), strict=True):
-        known = risks[start:end][~np.isnan(risks[start:end])]
-        risk = float(known.max()) if len(known) else None
-        highest.append(Highest(risk, alarm - start if alarm < end else None))
-    return tokens, highest
 
 
 @dataclass(eq=False)
@@ -389,7 +309,3 @@ def _stamp(path: Path) -> _Stamp:
     except FileNotFoundError:
         return None
     return about.st_mtime_ns, about.st_size, about.st_ino
-
-
-def _rounded(risk: float | None) -> float | None:
-    return None if risk is None else round(risk, 6)

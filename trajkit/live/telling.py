@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trajkit.detection.calibration import SPARED_WORD
 from trajkit.live.generation import Begun, Ended, Event, Explained, Failed, Text, Unexplained
 from trajkit.live.history import RunLog
-from trajkit.tables.words import apart, promise, sentence
+from trajkit.live.query import rounded
+from trajkit.live.verdicts import why_alarmed
+from trajkit.tables.words import promise, sentence
 from trajkit.trajectory.concentration import concentration
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def step_told(step: LiveStep, monitor: Monitor | None) -> dict[str, Any]:
         "kind": step.kind,
         "text": step.text,
         "tokens": [step.token_start, step.token_end],
-        "concentration": _finite(concentration(step.effects[None])[0]) if len(step.effects) else None,
-        "risk": _finite(step.risk),
+        "concentration": rounded(concentration(step.effects[None])[0]) if len(step.effects) else None,
+        "risk": rounded(step.risk),
         "alarm": bool(step.alarm),
         "reason": _reason(step, monitor),
         "wrong": False,
@@ -167,21 +168,16 @@ def _reason(step: LiveStep, monitor: Monitor | None) -> str:
         return step.decision.reason
     if not step.alarm or step.verdict is None or monitor is None:
         return ""
-    what = "probability of success" if monitor.watches == "success" else "risk"
-    value, limit = apart(step.verdict.risk, step.verdict.threshold)
+    why = why_alarmed(monitor.watches, step.verdict.risk, step.verdict.threshold)
     few = f"at most {promise(monitor.alpha)} of {SPARED_WORD[monitor.watches]} runs get there"
-    return f"{what} {value} is above {limit}; {few}"
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 6)
+    return f"{why}; {few}"
 
 
 def _watched(monitor: Monitor | None) -> dict[str, Any]:
     if monitor is None:
         return {"threshold": None, "watches": None, "notes": ["No monitor watches this run."]}
     notes = [] if monitor.can_alarm else [monitor.message]
-    return {"threshold": _finite(monitor.threshold), "watches": monitor.watches, "notes": notes}
+    return {"threshold": rounded(monitor.threshold), "watches": monitor.watches, "notes": notes}
 
 
 def _nothing_shown() -> dict[str, Any]:

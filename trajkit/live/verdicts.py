@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.tables.names import outcome_name
-from trajkit.tables.words import sentence
+from trajkit.tables.words import apart, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,13 @@ class Verdicts:
     def highest(self) -> Highest:
         known = self.risks[~np.isnan(self.risks)]
         return Highest(float(known.max()) if len(known) else None, self.alarm)
+
+
+def why_alarmed(watches: str | None, risk: float, threshold: float) -> str:
+    """In words. watches: what the monitor watches for, whose probability `risk` is."""
+    what = "probability of success" if watches == "success" else "risk"
+    value, limit = apart(risk, threshold)
+    return f"{what} {value} is above {limit}"
 
 
 def verdicts_saved(trace: Trace) -> Verdicts:

@@ -25,7 +25,8 @@ from trajkit.live.query import Numbered, Query, Row, RunSource, find
 from trajkit.traces.labels import check_label
 
 PAGE = Path(__file__).parent / "page"
-_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Headers of answers that come bit by bit."""
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _QUIET = 15.0
 """Seconds without an event after which a viewer is sent a sign of life, so that nobody between drops the connection."""
@@ -35,13 +36,15 @@ _BODY = 10_000
 
 def page_app(sources: Sequence[RunSource], access: Access) -> ASGIApp:
     """The page alone, for any ASGI server, for whoever may ask."""
-    missing = {404: _not_found, 405: _not_found}
+    missing = {404: not_found, 405: not_found}
     return guarded(Starlette(routes=View(sources).routes(), exception_handlers=missing), access)
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    message = f"{request.method} {request.url.path} is not served."
-    return _refused(getattr(error, "status_code", 404), message)
+async def not_found(request: Request, error: Exception) -> Response:
+    """The answer to a path, or a method, that is not served."""
+    status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None)
+    message = f"{request.method} {request.scope['path']} is not served."
+    return JSONResponse(error_object(message, "invalid_request_error"), status, headers)
 
 
 class View:
@@ -140,7 +143,7 @@ class _Viewed(StreamingResponse):
     garbage."""
 
     def __init__(self, events: AsyncGenerator[Numbered, None]) -> None:
-        super().__init__(self._told(), media_type="text/event-stream", headers=_STREAM)
+        super().__init__(self._told(), media_type="text/event-stream", headers=STREAM)
         self._events = events
         self._coming: asyncio.Future[Numbered | None] | None = None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trajkit.errors import InputError
 from trajkit.live.documents import document
 from trajkit.live.query import Query, Row, find
-from trajkit.live.saved import COLUMNS, judge_row, rows_of
+from trajkit.live.saved_rows import COLUMNS, judge_row, rows_of
 from trajkit.live.verdicts import Highest, Judge, highest_of, verdicts_of, verdicts_saved
 from trajkit.report.collection import Collection, choose
 from trajkit.runs.source import batches

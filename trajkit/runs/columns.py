@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trajkit.trajectory.features import FEATURE_NAMES
 from trajkit.trajectory.runs import RUN_METRICS
@@ -48,3 +49,9 @@ HIDDEN = pa.field("hidden", pa.list_(pa.float32()))
 """Hidden states of its thinking steps, flat (T·h); null where none were kept."""
 REGIONS = pa.field("regions", pa.binary())
 """The label map as it was saved, a PNG; no bytes where there is none."""
+
+
+def outcomes(batch: pa.RecordBatch) -> pa.Array:
+    """Of each run, as `SAID` has it. batch: `outcome` and `success` of the trace schema."""
+    wrong = pc.fill_null(pc.invert(batch["success"]), False)
+    return pc.if_else(pc.and_(pc.equal(batch["outcome"], "unknown"), wrong), "failure", batch["outcome"])

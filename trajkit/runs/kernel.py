@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trajkit.runs.columns import EFFECTS, HIDDEN, KEYS, METRICS, PREFIX, PREFIXES, REGIONS, SAID
+from trajkit.runs.columns import EFFECTS, HIDDEN, KEYS, METRICS, PREFIX, PREFIXES, REGIONS, SAID, outcomes
 from trajkit.runs.keys import keys_of
 from trajkit.traces.meta import Meta, parse_meta
 from trajkit.trajectory.prefixes import prefixes_of_terms
@@ -156,11 +156,7 @@ def _said(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     return own | {
         **{name: of_meta(name) for name in Meta._fields},
         "target": pc.not_equal(batch["target"], ""),
-        "outcome": pc.if_else(
-            pc.and_(pc.equal(batch["outcome"], "unknown"), pc.fill_null(pc.invert(batch["success"]), False)),
-            "failure",
-            batch["outcome"],
-        ),
+        "outcome": outcomes(batch),
     }
 
 
