@@ -52,7 +52,7 @@ def assert_same(a: Trace, b: Trace) -> None:
     """Equal in every field, NaN being equal to NaN."""
     for name in Trace.__dataclass_fields__:
         left, right = getattr(a, name), getattr(b, name)
-        if name in ("effects", "regions", "half_widths") and left is not None:
+        if name in ("effects", "regions", "half_widths", "tokens") and left is not None:
             np.testing.assert_array_equal(left, right)
         elif name == "meta":
             assert dict(left) == dict(right)

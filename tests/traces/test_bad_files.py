@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trajkit.errors import InputError, TraceFormatError
-from trajkit.traces.schema import VERSION_KEY
+from trajkit.traces.file import TraceFile
+from trajkit.traces.schema import SCHEMA, VERSION_KEY
 from trajkit.traces.store import read_traces, write_traces
 
 from .factory import make_trace
@@ -117,7 +118,7 @@ def test_a_column_of_another_type_is_named(good: Path, column: str, type_: pa.Da
 def test_another_schema_version_is_refused(good: Path) -> None:
     table = pq.read_table(good)
     pq.write_table(table.replace_schema_metadata({VERSION_KEY: b"99"}), good)
-    with pytest.raises(TraceFormatError, match="expected trace schema version 1 or 2, got 99"):
+    with pytest.raises(TraceFormatError, match="expected trace schema version 1, 2, 3, got 99"):
         read_traces(good)
 
 
@@ -168,7 +169,7 @@ def test_a_bad_value_is_refused_when_its_run_is_read(good: Path, change: dict[st
     ("change", "message"),
     [
         ({"kind": "musing"}, "kind must be thinking or answer, got 'musing'"),
-        ({"logprob": None}, "a step has a null field"),
+        ({"token_end": None}, "a step has a null field"),
     ],
 )
 def test_a_bad_step_is_refused_when_its_run_is_read(good: Path, change: dict[str, Any], message: str) -> None:
@@ -229,10 +230,10 @@ def test_fields_that_contradict_each_other_are_refused_by_name(
     [
         ({"token_start": 9, "token_end": 8}, r"tokens must be \[start, end\) .* got \[9, 8\)"),
         ({"token_start": -1}, r"tokens must be"),
-        ({"logprob": float("nan")}, "logprob must be a number of at most 0, got nan"),
-        ({"logprob": 0.5}, "logprob must be a number of at most 0, got 0.5"),
+        ({"logprob": float("nan")}, "logprob must be a number of at most 0 or None, got nan"),
+        ({"logprob": 0.5}, "logprob must be a number of at most 0 or None, got 0.5"),
         ({"logprob": float("-inf")}, "logprob must be"),
-        ({"entropy": float("nan")}, "entropy must be a number of at least 0, got nan"),
+        ({"entropy": float("nan")}, "entropy must be a number of at least 0 or None, got nan"),
         ({"entropy": -1.0}, "entropy must be"),
         ({"seconds": float("inf")}, "seconds must be a number of at least 0, got inf"),
     ],
@@ -241,6 +242,21 @@ def test_a_step_that_cannot_be_is_refused_by_name(good: Path, change: dict[str, 
     back = read_traces(rewrite(good, lambda rows: rows[0]["steps"][1].update(change)))
     with pytest.raises(TraceFormatError, match=rf"run 'run-0000', step 2: {message}"):
         back[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row["steps"][1].update(logprob=np.nan), "step 2: logprob must be a number of at most 0 or null"),
+        (lambda row: row["steps"][1].update(entropy=-1.0), "step 2: entropy must be a number of at least 0 or null"),
+        (lambda row: row.update(tokens=[3, -1]), "tokens must hold whole numbers of at least 0"),
+        (lambda row: row.update(tokens=[None]), "tokens must hold whole numbers of at least 0"),
+    ],
+)
+def test_columns_are_checked_as_runs_are(good: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+    file = TraceFile(rewrite(good, lambda rows: change(rows[1])))
+    with pytest.raises(TraceFormatError, match=rf"run 'run-0001': {message}"):
+        list(file.batches(SCHEMA.names, 10))
 
 
 def test_rounding_in_half_precision_is_no_contradiction(good: Path) -> None:

@@ -25,6 +25,7 @@ from .factory import assert_same, make_trace, png
 
 GOLDEN = Path(__file__).parent / "golden" / "runs.parquet"
 GOLDEN_2 = Path(__file__).parent / "golden" / "runs-2.parquet"
+GOLDEN_3 = Path(__file__).parent / "golden" / "runs-3.parquet"
 
 small = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(max_size=12)
@@ -35,8 +36,8 @@ steps = st.builds(
     st.sampled_from(["thinking", "answer"]),
     st.integers(0, 2**30),
     st.integers(0, 2**30 - 1),
-    st.floats(max_value=0, allow_infinity=False),
-    st.floats(min_value=0, allow_infinity=False),
+    st.none() | st.floats(max_value=0, allow_infinity=False),
+    st.none() | st.floats(min_value=0, allow_infinity=False),
     st.floats(0, 1e6),
 )
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda x: st.lists(x, max_size=3))
@@ -68,6 +69,7 @@ def any_trace(draw: st.DrawFn) -> Trace:
         outcome=outcome,
         image=draw(st.none() | st.binary(max_size=20)),
         meta=draw(st.dictionaries(texts, json_values, max_size=3)),
+        tokens=draw(st.none() | npst.arrays(np.int32, st.integers(0, 4), elements=st.integers(0, 2**31 - 1))),
     )
 
 
@@ -128,6 +130,7 @@ def test_the_columns_are_those_of_the_design_in_its_order_each_with_a_sentence(t
         "meta",
         "half_widths",
         "hidden",
+        "tokens",
     ]
     file = pq.ParquetFile(write_traces([make_trace()], tmp_path / "runs.parquet"))
     assert file.schema_arrow.names == design
@@ -223,6 +226,21 @@ def test_the_golden_file_of_version_2_stays_readable_verdicts_and_half_widths_am
     np.testing.assert_allclose(watched.half_widths, np.abs(watched.effects) / 2)
     assert [(step.risk, step.alarm) for step in plain.steps] == [(None, None)] * 4
     assert plain.half_widths is None
+    assert plain.tokens is None
+
+
+def test_files_of_version_3_are_read_with_their_tokens_and_without_what_their_source_had_not() -> None:
+    whole, bare = read_traces(GOLDEN_3)
+    assert whole.tokens.tolist() == list(range(42))
+    assert whole.tokens.dtype == np.int32
+    assert {(step.logprob, step.entropy) for step in bare.steps} == {(None, None)}
+    assert (bare.effects.shape, bare.effects_kind, bare.tokens) == ((4, 0), None, None)
+
+
+@pytest.mark.parametrize("tokens", [[[1, 2]], [-1], [0.5]])
+def test_tokens_that_are_no_ids_are_refused(tokens) -> None:
+    with pytest.raises(TraceFormatError, match=r"tokens must be \(n,\) whole numbers"):
+        replace(make_trace(0), tokens=np.array(tokens))
 
 
 def test_half_widths_that_do_not_fit_the_effects_are_refused(tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +78,7 @@ def of_live(
         settings(vlm, estimator, sampling),
         run.closed and run.ended,
         judge_by_target,
+        run.tokens,
         np.stack(widths) if widths and len(widths) == len(live) else None,
     )
 
@@ -92,9 +94,10 @@ def assemble(
     settings: dict[str, Any],
     closed: bool,
     judge: Judge,
+    tokens: Sequence[int],
     half_widths: Any = None,
 ) -> Trace:
-    """The Trace of a run of an item, judged."""
+    """The Trace of a run of an item, judged. tokens: all that were generated."""
     answer = next((s.text for s in steps if s.kind == "answer"), None) if closed else None
     verdict = judge(item, [s.text for s in steps if s.kind == "thinking"], answer)
     meta = item.meta | verdict.facts
@@ -124,4 +127,5 @@ def assemble(
         image=png,
         meta=meta,
         half_widths=half_widths,
+        tokens=np.asarray(tokens, np.int32),
     )

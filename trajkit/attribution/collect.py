@@ -98,7 +98,7 @@ def collect(
             for t, (span, text) in enumerate(zip(spans, texts, strict=True))
         ]
         effects = estimator.predict(seen.features)
-        run = assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge)
+        run = assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge, tokens)
         return [replace(run, hidden=seen.hidden) if keep_hidden else run]
 
     for batch in batched(items, batch_size):

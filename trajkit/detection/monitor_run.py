@@ -25,9 +25,9 @@ class MonitoredStep(Protocol):
     @property
     def effects(self) -> NDArray[Any]: ...
     @property
-    def logprob(self) -> float: ...
+    def logprob(self) -> float | None: ...
     @property
-    def entropy(self) -> float: ...
+    def entropy(self) -> float | None: ...
     @property
     def n_tokens(self) -> int: ...
     @property
@@ -104,7 +104,8 @@ class MonitorRun:
         if effects.ndim != 1 or not finite:
             raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
         self._n_tokens += step.n_tokens
-        row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=step.logprob, entropy=step.entropy)
+        logprob, entropy = (math.nan if value is None else value for value in (step.logprob, step.entropy))
+        row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=logprob, entropy=entropy)
         risk = monitor.predictor.risk(row, *self._task)
         return self._judge(monitor.score_of(risk), len(effects))
 

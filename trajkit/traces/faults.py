@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trajkit.traces.meta import parse_meta
-from trajkit.traces.schema import NULLABLE, STEP_OPTIONAL
+from trajkit.traces.schema import NULLABLE, STEP_NULLABLE
 from trajkit.traces.trace import OUTCOMES, ROUNDING, EffectsKind, StepKind
 
 Mask = NDArray[np.bool_]
@@ -44,6 +44,8 @@ def faults(batch: pa.RecordBatch) -> Iterator[Fault]:
         yield from _of_half_widths(batch)
     if "hidden" in names:
         yield from _of_hidden(batch)
+    if "tokens" in names:
+        yield from _of_tokens(batch["tokens"])
     if "meta" in names:
         yield from _of_meta(batch["meta"])
 
@@ -81,7 +83,7 @@ def _of_steps(batch: pa.RecordBatch) -> Iterator[Fault]:
 
     null = _mask(steps.is_null())
     for name, values in fields.items():
-        if name not in STEP_OPTIONAL:
+        if name not in STEP_NULLABLE:
             null |= _mask(values.is_null())
     yield from found(null, "no field may be null")
     bad |= null
@@ -94,8 +96,11 @@ def _of_steps(batch: pa.RecordBatch) -> Iterator[Fault]:
     )
     with np.errstate(invalid="ignore"):
         yield from found((start < 0) | (end < start), "tokens must be [start, end) with 0 <= start <= end")
-        yield from found(~((-np.inf < logprob) & (logprob <= ROUNDING)), "logprob must be a number of at most 0")
-        yield from found(~((entropy >= -ROUNDING) & (entropy < np.inf)), "entropy must be a number of at least 0")
+        for name, wrong, most in (
+            ("logprob", ~((-np.inf < logprob) & (logprob <= ROUNDING)), "at most 0"),
+            ("entropy", ~((entropy >= -ROUNDING) & (entropy < np.inf)), "at least 0"),
+        ):
+            yield from found(wrong & _mask(fields[name].is_valid()), f"{name} must be a number of {most} or null")
         risk = fields["risk"].to_numpy(zero_copy_only=False).astype(float)  # NaN where null
         yield from found((risk < 0) | (risk > 1), "risk must be in [0, 1] or null")
         yield from found(~((seconds >= 0) & (seconds < np.inf)), "seconds must be a number of at least 0")
@@ -143,6 +148,14 @@ def _of_hidden(batch: pa.RecordBatch) -> Iterator[Fault]:
     uneven = lengths % np.maximum(steps, 1) != 0
     for row in np.flatnonzero((uneven | infinite | ((steps == 0) & (lengths > 0))) & _mask(column.is_valid())).tolist():
         yield Fault(row, "hidden must hold the same number of finite values for each of its steps")
+
+
+def _of_tokens(column: pa.ListArray) -> Iterator[Fault]:
+    offsets = _offsets(column)
+    values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+    bad = np.flatnonzero(_mask(values.is_null()) | _mask(pc.less(values, 0)))
+    for row in np.unique(np.searchsorted(offsets - offsets[0], bad, "right") - 1).tolist():
+        yield Fault(row, "tokens must hold whole numbers of at least 0")
 
 
 def _of_meta(column: pa.Array) -> Iterator[Fault]:

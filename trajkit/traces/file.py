@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from trajkit.traces.rows import decode_trace
 from trajkit.traces.schema import ROWS_KEY, SCHEMA, as_schema, check_schema
 from trajkit.traces.trace import Trace
 
-KEPT = ("half_widths", "hidden")
+KEPT = ("half_widths", "hidden", "tokens")
 """Lists of numbers beside the effects, read row group by row group when a run is asked for."""
 REST = tuple(name for name in SCHEMA.names if name not in ("effects", "image", *KEPT))
 """The columns that `TraceFile.rest` holds."""
@@ -192,7 +193,7 @@ class TraceFile:
     def row(self, row: int, image: bytes | None) -> Trace:
         values, offsets = self.effects
         fields = self.rest.slice(row, 1).to_pylist()[0]
-        kept = {name: self._kept(name, row) for name in KEPT}
+        kept: dict[str, Any] = {name: self._kept(name, row) for name in KEPT}
         return decode_trace(fields, values[offsets[row] : offsets[row + 1]], image=image, path=self.path, **kept)
 
     def one(self, row: int, image: bytes | None) -> Trace:
@@ -216,7 +217,7 @@ class TraceFile:
         group, at = self._place(row)
         return self._image_group(group)[at].as_py()
 
-    def _kept(self, name: str, row: int) -> NDArray[np.float32] | None:
+    def _kept(self, name: str, row: int) -> NDArray[Any] | None:
         """The flat numbers of a run; a null among them is NaN."""
         if name not in self._parquet.schema_arrow.names:
             return None
@@ -244,7 +245,7 @@ def _column_of(path: Path, parquet: pq.ParquetFile, name: str, group: int) -> pa
     return _read(path, parquet, (name,), group)[name]
 
 
-def _flat_of(lists: pa.Array | pa.ChunkedArray) -> NDArray[np.float32] | None:
+def _flat_of(lists: pa.Array | pa.ChunkedArray) -> NDArray[Any] | None:
     """The numbers of the one list of a column, a null among them as NaN; None where the list is null."""
     values = lists[0].values
     return None if values is None else values.to_numpy(zero_copy_only=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trajkit.errors import InputError, TraceFormatError
 from trajkit.strict_json import parse_json
-from trajkit.traces.schema import NULLABLE, SCHEMA, STEP, STEP_OPTIONAL
+from trajkit.traces.schema import NULLABLE, SCHEMA, STEP, STEP_NULLABLE
 from trajkit.traces.trace import EffectsKind, Step, StepKind, Trace
 
 _SCALARS = (
@@ -61,6 +61,7 @@ def encode_trace(trace: Trace) -> dict[str, Any]:
         "effects": np.ascontiguousarray(trace.effects, dtype=np.float32).ravel(),  # (T*K,)
         "half_widths": None if trace.half_widths is None else np.float32(trace.half_widths).ravel(),
         "hidden": None if trace.hidden is None else np.ascontiguousarray(trace.hidden, dtype=np.float32).ravel(),
+        "tokens": trace.tokens,
         "meta": _meta_json(trace.meta, where),
     }
 
@@ -70,12 +71,14 @@ def decode_trace(
     effects: NDArray[np.float32],
     half_widths: NDArray[np.float32] | None,
     hidden: NDArray[np.float32] | None,
+    tokens: NDArray[np.int32] | None,
     image: bytes | None,
     path: Path,
 ) -> Trace:
     """The Trace of a row. Raises TraceFormatError naming file and run.
 
-    effects, half_widths: flat (T*K,). hidden: flat (T*h,). None where none were kept.
+    effects, half_widths: flat (T*K,). hidden: flat (T*h,). tokens: (n,). None where none were
+    kept.
     """
     where = f"{path}: run {row['transcript_id']!r}"
     for name in SCHEMA.names:
@@ -101,6 +104,7 @@ def decode_trace(
         "regions": decode_labels(row["regions"], row["n_regions"], where),
         "half_widths": _half_widths(half_widths, row["n_steps"], row["n_regions"], where),
         "hidden": _hidden(hidden, row["n_steps"], where),
+        "tokens": tokens,
     }
     try:
         return Trace(**{name: row[name] for name in _SCALARS}, **parts, image=image, meta=meta)
@@ -173,7 +177,7 @@ def _half_widths(
 
 
 def _step(step: Mapping[str, Any] | None, where: str) -> Step:
-    if step is None or any(value is None and name not in STEP_OPTIONAL for name, value in step.items()):
+    if step is None or any(value is None and name not in STEP_NULLABLE for name, value in step.items()):
         raise TraceFormatError(f"{where}: a step has a null field: {step}; fill it in, or leave the run out.")
     if step["kind"] not in get_args(StepKind):
         raise TraceFormatError(f"{where}: a step's kind must be thinking or answer, got {step['kind']!r}.")

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from trajkit.errors import TraceFormatError
 
-SCHEMA_VERSION = 2
-READ_VERSIONS = (1, 2)
-"""Version 2 added `risk` and `alarm` of a step, and `half_widths`; where a file lacks them they are null."""
+SCHEMA_VERSION = 3
+READ_VERSIONS = (1, 2, 3)
+"""Version 2 added `risk` and `alarm` of a step, and `half_widths`; version 3 `tokens`, and a step's `logprob` and
+`entropy` may be null. What a file lacks of these is null."""
 VERSION_KEY = b"trajkit.schema_version"
 ROWS_KEY = b"trajkit.rows"
 """Of a file's metadata: how many runs were written, so that a damaged footer cannot hide any."""
@@ -37,8 +38,10 @@ STEP = pa.struct(
 
 STEP_OPTIONAL = frozenset({"risk", "alarm"})
 """Of a step: may be null, and missing from a file."""
-NULLABLE = frozenset({"score", "success", "image", "effects_kind", "hidden", "half_widths"})
-OPTIONAL = frozenset({"hidden", "half_widths"})
+STEP_NULLABLE = STEP_OPTIONAL | {"logprob", "entropy"}
+"""Of a step: may be null."""
+NULLABLE = frozenset({"score", "success", "image", "effects_kind", "hidden", "half_widths", "tokens"})
+OPTIONAL = frozenset({"hidden", "half_widths", "tokens"})
 """Columns that a file may lack."""
 
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
@@ -65,6 +68,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("meta", pa.string(), "JSON object: generation settings, versions, revision."),
     ("half_widths", pa.list_(pa.float32()), "Half widths of 90 % intervals of effects, nats, flat T*K; null: none."),
     ("hidden", pa.list_(pa.float32()), "A hidden state of each step, flat T*h; null where none was kept."),
+    ("tokens", pa.list_(pa.int32()), "Ids of the generated tokens, tags and end token included; null where unknown."),
 )
 
 SCHEMA = pa.schema(
@@ -81,7 +85,7 @@ def check_schema(schema: pa.Schema, path: Path) -> None:
     version = (schema.metadata or {}).get(VERSION_KEY, str(SCHEMA_VERSION).encode()).decode(errors="replace")
     if version not in map(str, READ_VERSIONS):
         raise TraceFormatError(
-            f"{path}: expected trace schema version {' or '.join(map(str, READ_VERSIONS))}, got {version}; "
+            f"{path}: expected trace schema version {', '.join(map(str, READ_VERSIONS))}, got {version}; "
             "read it with the trajkit that wrote it, or a newer one."
         )
     missing = [

@@ -29,7 +29,8 @@ class Step:
     """One sentence of the thinking span, or the answer.
 
     token_start, token_end: [start, end) in the generated tokens, 0 being the first. logprob: mean log-probability of
-    its tokens, nats, ≤ 0. entropy: mean entropy of the next-token distribution, nats, ≥ 0. seconds: time from the
+    its tokens, nats, ≤ 0. entropy: mean entropy of the next-token distribution, nats, ≥ 0. Both are None where the
+    source of the run had none. seconds: time from the
     end of the step before to the end of this one, 0 when unknown. risk: probability of failure after it, as the monitor
     that watched the run said, and alarm: whether it was raised here; None where no monitor watched.
     """
@@ -38,8 +39,8 @@ class Step:
     kind: StepKind
     token_start: int
     token_end: int
-    logprob: float
-    entropy: float
+    logprob: float | None
+    entropy: float | None
     seconds: float = 0.0
     risk: float | None = None
     alarm: bool | None = None
@@ -61,7 +62,8 @@ class Trace:
     None when the source had none (then effects is (T, 0)). regions: (H, W) label map, 0..K-1. image: encoded PNG or
     JPEG. hidden: (T, h) float32, a hidden state of the model for each step, or None where none was kept. half_widths:
     (T, K) float32, nats ≥ 0, measured effects lie within this of estimated ones about nine times in ten; None where the
-    estimator has no intervals.
+    estimator has no intervals. tokens: (n,) int32, ids of the generated tokens, with the tags of the thinking span and
+    the end token, or None where they are not known.
     group_id: runs of one group (image or question) are never split across train, calibration and test.
     Raises TraceFormatError when the parts do not fit together.
     """
@@ -87,6 +89,7 @@ class Trace:
     hidden: NDArray[np.float32] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     half_widths: NDArray[np.float32] | None = None
+    tokens: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         if self.effects.ndim != 2 or len(self.effects) != len(self.steps):
@@ -116,6 +119,11 @@ class Trace:
             raise TraceFormatError(
                 f"run {self.transcript_id!r}: hidden must have one row per step; got shape {self.hidden.shape} for "
                 f"{len(self.steps)} steps."
+            )
+        if self.tokens is not None and not _are_ids(self.tokens):
+            raise TraceFormatError(
+                f"run {self.transcript_id!r}: tokens must be (n,) whole numbers of at least 0; leave them out where "
+                "they are not known."
             )
         if self.outcome not in OUTCOMES:
             raise TraceFormatError(
@@ -147,14 +155,18 @@ class Trace:
         return np.array([step.kind == "thinking" for step in self.steps], dtype=bool)
 
 
+def _are_ids(tokens: NDArray[Any]) -> bool:
+    return tokens.ndim == 1 and np.issubdtype(tokens.dtype, np.integer) and not (tokens < 0).any()
+
+
 def fault_of(step: Step) -> str | None:
     """What no step can be like, in words."""
     if step.token_start < 0 or step.token_end < step.token_start:
         return f"tokens must be [start, end) with 0 <= start <= end, got [{step.token_start}, {step.token_end})"
-    if not -math.inf < step.logprob <= ROUNDING:
-        return f"logprob must be a number of at most 0, got {step.logprob}"
-    if not -ROUNDING <= step.entropy < math.inf:
-        return f"entropy must be a number of at least 0, got {step.entropy}"
+    if step.logprob is not None and not -math.inf < step.logprob <= ROUNDING:
+        return f"logprob must be a number of at most 0 or None, got {step.logprob}"
+    if step.entropy is not None and not -ROUNDING <= step.entropy < math.inf:
+        return f"entropy must be a number of at least 0 or None, got {step.entropy}"
     if not 0 <= step.seconds < math.inf:
         return f"seconds must be a number of at least 0, got {step.seconds}"
     if step.risk is not None and not 0 <= step.risk <= 1:

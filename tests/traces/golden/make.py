@@ -1,6 +1,6 @@
-"""Writes runs-2.parquet, which every later trajkit must still read: `python tests/traces/golden/make.py`.
+"""Writes runs-3.parquet, which every later trajkit must still read: `python tests/traces/golden/make.py`.
 
-Run only when the schema version changes, and then under a new name. runs.parquet is of version 1.
+Run only when the schema version changes, and then under a new name. runs.parquet is of version 1, runs-2.parquet of 2.
 """
 
 from __future__ import annotations
@@ -22,5 +22,10 @@ if __name__ == "__main__":
     watched = make_trace(0)
     said = zip(watched.steps, (0.25, 0.75, 0.75), (False, True, False), strict=True)
     steps = tuple(replace(step, risk=risk, alarm=alarm) for step, risk, alarm in said)
-    watched = replace(watched, steps=steps, half_widths=np.abs(watched.effects) / 2)
-    write_traces([watched, make_trace(1)], HERE / "runs-2.parquet")
+    watched = replace(
+        watched, steps=steps, half_widths=np.abs(watched.effects) / 2, tokens=np.arange(42, dtype=np.int32)
+    )
+    bare = make_trace(1)
+    steps = tuple(replace(step, logprob=None, entropy=None) for step in bare.steps)
+    bare = replace(bare, steps=steps, effects=np.zeros((bare.n_steps, 0), np.float32), effects_kind=None)
+    write_traces([watched, bare], HERE / "runs-3.parquet")
