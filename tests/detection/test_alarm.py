@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from trajkit.detection.alarm import alarm_rows
 from trajkit.detection.monitor import Monitor, MonitorRun
-from trajkit.detection.store import Detectors
+from trajkit.detection.store import Detectors, load_detectors
+from trajkit.errors import InputError
 from trajkit.judging.alarms import monitor_runs
 from trajkit.live.documents import document
 from trajkit.live.verdicts import verdicts_of
@@ -29,6 +30,11 @@ THRESHOLD = st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0, math.inf])
 
 class Told:
     """A predictor of risks that are given: one after another, or those of a column."""
+
+    required = ()
+
+    def lacks(self, frame: pd.DataFrame) -> np.ndarray:
+        return np.zeros(len(frame), bool)
 
     def __init__(self, risks: list[float]) -> None:
         self._left = iter(risks)
@@ -103,3 +109,9 @@ def test_no_step_is_above_an_infinite_threshold_and_no_steps_raise_no_alarm() ->
     assert alarm_rows([1.0, 1.0], math.inf).tolist() == [-1]
     assert alarm_rows([], 0.5).tolist() == [-1]
     assert alarm_rows([math.nan, 0.6], 0.5).tolist() == [1]
+
+
+def test_detectors_in_place_of_their_monitor_are_told() -> None:
+    detectors = load_detectors("data/demo/detectors")
+    with pytest.raises(InputError, match=r"takes a Monitor, then a frame; got Detectors\..*detectors\.monitor"):
+        monitor_runs(detectors, make_frame(make_runs(1, 1)))  # type: ignore[arg-type]

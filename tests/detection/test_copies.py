@@ -19,6 +19,7 @@ from trajkit.runs.kernel import Wanted
 from trajkit.runs.table import run_table
 from trajkit.traces.trace import Trace
 
+from ..traces.bare import without_effects, without_uncertainty
 from .world import make_frame, make_runs, make_trace
 
 RUNS = make_runs(40, 2, seed=4)
@@ -194,3 +195,18 @@ def test_runs_whose_effects_are_all_zero_or_few_and_whose_image_is_not_known_hav
 
 def test_a_question_that_is_no_text_any_file_could_hold_has_a_key_all_the_same() -> None:
     assert keys_of(replace(make_trace(RUNS[0]), image_sha256="a", question="\ud800"))
+
+
+def test_without_effects_the_same_text_tells_copies_whose_image_is_encoded_anew_or_missing():
+    bare = [without_effects(trace) for trace in _traces()]
+    anew = [replace(t, image=None, image_sha256=f"{t.image_sha256}-jpeg") for t in _copies(bare[:1])]
+    none = [replace(t, image=None, image_sha256="") for t in _copies(bare[1:2], "no image")]
+    with pytest.warns(UserWarning, match="taken as"):
+        taken = one_group(keyed([*bare, *anew, *none]))
+    assert (taken["copy"], taken["no image"]) == (bare[0].group_id, bare[1].group_id)
+    assert len(set(taken.values())) == len({t.group_id for t in bare})
+
+
+def test_short_texts_that_tell_no_log_probabilities_are_no_copies_by_themselves():
+    bare = [replace(without_uncertainty(without_effects(t)), image_sha256="") for t in map(make_trace, RUNS[:4])]
+    assert all(not keys for _, keys in keyed(bare))

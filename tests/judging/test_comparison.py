@@ -9,6 +9,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from tests.detection.world import make_runs, make_trace
+from tests.traces.bare import without_effects
 from trajkit.errors import InputError
 from trajkit.judging.comparison import METRICS, Difference, compare_runs, medians
 from trajkit.runs.kernel import Wanted
@@ -99,11 +100,28 @@ def test_the_note_says_what_delta_tested_is_and_where_no_interval_or_direction_i
     assert "No interval: a side has runs of under 10 groups" in turned.table().note
 
 
-def test_runs_without_a_path_do_not_change_a_number(traces, found):
-    empty = np.zeros((traces[0].n_steps, 0), np.float32)
-    without = replace(traces[0], transcript_id="x", effects=empty, effects_kind=None)
-    with_it = compare_runs(run_table([*traces, without]))
-    assert with_it.table().plain().equals(found.table().plain())
+TEXT = {"n_steps", "n_tokens", "logprob_mean", "entropy_mean"}
+
+
+def test_runs_without_effects_count_where_none_are_needed_and_change_no_other_number(traces, found):
+    bare = [replace(without_effects(trace), transcript_id=f"x{i}") for i, trace in enumerate(traces[:5])]
+    with_them, alone = (one.table().plain() for one in (compare_runs(run_table([*traces, *bare])), found))
+    of_text = with_them["metric"].isin(TEXT)
+    same = with_them[~of_text].assign(left_out=with_them["left_out"] - 5)
+    assert same.drop(columns="p_corrected").equals(alone[~of_text].drop(columns="p_corrected"))
+    counted = with_them[of_text & (with_them["metric"] == "n_steps")]
+    before = alone[alone["metric"] == "n_steps"]
+    assert (counted["n_a"] + counted["n_b"]).sum() > (before["n_a"] + before["n_b"]).sum()
+    assert (counted["left_out"] == before["left_out"]).all()
+
+
+def test_runs_that_all_lack_effects_are_compared_by_what_their_text_tells(traces, found):
+    bare = run_table([without_effects(trace) for trace in traces])
+    compared, alone = compare_runs(bare).table().plain(), found.table().plain()
+    assert set(compared["metric"]) == TEXT
+    numbers = ["n_a", "n_b", "delta", "p_permutation", "median_a"]
+    assert compared[numbers].equals(alone[alone["metric"].isin(TEXT)][numbers].reset_index(drop=True))
+    assert set(medians(bare.table).frame["metric"]) == {"runs", "groups", *TEXT}
 
 
 def test_runs_of_unknown_outcome_are_counted_as_left_out_and_change_nothing_else(traces, found):

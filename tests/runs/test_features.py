@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.traces.bare import without_effects, without_uncertainty
 from tests.traces.factory import make_trace
 from trajkit.errors import InputError, TraceFormatError
 from trajkit.runs.features import features
@@ -76,10 +78,31 @@ def test_a_run_with_one_thinking_step_has_one_row() -> None:
     assert list(features([one])["step"]) == [1]
 
 
-def test_a_run_without_effects_is_refused() -> None:
-    bare = make_trace(0, effects=np.zeros((3, 0), np.float32), effects_kind=None)
-    with pytest.raises(InputError, match=r"run 'run-0000' has no effects.*replay it with its model"):
-        features([bare])
+TOLD = ["step", "n_tokens", "logprob_mean", "entropy_mean"]
+"""What is known of a run without effects."""
+
+
+def test_of_a_run_without_effects_what_needs_none_is_known_and_the_others_stay_as_they_are(tmp_path: Path) -> None:
+    runs = [make_trace(i) for i in range(6)]
+    mixed = [without_effects(run) if i in (1, 4) else run for i, run in enumerate(runs)]
+    expected, found = features(runs), features(mixed)
+    bare = found["transcript_id"].isin(["run-0001", "run-0004"])
+    assert found[~bare].equals(expected[~bare])
+    assert found[[*RUN_COLUMNS, *TOLD]].equals(expected[[*RUN_COLUMNS, *TOLD]])
+    assert found[bare].drop(columns=[*RUN_COLUMNS, *TOLD]).isna().all(axis=None)
+    out = features(write_traces(mixed, tmp_path / "runs.parquet"), out=tmp_path / "features")
+    pd.testing.assert_frame_equal(pd.read_parquet(out), found, check_dtype=False)
+
+
+def test_uncertainty_that_a_source_did_not_tell_is_nan_and_online_too() -> None:
+    run = without_uncertainty(without_effects(make_trace(2)))
+    frame, online, n_tokens = features([run]), PrefixFeatures(), 0
+    assert frame[["logprob_mean", "entropy_mean"]].isna().all(axis=None)
+    for row, step in enumerate(run.steps[:-1]):
+        n_tokens += step.n_tokens
+        known = online.update([], n_tokens=n_tokens, logprob=np.nan, entropy=np.nan)
+        np.testing.assert_array_equal([known[name] for name in FEATURE_NAMES], frame.loc[row, list(FEATURE_NAMES)])
+        online = PrefixFeatures.from_state(json.loads(json.dumps(online.to_state(), allow_nan=False)))
 
 
 def many(path: Path, times: int) -> Path:

@@ -68,11 +68,10 @@ def test_prefix_features_metrics_effects_and_hidden_states_are_each_runs_own():
     table = rows(TRACES)
     for trace, row in zip(TRACES, table.to_pylist(), strict=True):
         thinking = trace.thinking
-        if trace.effects_kind is None or not thinking.any():
-            why = NO_EFFECTS if trace.effects_kind is None else NO_THINKING
-            assert (row["left_out"], row["prefixes"], row["effects"]) == (why, [], [])
-            assert np.isnan([row[field.name] for field in METRICS]).all()
-            continue
+        bare = trace.effects_kind is None
+        why = NO_EFFECTS if bare else "" if thinking.any() else NO_THINKING
+        assert row["left_out"] == why
+        assert len(row["prefixes"]) == thinking.sum()
         steps = [step for step in trace.steps if step.kind == "thinking"]
         alone = prefix_features(
             trace.effects[thinking],
@@ -83,7 +82,8 @@ def test_prefix_features_metrics_effects_and_hidden_states_are_each_runs_own():
         for name in FEATURE_NAMES:
             np.testing.assert_array_equal([step[name] for step in row["prefixes"]], alone[name], err_msg=name)
         for name, column in run_metrics(trace.effects[thinking], [0, thinking.sum()]).items():
-            np.testing.assert_array_equal(row[name], column[0], err_msg=name)
+            expected = column[0] if not why or name == "n_steps" else np.nan
+            np.testing.assert_array_equal(row[name], expected, err_msg=name)
         np.testing.assert_array_equal(np.float32(row["effects"]), trace.effects[thinking].ravel())
         if trace.hidden is not None:
             np.testing.assert_array_equal(np.float32(row["hidden"]), trace.hidden[thinking].ravel())
@@ -113,7 +113,11 @@ def test_runs_that_all_lack_effects_are_rows_that_say_so():
     bare = [replace(trace, effects=np.zeros((len(trace.steps), 0), "f4"), effects_kind=None) for trace in TRACES]
     table = rows(bare)
     assert table["left_out"].to_pylist() == [NO_EFFECTS] * len(TRACES)
-    assert table["prefixes"].combine_chunks().flatten().to_pylist() == []
+    assert np.isnan([table[field.name].to_numpy() for field in METRICS]).all()
+    for trace, prefixes in zip(TRACES, table["prefixes"].to_pylist(), strict=True):
+        steps = [step for step in trace.steps if step.kind == "thinking"]
+        assert [row["n_tokens"] for row in prefixes] == np.cumsum([step.n_tokens for step in steps]).tolist()
+        assert all(np.isnan(row["path_length"]) for row in prefixes)
 
 
 def test_only_what_is_wanted_is_worked_out():

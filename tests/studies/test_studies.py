@@ -70,13 +70,16 @@ def test_runs_are_read_once_with_the_answer_left_out():
     traces = [make_trace(run) for run in make_runs(6)]
     without = replace(traces[0], transcript_id="x", effects_kind=None, effects=np.zeros((traces[0].n_steps, 0), "f4"))
     runs = read_runs([*traces, without])
-    assert runs.left_out == 1
+    assert (runs.left_out, len(runs), int((~runs.used).sum())) == (0, len(traces) + 1, 1)
     assert [len(path) for path in runs.paths] == [trace.n_steps - 1 for trace in traces]
     alone = run_metrics(runs.paths[4], [0, len(runs.paths[4])])
     for name in RUN_METRICS:
         np.testing.assert_array_equal(runs.table[name][4], alone[name][0], err_msg=name)
-    with pytest.raises(InputError, match="of 1 run none has effects"):
-        read_runs([without])
+    with pytest.raises(InputError, match=r"needs effects, and of 1 run none has any .* `trajkit attribute` gets them"):
+        read_runs([without]).with_effects()
+    silent = [replace(without, steps=tuple(replace(step, kind="answer") for step in without.steps))]
+    with pytest.raises(InputError, match="of 1 run none has a thinking step"):
+        read_runs(silent)
 
 
 def test_the_summary_counts_runs_questions_and_groups_apart_and_runs_without_a_form():

@@ -30,12 +30,43 @@ def write(folder: Path, *lines: object) -> Path:
 FULL = {"id": "q1", "image": "a.png", "question": "how many?", "target": "2", "group_id": "g", "task_set": "math"}
 
 
-def test_every_key_is_read_and_others_are_ignored(folder: Path) -> None:
-    [question] = read_questions(write(folder, FULL | {"form": "count", "note": 1}))
+def test_every_key_is_read(folder: Path) -> None:
+    [question] = read_questions(write(folder, FULL | {"form": "count"}))
     assert question == Question("q1", folder / "a.png", "how many?", "2", "g", "math", "count")
     assert question.facts == {"kind": "count"}
-    [question] = read_questions(write(folder, FULL))
-    assert (question.form, question.facts) == ("", {})
+    [question] = read_questions(write(folder, FULL | {"targets": ["two", 2, "II"], "outcome": "hallucination"}))
+    assert (question.targets, question.outcome, question.form) == (("2", "two", "II"), "hallucination", "")
+    assert question.facts == {"targets": list(question.targets)}
+
+
+def test_accepted_answers_stand_beside_the_target_or_in_place_of_it(folder: Path) -> None:
+    row = {"image": "a.png", "question": "how many?"}
+    asked = [
+        row | {"id": 1, "target": "2"},
+        row | {"id": 2, "targets": ["two", "2", " "]},
+        row | {"id": 3, "target": "2", "targets": ["two"]},
+        row | {"id": 4, "targets": []},
+    ]
+    found = read_questions(write(folder, *asked))
+    assert [question.target for question in found] == ["2", "two", "2", None]
+    assert [question.targets for question in found] == [("2",), ("two", "2"), ("2", "two"), ()]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("answer", "'answer' is no key of a question; did you mean 'target'?"),
+        ("Target", "did you mean 'target'?"),
+        ("qustion", "did you mean 'question'?"),
+        ("task-set", "did you mean 'task_set'?"),
+        ("image_path", "did you mean 'image'?"),
+        ("zzz", "'zzz' is no key of a question; a line may hold image, question, id, target, targets, outcome"),
+        ("k" * 500, "kkk' is no key of a question"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(folder: Path, key: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape("line 1: ") + ".*" + re.escape(message)):
+        read_questions(write(folder, FULL | {key: 1}))
 
 
 def test_a_question_without_an_answer_is_fine(folder: Path) -> None:
@@ -105,6 +136,9 @@ def test_a_byte_order_mark_windows_line_ends_and_empty_lines_are_fine(folder: Pa
         ({"image": 3, "question": "how many?"}, "'image' must be a text that is not empty, got 3"),
         (FULL, "id 'q1' is already that of line 1; give each question its own id"),
         (FULL | {"id": 2, "target": ["2"]}, "'target' must be a text, number or truth value, got ['2']"),
+        (FULL | {"id": 2, "targets": "2"}, "'targets' must be a list of accepted answers, got '2'"),
+        (FULL | {"id": 2, "targets": [["2"]]}, "'targets' must be a text, number or truth value, got ['2']"),
+        (FULL | {"id": 2, "outcome": "success"}, "'outcome' must be what a wrong answer is, failure, hallucination, "),
         ('{"id": "a", "id": "b", "image": "a.png", "question": "?"}', "(it gives 'id' twice)"),
         ('{"image": "a.png", "question": "?", "note": {"a": 1, "a": 2}}', "(it gives 'a' twice)"),
         ('{"image": "a.png" "question"}', "(Expecting ',' delimiter at character 19)"),
@@ -138,7 +172,7 @@ def test_a_bad_line_that_is_set_aside_is_not_named_again_in_its_reason(folder: P
 def test_what_a_line_may_hold_is_what_is_read(folder: Path) -> None:
     for name in FIELDS:
         with pytest.raises(InputError, match=f"'{name}' must be"):
-            read_questions(write(folder, FULL | {name: ["a list"]}))
+            read_questions(write(folder, FULL | {name: {"an": "object"}}))
 
 
 def test_marks_of_direction_are_fine_in_what_is_asked(folder: Path) -> None:

@@ -27,6 +27,12 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "length": ("n_tokens",),  # and the step itself: a level of each bin of steps
     "task": (),  # the one-hot of family and form together, and its products with every other feature
 }
+EFFECT_SETS = frozenset({"trajectory", "concentration"})
+"""Those that are about effects."""
+PATH = "path_length"
+"""The prefix feature that a run has where it has effects, from its first step on."""
+ALWAYS = (PATH, "net_displacement", "logprob_mean", "entropy_mean")
+"""Those that are known from a run's first step on, or never."""
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0
@@ -70,9 +76,10 @@ class Rows:
         needed = ["step", *columns, *(["task_set"] if "task" in sets else [])]
         absent = [column for column in needed if column not in getattr(frame, "columns", ())]
         if absent:
+            missing = f"its missing columns: {', '.join(absent)}"
             raise InputError(
                 "Prefix features must be a DataFrame as `trajkit.features(traces)` gives; "
-                f"its missing columns: {', '.join(absent)}."
+                f"{missing if hasattr(frame, 'columns') else f'got {type(frame).__name__}'}."
             )
         steps = frame["step"].to_numpy(float)
         if not (np.isfinite(steps).all() and (steps >= 1).all()):

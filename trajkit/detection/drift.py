@@ -32,6 +32,12 @@ class DriftState:
     the calibration. p_value: 1 over the largest wealth so far, at most 1: it holds at any n, however often one looks.
     warned: whether the wealth has come to the threshold. Only that threshold and the p-value carry a guarantee; the
     wealth now may have fallen since.
+
+    See also: `Drift`.
+
+    >>> drift = tk.detection.Drift(np.random.default_rng(0).uniform(size=100))
+    >>> print(drift.update(0.5).message)
+    No drift of the scores is told over 1 run (p = 1.000, at any time).
     """
 
     n: int = 0
@@ -62,6 +68,14 @@ class Drift:
     not exchangeable, nor is the first of them to end, which is a short one (`watched.FirstRuns`).
 
     Memory: 8 bytes a run, and the same for each of the calibration.
+
+    See also: `Monitor.watchdog`, `DriftState`.
+
+    >>> drift = tk.detection.Drift(np.random.default_rng(0).uniform(size=100), seed=1)
+    >>> for run_max in np.random.default_rng(1).uniform(0.4, 1.0, size=10):
+    ...     now = drift.update(run_max)
+    >>> drift.state.n, drift.state.warned
+    (10, False)
     """
 
     def __init__(

@@ -28,6 +28,14 @@ class EarlyFailurePredictor(PrefixModel):
     run's length, risks would be those of another mix of runs than the one that reaches a step. Features are
     standardised per step, so no feature can win by growing with the step; only the set `length` tells the model how
     long the run has become, and only with it does the mean risk follow the share that fails from step to step.
+
+    See also: `OutcomeClassifier`, `Monitor`, `held_out_risks`.
+
+    >>> known = runs.known().frame  # runs that are known to have succeeded or failed
+    >>> failed = known["outcome"] != "success"
+    >>> predictor = tk.EarlyFailurePredictor("uncertainty+length").fit(known, failed)
+    >>> predictor.predict_proba(known)[:3, 1].round(2)  # the risk after the first three steps of a run
+    array([0.32, 0.32, 0.38])
     """
 
     def __init__(self, features: str = DEFAULT_FEATURES, C: float = 0.01, min_runs: int = 30) -> None:
@@ -59,5 +67,11 @@ class EarlyFailurePredictor(PrefixModel):
         return float(self.predict_step(row, task_set, form)[1])
 
     def risks(self, X: pd.DataFrame) -> Floats:
-        """(n,) the probability of failure of every row."""
+        """(n,) the probability of failure of every row.
+
+        See also: `monitor_runs`.
+
+        >>> detectors.predictor.risks(frame)[:3].round(2)
+        array([0.37, 0.44, 0.44])
+        """
         return self.predict_proba(X)[:, 1]

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 class Reason:
     """feature: a prefix feature, `step` or `task`. value: what it is in this run, usual: its mean over training runs
     at that step (NaN for step and task). moved: what it adds to the log-odds of the class given, beside the average
-    training run; positive speaks for the class. words: the same as a sentence without its full stop."""
+    training run; positive speaks for the class. words: the same as a sentence without its full stop.
+
+    See also: `explain`.
+
+    >>> reason = tk.detection.explain(detectors.outcome, runs.last[:1])[0][0]
+    >>> reason.feature, round(reason.value, 2), round(reason.usual, 2)
+    ('concentration_mean', 0.37, 0.52)
+    """
 
     feature: str
     value: float
@@ -51,6 +58,17 @@ def explain(classifier: OutcomeClassifier, frame: pd.DataFrame, most: int = 3) -
 
     frame: a run a row, as by `runs.table.last_steps`. Only features that speak for the class are named; there may be
     none.
+
+    See also: `OutcomeClassifier`, `Reason`.
+
+    >>> some = runs.last[:1]
+    >>> detectors.outcome.classes_.tolist(), detectors.outcome.predict_proba(some)[0].round(2)
+    (['hallucination', 'reasoning_failure', 'success'], array([0.22, 0.07, 0.7 ]))
+    >>> for reason in tk.detection.explain(detectors.outcome, some)[0]:
+    ...     print(reason.words)
+    level of concentration 0.367, below the usual 0.518
+    path length 31, below the usual 92.3
+    concentration of the last step 0.266, above the usual 0.177
     """
     parts = contributions(classifier, frame)
     best = classifier.predict_proba(frame).argmax(1)

@@ -25,6 +25,14 @@ def max_score_threshold(max_scores: ArrayLike, alpha: float) -> float:
     calibration runs *and* the new run (split conformal prediction, Vovk 2005). Returns +inf when the rank exceeds n
     (fewer than `runs_needed(alpha)` runs, an empty set included), never the maximum. Raises InputError on NaN or an
     alpha outside (0, 1).
+
+    See also: `confident_threshold`, `runs_needed`, `Monitor.calibrate`.
+
+    >>> maxima = np.random.default_rng(0).uniform(size=99)  # the largest risk of each of 99 successful runs
+    >>> round(tk.detection.max_score_threshold(maxima, alpha=0.1), 2)  # the 90th smallest
+    0.94
+    >>> tk.detection.max_score_threshold(maxima[:5], alpha=0.1)  # too few
+    inf
     """
     scores = _checked(max_scores)
     return _order_statistic(scores, threshold_rank(len(scores), alpha))
@@ -35,6 +43,12 @@ def confident_threshold(max_scores: ArrayLike, alpha: float, delta: float) -> fl
 
     The rate above the k-th smallest of n is (stochastically at most) 1 − Beta(k, n+1−k), so k is the smallest with
     P(Binomial(n, 1−α) ≤ k−1) ≥ 1−δ. Returns +inf when no k ≤ n will do (n = 22 is the least at α = δ = 0.1).
+
+    See also: `max_score_threshold`, `runs_needed`.
+
+    >>> maxima = np.random.default_rng(0).uniform(size=99)
+    >>> round(tk.detection.confident_threshold(maxima, alpha=0.1, delta=0.05), 2)  # it must hold for this very one
+    0.97
     """
     scores = _checked(max_scores)
     return _order_statistic(scores, threshold_rank(len(scores), alpha, delta))
@@ -74,6 +88,13 @@ def runs_needed(alpha: float, delta: float | None = None) -> int:
     """The least number of calibration runs with a finite threshold: 9 at α = 0.1, 19 at α = 0.05.
 
     With `delta`, of `confident_threshold`: the least n with (1−α)^n ≤ δ.
+
+    See also: `max_score_threshold`, `confident_threshold`.
+
+    >>> tk.detection.runs_needed(0.1), tk.detection.runs_needed(0.05)
+    (9, 19)
+    >>> tk.detection.runs_needed(0.1, delta=0.1)
+    22
     """
     if delta is None:
         return math.ceil(1 / alpha - 1 - _SLACK)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.detection.design import PATH
 from trajkit.detection.monitor import Monitor, MonitorRun, Verdict
 from trajkit.detection.policies import Decision, Policy, PolicyRun
 from trajkit.detection.watched import FirstRuns, Place
@@ -119,6 +120,7 @@ class LineMonitor:
 
     def __init__(self, monitor: Monitor, policy: Policy | None = None, most_runs: int = MOST_RUNS) -> None:
         self._monitor, self._policy, self._most = monitor, policy, most_runs
+        self._required = () if monitor.predictor is None else monitor.predictor.required
         self._open: dict[RunId, _Open] = {}
         self._refused: dict[RunId, str] = {}
         self._lines = 0
@@ -184,7 +186,7 @@ class LineMonitor:
     def _step(self, name: RunId, record: Mapping[str, Any]) -> list[Verdict | Decision]:
         if name in self._refused:
             raise InputError(f"run {_short(str(name))} is not watched: {self._refused[name]}")
-        step, attempt = _reading(record), _whole(record, "attempt", 0)
+        step, attempt = _reading(record, self._required), _whole(record, "attempt", 0)
         run = self._open.get(name)
         if run is None:
             self._make_room()
@@ -265,8 +267,9 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _reading(record: Mapping[str, Any]) -> _Reading:
-    """The step of a line. Of an answer nothing is read but that it is one."""
+def _reading(record: Mapping[str, Any], required: Collection[str]) -> _Reading:
+    """The step of a line. Of an answer nothing is read but that it is one. required: the prefix features that the
+    monitor needs; effects, logprob and entropy that none of them is about may be left out, or null."""
     kind = record.get("kind", "thinking")
     if kind not in ("thinking", "answer"):
         raise InputError(f'"kind" must be "thinking" or "answer"; got {_short(kind)}.')
@@ -275,8 +278,12 @@ def _reading(record: Mapping[str, Any]) -> _Reading:
     if "score" in record:
         return _Reading("", "thinking", 0, 0, 0.0, 0.0, effects=np.zeros(0), score=_number(record, "score"))
     start, end = _tokens(record)
-    logprob, entropy = _number(record, "logprob"), _number(record, "entropy")
-    effects, placed = _effects(record.get("effects")), "n_tokens" not in record
+    logprob, entropy = (
+        None if record.get(key) is None and f"{key}_mean" not in required else _number(record, key)
+        for key in ("logprob", "entropy")
+    )
+    given, placed = record.get("effects"), "n_tokens" not in record
+    effects = np.zeros(0) if given in (None, []) and PATH not in required else _effects(given)
     step = _Reading("", "thinking", start, end, logprob, entropy, effects=effects, placed=placed)
     fault = fault_of(step)
     if fault:

@@ -16,6 +16,7 @@ from trajkit.detection.calibration import SPARED_WORD, Calibration, Watches, dra
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.drift import WARN_AT, Drift
 from trajkit.detection.guarantee import confident_threshold, max_score_threshold, runs_needed, threshold_rank
+from trajkit.detection.kinds import judgeable
 from trajkit.detection.monitor_run import MonitoredStep as MonitoredStep
 from trajkit.detection.monitor_run import MonitorRun as MonitorRun
 from trajkit.detection.monitor_run import Verdict as Verdict
@@ -58,6 +59,16 @@ class Monitor:
     model, fingerprint: name and weights' hash of the model whose runs they were, "" when unknown.
     calibration: what those runs were like; None for a monitor that was saved without it, which then warns of nothing.
     higher: of scores of your own, what a high one means.
+
+    See also: `EarlyFailurePredictor`, `MonitorRun`, `Policy`, `stream`, `judging.false_alarms`.
+
+    >>> print(monitor.message.partition(":")[0])
+    Alarms when the risk first exceeds 0.61
+    >>> watching = monitor.start()
+    >>> for step in steps:  # of a run, as they come
+    ...     verdict = watching.update(step)
+    >>> verdict.alarmed, round(verdict.max_risk, 2)
+    (False, 0.35)
     """
 
     predictor: EarlyFailurePredictor | None
@@ -80,6 +91,15 @@ class Monitor:
                 allowed = " or ".join(map(repr, get_args(known)))
                 raise InputError(f"The {parameter!r} parameter of Monitor must be {allowed}. Got {value!r} instead.")
 
+    def __repr__(self) -> str:
+        limit = f"alarms above {self.threshold:.3g}" if self.can_alarm else "cannot alarm"
+        return f"Monitor(of {self.watches}: {limit}, alpha={self.alpha:g}, {self.n} calibration groups)"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.models import monitor_html
+
+        return monitor_html(self)
+
     @classmethod
     def calibrate(
         cls,
@@ -97,14 +117,34 @@ class Monitor:
 
         So give all runs of the calibration groups, the failed ones and those of unknown outcome too, and none of a
         group that the predictor was fitted on. model, fingerprint: for a frame, which knows neither. Raises InputError
-        when the traces come from several models, or when columns or group ids are missing. Groups with copies of each
+        when the traces come from several models, or when columns or group ids are missing, and where no run has what
+        the predictor reads; runs that lack it are left out, with a warning. Groups with copies of each
         other's runs are taken as one, with a warning (`copies.one_group`).
+
+        See also: `Monitor.of_scores`, `split_by_group`.
+
+        >>> known = runs.known().frame
+        >>> parts = tk.detection.split_by_group(known)
+        >>> fitting = parts.rows(known, "fit")
+        >>> fitted = tk.EarlyFailurePredictor().fit(fitting, fitting["outcome"] != "success")
+        >>> mine = tk.Monitor.calibrate(fitted, parts.rows(known, "calibration"), alpha=0.2)
+        >>> mine.n, round(mine.threshold, 2)
+        (12, 0.73)
         """
+        if not hasattr(predictor, "risks"):
+            raise InputError(
+                "Monitor.calibrate takes a fitted EarlyFailurePredictor, then traces; got "
+                f"{type(predictor).__name__} for the predictor."
+                + " Take detectors.predictor."
+                * hasattr(predictor, "predictor")
+            )
         read = sourced(traces, "Monitor.calibrate")
         name = model if model is not None else read.model
         weights = fingerprint if fingerprint is not None else read.fingerprint
         untold = cls(predictor, math.inf, alpha, 0, math.nan, math.nan, name, delta, weights, watches)
-        frame = regrouped(read.frame, one_group(read.keys))
+        frame, left_out = judgeable(predictor, regrouped(read.frame, one_group(read.keys)))
+        for said in filter(None, (left_out, read.units[1])):
+            warnings.warn(said, stacklevel=2)
         return untold._calibrated(run_maxima(frame, untold.scores(frame)), seed, read.regions_of(frame))
 
     @classmethod
@@ -127,6 +167,16 @@ class Monitor:
         frame: a row a step, or a row a run with run=None. score … run: names of its columns. group: image or question;
         give all runs of each, of failed and unknown outcome too, and none that the score was fitted on. higher: what a
         high score means. Raises InputError on a column that is missing or does not hold what it should.
+
+        See also: `Monitor.calibrate`, `MonitorRun.update_score`.
+
+        >>> import pandas as pd
+        >>> rng = np.random.default_rng(0)
+        >>> scored = pd.DataFrame({"run": np.arange(200), "judge": rng.normal(7, 1, 200)})
+        >>> scored["success"] = rng.random(200) < 0.7
+        >>> mine = tk.Monitor.of_scores(scored, "judge", group="run", run="run", higher="better")
+        >>> mine.start().update_score(2.0).alarm  # a judge gives 2 where it gave 7
+        True
         """
         rows = score_frame(frame, score, group, success, run)
         untold = cls(None, math.inf, alpha, 0, math.nan, math.nan, delta=delta, watches=watches, higher=higher)
@@ -149,6 +199,10 @@ class Monitor:
         The promise of the new alpha holds where it is chosen without a look at the runs that are then judged, nor at
         what thresholds other alphas have: of several that were tried, the one that looked best promises nothing. Raises
         InputError on an alpha outside (0, 1), and for a monitor that was saved without the maxima of its runs.
+
+        >>> stricter = monitor.at(0.05)
+        >>> stricter.threshold > monitor.threshold
+        True
         """
         seen = self.calibration
         if seen is None or seen.spared is None:
@@ -160,8 +214,18 @@ class Monitor:
 
     def scores(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """(n,) the score of each row, the larger the nearer to an alarm: of a feature frame or, for scores of your own,
-        of a table that `score_table.score_frame` laid out. Raises InputError on a frame without what it needs."""
+        of a table that `score_table.score_frame` laid out. Raises InputError on a frame without what it needs, and on
+        runs that lack what the predictor reads (`kinds.judgeable`).
+
+        See also: `EarlyFailurePredictor.risks`.
+
+        >>> monitor.scores(frame)[:3].round(2)
+        array([0.37, 0.44, 0.44])
+        """
         if self.predictor is not None:
+            _, left_out = judgeable(self.predictor, frame)
+            if left_out:
+                raise InputError(f"of the runs of this frame {left_out}")
             return np.asarray(self.score_of(self.predictor.risks(frame)))
         if SCORE not in frame:
             raise InputError(f"this monitor watches scores of your own: give a frame with the column {SCORE!r}.")
@@ -209,6 +273,11 @@ class Monitor:
         return f"the score first {'exceeds' if limit == self.threshold else 'falls below'} {metric(limit)}"
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What a run that it watched is saved with, JSON-ready; the threshold is null where it cannot alarm."""
+        return {"watches": self.watches, "alpha": self.alpha, "threshold": self.threshold if self.can_alarm else None}
+
+    @property
     def made_for(self) -> ModelId:
         """The model whose runs it was calibrated on."""
         return ModelId(self.model, self.fingerprint)
@@ -234,6 +303,10 @@ class Monitor:
         Only a predictor with the feature set `task` reads them. The threshold is one for all tasks; a task that the
         predictor was not fitted on, the unknown one too, is judged by what the tasks have in common, is of no promise,
         and warns.
+
+        >>> watching = monitor.start()
+        >>> watching.verdict.risk  # before the first step
+        0.0
         """
         labels = self.predictor.map_.tasks if self.predictor is not None else ()
         if labels and (label := task_label(task_set, form)) not in labels:
@@ -247,7 +320,14 @@ class Monitor:
 
     def resume(self, state: Mapping[str, Any]) -> MonitorRun:
         """Go on with a generation that `MonitorRun.to_state` described, by this monitor or a copy of it: with equal
-        bits. Raises InputError on a state that is damaged or of another monitor."""
+        bits. Raises InputError on a state that is damaged or of another monitor.
+
+        >>> watching = monitor.start()
+        >>> state = watching.to_state()  # JSON-ready
+        >>> again = monitor.resume(state)
+        >>> again.verdict == watching.verdict
+        True
+        """
         return MonitorRun.from_state(state, self)
 
     def watchdog(self, threshold: float = WARN_AT, seed: int = 0, acted: bool = False) -> Drift:
@@ -257,7 +337,16 @@ class Monitor:
         acted: whether runs end at their alarm, as by a policy, or are begun anew. What they would have come to is then
         not known, and all maxima above the monitor's threshold count as equal; give an alarmed run too. Where thinking
         is ended before an alarm, as by `Policy.enough`, drift cannot be told. Raises InputError where the monitor was
-        saved without the maxima of its calibration."""
+        saved without the maxima of its calibration.
+
+        See also: `Drift`.
+
+        >>> drift = monitor.watchdog()
+        >>> for run_max in watched.drop_duplicates("group_id")["max_risk"]:
+        ...     state = drift.update(run_max)
+        >>> print(state.message)
+        No drift of the scores is told over 66 runs (p = 0.159, at any time).
+        """
         if self.calibration is None:
             raise InputError(
                 "this monitor was saved by an older trajkit and does not know the maxima of its calibration; fit the "
@@ -280,27 +369,46 @@ class Monitor:
         """How a run is unlike all of the calibration, so that the promise is untried for it: a sentence under `steps`
         or `regions`; nothing where it is not, or the monitor was saved without what its calibration was like.
 
-        steps: of its thinking. n_regions: of the image, None where there are none."""
+        steps: of its thinking. n_regions: of the image, None where there are none.
+
+        >>> monitor.beyond(steps=5), list(monitor.beyond(steps=500))  # no run of the calibration was so long
+        ({}, ['steps'])
+        """
         seen, found = self.calibration, dict[str, str]()
         if seen is None:
             return found
         if steps > seen.steps:
             found["steps"] = f"a run is at step {steps}, and the longest of the calibration had {seen.steps}"
-        if n_regions is not None and seen.regions is not None and not seen.regions[0] <= n_regions <= seen.regions[1]:
+        if n_regions and seen.regions is not None and not seen.regions[0] <= n_regions <= seen.regions[1]:
             few, many = seen.regions
             had = f"{few}" if few == many else f"{few} to {many}"
             found["regions"] = f"a run has {n_regions} image regions, and those of the calibration had {had}"
         return {of: _BEYOND.format(what) for of, what in found.items()}
 
     def save(self, folder: str | Path) -> Path:
-        """Write `folder`/monitor.json, the predictor with it, and return its path. `load` reads it."""
+        """Write `folder`/monitor.json, the predictor with it, and return its path. `load` reads it.
+
+        See also: `Monitor.load`.
+
+        >>> monitor.save(folder / "monitor").name
+        'monitor.json'
+        >>> tk.Monitor.load(folder / "monitor").threshold == monitor.threshold
+        True
+        """
         from trajkit.detection.store import save_monitor
 
         return save_monitor(folder, self)
 
     @classmethod
     def load(cls, folder: str | Path) -> Monitor:
-        """What `save` wrote. Raises InputError where it is missing, damaged or changed."""
+        """What `save` wrote. Raises InputError where it is missing, damaged or changed.
+
+        See also: `Monitor.save`, `load_detectors`.
+
+        >>> saved = monitor.save(folder / "mine")
+        >>> tk.Monitor.load(folder / "mine").alpha
+        0.1
+        """
         from trajkit.detection.store import load_monitor
 
         return load_monitor(folder)

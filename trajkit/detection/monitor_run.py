@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.detection.alarm import exceeds
+from trajkit.detection.design import PATH
+from trajkit.detection.kinds import cannot
 from trajkit.detection.state import read
 from trajkit.errors import InputError
 from trajkit.trajectory.features import PrefixFeatures
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class MonitoredStep(Protocol):
-    """What a MonitorRun reads of a step; `LiveStep` and anything alike will do. effects: (K,) nats."""
+    """What a MonitorRun reads of a step; `LiveStep` and anything alike will do. effects: (K,) nats, (0,)
+    where there are none."""
 
     @property
     def effects(self) -> NDArray[Any]: ...
@@ -42,6 +45,14 @@ class Verdict:
     failure; of a monitor that watches success, that of success; of scores of your own, the score, or where a low one is
     what alarms, the score with its sign turned. max_risk: its largest so far. Before the first thinking step both are
     0, and −inf for scores of your own. alarm: True on the one step where max_risk first exceeds the threshold.
+
+    See also: `MonitorRun`, `Decision`.
+
+    >>> verdict = monitor.start().update(steps[0])
+    >>> verdict.step, round(verdict.risk, 2), round(verdict.threshold, 2), verdict.alarm
+    (1, 0.32, 0.61, False)
+    >>> list(verdict.to_dict())
+    ['step', 'risk', 'max_risk', 'threshold', 'alarm', 'alarmed']
     """
 
     step: int
@@ -68,11 +79,21 @@ class Verdict:
 
 class MonitorRun:
     """One generation under watch. Made by `Monitor.start` or `Monitor.resume`; not shared between generations, and
-    sharing nothing with others. Its memory is that of two vectors of effects, however long it goes on."""
+    sharing nothing with others. Its memory is that of two vectors of effects, however long it goes on.
+
+    See also: `Monitor.start`, `Verdict`, `stream`.
+
+    >>> watching = monitor.start()
+    >>> [round(watching.update(step).risk, 2) for step in steps[:3]]
+    [0.32, 0.35, 0.29]
+    >>> watching.verdict.step
+    3
+    """
 
     def __init__(self, monitor: Monitor, task_set: str = "", form: str = "") -> None:
         self._monitor, self._task = monitor, (task_set, form)
         self._prefix = PrefixFeatures()
+        self._required = () if monitor.predictor is None else monitor.predictor.required
         self._n_tokens = 0
         none = -math.inf if monitor.predictor is None else 0.0
         self._last = Verdict(step=0, risk=none, max_risk=none, threshold=monitor.threshold, alarm=False)
@@ -91,7 +112,13 @@ class MonitorRun:
         """The verdict after `step`. An answer step changes nothing: the last verdict, without a new alarm.
 
         Warns, once a monitor, of a run that is unlike all of the calibration (`Calibration`). Raises InputError when
-        the effects are not a finite (K,) vector, or the monitor is one of scores of your own (`update_score`).
+        the effects are not a finite (K,) vector, the step lacks what the predictor reads, such as effects, or the
+        monitor is one of scores of your own (`update_score`).
+
+        See also: `MonitorRun.update_score`.
+
+        >>> monitor.start().update(steps[0]).alarm
+        False
         """
         if step.kind == "answer":
             self._last = replace(self._last, alarm=False)
@@ -103,9 +130,13 @@ class MonitorRun:
         finite = math.isfinite(np.add.reduce(effects, axis=None)) or np.isfinite(effects).all()  # the sum may overflow
         if effects.ndim != 1 or not finite:
             raise InputError(f"a monitored step needs finite effects of shape (K,); got shape {effects.shape}.")
-        self._n_tokens += step.n_tokens
         logprob, entropy = (math.nan if value is None else value for value in (step.logprob, step.entropy))
-        row = self._prefix.update(effects, n_tokens=self._n_tokens, logprob=logprob, entropy=entropy)
+        told = {PATH: effects.size, "logprob_mean": not math.isnan(logprob), "entropy_mean": not math.isnan(entropy)}
+        if missing := [name for name in self._required if not told.get(name, True)]:
+            raise InputError(f"this run cannot be judged: {cannot(monitor.predictor, missing)}")
+        n_tokens = self._n_tokens + step.n_tokens
+        row = self._prefix.update(effects, n_tokens=n_tokens, logprob=logprob, entropy=entropy)
+        self._n_tokens = n_tokens
         risk = monitor.predictor.risk(row, *self._task)
         return self._judge(monitor.score_of(risk), len(effects))
 
@@ -113,6 +144,15 @@ class MonitorRun:
         """The verdict after a step of that score, of a monitor made by `Monitor.of_scores`.
 
         Raises InputError on a score that is no finite number, or of a monitor that makes its scores itself (`update`).
+
+        See also: `Monitor.of_scores`.
+
+        >>> import pandas as pd
+        >>> scored = pd.DataFrame({"run": np.arange(50), "score": np.arange(50.0), "success": True})
+        >>> mine = tk.Monitor.of_scores(scored, group="run", run="run")
+        >>> watching = mine.start()
+        >>> watching.update_score(20.0).alarm, watching.update_score(49.0).alarm
+        (False, True)
         """
         if self._monitor.predictor is not None:
             raise InputError("this monitor works out its scores itself; give it each step by `update(step)`.")
@@ -129,7 +169,16 @@ class MonitorRun:
         return self._last
 
     def to_state(self) -> dict[str, Any]:
-        """The run as it stands, JSON-ready; `Monitor.resume` goes on from there with equal bits."""
+        """The run as it stands, JSON-ready; `Monitor.resume` goes on from there with equal bits.
+
+        See also: `Monitor.resume`.
+
+        >>> import json
+        >>> watching = monitor.start()
+        >>> verdict = watching.update(steps[0])
+        >>> monitor.resume(json.loads(json.dumps(watching.to_state()))).verdict == verdict
+        True
+        """
         last = self._last
         return {
             "task": list(self._task),

@@ -34,6 +34,16 @@ class OutcomeClassifier(PrefixModel):
     After fit: `threshold_`, the least top probability at which it answers (+inf: it always abstains), `coverage_` and
     `error_`, the share answered and the error among them on the held-out folds (NaN where nothing was held out), and
     `held_out_`, the top probabilities there that they were learned on.
+
+    See also: `EarlyFailurePredictor`, `explain`, `outcome_auc`.
+
+    >>> last = runs.last
+    >>> told = last["outcome"].isin(["success", "hallucination"])
+    >>> classifier = tk.OutcomeClassifier().fit(last[told], last["outcome"][told])
+    >>> classifier.classes_.tolist(), round(classifier.coverage_, 2)  # the share of runs that it answers
+    (['hallucination', 'success'], 1.0)
+    >>> str(classifier.decide(classifier.predict_proba(last))[0])
+    'success'
     """
 
     def __init__(

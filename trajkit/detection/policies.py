@@ -54,6 +54,16 @@ class Decision:
     "answer now" and "enough" (close the thinking span at the end of a sentence; the model then answers), "ask again".
     verdict: of the monitor that spoke; of `Policy.enough` where the action is "enough". keep_tokens, keep_steps: for
     "ask again", what the next generation goes on from; 0 to begin anew.
+
+    See also: `Policy`, `Verdict`.
+
+    >>> from dataclasses import replace
+    >>> alarmed = replace(steps[1], verdict=replace(steps[1].verdict, alarm=True))
+    >>> decision = tk.Policy("stop").start_run().update(alarmed)
+    >>> decision.action, decision.step
+    ('stop', 2)
+    >>> decision.to_dict()["action"]
+    'stop'
     """
 
     step: int
@@ -78,6 +88,16 @@ class Policy:
     watches for success (`Monitor.calibrate(..., watches="success")`); thinking ends when it speaks.
 
     Raises InputError for a value that is not one of those, and for a setting of "ask again" without it.
+
+    See also: `Monitor`, `Decision`, `PolicyRun`, `stream`.
+
+    >>> policy = tk.Policy("ask again", tries=2, start="last good step")
+    >>> policy.on_alarm, policy.tries
+    ('ask again', 2)
+    >>> tk.Policy("stop", tries=2)  # a setting that would do nothing
+    Traceback (most recent call last):
+        ...
+    trajkit.errors.InputError: 'tries', 'start' and 'hint' say how to ask again, and this policy's ...
     """
 
     on_alarm: OnAlarm = "flag"
@@ -96,7 +116,9 @@ class Policy:
         if isinstance(self.tries, bool) or not isinstance(self.tries, int) or self.tries < 1:
             raise InputError(f"The 'tries' parameter must be a whole number from 1 on. Got {self.tries!r} instead.")
         require_plain(self.hint, "the hint", LINES)
-        if self.enough is not None and (self.enough.watches != "success" or self.enough.predictor is None):
+        if self.enough is not None and (
+            getattr(self.enough, "watches", "") != "success" or self.enough.predictor is None
+        ):
             raise InputError(
                 "The 'enough' parameter must be a monitor that reads steps and watches for success: "
                 "Monitor.calibrate(…, watches='success'). Got another instead."
@@ -106,6 +128,11 @@ class Policy:
                 f"'tries', 'start' and 'hint' say how to ask again, and this policy's answer to an alarm is "
                 f"{self.on_alarm!r}. Leave them out, or set on_alarm='ask again'."
             )
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.models import policy_html
+
+        return policy_html(self)
 
     def check(self, monitor: Monitor | None, model: str, fingerprint: str = "") -> None:
         """Raises InputError where nothing could call for the action, or a monitor of success would call for it, whose
@@ -123,14 +150,30 @@ class Policy:
     def start_run(self, task_set: str = "", form: str = "", attempt: int = 0) -> PolicyRun:
         """The rule for one generation. task_set, form: as by `Monitor.start`. attempt: 0 for the first generation of a
         question, 1 for the first that was asked again, and so on; one that goes on from the last good step is given the
-        steps that were kept, as its monitor is. Raises InputError for an attempt that the policy does not make."""
+        steps that were kept, as its monitor is. Raises InputError for an attempt that the policy does not make.
+
+        See also: `PolicyRun`.
+
+        >>> rule = tk.Policy("stop").start_run()
+        >>> [rule.update(step) for step in steps] == [None] * len(steps)  # of a run without an alarm
+        True
+        """
         if not 0 <= attempt <= (self.tries if self.on_alarm == "ask again" else 0):
             raise InputError(f"this policy makes no attempt number {attempt}.")
         return PolicyRun(self, self.enough.start(task_set, form) if self.enough else None, attempt)
 
 
 class PolicyRun:
-    """The rule over one generation. Made by `Policy.start_run`; not shared between generations."""
+    """The rule over one generation. Made by `Policy.start_run`; not shared between generations.
+
+    See also: `Policy.start_run`, `Decision`.
+
+    >>> from dataclasses import replace
+    >>> rule = tk.Policy("answer now").start_run()
+    >>> alarmed = replace(steps[1], verdict=replace(steps[1].verdict, alarm=True))
+    >>> rule.update(steps[0]), rule.update(alarmed).action
+    (None, 'answer now')
+    """
 
     def __init__(self, policy: Policy, enough: MonitorRun | None, attempt: int) -> None:
         self._policy, self._enough, self._attempt = policy, enough, attempt

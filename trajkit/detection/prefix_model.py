@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from trajkit.detection.design import FeatureMap, Floats, Rows, parse_features
+from trajkit.detection.design import ALWAYS, EFFECT_SETS, PATH, FeatureMap, Floats, Rows, columns_of, parse_features
 from trajkit.detection.logistic import fit_logistic
 from trajkit.detection.state import HUGE, read, read_array, read_number
 from trajkit.detection.step_design import StepDesign
@@ -44,6 +44,8 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
     def _fit(self, X: pd.DataFrame, y: NDArray[Any], sample_weight: ArrayLike | None) -> None:
         name = type(self).__name__
         sets = parse_features(self.features, name)
+        if not hasattr(X, "columns"):
+            Rows.of_frame(X, sets)
         if len(X) != len(y):
             raise InputError(f"{name}.fit needs one label per row; got {len(X)} rows and {len(y)} labels.")
         labels = np.unique(y)
@@ -77,10 +79,28 @@ class PrefixModel(ClassifierMixin, BaseEstimator):
         self.centre_ = np.average(design, axis=0, weights=weight)
         self.coef_, self.intercept_ = np.ascontiguousarray(model.coef_), model.intercept_
 
+    def _html_repr(self) -> str:  # what scikit-learn shows in a notebook
+        from trajkit.notebook.models import prefix_model_html
+
+        return prefix_model_html(self)
+
     def predict_proba(self, X: pd.DataFrame) -> Floats:
         """(n, C) probabilities in the order of `classes_`; finite for any input, rows of one step included."""
         self._check_fitted()
         return self._proba(Rows.of_frame(X, self.map_.sets))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The features of ALWAYS that are read and that every training row had. A row without one of them is of another
+        kind of run: one without effects, say, or without log-probabilities."""
+        missing = dict(zip(columns_of(self.map_.sets), np.any(self.map_.missing > 0, axis=0).tolist(), strict=True))
+        known = tuple(name for name in ALWAYS if not missing.get(name, True))
+        return known if PATH in known or not EFFECT_SETS & {*self.map_.sets} else (PATH, *known)
+
+    def lacks(self, X: pd.DataFrame) -> NDArray[np.bool_]:
+        """(n,) which rows lack a feature of `required`."""
+        needed = [name for name in self.required if name in X]
+        return np.asarray(X[needed].isna().any(axis=1), bool)
 
     def predict_step(self, row: Mapping[str, float], task_set: str = "", form: str = "") -> Floats:
         """(C,) probabilities of one prefix, without a DataFrame; equal to the row of `predict_proba`. task_set, form:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from trajkit.detection.copies import Keyed, keyed
 from trajkit.errors import InputError
@@ -22,27 +23,29 @@ if TYPE_CHECKING:
 class Sourced:
     """frame: prefix features. model, fingerprint: the one model that made the runs, "" where they do not say. keys: of
     each run (`copies.keyed`); none where copies are of one group already. regions: image regions of each run by its
-    transcript_id; None of a feature frame, which does not say."""
+    transcript_id; None of a feature frame, which does not say. units: what their lengths and entropies are, for a card
+    and in words."""
 
     frame: pd.DataFrame
     model: str
     fingerprint: str
     keys: Keyed
     regions: Mapping[str, int] | None = None
+    units: tuple[Mapping[str, Any], str] = (MappingProxyType({}), "")
 
     def regions_of(self, frame: pd.DataFrame) -> tuple[int, int] | None:
-        """Fewest and most image regions of the runs in a frame; None where that is not known."""
-        if self.regions is None or not len(frame):
+        """Fewest and most image regions of the runs in a frame that have some; None where that is not known."""
+        if self.regions is None:
             return None
-        found = [self.regions[name] for name in frame["transcript_id"].unique()]
-        return min(found), max(found)
+        found = [n for name in frame["transcript_id"].unique() if (n := self.regions[name])]
+        return (min(found), max(found)) if found else None
 
 
 def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sourced:
     """What detectors take from traces (read once), a table of them, or a feature frame, which knows no model; what was
     taken already stays as it is.
 
-    Raises InputError on runs of several models, without effects, or of no group; it names `owner`.
+    Raises InputError on runs of several models, or of no group; it names `owner`.
     """
     import pandas as pd
 
@@ -51,15 +54,15 @@ def sourced(runs: Source | RunTable | pd.DataFrame | Sourced, owner: str) -> Sou
     if isinstance(runs, pd.DataFrame):
         require_runs(runs, owner)
         return Sourced(runs, "", "", keyed(runs))
-    from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
     from trajkit.runs.table import RunTable, run_table
+    from trajkit.runs.units import of_units, units_of
 
     table = runs if isinstance(runs, RunTable) else run_table(runs, Wanted(metrics=False, keys=True))
-    refuse_bare(table.rows)
     model = _one_model(table.models)
     regions = dict(zip(*(table.rows[name].to_pylist() for name in ("transcript_id", "n_regions")), strict=True))
-    return Sourced(table.frame, model.name, model.fingerprint, keyed(table), regions)
+    units = units_of(table).card, of_units(table)
+    return Sourced(table.frame, model.name, model.fingerprint, keyed(table), regions, units)
 
 
 def _one_model(models: list[ModelId]) -> ModelId:
@@ -72,7 +75,10 @@ def _one_model(models: list[ModelId]) -> ModelId:
             f"these traces come from {len(weights)} versions of the model (weights {', '.join(weights)}); split them."
         )
     if any(not one.is_same(other) for one, other in combinations(known, 2)):
-        raise InputError(f"detectors are made for one model; these traces come from {', '.join(names)}. Split them.")
+        raise InputError(
+            f"detectors are made for one model; these traces come from {', '.join(names)}. Split them; or, "
+            "where it is one by several names, import the logs with --model NAME."
+        )
     return ModelId(next(iter(names), ""), next(iter(weights), ""))
 
 

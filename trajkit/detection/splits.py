@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,14 @@ def split_by_group(
     each part gets its share to ±1. test: the groups that are the test part (a held-out set that exists already); the
     others are dealt to fit and calibration in proportion to their fractions. Raises InputError when a part is empty,
     has no successful run, or (fit, test) no failed one.
+
+    See also: `group_folds`, `fit_detectors`.
+
+    >>> parts = tk.detection.split_by_group(runs.last)
+    >>> len(parts.fit), len(parts.calibration), len(parts.test)
+    (33, 17, 16)
+    >>> set(parts.fit) & set(parts.test)
+    set()
     """
     import pandas as pd
 
@@ -123,6 +131,13 @@ def group_folds(
 
     StratifiedGroupKFold alone may return an empty fold or one whose training side lacks a class; that is an InputError
     here. Fewer folds are made where a class has fewer groups than `n_splits`.
+
+    See also: `split_by_group`, `folds_of`.
+
+    >>> last = runs.known().last
+    >>> folds = tk.detection.group_folds(last["outcome"] == "success", last["group_id"])
+    >>> len(folds), all(set(last["group_id"].iloc[a]).isdisjoint(last["group_id"].iloc[b]) for a, b in folds)
+    (5, True)
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -132,7 +147,7 @@ def group_folds(
     if least < 2 or len(per_class) < 2:
         raise InputError(
             "cross-validation by group needs at least two classes, each with runs in at least two groups; "
-            f"found groups per class {per_class}. Collect more runs."
+            f"found {_in_words(per_class)}. Collect more runs."
         )
     folder = StratifiedGroupKFold(min(n_splits, least), shuffle=True, random_state=seed)
     folds = [(train, test) for train, test in folder.split(np.zeros(len(labels)), labels, ids)]
@@ -140,6 +155,10 @@ def group_folds(
         if len(test) == 0 or len(np.unique(labels[train])) < len(per_class):
             raise InputError(
                 f"fold {number + 1} of {len(folds)} is empty or leaves a class without training runs "
-                f"(groups per class {per_class}). Use fewer folds or collect more runs."
+                f"({_in_words(per_class)}). Use fewer folds or collect more runs."
             )
     return folds
+
+
+def _in_words(per_class: Mapping[str, int]) -> str:
+    return ", ".join(f"{count(n, 'group')} of {label}" for label, n in per_class.items()) or "none"

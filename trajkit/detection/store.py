@@ -26,6 +26,7 @@ from trajkit.strict_json import parse_json
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
     from trajkit.detection.outcome import OutcomeClassifier
+    from trajkit.runs.table import RunTable
 
 FILE = "detectors.json"
 FORMAT = "trajkit-detectors"
@@ -57,6 +58,13 @@ class Detectors:
     card: what a reader should know, JSON-able: model, alpha, seed, numbers of runs and groups, the groups of each part.
     keys: of the runs they were fitted or calibrated on (`copies.keyed`); None where that is not known.
     enough: the monitor that watches success; None in files of older versions.
+
+    See also: `fit_detectors`, `load_detectors`, `save_detectors`.
+
+    >>> detectors.card["alpha"], len(detectors.seen)
+    (0.1, 312)
+    >>> detectors.monitor.can_alarm
+    True
     """
 
     predictor: EarlyFailurePredictor
@@ -65,6 +73,15 @@ class Detectors:
     card: Mapping[str, Any] = field(default_factory=dict)
     keys: frozenset[bytes] | None = None
     enough: Monitor | None = None
+
+    def __repr__(self) -> str:
+        outcome = "no outcome classifier" if self.outcome is None else "an outcome classifier"
+        return f"Detectors(for {self.model}: {self.predictor.features}, {outcome}, {self.monitor!r})"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.models import detectors_html
+
+        return detectors_html(self)
 
     @property
     def model(self) -> str:
@@ -97,8 +114,22 @@ class Detectors:
             f"{self.made_for.difference(other)} Fit detectors on runs of that model (`trajkit fit`)."
         )
 
+    def unlike(self, runs: RunTable) -> str:
+        """Which of these runs have lengths or entropies of another kind than those that they were made from, words and
+        tokens, and what follows, in words; "" where none has, as far as they read them."""
+        from trajkit.runs.units import unlike
+
+        return unlike(self.card, self.predictor.map_.sets, runs)
+
     def check(self, model: str, fingerprint: str = "") -> None:
-        """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`)."""
+        """Raises EstimatorMismatchError when they were fitted on runs of another model (see `Monitor.check`).
+
+        >>> detectors.check(traces[0].model)  # made for it: nothing is raised
+        >>> detectors.check("another model")
+        Traceback (most recent call last):
+            ...
+        trajkit.errors.EstimatorMismatchError: this monitor was calibrated on runs of 'data/demo/model' and ...
+        """
         self.monitor.check(model, fingerprint)
 
 
@@ -106,6 +137,11 @@ def save_detectors(folder: str | Path, detectors: Detectors) -> Path:
     """Write `folder`/detectors.json atomically (temp file + rename) and return its path.
 
     Raises InputError where it cannot be written (a full disk, a folder that is a file); an older file is then intact.
+
+    See also: `load_detectors`, `Detectors`.
+
+    >>> tk.detection.save_detectors(folder, detectors).name
+    'detectors.json'
     """
     return _write(
         Path(folder) / FILE,
@@ -128,6 +164,11 @@ def load_detectors(folder: str | Path) -> Detectors:
     Raises InputError when the file is missing, no JSON, of another format or version, changed since it was written, or
     holds parts of the wrong shape or out of range; EstimatorMismatchError when it reads features that this version of
     trajkit does not compute.
+
+    See also: `save_detectors`, `Detectors`.
+
+    >>> tk.detection.load_detectors("data/demo/detectors").predictor.features
+    'trajectory+concentration+uncertainty+length'
     """
     path = Path(folder) / FILE
     record = _read(path, FORMAT, (_WITHOUT_KEYS, _WITHOUT_ENOUGH, VERSION))
@@ -229,6 +270,10 @@ def _card(card: dict[str, Any]) -> dict[str, Any]:
         names = card.get(part, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"the card of saved detectors must hold {part!r} as a list of group ids.")
+    for part in ("counted_in", "entropies"):
+        kinds = card.get(part, ["?"])
+        if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+            raise InputError(f"the card of saved detectors must hold {part!r} as a list of texts.")
     return card
 
 

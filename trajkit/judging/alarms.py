@@ -19,6 +19,7 @@ from trajkit.detection.calibration import drawn_runs
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.sources import require_runs
 from trajkit.detection.splits import failures
+from trajkit.errors import InputError
 from trajkit.judging.promise import PromiseCheck, check_promise, of_new_groups, turned
 from trajkit.judging.ranking import ALL
 from trajkit.stats.resampling import MIN_GROUPS, clopper_pearson, group_draws, interval, weighted_mean, weighted_median
@@ -54,6 +55,16 @@ class Replay:
     power: failing runs that were alarmed, for `ranking.ALL` and by outcome: outcome n k rate low high
         median_alarm_step.
     tokens_saved: ALL_FAILING, ALARMED_FAILING, ALARMED_SUCCESSFUL: runs n median low high mean.
+
+    See also: `replay`.
+
+    >>> found = tk.judging.replay(monitor, frame, n_boot=200)
+    >>> found.power[["outcome", "n", "rate", "low", "high"]].round(2)
+                 outcome    n  rate   low  high
+    0                all  115  0.23  0.16  0.34
+    1            failure   17  0.35  0.11  0.67
+    2      hallucination   57  0.16  0.04  0.39
+    3  reasoning_failure   41  0.29  0.13  0.51
     """
 
     check: PromiseCheck
@@ -64,6 +75,14 @@ class Replay:
     power: pd.DataFrame
     tokens_saved: pd.DataFrame
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.runs):,} runs: {self.check.message})"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.results import replay_html
+
+        return replay_html(self)
+
 
 def replay(
     monitor: Monitor, frame: pd.DataFrame, n_boot: int = 500, seed: int = 0, seen: Collection[str] = ()
@@ -72,6 +91,12 @@ def replay(
 
     seen: group_ids that the predictor was fitted on or the monitor calibrated on; whether the promise is kept is told
     without them.
+
+    See also: `Replay`, `monitor_runs`, `fit_detectors`.
+
+    >>> found = tk.judging.replay(monitor, frame, n_boot=200)
+    >>> print(found.check.message)
+    Whether the promise is kept cannot be told from these runs: 8.9 % (4.8–14.8 %) of successful runs ...
     """
     runs = monitor_runs(monitor, frame)
     told = turned(runs, monitor.watches)
@@ -106,9 +131,21 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
     Columns: transcript_id group_id task_set outcome failure (1, 0, NaN) n_steps n_tokens (of the thinking span)
     max_risk alarmed alarm_step (0: no alarm) saved (share of the thinking tokens after the alarm; 0: no alarm).
     Raises InputError as `run_maxima`.
+
+    See also: `replay`, `judging.false_alarms`, `power`.
+
+    >>> watched = tk.judging.monitor_runs(monitor, frame)
+    >>> watched[["transcript_id", "failure", "max_risk", "alarmed", "alarm_step"]].round(2).head(3)
+        transcript_id  failure  max_risk  alarmed  alarm_step
+    0  test-1-00000-0      0.0      0.44    False           0
+    1  test-1-00000-1      0.0      0.52    False           0
+    2  test-1-00000-2      0.0      0.47    False           0
     """
     import pandas as pd
 
+    if not hasattr(monitor, "scores"):
+        held = " Detectors hold one: detectors.monitor." if hasattr(monitor, "monitor") else ""
+        raise InputError(f"monitor_runs takes a Monitor, then a frame; got {type(monitor).__name__}.{held}")
     require_runs(frame, "monitor_runs")
     data = pd.DataFrame(
         {
@@ -149,6 +186,13 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
     others, and of few groups either row tells little. Columns: unit n (groups, runs) k rate low high alpha.
 
     runs: as `monitor_runs` gives them, all of them: failed and unknown ones count among the runs of their group.
+
+    See also: `judging.false_alarms_by_length`, `power`, `plots.false_alarms`.
+
+    >>> tk.judging.false_alarms(watched, alpha=0.1, n_boot=200)[["unit", "n", "rate", "low", "high"]].round(2)
+            unit    n  rate   low  high
+    0  new group   60  0.09  0.05  0.15
+    1   all runs  281  0.09  0.05  0.14
     """
     import pandas as pd
 
@@ -162,7 +206,16 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
 
 
 def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
-    """False-alarm rate of successful runs by quantile bin of n_steps: columns from_step to_step n k rate low high."""
+    """False-alarm rate of successful runs by quantile bin of n_steps: columns from_step to_step n k rate low high.
+
+    See also: `judging.false_alarms`, `plots.false_alarms`.
+
+    >>> table = tk.judging.false_alarms_by_length(watched, n_bins=2, n_boot=200)
+    >>> table[["from_step", "to_step", "n", "rate"]].round(2)
+       from_step  to_step    n  rate
+    0          2        6  160  0.06
+    1          7       15  121  0.12
+    """
     import pandas as pd
 
     good = runs[runs["failure"] == 0]
@@ -182,7 +235,18 @@ def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 50
 
 
 def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Share of failing runs alarmed, for ALL and by outcome: columns outcome n k rate low high median_alarm_step."""
+    """Share of failing runs alarmed, for ALL and by outcome: columns outcome n k rate low high median_alarm_step.
+
+    See also: `judging.false_alarms`, `tokens_saved`.
+
+    >>> table = tk.judging.power(watched, n_boot=200)
+    >>> table[["outcome", "n", "rate", "median_alarm_step"]].round(2)
+                 outcome    n  rate  median_alarm_step
+    0                all  115  0.23                3.0
+    1            failure   17  0.35                3.5
+    2      hallucination   57  0.16                3.0
+    3  reasoning_failure   41  0.29                2.0
+    """
     import pandas as pd
 
     table = []
@@ -202,6 +266,14 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
 
     Rows: ALL_FAILING (no alarm saves 0), ALARMED_FAILING, and ALARMED_SUCCESSFUL, whose share is the work lost.
     low and high are NaN with fewer than MIN_MEDIAN_GROUPS groups.
+
+    See also: `power`, `SavedRuns`.
+
+    >>> tk.judging.tokens_saved(watched, n_boot=200)[["runs", "n", "median", "mean"]].round(2)
+                     runs    n  median  mean
+    0         all failing  115    0.00  0.10
+    1     alarmed failing   27    0.51  0.45
+    2  alarmed successful   25    0.57  0.53
     """
     import pandas as pd
 

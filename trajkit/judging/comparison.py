@@ -10,6 +10,7 @@ import numpy as np
 
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
+from trajkit.runs.said import of_draw
 from trajkit.stats.compare import PERMUTATIONS, TASK, compare
 from trajkit.stats.resampling import MIN_GROUPS
 from trajkit.tables import Across, Estimate, Table, words
@@ -19,6 +20,7 @@ from trajkit.tables.table import Format
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trajkit.runs.source import Source
     from trajkit.runs.table import RunTable
 
 METRICS = (
@@ -126,12 +128,33 @@ class Comparison:
     drawn: of how many runs these were drawn, and how, where not all were compared.
 
     Terminal, report, studies and files read this one result, so that a metric and pair have the same numbers in all.
+
+    See also: `compare_runs`, `Table`.
+
+    >>> found = tk.judging.compare_runs(runs, draws=200)
+    >>> len(found.metrics), found.pairs
+    (19, (('hallucination', 'reasoning_failure'), ('hallucination', 'success'), ('reasoning_failure', 'success')))
+    >>> table = found.table(["path_length"], ("hallucination", "success"))
+    >>> table.plain()[["metric", "a", "b", "delta", "p_corrected"]].round(2)
+            metric              a        b  delta  p_corrected
+    0  path_length  hallucination  success   0.11          1.0
+    >>> print(found.family)
+    p by permutation (10,000 shuffles that keep groups together), corrected by Holm over 57 tests: 19 ...
     """
 
     differences: tuple[Difference, ...]
     shuffles: int
     draws: int
     drawn: str = ""
+
+    def __repr__(self) -> str:
+        apart = sum(one.told_apart for one in self.differences)
+        return f"Comparison({apart} of {words.count(len(self.differences), 'difference')} told apart; print it for all)"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.results import comparison_html
+
+        return comparison_html(self)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -215,34 +238,48 @@ _NAMES = {"metric": metric_name, "a": outcome_name, "b": outcome_name}
 def medians(runs: pd.DataFrame) -> Table:
     """Runs and groups of each outcome, and the median of each of METRICS at the end of thinking, outcomes side by side.
 
-    runs: as `RunTable.table`. Infinite values (a path back to its start) count, NaN do not.
+    runs: as `RunTable.table`. Infinite values (a path back to its start) count, NaN do not; a metric that no run has is
+    left out, and one that some runs lack says of how many it is.
     """
     import pandas as pd
 
     by = runs.groupby("outcome")
-    columns = {"runs": by.size(), "groups": by["group_id"].nunique()} | {name: by[name].median() for name in METRICS}
+    told = [name for name in METRICS if runs[name].notna().any()]
+    columns = {"runs": by.size(), "groups": by["group_id"].nunique()} | {name: by[name].median() for name in told}
     order = [name for name in OUTCOME_ORDER if name in by.groups]
     frame = pd.DataFrame(
         [{"metric": name, "outcome": one, "value": values[one]} for name, values in columns.items() for one in order]
     )
+    has, n = int(runs["path_length"].notna().sum()), len(runs)
+    said = f"What is about effects is of the {has:,} of {words.count(n, 'run')} that have them." if 0 < has < n else ""
     return Table(
         frame,
         {"metric": "runs, groups, and median of"},
         {"value": words.metric},
+        said,
         across=Across("outcome", "value", outcome_name),
         names={"metric": metric_name},
     )
 
 
-def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
+def compare_runs(runs: RunTable | Source, draws: int = DRAWS) -> Comparison:
     """Compare METRICS between every two outcomes of some runs, within task family and question form.
 
-    runs: read with metrics and prefix features; those without a path are left out, and of very many
-    some are drawn (`RunTable.drawn`). A metric takes part where it is finite in runs of two outcomes and not the same
-    in all. draws: of groups, behind each interval. Raises InputError where fewer than two known outcomes are there, no
-    metric can be compared, or the runs were read without them.
+    runs: their path, themselves, or a table of them that was read with metrics and prefix features; those without a
+    path are left out, and of very many some are drawn (`RunTable.drawn`). A metric takes part where it is finite in
+    runs of two outcomes and not the same in all. draws: of groups, behind each interval. Raises InputError where fewer
+    than two known outcomes are there, no metric can be compared, or the table was read without them.
+
+    See also: `Comparison`, `compare`, `run_table`.
+
+    >>> found = tk.judging.compare_runs(runs, draws=200)
+    >>> one = found.of(["entropy_mean"], ("hallucination", "success"))[0]
+    >>> round(one.delta.value, 2), one.verdict
+    (0.36, 'not told apart')
     """
-    some = runs.usable().drawn()
+    from trajkit.runs.table import RunTable, run_table
+
+    some = (runs if isinstance(runs, RunTable) else run_table(runs)).usable().drawn()
     table = some.table
     if not set(METRICS) <= set(table):
         raise InputError("comparing needs runs that were read with metrics and prefix features: run_table(traces).")
@@ -270,5 +307,5 @@ def compare_runs(runs: RunTable, draws: int = DRAWS) -> Comparison:
         ),
         PERMUTATIONS,
         draws,
-        some.said_of_draw if some.drawn_from else "",
+        of_draw(some),
     )

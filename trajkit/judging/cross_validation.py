@@ -62,6 +62,12 @@ def folds_of(frame: pd.DataFrame, n_splits: int = 5, seed: int = 0) -> NDArray[n
     Risks of different folds come from different models, whose base rates move against that of the fold: what a fold
     holds out it lacks for training. Compare risks within a fold (`risks.matched_auc`), or chance looks like
     less than chance.
+
+    See also: `held_out_risks`, `group_folds`.
+
+    >>> folds = tk.judging.folds_of(runs.known().frame, n_splits=5)
+    >>> np.unique(folds)
+    array([0, 1, 2, 3, 4])
     """
     failed = failures(frame)
     if np.isnan(failed).any():
@@ -93,6 +99,13 @@ def held_out_risks(
 
     Each row's risk is of a model fitted on other groups alone; folds are stratified by failure. Raises InputError where
     an outcome is unknown or there are too few groups.
+
+    See also: `folds_of`, `matched_auc`, `EarlyFailurePredictor`.
+
+    >>> known = runs.known().frame
+    >>> risks = tk.judging.held_out_risks(known, ["length", "uncertainty+length"])
+    >>> {name: len(risk) == len(known) for name, risk in risks.items()}
+    {'length': True, 'uncertainty+length': True}
     """
     return _risks(frame, sets, folds_of(frame, n_splits, seed), advance)
 

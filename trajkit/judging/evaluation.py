@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Evaluation(Replay):
     """Tables of `fit_detectors`, or what can be said of detectors without fitting any; None where there is none.
 
@@ -23,7 +23,17 @@ class Evaluation(Replay):
         one question form (`risks.matched_auc`): method task_set fraction oracle n_runs n_failures n_scored pairs auc
         low high.
     outcome_auc: outcome against the rest, and `ranking.MACRO`: method outcome n_runs auc low high.
+    note: what of the runs could not be read, in words; empty where all could.
     abstention: what the classifier answered, by outcome and for `ranking.ALL`: outcome n_runs answered error.
+
+    See also: `fit_detectors`, `Replay`.
+
+    >>> fitted = tk.judging.fit_detectors(frame, compared=("length",), model=monitor.model, n_boot=50)
+    >>> fitted.evaluation.split[["part", "groups", "runs"]]
+              part  groups  runs
+    0          fit      33   198
+    1  calibration      17   102
+    2         test      16    96
     """
 
     auc_by_step: pd.DataFrame
@@ -32,3 +42,9 @@ class Evaluation(Replay):
     tortuosity_by_task: pd.DataFrame | None = None
     outcome_auc: pd.DataFrame | None = None
     abstention: pd.DataFrame | None = None
+    note: str = ""
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.results import evaluation_html
+
+        return evaluation_html(self)

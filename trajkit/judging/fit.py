@@ -11,6 +11,7 @@ from trajkit.detection.calibration import WATCHES
 from trajkit.detection.copies import one_group, regrouped
 from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.early_failure import EarlyFailurePredictor
+from trajkit.detection.kinds import reduced, told_alike
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.outcome import OutcomeClassifier
 from trajkit.detection.sources import Sourced, sourced
@@ -52,10 +53,22 @@ COMPARED = (
 
 
 class FitResult(NamedTuple):
-    """Detectors, and how they did on the test part."""
+    """Detectors, and how they did on the test part.
+
+    See also: `fit_detectors`, `Evaluation`.
+
+    >>> fitted = tk.judging.fit_detectors(frame, compared=("length",), model=monitor.model, n_boot=50)
+    >>> fitted.detectors.card["alpha"], type(fitted.evaluation).__name__
+    (0.1, 'Evaluation')
+    """
 
     detectors: Detectors
     evaluation: Evaluation
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.results import fit_html
+
+        return fit_html(self)
 
 
 def fit_detectors(
@@ -72,16 +85,30 @@ def fit_detectors(
 
     traces: their path, themselves, a table of them, or their feature frame (then give `model`, the name they come
     from). features: the set that the shipped predictor and classifier read; compared: the sets evaluated beside it,
-    fitted on the same runs. test_groups: the groups to evaluate on, where they are held out already; the others are
+    fitted on the same runs. What is about effects, or uncertainty, is left out of them where runs have none
+    (`kinds.told_alike`). test_groups: the groups to evaluate on, where they are held out already; the others are
     then dealt two to one. Groups with copies of each other's runs are taken as one, with a warning
-    (`copies.one_group`), and held out where any of them is. Raises InputError where there is too little to split or a
-    run is of no group.
+    (`copies.one_group`), and held out where any of them is. Raises InputError where there is too little to split, a
+    run is of no group, or nothing that `features` names is there.
+
+    See also: `FitResult`, `Detectors`, `save_detectors`.
+
+    >>> fitted = tk.judging.fit_detectors(frame, compared=("length",), model=monitor.model, n_boot=50)
+    >>> print(fitted.detectors.monitor.message.partition(":")[0])
+    Alarms when the risk first exceeds 0.95
+    >>> fitted.evaluation.false_alarms[["unit", "n", "rate"]].round(2)
+            unit   n  rate
+    0  new group  14   0.0
+    1   all runs  69   0.0
     """
     read = sourced(traces, "fit_detectors")
     frame, keys, weights = read.frame, read.keys, read.fingerprint
     name = model if model is not None else read.model
     taken = one_group(keys)
-    frame = regrouped(frame, taken)
+    frame, sets_there, note = told_alike(regrouped(frame, taken))
+    if not (shipped := reduced(features, sets_there)):
+        raise InputError(f"nothing of the features {features} is known of these runs. {note}")
+    features, compared = shipped, [one for name in compared if (one := reduced(name, sets_there))]
     held_out = None if test_groups is None else {taken.get(group, group) for group in test_groups}
     known = frame[~np.isnan(failures(frame))].reset_index(drop=True)
     split = split_by_group(known, seed=seed, test=held_out)
@@ -103,7 +130,9 @@ def fit_detectors(
         split=_split_table(known, split),
         auc_by_step=auc_by_step(test, scores, n_boot=n_boot, seed=seed),
         auc_by_fraction=auc_by_fraction(test, scores, n_boot=n_boot, seed=seed),
-        tortuosity_by_task=matched_auc(
+        tortuosity_by_task=None
+        if TORTUOSITY not in scores
+        else matched_auc(
             test,
             {TORTUOSITY: scores[TORTUOSITY]},
             select_fractions(test, (0.3,), "task_set"),
@@ -113,6 +142,7 @@ def fit_detectors(
         ),
         outcome_auc=outcome.auc,
         abstention=outcome.abstention,
+        note=" ".join(filter(None, (note, read.units[1]))),
     )
     named = {part: sorted(group for group, as_one in taken.items() if as_one in getattr(split, part)) for part in parts}
     made_from = frozenset((*split.fit, *split.calibration))
@@ -131,6 +161,7 @@ def fit_detectors(
         "monitor": monitor.message,
         "enough": enough.message,
         "outcome": outcome.note,
+        **read.units[0],
     }
     return FitResult(Detectors(predictors[features], outcome.classifier, monitor, card, seen, enough), evaluation)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.detection.explanation import Reason, explain
+from trajkit.detection.kinds import reduced, told_alike
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import group_folds
 from trajkit.judging.ranking import outcome_auc
@@ -31,6 +32,8 @@ TARGET_ERROR = 0.2
 class HeldOutcomes:
     """n runs of known outcome, C outcomes.
 
+    every, without, path: all feature sets that the runs have, those of them that need no effects, and those that do; ""
+    for none. note: what of the runs was not read, or "".
     ends: prefix features at their last thinking step. labels: (n,) what they were. task: (n,) family and form. fold:
     (n,) held out in. probabilities: feature set, or `chance` → (n, C) in the order of `classes`. decided: (n,) by all
     features, with abstention. sureness: (n,) the share of its classifier's training runs, each held out there in turn,
@@ -47,11 +50,15 @@ class HeldOutcomes:
     decided: NDArray[Any]
     sureness: Floats
     reasons: list[list[Reason]]
+    every: str
+    without: str
+    path: str
+    note: str
 
     @property
     def answered(self) -> NDArray[Any]:
         """(n,) the likeliest outcome by all features."""
-        return np.array(self.classes)[self.probabilities[ALL].argmax(1)]
+        return np.array(self.classes)[self.probabilities[self.every].argmax(1)]
 
     def areas(
         self, n_boot: int, within_task: bool, names: Sequence[str] | None = None, of: NDArray[np.bool_] | None = None
@@ -68,26 +75,44 @@ class HeldOutcomes:
 
 
 def held_out_outcomes(ends: pd.DataFrame, advance: Callable[[str], None]) -> HeldOutcomes:
-    """ends: a run a row, of known outcome (`last_steps`). Raises InputError where there are too few groups to fold."""
+    """ends: a run a row, of known outcome (`last_steps`); where some have effects and some have none, of one kind of
+    them (`kinds.told_alike`). Raises InputError where there are too few groups to fold."""
+    ends, there, note = told_alike(ends)
+    every, without, path = (reduced(name, there) for name in (ALL, WITHOUT, PATH))
+    sets = [one for one in dict.fromkeys(reduced(name, there) for name in SETS) if one]
     labels, groups = ends["outcome"].to_numpy(str), ends["group_id"].to_numpy(str)
     classes, shape = sorted(set(labels)), (len(ends), len(set(labels)))
-    probabilities = {name: np.zeros(shape) for name in SETS} | {"chance": np.random.default_rng(0).random(shape)}
+    probabilities = {name: np.zeros(shape) for name in sets} | {"chance": np.random.default_rng(0).random(shape)}
     decided = np.full(len(ends), ABSTAIN, object)
     sureness = np.zeros(len(ends))
     reasons: list[list[Reason]] = [[] for _ in labels]
     fold = np.zeros(len(ends), np.int64)
     for number, (fit, test) in enumerate(group_folds(labels, groups, FOLDS, 0)):
         fold[test] = number
-        for name in SETS:
-            target = TARGET_ERROR if name == ALL else None
+        for name in sets:
+            target = TARGET_ERROR if name == every else None
             classifier = OutcomeClassifier(name, target_error=target).fit(ends.iloc[fit], labels[fit])
             proba = classifier.predict_proba(ends.iloc[test])
             probabilities[name][test] = proba
-            if name == ALL:
+            if name == every:
                 decided[test] = classifier.decide(proba)
                 others = np.sort(classifier.held_out_)
                 sureness[test] = np.searchsorted(others, proba.max(axis=1)) / len(others)
                 for i, found in zip(test, explain(classifier, ends.iloc[test]), strict=True):
                     reasons[i] = found
             advance(name)
-    return HeldOutcomes(ends, labels, task_labels(ends), fold, classes, probabilities, decided, sureness, reasons)
+    return HeldOutcomes(
+        ends=ends,
+        labels=labels,
+        task=task_labels(ends),
+        fold=fold,
+        classes=classes,
+        probabilities=probabilities,
+        decided=decided,
+        sureness=sureness,
+        reasons=reasons,
+        every=every,
+        without=without,
+        path=path,
+        note=note,
+    )

@@ -37,6 +37,20 @@ class SavedRuns:
     runs: transcript_id group_id answer ("" for none) right (1, 0) tokens (all that were generated). question: (R,) a
     number for each question, rising. starts: (R,) first step of each run. rows: (n,) the step's row in the frame that
     they came from. used: (n,) tokens generated when the step is seen to have ended.
+
+    See also: `Worth`, `Policy`.
+
+    >>> from trajkit.judging.policies import ends
+    >>> ids = set(frame["transcript_id"])
+    >>> some = (traces[i] for i, name in enumerate(traces.column("transcript_id")) if name in ids)
+    >>> saved = tk.judging.SavedRuns.of(frame, ends(some))
+    >>> alarms = saved.alarms(detectors.predictor.risks(frame), monitor.threshold)
+    >>> len(saved), int((alarms >= 0).sum())
+    (396, 52)
+    >>> print(f"{saved.right.mean():.2f} {saved.answered.mean():.2f}")
+    0.71 1.00
+    >>> saved.further(1)[:3]  # another run of the same question stands for asking again
+    array([1, 2, 3])
     """
 
     runs: pd.DataFrame

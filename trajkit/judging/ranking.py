@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trajkit.detection.design import PATH
 from trajkit.detection.splits import failures, told_apart
 from trajkit.errors import InputError
 from trajkit.stats.cross_validation import refitted
@@ -26,9 +27,11 @@ ALL, MACRO = "all", "macro"
 
 
 def plain_scores(frame: pd.DataFrame, seed: int = 0) -> dict[str, Floats]:
-    """Scores that need no fitting, one per row: `random`; `tortuosity alone`, higher meaning riskier as in the paper;
-    `raw attention`, where the frame has a column attention_concentration."""
-    scores = {"random": np.random.default_rng(seed).random(len(frame)), TORTUOSITY: frame["tortuosity"].to_numpy(float)}
+    """Scores that need no fitting, one per row: `random`; `tortuosity alone`, higher meaning riskier as in the paper,
+    where runs have effects; `raw attention`, where the frame has a column attention_concentration."""
+    scores = {"random": np.random.default_rng(seed).random(len(frame))}
+    if PATH not in frame or frame[PATH].notna().any():
+        scores[TORTUOSITY] = frame["tortuosity"].to_numpy(float)
     if ATTENTION in frame:
         scores["raw attention"] = frame[ATTENTION].to_numpy(float)
     return scores
@@ -48,6 +51,17 @@ def auc_by_step(
     with at least `min_runs` runs still at risk. Runs that are not known to have failed or succeeded are left out; so
     are NaN scores (a tortuosity at step 1), which `n_scored` shows.
     Returns columns method, step, n_runs (at risk), n_failures, n_scored, auc, low, high (95 %, group bootstrap).
+
+    See also: `judging.auc_by_fraction`, `plots.auc_by_step`, `held_out_risks`.
+
+    >>> risks = {"all": detectors.predictor.risks(frame), "length": frame["n_tokens"]}
+    >>> table = tk.judging.auc_by_step(frame, risks, steps=(2, 6), n_boot=200)
+    >>> table[["method", "step", "n_runs", "n_failures", "auc", "low", "high"]].round(2)
+       method  step  n_runs  n_failures   auc   low  high
+    0     all     2     396         115  0.64  0.57  0.72
+    1     all     6     243          81  0.65  0.55  0.73
+    2  length     2     396         115  0.52  0.43  0.59
+    3  length     6     243          81  0.45  0.35  0.54
     """
     return _auc_table(frame, scores, select_steps(frame, steps, min_runs), n_boot, seed)
 
@@ -64,6 +78,14 @@ def auc_by_fraction(
     On random walks that differ in nothing but length, path length has AUC 0.80 at a fraction and 0.5 at a fixed step.
     A run of T steps is read at step max(1, ⌈f·T⌉).
     Returns the columns of `auc_by_step` with `fraction` for `step`, and `oracle` = True.
+
+    See also: `judging.auc_by_step`, `plots.auc_by_step`.
+
+    >>> table = tk.judging.auc_by_fraction(frame, {"tortuosity": frame["tortuosity"]}, fractions=(0.3, 1.0), n_boot=200)
+    >>> table[["method", "fraction", "oracle", "auc", "low", "high"]].round(2)
+           method  fraction  oracle   auc   low  high
+    0  tortuosity       0.3    True  0.56  0.49  0.63
+    1  tortuosity       1.0    True  0.55  0.49  0.61
     """
     return _auc_table(frame, scores, select_fractions(frame, fractions), n_boot, seed)
 
@@ -127,6 +149,18 @@ def outcome_auc(
     outcomes: (n,) of held-out runs; those not in `classes` are dropped. probabilities: method → (n, C), or (R, n, C) of
     R deals of the groups to folds, with strata (R, n).
     Returns columns method, outcome, n_runs, auc, low, high.
+
+    See also: `OutcomeClassifier`.
+
+    >>> last, classifier = runs.last, detectors.outcome
+    >>> said = {"all": classifier.predict_proba(last)}
+    >>> table = tk.judging.outcome_auc(last["outcome"], said, classifier.classes_, last["group_id"], n_boot=200)
+    >>> table[["outcome", "n_runs", "auc", "low", "high"]].round(2)
+                 outcome  n_runs  auc   low  high
+    0              macro     379  0.7  0.63  0.78
+    1      hallucination      57  0.7  0.60  0.79
+    2  reasoning_failure      41  0.7  0.59  0.81
+    3            success     281  0.7  0.61  0.79
     """
     import pandas as pd
 

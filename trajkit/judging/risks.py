@@ -62,6 +62,17 @@ def probability_scores(
     Columns: method, the labels of the selection, n_runs, n_failures, average_precision and brier, each with _low and
     _high. The base rate gives every run the share that failed: its average precision is that share, its Brier score
     that share times one less it. Lower is better for Brier (1950), higher for average precision.
+
+    See also: `calibration`, `matched_auc`.
+
+    >>> from trajkit.judging.ranking import select_steps
+    >>> known = runs.known().frame
+    >>> risks, at = {"all": detectors.predictor.risks(known)}, select_steps(known, steps=(4,))
+    >>> table = tk.judging.probability_scores(known, risks, at, np.zeros(len(known)), n_boot=200)
+    >>> table[["method", "average_precision", "brier"]].round(2)
+          method  average_precision  brier
+    0        all               0.43   0.20
+    1  base rate               0.29   0.21
     """
     import pandas as pd
 
@@ -104,6 +115,17 @@ def gains(
     Columns: the labels of the selection, n_runs, n_failures, auc (of `better`), auc_than, gain, low, high; p, twice the
     share of draws on the other side of 0 (NaN without an interval), and p_corrected, by Holm over the selections. There
     are DRAWS_EACH draws a selection at least: of fewer, no p could be small after correction.
+
+    See also: `matched_auc`, `held_out_risks`, `folds_of`.
+
+    >>> from trajkit.judging.ranking import select_steps
+    >>> known = runs.known().frame
+    >>> risks = tk.judging.held_out_risks(known, ["length", "uncertainty+length"])
+    >>> at, folds = select_steps(known, steps=(4,)), tk.judging.folds_of(known)
+    >>> table = tk.judging.gains(known, risks["uncertainty+length"], risks["length"], at, folds, n_boot=200)
+    >>> table[["step", "auc", "auc_than", "gain", "low", "high"]].round(2)
+       step   auc  auc_than  gain   low  high
+    0     4  0.61      0.51   0.1  0.01  0.19
     """
     import pandas as pd
 
@@ -144,6 +166,18 @@ def matched_auc(
     strata: (n,) or (R, n) one value a row of `frame`, such as the final number of steps. Columns: method, the labels of
     the selection, n_runs, n_failures, n_scored (NaN scores are left out), pairs (within strata), auc, low, high.
     Outcomes must be known.
+
+    See also: `gains`, `held_out_risks`.
+
+    >>> from trajkit.judging.ranking import select_steps
+    >>> known = runs.known().frame
+    >>> at = select_steps(known, steps=(2, 4))
+    >>> scores = {"entropy": known["entropy_mean"].to_numpy()}
+    >>> table = tk.judging.matched_auc(known, scores, at, known["task_set"], n_boot=200)
+    >>> table[["method", "step", "pairs", "auc", "low", "high"]].round(2)
+        method  step  pairs   auc   low  high
+    0  entropy     2   6497  0.57  0.48  0.68
+    1  entropy     4   5966  0.59  0.50  0.68
     """
     import pandas as pd
 
@@ -172,6 +206,18 @@ def calibration(
 
     Columns: the labels of the selection, n_runs, risk (mean of the bin), failed (share), low, high; off, off_low,
     off_high: risk less what happened, on average; where none or all of a bin failed, by the exact bound of the share.
+
+    See also: `probability_scores`.
+
+    >>> from trajkit.judging.ranking import select_steps
+    >>> known = runs.known().frame
+    >>> risk, at = detectors.predictor.risks(known), select_steps(known, steps=(4,))
+    >>> table = tk.judging.calibration(known, risk, at, bins=3, n_boot=200)
+    >>> table[["n_runs", "risk", "failed", "low", "high"]].round(2)
+       n_runs  risk  failed   low  high
+    0     125  0.16    0.19  0.10  0.30
+    1     124  0.30    0.27  0.17  0.35
+    2     125  0.50    0.42  0.31  0.53
     """
     import pandas as pd
 

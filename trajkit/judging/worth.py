@@ -35,7 +35,29 @@ monitor for as many tokens a question (`at_budget`)."""
 @dataclass(frozen=True, eq=False)
 class Worth:
     """Measures plays of the same runs on the same draws of groups. budgets: (B, 2) mean tokens and accuracy of each
-    play without a monitor."""
+    play without a monitor.
+
+    See also: `SavedRuns`, `Policy`.
+
+    >>> from trajkit.judging.policies import ends, stop, stops, whole
+    >>> ids = set(frame["transcript_id"])
+    >>> some = (traces[i] for i, name in enumerate(traces.column("transcript_id")) if name in ids)
+    >>> saved = tk.judging.SavedRuns.of(frame, ends(some))
+    >>> alarms = saved.alarms(detectors.predictor.risks(frame), monitor.threshold)
+    >>> worth = tk.judging.Worth.of(saved, [whole(saved)], n_boot=200)
+    >>> plays = {"whole": whole(saved), "stop": stop(saved, stops(saved, alarms))}
+    >>> table = worth.table(plays).set_index(["policy", "measure"])
+    >>> table.loc["stop"].loc[["saved_failing", "lost"]].round(2)
+                   value   low  high
+    measure
+    saved_failing   0.10  0.06  0.15
+    lost            0.09  0.05  0.14
+    >>> lost = worth.differences(plays, [("stop", "whole")]).set_index("measure")
+    >>> lost.loc[["accuracy"], ["value", "low", "high"]].round(2)
+              value  low  high
+    measure
+    accuracy  -0.06 -0.1 -0.04
+    """
 
     saved: SavedRuns
     draws: Draws

@@ -68,7 +68,7 @@ def write_report(
         evaluation = evaluation_of(collection, detectors)
     sections = {
         "outcomes": outcome_panels(collection),
-        "early": early_panels(evaluation, detectors),
+        "early": early_panels(evaluation, detectors, collection),
         "alarms": alarm_panels(evaluation, detectors, collection),
     }
     text = _render(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trajkit.detection.copies import keyed, one_group, regrouped
+from trajkit.detection.kinds import known_risks, why_not
 from trajkit.errors import InputError
 from trajkit.runs.kernel import Wanted
 from trajkit.runs.source import Source
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
 class Collection:
     """All runs, without images, and what detectors make of them.
 
-    table: of all runs. frame: prefix features of the runs with effects, with a column `risk` where a predictor was
-    given. held_out: groups that the detectors have not seen, or None without detectors. copies: groups that they have
-    seen, under other ids.
+    table: of all runs. frame: their prefix features, with a column `risk` where a predictor was given, NaN of runs that
+    lack what it reads; unjudged says why. held_out: groups that the detectors have not seen, or None without detectors.
+    copies: groups that they have seen, under other ids.
     """
 
     table: RunTable
     frame: pd.DataFrame
     held_out: frozenset[str] | None = None
     copies: frozenset[str] = frozenset()
+    unjudged: str = ""
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -47,7 +49,8 @@ class Collection:
         """The rows of `frame` that detectors may be judged on."""
         if self.held_out is None:
             return self.frame
-        return self.frame[self.frame["group_id"].isin(self.held_out)].reset_index(drop=True)
+        new = self.frame["group_id"].isin(self.held_out)
+        return self.frame[new & self.frame["risk"].notna()].reset_index(drop=True)
 
 
 def wanted(detectors: Detectors | None) -> Wanted:
@@ -69,9 +72,13 @@ def collect(runs: Source | RunTable, detectors: Detectors | None = None) -> Coll
     known, taken = detectors.known(keys), one_group(keys)
     seen = {taken[group] for group in known.all}
     frame = regrouped(table.frame, taken)  # copies of each other are one group
-    frame = frame.assign(risk=detectors.predictor.risks(frame)) if len(frame) else frame
+    frame = frame.assign(risk=known_risks(detectors.predictor, frame) if len(frame) else [])
     return Collection(
-        table, frame, frozenset(group for group, as_one in taken.items() if as_one not in seen), known.copies
+        table,
+        frame,
+        frozenset(group for group, as_one in taken.items() if as_one not in seen),
+        known.copies,
+        why_not(detectors.predictor, frame) if len(frame) else "",
     )
 
 

@@ -61,11 +61,13 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
     frame = collection.test
     if frame.empty or np.isnan(failures(frame)).all():
         return None
+    entropy = frame["entropy_mean"].to_numpy(float)
     scores = {
         detectors.predictor.features: frame["risk"].to_numpy(float),
         _MORE_TOKENS: frame["n_tokens"].to_numpy(float),
-        "entropy so far": frame["entropy_mean"].to_numpy(float),
-    } | ranking.plain_scores(frame, seed)
+    }
+    scores |= {"entropy so far": entropy} if np.isfinite(entropy).any() else {}
+    scores |= ranking.plain_scores(frame, seed)
     return Evaluation(
         **vars(alarms.replay(detectors.monitor, frame, seed=seed, seen=detectors.seen | collection.copies)),
         auc_by_step=ranking.auc_by_step(frame, scores, n_boot=300, seed=seed),
@@ -73,10 +75,13 @@ def evaluation_of(collection: Collection, detectors: Detectors, seed: int = 0) -
     )
 
 
-def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> list[Panel]:
-    """AUC by absolute step, AUC by fraction of the final length, and AUC of the outcome classifier."""
+def early_panels(
+    evaluation: Evaluation | None, detectors: Detectors | None, collection: Collection | None = None
+) -> list[Panel]:
+    """AUC by absolute step, AUC by fraction of the final length, and AUC of the outcome classifier. collection: the
+    runs, where it is to be said that they cannot be judged."""
     if evaluation is None:
-        return [Panel("auc", "AUC of failure by step", missing=_NEEDS if detectors is None else _UNKNOWN)]
+        return [Panel("auc", "AUC of failure by step", missing=_why_none(detectors, collection))]
     main = detectors.predictor.features if detectors is not None else ""
     panels = []
     for key, table, title, at, read, caveat in (
@@ -118,6 +123,15 @@ def early_panels(evaluation: Evaluation | None, detectors: Detectors | None) -> 
     return panels
 
 
+def _why_none(detectors: Detectors | None, collection: Collection | None) -> str:
+    """Why nothing is said of detectors."""
+    if detectors is None:
+        return _NEEDS
+    if collection is not None and collection.unjudged and collection.test.empty:
+        return f"This cannot be told of these runs: {collection.unjudged}"
+    return _UNKNOWN
+
+
 def _telling(table: pd.DataFrame) -> pd.DataFrame:
     """Without methods that say the same of all runs, such as the task where there is one."""
     same = (table["auc"] == 0.5) & table["low"].isna()
@@ -140,7 +154,7 @@ def alarm_panels(
     """False alarms against the promise, and what alarms caught and saved. collection: the runs, where it is to be said
     that they are of another model than the detectors'."""
     if evaluation is None:
-        return [Panel("false_alarms", "False alarms", missing=_NEEDS if detectors is None else _UNKNOWN)]
+        return [Panel("false_alarms", "False alarms", missing=_why_none(detectors, collection))]
     rates = evaluation.false_alarms
     if not np.isfinite(rates["rate"].to_numpy(float)).any():
         return [Panel("false_alarms", "False alarms", missing="No held-out run was successful, so none can be false.")]
@@ -182,6 +196,12 @@ def predictor_note(collection: Collection, detectors: Detectors | None) -> str:
     if detectors is None:
         return "No detectors were given, so no risk is shown."
     notes = [detectors.monitor.message]
+    if collection.unjudged:
+        n = int(collection.frame.loc[collection.frame["risk"].isna(), "transcript_id"].nunique())
+        of = int(collection.table.told.sum())
+        notes.append(f"Of {n:,} of {count(of, 'run')} no risk is shown: {collection.unjudged}")
+    if unlike := detectors.unlike(collection.table):
+        notes.append(f"Beware: {unlike[:1].lower()}{unlike[1:]}")
     if other := another_model(collection, detectors):
         notes.append(f"Beware: {other}")
     there, new = frozenset(collection.runs["group_id"]), collection.held_out

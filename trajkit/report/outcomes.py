@@ -9,10 +9,14 @@ from trajkit.judging.comparison import compare_runs
 from trajkit.plots import outcome_distributions
 from trajkit.report.collection import Collection
 from trajkit.report.panels import Panel
+from trajkit.runs.said import of_effects
+from trajkit.runs.units import of_units
 from trajkit.tables.names import metric_name
 
 METRICS = ("mean_step", "tortuosity", "hhi_level", "path_length", "n_steps")
 """Drawn, and in the table that is open; the table of all metrics is folded away."""
+OF_TEXT = ("logprob_mean", "entropy_mean", "n_tokens", "n_steps")
+"""Drawn in their place where no run has effects."""
 
 _READ = {
     "mean_step": "Mean distance between the effect vectors of successive sentences: higher means attention jumps more.",
@@ -20,20 +24,29 @@ _READ = {
     "hhi_level": "How few regions carry a sentence, mean over the run: 1 is a single region, 0 all alike.",
     "path_length": "Sum of all moves. It grows with every sentence, so longer runs have longer paths.",
     "n_steps": "For comparison: what differs here can explain what differs in path length.",
+    "n_tokens": "Tokens of the thinking span.",
+    "logprob_mean": "Mean log-probability of what was written, mean over the sentences: lower means less sure.",
+    "entropy_mean": "Mean entropy of the next-token distribution, mean over the sentences: higher means less sure.",
 }
+_NOTHING = "No run has a thinking step, so there is nothing to compare."
 
 
 def outcome_panels(collection: Collection) -> list[Panel]:
     """A figure of each metric, at the end of each run's thinking."""
-    if not collection.table.used.any():
-        return [
-            Panel("outcomes", "", missing="No run has effects and a thinking step, so there is nothing to compare.")
-        ]
-    return [_figure(collection, metric) for metric in METRICS]
+    if not collection.table.told.any():
+        return [Panel("outcomes", "", missing=_NOTHING)]
+    return [_figure(collection, metric) for metric in _drawn(collection)]
+
+
+def _drawn(collection: Collection) -> list[str]:
+    """Those that are drawn of these runs."""
+    if collection.table.used.any():
+        return list(METRICS)
+    return [name for name in OF_TEXT if np.isfinite(collection.runs[name].to_numpy(float)).any()]
 
 
 def _figure(collection: Collection, metric: str) -> Panel:
-    runs = collection.runs[collection.table.used]
+    runs = collection.runs[collection.table.told]
     title, finite = metric_name(metric), np.isfinite(runs[metric].to_numpy(float))
     if not finite.any():
         return Panel(metric, title, missing="Not defined in any run: it needs at least two thinking steps.")
@@ -45,12 +58,14 @@ def _figure(collection: Collection, metric: str) -> Panel:
 def differences_panel(collection: Collection) -> Panel:
     """What differs between outcomes, as `trajkit analyze` says it: the metrics that are drawn, and all of them."""
     key, title = "differences", "Differences"
-    if not collection.table.used.any():
-        return Panel(key, title, missing="No run has effects and a thinking step, so there is nothing to compare.")
+    if not collection.table.told.any():
+        return Panel(key, title, missing=_NOTHING)
     try:
         found = compare_runs(collection.table)
     except InputError as why:
         return Panel(key, title, missing=str(why))
-    drawn = [name for name in METRICS if name in found.metrics]
+    drawn = [name for name in _drawn(collection) if name in found.metrics]
     tables = {"": found.table(drawn)} if drawn else {}
-    return Panel(key, title, tables=tables, details={"": found.table()})
+    caveat = " ".join(filter(None, (of_effects(collection.table), of_units(collection.table))))
+    details = {"": found.table()} if len(drawn) < len(found.metrics) else {}
+    return Panel(key, title, caveat=caveat, tables=tables, details=details)

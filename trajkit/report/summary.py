@@ -15,6 +15,7 @@ from trajkit.tables.names import outcome_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def summarise(collection: Collection) -> Summary:
     low, middle, high = np.percentile(steps, (5, 50, 95)).round().astype(int)
     kinds = runs["effects_kind"].fillna("none").value_counts()
     regions = runs["n_regions"].to_numpy(int)
+    regions = regions[regions > 0]
     failed = runs["failed"].to_numpy(float)
     known = failed[~np.isnan(failed)]
     facts: tuple[tuple[str, str, str], ...] = (
@@ -53,7 +55,7 @@ def summarise(collection: Collection) -> Summary:
         ("groups", f"{runs['group_id'].nunique():,}", ""),
         ("failing", words.share(float(known.mean())) if len(known) else words.NONE, "" if len(known) else "not known"),
         ("thinking steps", f"{middle}", f"median; {low} to {high} in 90 % of runs"),
-        ("regions", f"{regions.min()}–{regions.max()}" if regions.min() < regions.max() else f"{regions.max()}", ""),
+        *([("regions", _range(regions), "")] if len(regions) else []),
         ("effects", ", ".join(map(str, kinds.index)), _mixed(kinds)),
         ("model", ", ".join(sorted(set(runs["model"]))), ""),
     )
@@ -67,6 +69,10 @@ def summarise(collection: Collection) -> Summary:
         if name in counts
     )
     return Summary(facts, outcomes, _families(runs), _not_judged(runs))
+
+
+def _range(counts: NDArray[np.int64]) -> str:
+    return f"{counts.min()}–{counts.max()}" if counts.min() < counts.max() else f"{counts.max()}"
 
 
 def _mixed(kinds: pd.Series[int]) -> str:

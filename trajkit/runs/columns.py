@@ -19,6 +19,8 @@ SAID: tuple[pa.Field, ...] = (
     pa.field("success", pa.bool_()),
     pa.field("outcome", pa.string()),
     pa.field("detail", pa.string()),
+    pa.field("counted_in", pa.string()),
+    pa.field("entropy_is", pa.string()),
     pa.field("unread", pa.float64()),
     pa.field("target", pa.bool_()),
     pa.field("image_sha256", pa.string()),
@@ -30,16 +32,18 @@ SAID: tuple[pa.Field, ...] = (
 """What a run says of itself. outcome: as saved, but `failure` for a run that is wrong (`success` is false) and of no
 known kind, so that `unknown` means not judged. form: the question's (`traces.forms`). fingerprint, detail, unread: of
 its `meta`, "" or NaN where there is none: its model, the cause of its outcome, and how many parts of the image that the
-question is about it never read. target: whether the right answer is known. effects_kind: null where the source had
-none. n_steps: of its thinking. left_out: why nothing is known of its path, "" where it is."""
+question is about it never read. counted_in, entropy_is: what its numbers of tokens and entropies are (`runs.units`).
+target: whether the right answer is known. effects_kind: null where the source had
+none. n_steps: of its thinking. left_out: why nothing is known of its path, "" where it is; the rest is known of its
+steps all the same."""
 
 METRICS: tuple[pa.Field, ...] = tuple(pa.field(name, pa.float64()) for name in RUN_METRICS if name != "n_steps")
-"""Of its thinking steps, as `trajectory.run_metrics`; NaN where a run was left out."""
+"""Of its thinking steps, as `trajectory.run_metrics`; NaN where nothing is known of its path."""
 
 PREFIX = pa.struct([(name, pa.int64() if name in ("step", "n_tokens") else pa.float64()) for name in FEATURE_NAMES])
-"""What was known after a thinking step, as `trajectory.prefix_features`."""
+"""What was known after a thinking step, as `trajectory.prefix_features`; what is about effects is NaN without them."""
 PREFIXES = pa.field("prefixes", pa.list_(PREFIX))
-"""Of each thinking step; none where a run was left out."""
+"""Of each thinking step."""
 
 KEYS = pa.field("keys", pa.list_(pa.binary()))
 """Hashes that runs of one image and question, or copies, share (`keys.keys_of`)."""

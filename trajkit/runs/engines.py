@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 
 from trajkit.errors import InputError
+from trajkit.ray_cluster import connected
 
 Engine = Literal["local", "pool", "ray"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -74,12 +75,7 @@ def _call(work: Callable[[Any], pa.Table], part: Any) -> pa.Table:
 def _ray(
     work: Callable[[Any], pa.Table], parts: Sequence[Any], workers: int | None, address: str | None
 ) -> Iterator[pa.Table]:
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("the engine 'ray' needs Ray: pip install 'trajkit[ray]'.") from error
-    if not ray.is_initialized():
-        ray.init(address=address, num_cpus=None if address else workers, log_to_driver=False, include_dashboard=False)
+    ray = connected(address, workers)
     remote = ray.remote(max_retries=_RETRIES)(_call)
     most = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)  # so that results do not pile up
     waiting = [remote.remote(work, part) for part in parts[:most]]

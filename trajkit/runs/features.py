@@ -16,7 +16,7 @@ from trajkit.errors import InputError
 from trajkit.files import hold, replacing
 from trajkit.folders import check_own
 from trajkit.runs.engines import Engine, work_through
-from trajkit.runs.kernel import NO_EFFECTS, Wanted
+from trajkit.runs.kernel import Wanted
 from trajkit.runs.source import Part, Source, parts_of_files
 from trajkit.runs.table import RunTable, check_ids, rows_of_part, run_table
 from trajkit.traces.file import TraceFile
@@ -63,27 +63,22 @@ def features(
     source: a file or folder of traces, `read_traces`, or Traces in memory. out: write the rows to this folder of
     Parquet files instead, a few thousand runs at a time and so in bounded memory, and return its path; a call that was
     interrupted goes on where it was. engine, workers, address: as in `run_table`. advance: called with ("", n) after n
-    more runs. A run without thinking has no row.
-    Raises InputError on a run without effects (effects_kind null): nothing can be said of its trajectory.
+    more runs. A run without thinking has no row; of one without effects, what is about them is NaN.
+
+    See also: `run_table`, `prefix_features`, `EarlyFailurePredictor`.
+
+    >>> frame = tk.features([traces[0], traces[1]])
+    >>> frame[["transcript_id", "step", "n_tokens", "path_length", "concentration"]].round(2).head(3)
+              transcript_id  step  n_tokens  path_length  concentration
+    0  validation-1-00000-0     1         8         0.00           0.84
+    1  validation-1-00000-0     2        19         9.09           0.81
+    2  validation-1-00000-0     3        27        20.56           0.91
     """
     if out is None:
-        table = run_table(source, _WANTED, engine=engine, workers=workers, address=address, advance=advance)
-        refuse_bare(table.rows)
-        return table.frame
+        return run_table(source, _WANTED, engine=engine, workers=workers, address=address, advance=advance).frame
     if not isinstance(source, str | Path):
         raise InputError("features are written to files from the path of the traces; give that instead of the traces.")
     return _write(Path(source), Path(out), engine, workers, address, advance)
-
-
-def refuse_bare(rows: pa.Table) -> None:
-    """Raise InputError where a run has no effects."""
-    bare = rows["left_out"].to_numpy() == NO_EFFECTS
-    if bare.any():
-        name = rows["transcript_id"][int(bare.argmax())].as_py()
-        raise InputError(
-            f"run {name!r} has no effects (effects_kind is null), as its source had none; replay it with its model to "
-            "get them, or leave it out."
-        )
 
 
 def _write(
@@ -116,7 +111,6 @@ def _write(
 
 def _part_features(part: Part) -> pa.Table:
     rows = rows_of_part(part, _WANTED)
-    refuse_bare(rows)
     return RunTable(rows).frame_table.replace_schema_metadata({"runs": str(len(rows))})
 
 

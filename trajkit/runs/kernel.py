@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trajkit.runs.columns import EFFECTS, HIDDEN, KEYS, METRICS, PREFIX, PREFIXES, REGIONS, SAID, outcomes
-from trajkit.runs.keys import keys_of
+from trajkit.runs.keys import keys_of, text_keys
 from trajkit.traces.meta import Meta, parse_meta
 from trajkit.trajectory.prefixes import prefixes_of_terms
 from trajkit.trajectory.runs import asked_of_runs, metrics_of_terms
@@ -78,20 +78,19 @@ def rows_of(batch: pa.RecordBatch, wanted: Wanted | None = None) -> pa.RecordBat
         "left_out": pa.array(np.where(used, "", np.where(with_effects, NO_THINKING, NO_EFFECTS))),
     }
     counts = np.where(used, steps.counts, 0)
-    ends = _ends(counts)  # of the thinking steps of the runs that are used
     if wanted.metrics or wanted.prefixes:
         asked = asked_of_runs(int(counts.max(initial=0)), nets=True) if wanted.metrics else Asked()
         terms = _terms(batch["effects"], steps, np.flatnonzero(used), n_regions, asked)
     if wanted.metrics:
-        for name, column in metrics_of_terms(terms, ends).items():
+        for name, column in metrics_of_terms(terms, _ends(counts)).items():
             column[~used] = np.nan
             columns.setdefault(name, pa.array(column))  # n_steps is also of runs that are not used
     if wanted.prefixes:
-        known = _at(steps.ends, np.flatnonzero(used), counts)
-        found = prefixes_of_terms(terms, ends, steps.n_tokens[known], steps.logprob[known], steps.entropy[known])
+        of_all = _of_all_steps(terms, steps, np.flatnonzero(used))
+        found = prefixes_of_terms(of_all, steps.ends, steps.n_tokens, steps.logprob, steps.entropy)
         parts = [pa.array(found[field.name]).cast(field.type) for field in PREFIX]
         rows = pa.StructArray.from_arrays(parts, fields=list(PREFIX))
-        columns["prefixes"] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), rows)
+        columns["prefixes"] = pa.ListArray.from_arrays(pa.array(steps.ends, pa.int32()), rows)
     if wanted.effects or wanted.keys:
         sizes = _ends(counts * n_regions)
         kept = _kept(batch["effects"], steps, used)
@@ -100,7 +99,7 @@ def rows_of(batch: pa.RecordBatch, wanted: Wanted | None = None) -> pa.RecordBat
     if wanted.keys:
         columns["keys"] = _keys(batch, kept, sizes, n_regions)
     if wanted.hidden:
-        columns["hidden"] = _hidden(batch, steps, counts)
+        columns["hidden"] = _hidden(batch, steps)
     schema = wanted.schema()
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
@@ -184,6 +183,15 @@ def _terms(
     return out
 
 
+def _of_all_steps(terms: StepTerms, steps: _Steps, used: NDArray[np.int64]) -> StepTerms:
+    """Terms of all thinking steps, from those of the runs that have effects; unknown ones of the others."""
+    if terms.values.shape[1] == steps.ends[-1]:
+        return terms
+    every = terms.asked.unknown(int(steps.ends[-1]))
+    every.values[:, _at(steps.ends, used, steps.counts)] = terms.values
+    return every
+
+
 def _flat(column: pa.ListArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(values, offsets): a view of Arrow's buffer."""
     offsets = column.offsets.to_numpy().astype(np.int64)
@@ -209,20 +217,26 @@ def _keys(
     """A loop over runs: a hash is of one run's bytes. values: of all runs, run i from ends[i] on."""
     effects = [own.reshape(-1, max(k, 1)) for own, k in zip(np.split(values, ends[1:-1]), n_regions, strict=False)]
     said = zip(batch["image_sha256"].to_pylist(), batch["question"].to_pylist(), effects, strict=True)
-    return pa.array([keys_of(*run) for run in said], KEYS.type)
+    keys = [keys_of(*run) for run in said]
+    bare = np.flatnonzero(batch["effects_kind"].is_null().to_numpy(zero_copy_only=False)).tolist()
+    for run in bare:
+        thinking = [step for step in batch["steps"][run].as_py() if step["kind"] == "thinking"]
+        texts, logprobs = ([step[name] for step in thinking] for name in ("text", "logprob"))
+        keys[run] += text_keys(batch["question"][run].as_py(), texts, logprobs)
+    return pa.array(keys, KEYS.type)
 
 
-def _hidden(batch: pa.RecordBatch, steps: _Steps, counts: NDArray[np.int64]) -> pa.Array:
-    """The hidden states of the thinking steps that are used, flat."""
+def _hidden(batch: pa.RecordBatch, steps: _Steps) -> pa.Array:
+    """The hidden states of the thinking steps, flat."""
     column = batch["hidden"]
     lengths = np.diff(column.offsets.to_numpy().astype(np.int64))
     n_steps = np.diff(steps.starts)
     width = lengths // np.maximum(n_steps, 1)
     flat = column.flatten().to_numpy(zero_copy_only=False)
     of_step = np.repeat(width, n_steps)
-    keep = np.repeat(steps.thinking & np.repeat(counts > 0, n_steps), of_step)
+    keep = np.repeat(steps.thinking, of_step)
     return pa.ListArray.from_arrays(
-        pa.array(_ends(width * counts), pa.int32()), pa.array(flat[keep]), mask=column.is_null()
+        pa.array(_ends(width * steps.counts), pa.int32()), pa.array(flat[keep]), mask=column.is_null()
     )
 
 

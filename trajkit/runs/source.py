@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trajkit.errors import InputError
 from trajkit.traces.file import TraceFile
 from trajkit.traces.rows import encode_labels, plain
 from trajkit.traces.schema import SCHEMA, STEP
 from trajkit.traces.store import Traces, files_of
 from trajkit.traces.trace import Trace
 
-Source = str | Path | Traces | Iterable[Trace]
+Source = str | Path | Traces | Trace | Iterable[Trace]
 ROWS = 1024
 """Runs in a batch."""
 
@@ -48,13 +49,25 @@ def batches(source: Source | Part, columns: Sequence[str], rows: int = ROWS) -> 
     elif isinstance(source, str | Path):
         for path in files_of(source):
             yield from TraceFile(path).batches(columns, rows)
-    elif isinstance(source, Traces):
-        for file in source.files:
-            yield from file.batches(columns, rows)
+    elif isinstance(source, Traces) and (found := source.batches(columns, rows)) is not None:
+        yield from found
     else:
-        runs = iter(source)
+        runs = iter([source] if isinstance(source, Trace) else _checked(source))
         while some := list(islice(runs, rows)):
             yield _as_batch(some, columns)
+
+
+def _checked(source: Any) -> Iterator[Trace]:
+    """The runs of what is given. Raises InputError where it is not runs."""
+    if hasattr(source, "columns") or not isinstance(source, Iterable):
+        raise InputError(
+            f"expected runs: the path of traces, tk.read_traces(path), a Trace or several; got {type(source).__name__}."
+        )
+    for run in source:
+        if not isinstance(run, Trace):
+            more = " Several paths are read one by one, or as one folder." if isinstance(run, str | Path) else ""
+            raise InputError(f"expected runs, each a Trace; got {type(run).__name__} among them.{more}")
+        yield run
 
 
 @lru_cache(maxsize=1)

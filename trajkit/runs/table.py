@@ -19,8 +19,10 @@ from trajkit.fingerprints import ModelId
 from trajkit.runs.columns import METRICS, PREFIX, SAID
 from trajkit.runs.engines import Engine, work_through
 from trajkit.runs.kernel import Wanted, rows_of
+from trajkit.runs.said import HOW_TO_GET_EFFECTS, summary
 from trajkit.runs.source import Part, Source, batches, parts_of_files
 from trajkit.tables.words import count
+from trajkit.traces.backing import as_pandas
 from trajkit.traces.labels import Label
 from trajkit.traces.rows import decode_labels
 from trajkit.traces.trace import FAILURES
@@ -53,6 +55,12 @@ def run_table(
     wanted: what to keep beside metrics and prefix features. engine, workers, address: who does the work on a file or
     folder (`engines.work_through`). advance: called with ("", n) after n more runs. Raises InputError where there is
     nothing to read, TraceFormatError on what is not the schema or a transcript_id that comes twice.
+
+    See also: `RunTable`, `features`, `read_traces`.
+
+    >>> runs = tk.run_table("data/demo/traces")
+    >>> len(runs), round(float(runs.table["path_length"].median()), 1)
+    (3120, 48.3)
     """
     wanted = wanted or Wanted()
     made = []
@@ -98,6 +106,19 @@ class RunTable:
     longer (`usable`). drawn_from: how many runs these were drawn from, with `seed` (`drawn`); 0: they are all. whole:
     whether groups were drawn, not runs. by_hand: labels that took the place of outcomes (`labelled`), of these runs or
     more. The frames are made from `rows` when they are first asked for.
+
+    See also: `run_table`, `compare_runs`, `features`.
+
+    >>> runs.table[["transcript_id", "outcome", "n_steps"]].head(2)  # a row a run
+        transcript_id  outcome  n_steps
+    0  test-1-00000-0  success       11
+    1  test-1-00000-1  success        7
+    >>> runs.frame[["transcript_id", "step", "path_length"]].round(1).head(2)  # a row a run and step
+        transcript_id  step  path_length
+    0  test-1-00000-0     1          0.0
+    1  test-1-00000-0     2          0.7
+    >>> print(runs.summary())
+    396 runs of 66 groups: 281 success, 57 hallucination, 41 reasoning failure, 17 failure. A failure ...
     """
 
     rows: pa.Table
@@ -110,6 +131,19 @@ class RunTable:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        return f"RunTable({count(len(self), 'run')}: .table has a row a run, .frame a row a run and step)"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.runs import run_table_html
+
+        return run_table_html(self)
+
+    @cached_property
+    def told(self) -> NDArray[np.bool_]:
+        """(R,) the runs that have a thinking step."""
+        return self.rows["n_steps"].to_numpy() > 0
+
     @cached_property
     def used(self) -> NDArray[np.bool_]:
         """(R,) the runs of which there is a path: effects, and a thinking step."""
@@ -117,15 +151,15 @@ class RunTable:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row a run, all of them: what it says of itself (`columns.SAID`), RUN_METRICS (NaN where it was left out),
+        """A row a run, all of them: what it says of itself (`columns.SAID`), RUN_METRICS (NaN where there is no path),
         LAST, and `failed`: 1, 0, or NaN where it was not judged. What was not wanted of the kernel is not there."""
         import pandas as pd
 
         names = [field.name for field in (*SAID, *METRICS) if field.name in self.rows.schema.names]
-        columns: dict[str, Any] = {name: _pandas(self.rows[name]) for name in names}
+        columns: dict[str, Any] = {name: as_pandas(self.rows[name]) for name in names}
         for name in LAST if "prefixes" in self.rows.schema.names else ():
             columns[name] = np.full(len(self), np.nan)
-            columns[name][self.used] = self._steps.field(name).to_numpy()[self._ends[1:] - 1]
+            columns[name][self.told] = self._steps.field(name).to_numpy()[self._ends[1:] - 1]
         outcome, success = self.rows["outcome"], self.rows["success"]
         failed = pc.is_in(outcome, pa.array(FAILURES)).to_numpy().astype(float)
         failed[pc.equal(outcome, "unknown").to_numpy().astype(bool)] = np.nan
@@ -135,29 +169,30 @@ class RunTable:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Prefix features, a row per thinking step of the runs that are used, in order: RUN_COLUMNS, FEATURE_NAMES.
+        """Prefix features, a row per thinking step of all runs, in order: RUN_COLUMNS, FEATURE_NAMES.
 
         Row t of a run holds what was known after its t-th thinking step (`step` = t, 1-based); the answer step is left
-        out, as it would be looking at the end. `success` is pandas' nullable boolean. Where all runs kept a hidden
+        out, as it would be looking at the end. Of a run without effects, what is about them is NaN. `success` is
+        pandas' nullable boolean. Where all runs kept a hidden
         state of each step, its numbers follow as hidden_0, hidden_1, …
         """
         import pandas as pd
 
         table = self.frame_table
-        return pd.DataFrame({name: _pandas(table[name]) for name in table.schema.names})
+        return pd.DataFrame({name: as_pandas(table[name]) for name in table.schema.names})
 
     @property
     def frame_table(self) -> pa.Table:
         """`frame` as an Arrow table."""
         which = pa.array(np.repeat(np.arange(len(self._ends) - 1), np.diff(self._ends)))
-        of_run = self.rows.filter(pa.array(self.used))
+        of_run = self.rows.filter(pa.array(self.told))
         columns = {name: of_run[name].take(which) for name in RUN_COLUMNS}
         columns |= {field.name: self._steps.field(field.name) for field in PREFIX}
         return pa.table(columns | self._hidden(of_run))
 
     @cached_property
     def last(self) -> pd.DataFrame:
-        """The rows of `frame` at each used run's last thinking step, as `last_steps` finds them in any frame."""
+        """The rows of `frame` at each run's last thinking step, as `last_steps` finds them in any frame."""
         return self.frame.iloc[self._ends[1:] - 1].reset_index(drop=True)
 
     @cached_property
@@ -192,12 +227,27 @@ class RunTable:
         return sorted(ModelId(row["model"] or "", row["fingerprint"] or "") for row in found.to_pylist())
 
     def only(self, keep: NDArray[np.bool_]) -> RunTable:
-        """Some of the runs, by a mask over `rows`."""
+        """Some of the runs, by a mask over `rows`.
+
+        See also: `RunTable.drawn`.
+
+        >>> wrong = runs.only((runs.table["failed"] == 1).to_numpy())
+        >>> len(wrong), wrong.values("outcome")
+        (115, ['failure', 'hallucination', 'reasoning_failure'])
+        """
         return self if keep.all() else replace(self, rows=self.rows.filter(pa.array(keep)))
 
     def labelled(self, labels: Mapping[str, Label]) -> RunTable:
         """These runs with labels that people gave, transcript_id → label, in place of outcome and success, and without
-        the causes that were told of other outcomes. Labels of other runs do nothing."""
+        the causes that were told of other outcomes. Labels of other runs do nothing.
+
+        See also: `RunTable`.
+
+        >>> name = runs.table["transcript_id"][0]
+        >>> by_hand = runs.labelled({name: "hallucination"})
+        >>> runs.table["outcome"][0], by_hand.table["outcome"][0]
+        ('success', 'hallucination')
+        """
         ids = self.rows["transcript_id"].to_pylist()
         mine = {name: labels[name] for name in ids if name in labels}
         if not mine:
@@ -222,6 +272,12 @@ class RunTable:
         room is a large one more often than not, which hardly matters while LEAST_GROUPS of the largest would have room.
         Where they would not, each run is drawn with the same chance, and of each group as many as its share, but for
         one: few large groups are then all there, as intervals and shuffles need them.
+
+        See also: `RunTable.only`.
+
+        >>> few = runs.drawn(50)
+        >>> len(few), few.drawn_from
+        (50, 396)
         """
         if len(self) <= most:
             return self
@@ -238,15 +294,26 @@ class RunTable:
         return replace(self.only(kept), drawn_from=len(self), seed=seed, whole=whole)
 
     def usable(self) -> RunTable:
-        """The runs of which there is a path; the others are counted in `left_out`.
+        """The runs that have a thinking step; the others are counted in `left_out`.
 
         Raises InputError where there is none.
         """
+        if not self.told.any():
+            raise InputError(f"of {count(len(self), 'run')} none has a thinking step; there is nothing to analyse.")
+        return replace(self.only(self.told), left_out=self.left_out + int((~self.told).sum()))
+
+    def with_effects(self) -> RunTable:
+        """The runs of which there is a path. Raises InputError where there is none."""
         if not self.used.any():
             raise InputError(
-                f"of {count(len(self), 'run')} none has effects and a thinking step; there is nothing to analyse."
+                f"this needs effects, and of {count(len(self), 'run')} none has any with a thinking step: "
+                f"{HOW_TO_GET_EFFECTS}."
             )
-        return replace(self.only(self.used), left_out=self.left_out + int((~self.used).sum()))
+        return self.only(self.used)
+
+    def summary(self) -> str:
+        """How many runs of what, in a few sentences (`said.summary`)."""
+        return summary(self)
 
     def known(self) -> RunTable:
         """The runs that are known to have succeeded or failed. Raises InputError without some of both."""
@@ -259,43 +326,13 @@ class RunTable:
             )
         return self.only(~np.isnan(failed))
 
-    def summary(self) -> str:
-        """How many runs of what, in a few sentences. A question is a group's: the same words on two images are two."""
-        counts = self.table["outcome"].value_counts()
-        shares = ", ".join(f"{n:,} {str(outcome).replace('_', ' ')}" for outcome, n in counts.items())
-        groups = self.table["group_id"].nunique()
-        asked = self.table.loc[self.table["question"] != "", ["group_id", "question"]].drop_duplicates()
-        of = f"{count(len(asked), 'question')} in " if len(asked) > groups else ""
-        said = [f"{count(len(self), 'run')} of {of}{count(groups, 'group')}: {shares}."]
-        if "failure" in counts and counts.index.isin(FAILURES[1:]).any():
-            said.append("A failure by that name is wrong and of no known kind.")
-        if self.by_hand:
-            n = sum(name in self.by_hand for name in self.rows["transcript_id"].to_pylist())
-            said.append(f"{count(n, 'outcome')} {_are(n)} from labels by hand.")
-        said.append(f"Effects: {', '.join(self.values('effects_kind'))}.")
-        formless = int((self.table["form"] == "").sum())
-        if formless:
-            which = "No run has a" if formless == len(self) else f"{count(formless, 'run')} {_has(formless)} no"
-            said.append(f"{which} question form, without which runs are compared within their family alone.")
-        if self.left_out:
-            said.append(f"{count(self.left_out, 'run')} without effects or thinking {_are(self.left_out)} left out.")
-        if self.drawn_from:
-            said.append(self.said_of_draw)
-        return " ".join(said)
-
-    @property
-    def said_of_draw(self) -> str:
-        """Of how many runs these were drawn, and how, in a sentence."""
-        how = "whole groups at random" if self.whole else "at random from each group, as some are large"
-        return f"These runs were drawn, {how}, from {count(self.drawn_from, 'run')} (seed {self.seed})."
-
     @cached_property
     def _steps(self) -> pa.StructArray:
         return _one(self.rows["prefixes"]).flatten()
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        counts = self.rows["n_steps"].to_numpy()[self.used]
+        counts = self.rows["n_steps"].to_numpy()[self.told]
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def _hidden(self, of_run: pa.Table) -> dict[str, pa.Array]:
@@ -316,24 +353,6 @@ def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[last]
 
 
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
-
-
-def _has(n: int) -> str:
-    return "has" if n == 1 else "have"
-
-
 def _one(column: pa.ChunkedArray) -> pa.Array:
     made = column.combine_chunks()
     return made if isinstance(made, pa.Array) else pa.array([], column.type)
-
-
-def _pandas(column: pa.ChunkedArray) -> Any:
-    """A column as pandas has it, booleans as nullable ones."""
-    import pandas as pd
-
-    if pa.types.is_boolean(column.type):
-        known = pc.fill_null(column, False).to_numpy().astype(bool)
-        return pd.arrays.BooleanArray(known, column.is_null().to_numpy().astype(bool))
-    return column.to_pandas()

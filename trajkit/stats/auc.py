@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,14 @@ from trajkit.stats.resampling import edge_draws, group_draws, interval, weighted
 @dataclass(frozen=True)
 class AUC:
     """value: probability that a positive scores above a negative (ties count half), in [0, 1]. low, high: its 95 %
-    interval; NaN when it cannot be had. n_pos, n_neg: rows of each class. method: how the interval was made."""
+    interval; NaN when it cannot be had. n_pos, n_neg: rows of each class. method: how the interval was made.
+
+    See also: `auc`.
+
+    >>> found = tk.stats.auc([0, 0, 1, 1, 1], [0.1, 0.4, 0.3, 0.8, 0.9])
+    >>> round(found.value, 2), found.n_pos, found.n_neg, found.method
+    (0.83, 3, 2, 'DeLong')
+    """
 
     value: float
     low: float
@@ -22,6 +30,11 @@ class AUC:
     n_pos: int
     n_neg: int
     method: str
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.tables import auc_html
+
+        return auc_html(self)
 
 
 def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_boot: int = 1000, seed: int = 0) -> AUC:
@@ -32,8 +45,16 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
     draws, `seed`); there is no interval with fewer than MIN_GROUPS groups of a class. An AUC of 0 or 1 has an exact
     bound instead, however few there are: 0.025^(1/k) from 1, k the pairs that have no row, or no group, in common
     (`pairs.disjoint_pairs`). Rows with a NaN score are dropped. Raises InputError when a class is missing.
+
+    See also: `AUC`, `compare`, `judging.auc_by_step`.
+
+    >>> last = runs.known().last
+    >>> failed = last["outcome"] != "success"
+    >>> found = tk.stats.auc(failed, last["entropy_mean"], groups=last["group_id"])
+    >>> print(f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})")
+    0.67 (0.58 to 0.75)
     """
-    labels, scores = np.asarray(y, dtype=float), np.asarray(score, dtype=float)
+    labels, scores = _numbers(y, "y"), _numbers(score, "score")
     if labels.shape != scores.shape or labels.ndim != 1:
         raise InputError(f"y and score must be one axis of the same length; got {labels.shape} and {scores.shape}.")
     if not np.isin(labels, (0, 1)).all():
@@ -51,6 +72,20 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
     draws = group_draws(np.asarray(groups)[kept], n_boot, seed)
     value, low, high = interval(weighted_auc(positive, scores, draws))
     return AUC(value, low, high, n_pos, n_neg, "group bootstrap")
+
+
+def _numbers(values: Any, name: str) -> NDArray[np.float64]:
+    """Raises InputError on a table, the name of a column, and texts."""
+    if hasattr(values, "columns") or isinstance(values, str):
+        raise InputError(
+            "auc takes a column of 0 and 1 and a column of scores: tk.stats.auc(table['failed'], table['path_length'], "
+            f"groups=table['group_id']); got {type(values).__name__} for {name}."
+        )
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        hint = " Of outcomes, make them so: table['outcome'] != 'success'." if name == "y" else ""
+        raise InputError(f"{name} must hold numbers; {error}.{hint}") from error
 
 
 def _delong(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -61,6 +61,15 @@ def compare(
     The other columns are over all runs. Several metrics at once cost little more than one where they are
     finite in the same runs. Raises InputError when a column is missing, fewer than two outcomes have a finite value of
     a metric, or the correction is unknown.
+
+    See also: `compare_runs`, `regress`, `auc`.
+
+    >>> told = runs.table[runs.table["outcome"].isin(["success", "hallucination"])]
+    >>> table = tk.stats.compare(told, ["path_length", "entropy_mean"], n_boot=200)
+    >>> table[["metric", "cliffs_delta", "delta_low", "delta_high", "p_corrected"]].round(2)
+             metric  cliffs_delta  delta_low  delta_high  p_corrected
+    0   path_length          0.11      -0.21        0.37         0.61
+    1  entropy_mean          0.36       0.13        0.53         0.05
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu
@@ -68,6 +77,10 @@ def compare(
     metrics = [metric] if isinstance(metric, str) else list(dict.fromkeys(metric))
     if not metrics:
         raise InputError("comparing needs a metric; got none.")
+    if not hasattr(df, "columns"):
+        raise InputError(
+            f"compare takes a table with a row a run, such as tk.run_table(traces).table; got {type(df).__name__}."
+        )
     strata = [name for name in strata if name not in TASK or name in df]
     for column in (*metrics, by, groups, *strata):
         if column not in df:

@@ -46,6 +46,14 @@ def regress(
     (two-sided, uncorrected) and kind.
     Raises InputError when a column is missing, fewer than two levels are there, all runs or those of the reference
     are of fewer than MIN_GROUPS groups, metric is constant, or a mixed regression does not converge.
+
+    See also: `compare`, `compare_runs`.
+
+    >>> told = runs.table[runs.table["outcome"].isin(["success", "hallucination"])]
+    >>> table = tk.stats.regress(told, "path_length", covariates=("n_steps", "task_set"))
+    >>> table[["level", "reference", "effect", "effect_low", "effect_high"]].round(2)
+               level reference  effect  effect_low  effect_high
+    0  hallucination   success   -0.07       -0.37         0.22
     """
     import pandas as pd
 

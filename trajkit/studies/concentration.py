@@ -51,6 +51,7 @@ class Sign:
 
 def concentration(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """Levels by step and outcome; level, trend and spread by outcome in each measure; their signs by family."""
+    runs = runs.with_effects()
     known = compared_outcomes(runs.table)
     if known.empty:
         known = runs.table

@@ -51,8 +51,10 @@ def _tables(found: Found) -> dict[str, Table]:
         "Brier score at absolute steps (lower is better; the base rate knows only the share)": _wide(
             _told(found.quality), "step", "brier", words.fine
         ),
-        "Gain in AUC of trajectory and concentration over uncertainty, length and task (paired)": _gain(found.gained),
     }
+    if found.gained is not None:
+        over = listed(found.without.split("+"))
+        tables[f"Gain in AUC of trajectory and concentration over {over} (paired)"] = _gain(found.gained)
     tables |= {title: _gain(table) for title, table in found.probed.items()}
     return tables | {
         "Calibration of the risk of all features: slope, 1 at best, and mean risk less the share that failed": _slopes(
@@ -162,6 +164,7 @@ def _picture(found: Found) -> str:
     by_step, by_fraction, curve = found.by_step, found.by_fraction, found.curve
     methods = set(by_step["method"])
     drawn: Mapping[str, tuple[str, str, str]] = {name: how for name, how in _DRAWN.items() if name in methods}
+    same = found.matched[found.matched["method"] == TORTUOSITY]
     with quiet_style():
         figure, (left, middle, right) = panels(3, 4.3, 4.4)
         counts = by_step.drop_duplicates("step").sort_values("step")
@@ -171,10 +174,10 @@ def _picture(found: Found) -> str:
                 mine = table[table["method"] == name]
                 x = mine[at] if at == "fraction" else mine[at].map(place)
                 ax.plot(x, mine["auc"], style, color=colour, marker="o", ms=3, label=label)
-                if name in (WITH, PATH):
+                if name in (found.every, PATH):
                     ax.fill_between(x, mine["low"], mine["high"], color=colour, alpha=0.12, lw=0)
-        same = found.matched[found.matched["method"] == TORTUOSITY]
-        middle.plot(same["fraction"], same["auc"], ":", color="#3f8f9b", label="tortuosity, matched on length")
+        if len(same):
+            middle.plot(same["fraction"], same["auc"], ":", color="#3f8f9b", label="tortuosity, matched on length")
         for ax in (left, middle):
             ax.axhline(0.5, color=MUTED, lw=1, ls=":")
             ax.set_ylim(auc_range(by_step, by_fraction, same))

@@ -8,7 +8,7 @@ import numpy as np
 
 from trajkit.judging.cross_validation import DEALS, HIDDEN
 from trajkit.judging.risks import BASE_RATE
-from trajkit.studies.early_measures import PROBED, PROBED_PATH, TORTUOSITY, WITH, WITHOUT, Found
+from trajkit.studies.early_measures import PROBED, PROBED_PATH, PROBES, TORTUOSITY, WITH, WITHOUT, Found
 from trajkit.studies.runs import records
 from trajkit.tables import Estimate, words
 from trajkit.tables.names import feature_sets
@@ -37,14 +37,17 @@ def point_name(at: At, value: float) -> str:
 
 
 def reading(found: Found) -> tuple[str, ...]:
-    said = [f"Trajectory and concentration {_gained(found.gained, 'uncertainty, length and task')}."]
-    said += [_of_probe(*found.probed.values())] if found.probed else []
-    said += [_of_tortuosity(found), _of_calibration(found)]
-    best = found.by_step[found.by_step["method"] == WITH].dropna(subset="auc").sort_values("auc")
+    said = [found.note] if found.note else []
+    if found.gained is not None:
+        over = listed(found.without.split("+"))
+        said.append(f"Trajectory and concentration {_gained(found.gained, over)}.")
+        said += [_of_probe(*found.probed.values())] if len(found.probed) == len(PROBES) else []
+        said.append(_of_tortuosity(found))
+    said.append(_of_calibration(found))
+    best = found.by_step[found.by_step["method"] == found.every].dropna(subset="auc").sort_values("auc")
     if len(best):
-        said.append(
-            f"All features together reach at most {words.judged(_area(best))}, at step {int(best.iloc[-1]['step'])}."
-        )
+        step = int(best.iloc[-1]["step"])
+        said.append(f"{_all_features(found)} together reach at most {words.judged(_area(best))}, at step {step}.")
     said.append(
         "Failing are all runs that did not succeed, of whatever kind. Later steps hold fewer and longer runs, another "
         "population than the early ones. Models are fitted on other groups than they are read on; AUCs compare runs of "
@@ -93,10 +96,15 @@ def _of_calibration(found: Found) -> str:
         gaps.append(
             f"at step {step} the slope is {words.slope(slope)}, the mean risk is off by "
             f"{words.fine_difference(off)}, {missed(found.curve[found.curve['step'] == step])}, and the Brier score "
-            f"is {words.fine(skill[WITH, step])} where the share that failed, given to every run, has "
+            f"is {words.fine(skill[found.every, step])} where the share that failed, given to every run, has "
             f"{words.fine(skill[BASE_RATE, step])}"
         )
-    return f"Calibration of all features (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}."
+    of = _all_features(found).lower()
+    return f"Calibration of {of} (a slope below 1 says that risks lie too far apart): {'; '.join(gaps)}."
+
+
+def _all_features(found: Found) -> str:
+    return "All features" if found.every == WITH else listed(found.every.split("+")).capitalize()
 
 
 def missed(bins: pd.DataFrame) -> str:

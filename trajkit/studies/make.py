@@ -8,7 +8,9 @@ from functools import partial
 from importlib import import_module
 
 from trajkit.errors import InputError
+from trajkit.runs.said import of_draw, of_effects
 from trajkit.runs.table import RunTable
+from trajkit.runs.units import of_units
 from trajkit.studies.study import Advance, Make, Study
 from trajkit.tables.names import feature_sets
 
@@ -48,8 +50,8 @@ def make_all(
         work = make(name)
         try:
             study = work(runs, n_boot, partial(_advance, advance, name))
-            drawn = (runs.said_of_draw,) if runs.drawn_from else ()
-            made.append(replace(study, reading=(*drawn, *study.reading)))
+            said = filter(None, (of_draw(runs), of_effects(runs) if runs.used.any() else "", of_units(runs)))
+            made.append(replace(study, reading=(*said, *study.reading)))
         except InputError as error:
             left_out[STUDIES[name]] = str(error)
     return made, left_out

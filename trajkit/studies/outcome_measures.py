@@ -68,7 +68,7 @@ class Found:
 def measure(runs: RunTable, held: HeldOutcomes, level: Floats, spread: Floats, n_boot: int) -> Found:
     draws = group_draws(held.ends["group_id"], n_boot, 0)
     regions, families = [], []
-    if set(KINDS) <= set(held.labels):
+    if held.path and set(KINDS) <= set(held.labels):
         place = fixation.places(level, spread, fixation.held_out_borders(level, spread, held))
         regions = fixation.agreement(held.labels, place, held.task, draws)
         families = fixation.direct(held, level, spread, n_boot)

@@ -12,8 +12,9 @@ from trajkit.detection.explanation import contributions
 from trajkit.detection.outcome import ABSTAIN, OutcomeClassifier
 from trajkit.detection.splits import compared_outcomes
 from trajkit.errors import InputError
-from trajkit.judging.held_out_outcomes import ALL, PATH, TARGET_ERROR, WITHOUT, HeldOutcomes, held_out_outcomes
+from trajkit.judging.held_out_outcomes import ALL, TARGET_ERROR, HeldOutcomes, held_out_outcomes
 from trajkit.runs.table import RunTable
+from trajkit.stats.resampling import Floats
 from trajkit.studies import fixation
 from trajkit.studies.fixation import KINDS
 from trajkit.studies.outcome_measures import Cause, Found, commonest, error_of, measure
@@ -40,25 +41,30 @@ def outcomes(runs: RunTable, n_boot: int, advance: Advance) -> Study:
             "this tells success, hallucination and reasoning failure apart, and fewer than two of them are there: runs "
             "judged by a target alone are right or wrong and of no kind."
         )
-    level, spread = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)
-    if np.isnan(level).all():
-        raise InputError("no step of these runs is supported by any region, so there is no concentration to read.")
     ends = runs.last.set_index("transcript_id").loc[table["transcript_id"]].reset_index()
     held = held_out_outcomes(ends, advance)
+    table = table.set_index("transcript_id").loc[held.ends["transcript_id"]].reset_index()
+    level, spread = table["hhi_level"].to_numpy(float), table["hhi_spread"].to_numpy(float)
+    if held.path and np.isnan(level).all():
+        raise InputError("no step of these runs is supported by any region, so there is no concentration to read.")
     found = measure(runs, held, level, spread, n_boot)
-    border = fixation.borders(level, spread, held.labels, held.task, np.ones(len(level), bool))
     return Study(
         "outcomes",
         "Which outcome it was",
         "At the end of thinking, can hallucination be told from lost reasoning, and does the paper's rule of two "
         "numbers do it?",
         _tables(found, n_boot),
-        {
-            "Level and spread of concentration, less the median of successful runs of the same family and form: "
-            "fixation is the lower right, wandering the upper left": fixation.plane(held.labels, level, spread, border)
-        },
+        _pictures(held, level, spread) if held.path else {},
         _reading(found),
     )
+
+
+def _pictures(held: HeldOutcomes, level: Floats, spread: Floats) -> dict[str, str]:
+    border = fixation.borders(level, spread, held.labels, held.task, np.ones(len(level), bool))
+    return {
+        "Level and spread of concentration, less the median of successful runs of the same family and form: "
+        "fixation is the lower right, wandering the upper left": fixation.plane(held.labels, level, spread, border)
+    }
 
 
 def _tables(found: Found, n_boot: int) -> dict[str, Table]:
@@ -89,7 +95,7 @@ def _tables(found: Found, n_boot: int) -> dict[str, Table]:
     tables["Outcomes by task family and question form"] = _by_form(held)
     if found.causes:
         tables["What went wrong in runs of each outcome, as their judge says"] = _cause_table(found.causes)
-    whole = OutcomeClassifier(ALL, target_error=None).fit(held.ends, held.labels)
+    whole = OutcomeClassifier(held.every, target_error=None).fit(held.ends, held.labels)
     tables["What moves the classifier: mean size of each feature's part in the log-odds"] = _sizes(whole, held.ends)
     tables["Reasons of some held-out runs, the first of each outcome"] = _examples(held)
     return tables
@@ -163,7 +169,7 @@ def _families(held: HeldOutcomes, n_boot: int) -> Table | None:
     for family in np.unique(families):
         mine = families == family
         if set(held.labels[mine]) == set(held.classes):
-            areas = held.areas(n_boot, True, (ALL, WITHOUT, PATH), mine)
+            areas = held.areas(n_boot, True, _named(held), mine)
             parts.append(areas[areas["outcome"] == MACRO].assign(family=family or "(none)"))
     if not parts:
         return None
@@ -171,6 +177,11 @@ def _families(held: HeldOutcomes, n_boot: int) -> Table | None:
     return Table(
         frame, {"family": "family", "n_runs": "runs"}, {"auc": words.judged}, "", Across("method", "auc", method_name)
     )
+
+
+def _named(held: HeldOutcomes) -> list[str]:
+    """All features, and the parts of them that are set beside each other."""
+    return [name for name in dict.fromkeys((held.every, held.without, held.path)) if name]
 
 
 def _by_form(held: HeldOutcomes) -> Table:
@@ -234,7 +245,7 @@ def _sizes(classifier: OutcomeClassifier, ends: pd.DataFrame) -> Table:
 def _examples(held: HeldOutcomes) -> Table:
     import pandas as pd
 
-    rows, answered, proba = [], held.answered, held.probabilities[ALL]
+    rows, answered, proba = [], held.answered, held.probabilities[held.every]
     for name in [name for name in OUTCOME_ORDER if (held.labels == name).any()]:
         for i in np.flatnonzero(held.labels == name)[:EXPLAINED]:
             said = "; ".join(r.words for r in held.reasons[i]) or "nothing speaks for it beyond how common it is"
@@ -256,9 +267,10 @@ def _examples(held: HeldOutcomes) -> Table:
 
 
 def _reading(found: Found) -> tuple[str, ...]:
-    said = [
-        _of_areas("Over all runs", found.areas),
-        _of_areas("Among runs of one task family and question form", found.alike),
+    said = [found.held.note] if found.held.note else []
+    said += [
+        _of_areas("Over all runs", found.areas, found.held),
+        _of_areas("Among runs of one task family and question form", found.alike, found.held),
         _of_errors(found),
     ]
     said += fixation.reading(found.families)
@@ -269,22 +281,27 @@ def _reading(found: Found) -> tuple[str, ...]:
         said.append(f"Causes of {outcome_name(outcome)}, as its judge says: {listed(shares)}.")
     if np.isfinite(found.unread):
         said.append(f"Whatever went wrong first, {words.share(found.unread)} of reasoning failures {UNREAD}.")
-    said.append(
-        "Fixation is a level above the median of successful runs of the same family and form with a spread below "
-        "theirs, wandering the reverse; the borders are those of other groups than the runs read by them, and of all "
-        f"forms where a form has fewer than {fixation.MIN_SUCCESSES} successful runs. Where forms are not known, "
-        "families stand alone. The classifier learns its signs. Its reasons say what moved it, not what made the run "
-        "fail."
-    )
+    if found.held.path:
+        said.append(
+            "Fixation is a level above the median of successful runs of the same family and form with a spread below "
+            "theirs, wandering the reverse; the borders are those of other groups than the runs read by them, and of "
+            f"all forms where a form has fewer than {fixation.MIN_SUCCESSES} successful runs. Where forms are not "
+            "known, families stand alone."
+        )
+    said.append("The classifier learns its signs. Its reasons say what moved it, not what made the run fail.")
     return tuple(said)
 
 
-def _of_areas(among: str, areas: pd.DataFrame) -> str:
+def _of_areas(among: str, areas: pd.DataFrame, held: HeldOutcomes) -> str:
     macro = areas[areas["outcome"] == MACRO].set_index("method")
-    ours, base, path = (
-        words.judged(Estimate.of(macro.loc[name, ["auc", "low", "high"]].to_numpy(float)))
-        for name in (ALL, WITHOUT, PATH)
-    )
+    said = {
+        name: words.judged(Estimate.of(macro.loc[name, ["auc", "low", "high"]].to_numpy(float)))
+        for name in _named(held)
+        if name in macro.index
+    }
+    if held.every != ALL:
+        return f"{among}, {listed([f'{feature_sets(name)} have a macro AUC of {auc}' for name, auc in said.items()])}."
+    ours, base, path = said.values()
     return (
         f"{among}, all features together have a macro AUC of {ours}; uncertainty, length and task without the path "
         f"{base}; trajectory and concentration alone {path}."

@@ -22,7 +22,7 @@ WANTED = Wanted(effects=True, hidden=True, regions=True)
 
 
 def read_runs(traces: Source) -> RunTable:
-    """All runs of which there is a path, read once. Raises InputError when none has effects and a thinking step."""
+    """All runs with a thinking step, read once. Raises InputError when none has one."""
     return run_table(traces, WANTED).usable()
 
 

@@ -66,7 +66,7 @@ class Dependence:
 
 def trajectories(runs: RunTable, n_boot: int, advance: Advance) -> Study:
     """The paper's table and figure, then the same metrics in other spaces."""
-    known = runs.known()
+    known = runs.with_effects().known()
     draws = group_draws(known.table["group_id"].to_numpy(str), n_boot, 0)
     metrics: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     spaces = []

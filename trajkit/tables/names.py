@@ -19,6 +19,7 @@ METRIC_WORDS = {
     "hhi_slope": "trend of concentration",
     "hhi_spread": "spread of concentration",
     "logprob_mean": "mean log-probability",
+    "logprob": "log-probability",
     "entropy_mean": "mean entropy",
     "hhi": "HHI",
     "gini": "Gini",

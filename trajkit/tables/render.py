@@ -32,17 +32,18 @@ def csv(table: Table) -> str:
     return for_spreadsheet(table.plain())
 
 
-def text(table: Table) -> str:
-    """As plain text in columns, numbers flush right; what `print` shows of a result."""
+def text(table: Table, most: int | None = None) -> str:
+    """As plain text in columns, numbers flush right; what `print` shows of a result. most: rows that are shown."""
     headings, rows, numbers = table.shown
-    lines = [headings, *rows]
+    more = [f"… {len(rows) - most:,} more rows"] if most is not None and len(rows) > most else []
+    lines = [headings, *rows[:most]]
     columns = [
         [cell.rjust(width) if numeric else cell.ljust(width) for cell in column]
         for column, numeric in zip(zip(*lines, strict=True), numbers, strict=True)
         for width in [max(map(len, column))]
     ]
     padded = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
-    return "\n".join([*padded, *([clean(table.note)] if table.note else [])])
+    return "\n".join([*padded, *more, *([clean(table.note)] if table.note else [])])
 
 
 def show(screen: Console, table: Table, title: str) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Format = Callable[[Any], str]
+_PRINTED = 40
+"""Rows that `repr` shows."""
 
 
 class Shown(NamedTuple):
@@ -35,6 +37,15 @@ class Across:
     column: whose values go across, in the order that they come. value: the column that their cells hold. heading: a
     place in words. last: a row's name, and what it says of the rows of one place, under their column (how many runs).
     counts: two columns, of how many a cell is and of how many it could be; where it is of fewer, it says of how many.
+
+    See also: `Table`.
+
+    >>> import pandas as pd
+    >>> from trajkit.tables import Across, Table
+    >>> frame = pd.DataFrame({"method": ["ours"] * 2, "step": [2, 4], "auc": [0.61, 0.7]})
+    >>> table = Table(frame, headings={"method": "method"}, across=Across("step", "auc", heading="step {}".format))
+    >>> table.shown.headings
+    ['method', 'step 2', 'step 4']
     """
 
     column: str
@@ -51,6 +62,15 @@ class Table:
     numbers are written; by their kind where none is given. note: a sentence below it. across: where places stand side
     by side; a row of the page is then each different combination of the columns in `headings`, and a file keeps one row
     a place. names: column → what people call its texts, which a file has as they are.
+
+    See also: `Across`, `Estimate`, `Comparison`.
+
+    >>> import pandas as pd
+    >>> from trajkit.tables import Estimate, Table
+    >>> frame = pd.DataFrame({"method": ["ours"], "auc": [Estimate(0.7, 0.65, 0.76)]})
+    >>> table = Table(frame, headings={"method": "method", "auc": "AUC"})
+    >>> table.shown.rows
+    [['ours', '0.70 (0.65–0.76)']]
     """
 
     frame: pd.DataFrame
@@ -59,6 +79,16 @@ class Table:
     note: str = ""
     across: Across | None = None
     names: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        from trajkit.tables.render import text
+
+        return text(self, most=_PRINTED)
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.tables import table_html
+
+        return table_html(self)
 
     @property
     def shown(self) -> Shown:

@@ -53,6 +53,21 @@ def set_label(traces: str | Path, transcript_id: str, label: Label | None) -> No
             file.write(json.dumps({"format": FORMAT, "labels": labels}, indent=1).encode() + b"\n")
 
 
+def copy_labels(traces: str | Path, to: str | Path) -> None:
+    """Give the runs of a folder the labels that those of another have, but for what is labelled there already.
+
+    Raises as `set_label` does.
+    """
+    given = _read(labels_file(traces))
+    if not given:
+        return
+    path = labels_file(to)
+    with _held(path):
+        labels = {**given, **_read(path)}
+        with replacing(path) as file:
+            file.write(json.dumps({"format": FORMAT, "labels": labels}, indent=1).encode() + b"\n")
+
+
 def check_label(label: Any) -> None:
     """Raises InputError for what is no label, nor None."""
     if label is not None and label not in LABELS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ from trajkit.errors import InputError
 from trajkit.files import read_plain
 from trajkit.strict_json import parse_json
 from trajkit.text import DIRECTION, LINES, require_plain
+from trajkit.traces.fields import FIELDS, OTHER_NAMES
+from trajkit.traces.trace import FAILURES, Outcome
 
 MAX_BYTES = 2**30
 """A file of questions that is larger is not read."""
@@ -29,7 +32,8 @@ class Question:
     id: unique in the file. target: the right answer, None when it is not known: missing, null or empty. group_id:
     questions of one group (by default, on one image) are never split across train, calibration and test. task_set: the
     task family. form: the question's template within its family, such as "how many": runs are compared within it. line:
-    where it stands in its file, from 1.
+    where it stands in its file, from 1. targets: every accepted answer, the target first. outcome: what a wrong answer
+    to it is, None where that is not said.
     """
 
     id: str
@@ -40,11 +44,18 @@ class Question:
     task_set: str = ""
     form: str = ""
     line: int = field(default=0, compare=False)
+    targets: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        if self.target is not None:
+            object.__setattr__(self, "targets", tuple(dict.fromkeys((self.target, *self.targets))))
 
     @property
-    def facts(self) -> dict[str, str]:
-        """What a run of it keeps in `meta`: its form as `kind`, where it is given."""
-        return {"kind": self.form} if self.form else {}
+    def facts(self) -> dict[str, Any]:
+        """What a run of it keeps in `meta`: its form as `kind`, where given, and `targets` where there are several."""
+        form: dict[str, Any] = {"kind": self.form} if self.form else {}
+        return form | ({"targets": list(self.targets)} if len(self.targets) > 1 else {})
 
 
 def read_questions(
@@ -53,8 +64,9 @@ def read_questions(
     """The questions of a JSONL file; `image` is a name in images_dir, by default the file's own folder. Images are not
     opened, so whether they are there shows later.
 
-    `fields.FIELDS` says which keys there are. An id that is not given is a hash of image and question, so that it stays
-    when lines move; a group_id that is not given is the image, however its path is spelled.
+    `fields.FIELDS` says which keys there are; a line with another one cannot be used. An id that is not given is a hash
+    of image and question, so that it stays when lines move; a group_id that is not given is the image, however its path
+    is spelled.
     set_aside: called with the number of each line that cannot be used, and why; the others are returned.
     Raises InputError, naming the line where there is no set_aside, and when no line can be used.
     """
@@ -112,18 +124,48 @@ def _question(data: bytes, folder: Path, number: int) -> Question:
         raise _no_json(line, str(error)) from error
     if not isinstance(record, dict):
         raise InputError(f"expected a JSON object, got {line.strip()[:60]!r}; one such as {_EXAMPLE}")
+    for key in record.keys() - FIELDS:
+        raise InputError(f"{key[:60]!r} is no key of a question; {_known(key)}.")
     image, text = _required(record, "image"), _required(record, "question")
+    target, accepted = _optional(record, "target") or None, _accepted(record)
     name = hashlib.sha256(f"{image}\0{text}".encode()).hexdigest()[:12]
     return Question(
         id=_optional(record, "id") or name,
         image=folder / image,
         question=text,
-        target=_optional(record, "target") or None,
+        target=target or next(iter(accepted), None),
         group_id=_optional(record, "group_id") or _spelled_alike(image, folder),
         task_set=_optional(record, "task_set") or "",
         form=_optional(record, "form") or "",
         line=number,
+        targets=accepted,
+        outcome=_outcome(record),
     )
+
+
+def _known(key: str) -> str:
+    """The key that was meant, where one can be guessed, else all of them."""
+    name = key.strip().lower().replace("-", "_").replace(" ", "_")
+    meant = OTHER_NAMES.get(name) or next(iter(difflib.get_close_matches(name, FIELDS, 1, 0.7)), None)
+    return f"did you mean {meant!r}?" if meant else f"a line may hold {', '.join(FIELDS)}"
+
+
+def _accepted(record: dict[str, Any]) -> tuple[str, ...]:
+    """The texts, or numbers as texts, of `targets`, each once."""
+    found = record.get("targets")
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise InputError(f"'targets' must be a list of accepted answers, got {reprlib.repr(found)}.")
+    texts = [_optional({"targets": one}, "targets") for one in found]
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def _outcome(record: dict[str, Any]) -> Outcome | None:
+    found = record.get("outcome")
+    if found is not None and found not in FAILURES:
+        raise InputError(f"'outcome' must be what a wrong answer is, {', '.join(FAILURES)}; got {reprlib.repr(found)}.")
+    return found
 
 
 def _no_json(line: str, reason: str) -> InputError:
@@ -161,5 +203,5 @@ def _optional(record: dict[str, Any], key: str) -> str | None:
 
 def _text(value: str, key: str) -> str:
     """`value`, when it can be stored and shown; lines and tabs are fine in a question or target alone."""
-    lines, refused = (LINES if key in ("question", "target") else ""), (DIRECTION if key == "id" else "")
+    lines, refused = (LINES if key in ("question", "target", "targets") else ""), (DIRECTION if key == "id" else "")
     return require_plain(value, repr(key), lines, refused)

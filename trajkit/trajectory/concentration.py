@@ -25,6 +25,14 @@ def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.fl
 
     hhi: (Σq² − 1/K) / (1 − 1/K). entropy: 1 − H(q) / log K. gini: of q, rescaled by K/(K−1). top_share: max q, whose
     floor is 1/K, rescaled like hhi. Raises InputError for another measure.
+
+    See also: `run_metrics`, `prefix_features`.
+
+    >>> effects = [[8.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 2.0], [-1.0, -1.0, -1.0, -1.0]]
+    >>> tk.trajectory.concentration(effects)  # one region, all alike, none
+    array([ 1.,  0., nan])
+    >>> tk.trajectory.concentration(path, "top_share").round(2)
+    array([0.93, 0.86, 0.95, 0.78, 0.99, 0.74, 0.99, 0.8 , 0.33])
     """
     if measure not in MEASURES:
         raise InputError(f"measure must be one of {', '.join(MEASURES)}; got {measure!r}.")

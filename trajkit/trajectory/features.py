@@ -38,7 +38,8 @@ FEATURE_NAMES: tuple[str, ...] = (
 tortuosity may be +inf. concentration: hhi of this step, NaN where no region supports it. concentration_mean, _sd
 (population, divided by n; from running sums, good to 1e-7), _slope (least squares, per step): over the steps so far
 where it is defined, NaN before the first (slope: before the second). logprob_mean, entropy_mean: mean over the
-steps so far of the steps' means, nats."""
+steps so far of the steps' means, nats; NaN from a step on that has none. Without effects (K = 0) all but step,
+n_tokens and these two are NaN."""
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
@@ -47,8 +48,20 @@ Columns = dict[str, Floats]
 def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLike, entropy: ArrayLike) -> Columns:
     """All prefix features of a run, each (T,).
 
-    effects: (T, K) nats. n_tokens: (T,) generated up to and with each step. logprob, entropy: (T,) step means, nats.
-    Raises InputError when they differ in length.
+    effects: (T, K) nats, (T, 0) where there are none. n_tokens: (T,) generated up to and with each step. logprob,
+    entropy: (T,) step means, nats, NaN where not known. Raises InputError when they differ in length.
+
+    See also: `PrefixFeatures`, `features`, `FEATURE_NAMES`.
+
+    >>> steps = [step for step in trace.steps if step.kind == "thinking"]
+    >>> found = tk.trajectory.prefix_features(
+    ...     path,
+    ...     n_tokens=[step.token_end for step in steps],
+    ...     logprob=[step.logprob for step in steps],
+    ...     entropy=[step.entropy for step in steps],
+    ... )
+    >>> found["path_length"].round(1)[:4]  # after each step, of the steps so far
+    array([ 0. , 10.4, 21.6, 31.9])
     """
     x = as_path(effects)
     tokens, logprobs, entropies = (np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy))
@@ -56,6 +69,7 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
         if column.shape != (len(x),):
             raise InputError(f"{name} must hold one number for each of the {len(x)} steps; got shape {column.shape}.")
     steps = np.arange(1, len(x) + 1, dtype=np.float64)
+    x = x if x.shape[1] else np.full((len(x), 1), np.nan)
     moves = np.diff(x, axis=0, prepend=x[:1])
     move = np.sqrt(np.einsum("tk,tk->t", moves, moves))
     offset = x - x[:1]
@@ -110,7 +124,17 @@ def columns_of_sums(
 
 
 class PrefixFeatures:
-    """Prefix features of a run in progress. Feed it every step in order; memory and time a step are O(K)."""
+    """Prefix features of a run in progress. Feed it every step in order; memory and time a step are O(K).
+
+    See also: `prefix_features`, `MonitorRun`.
+
+    >>> running = tk.trajectory.PrefixFeatures()
+    >>> for step, effects in zip(trace.steps, path):
+    ...     now = running.update(effects, n_tokens=step.token_end, logprob=step.logprob, entropy=step.entropy)
+    >>> round(now["tortuosity"], 2) == round(tk.trajectory.tortuosity(path), 2)
+    True
+    >>> again = tk.trajectory.PrefixFeatures.from_state(running.to_state())  # to go on, in another process too
+    """
 
     def __init__(self) -> None:
         self._first: NDArray[np.float64] | None = None
@@ -124,7 +148,8 @@ class PrefixFeatures:
         self._entropy = 0.0
 
     def update(self, effects: ArrayLike, *, n_tokens: int, logprob: float, entropy: float) -> dict[str, float]:
-        """Take the next step, (K,) effects; return its features. n_tokens: generated up to and with this step.
+        """Take the next step, (K,) effects, (0,) where there are none; return its features. n_tokens: generated up to
+        and with this step. logprob, entropy: NaN where not known.
 
         Raises InputError when effects are not one axis, or K is not that of the first step.
         """
@@ -136,13 +161,13 @@ class PrefixFeatures:
         step = float(self._steps)
         if self._first is None or self._last is None:
             self._first = self._last = x
-        move, offset = x - self._last, x - self._first
+        move, offset = (x - self._last, x - self._first) if x.size else (_UNKNOWN, _UNKNOWN)
         self._last = x
         self._length += math.sqrt(np.einsum("k,k->", move, move))
         net = math.sqrt(np.einsum("k,k->", offset, offset))
         longest = max(self._length, net)
         top = int(x.argmax()) if x.size else 0  # that of `top_region`
-        largest = float(x[top]) if x.size else -math.inf
+        largest = float(x[top]) if x.size else math.nan
         if math.isnan(largest):
             top = -1
         self._switches += math.nan if top < 0 else self._top not in (None, top)
@@ -205,6 +230,9 @@ class PrefixFeatures:
         sd = math.sqrt(max(_divide(syy, n) - mean * mean, 0.0)) if n else math.nan
         slope = (sty - st * sy / n) / (stt - st * st / n) if n > 1 else math.nan
         return mean, slope, sd
+
+
+_UNKNOWN = np.full(1, np.nan)
 
 
 def _divide(over: float, under: float) -> float:

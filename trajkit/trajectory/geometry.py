@@ -23,6 +23,8 @@ ANGLE_BINS = 8
 
 def as_path(x: ArrayLike) -> Path:
     """x as (T, D) float64, its rows one after another: sums round by that. Raises InputError unless it has two axes."""
+    if hasattr(x, "effects"):
+        raise InputError("a trajectory is of effects, (T, K): give trace.effects, or trace.effects[trace.thinking].")
     path = np.asarray(x, dtype=np.float64)
     if path.ndim != 2:
         raise InputError(f"a trajectory must be (T, D), one row a step; got shape {path.shape}.")
@@ -35,12 +37,27 @@ def step_lengths(x: ArrayLike) -> Path:
 
 
 def path_length(x: ArrayLike) -> float:
-    """L = Σ ‖x_{t+1} − x_t‖ ≥ 0; 0 when T < 2. Grows with T: compare at equal T, or per step."""
+    """L = Σ ‖x_{t+1} − x_t‖ ≥ 0; 0 when T < 2. Grows with T: compare at equal T, or per step.
+
+    See also: `net_displacement`, `tortuosity`, `mean_step`.
+
+    >>> there_and_back = [[0, 0], [3, 4], [0, 0]]
+    >>> tk.trajectory.path_length(there_and_back)
+    10.0
+    >>> tk.trajectory.path_length(path) > tk.trajectory.net_displacement(path)  # of a real run, nats
+    True
+    """
     return float(step_lengths(x).sum())
 
 
 def net_displacement(x: ArrayLike) -> float:
-    """D = ‖x_T − x_1‖ ≥ 0; 0 when T < 2."""
+    """D = ‖x_T − x_1‖ ≥ 0; 0 when T < 2.
+
+    See also: `path_length`, `straightness`.
+
+    >>> tk.trajectory.net_displacement([[0, 0], [3, 4], [0, 0]])
+    0.0
+    """
     path = as_path(x)
     return float(np.linalg.norm(path[-1] - path[0])) if len(path) else 0.0
 
@@ -49,19 +66,42 @@ def tortuosity(x: ArrayLike) -> float:
     """L / D, in [1, ∞]: 1 on a straight line, +inf when it moves and ends where it began, NaN when T < 2 or L = 0.
 
     A path is never shorter than its reach: rounding that says otherwise is taken out (here and in `straightness`).
+
+    See also: `straightness`, `path_length`, `net_displacement`.
+
+    >>> tk.trajectory.tortuosity([[0, 0], [1, 0], [2, 0]])  # straight on
+    1.0
+    >>> round(tk.trajectory.tortuosity([[0, 0], [1, 0], [1, 1]]), 2)  # round one corner
+    1.41
+    >>> tk.trajectory.tortuosity([[0, 0], [1, 0], [0, 0]])  # and back again
+    inf
     """
     reach = net_displacement(x)
     return float(_ratio(np.maximum(path_length(x), reach), reach)) if len(as_path(x)) > 1 else float("nan")
 
 
 def straightness(x: ArrayLike) -> float:
-    """D / L, in [0, 1]: the inverse of tortuosity; NaN when T < 2 or L = 0. Falls with T even on random walks."""
+    """D / L, in [0, 1]: the inverse of tortuosity; NaN when T < 2 or L = 0. Falls with T even on random walks.
+
+    See also: `tortuosity`.
+
+    >>> tk.trajectory.straightness([[0, 0], [1, 0], [2, 0]])
+    1.0
+    >>> tk.trajectory.straightness([[0, 0], [1, 0], [0, 0]])
+    0.0
+    """
     reach = net_displacement(x)
     return float(_ratio(reach, np.maximum(path_length(x), reach))) if len(as_path(x)) > 1 else float("nan")
 
 
 def mean_step(x: ArrayLike) -> float:
-    """L / (T − 1) ≥ 0; NaN when T < 2."""
+    """L / (T − 1) ≥ 0; NaN when T < 2.
+
+    See also: `path_length`.
+
+    >>> tk.trajectory.mean_step([[0, 0], [3, 4], [3, 5]])  # moves of 5 and of 1
+    3.0
+    """
     lengths = step_lengths(x)
     return float(lengths.mean()) if len(lengths) else float("nan")
 
@@ -77,7 +117,14 @@ def turning_cosines(x: ArrayLike) -> Path:
 
 
 def turning_angles(x: ArrayLike) -> Path:
-    """(max(T−2, 0),) unsigned angles between successive moves, radians in [0, π]; NaN beside a move of length 0."""
+    """(max(T−2, 0),) unsigned angles between successive moves, radians in [0, π]; NaN beside a move of length 0.
+
+    See also: `mean_cosine`, `turning_entropy`.
+
+    >>> square = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
+    >>> np.degrees(tk.trajectory.turning_angles(square)).round()
+    array([90., 90., 90.])
+    """
     return np.arccos(turning_cosines(x))
 
 
@@ -85,6 +132,13 @@ def mean_cosine(x: ArrayLike) -> float:
     """Mean of the turning cosines that exist, in [−1, 1]: 1 going straight on, 0 turning at random; NaN without one.
 
     Steps that are draws about one place, with no path between them, tend to −1/2 as D grows.
+
+    See also: `turning_angles`, `e_max`, `sinuosity`.
+
+    >>> tk.trajectory.mean_cosine([[0, 0], [1, 0], [2, 0]])  # straight on
+    1.0
+    >>> round(tk.trajectory.mean_cosine(path), 2)  # reading one cell after another: back and forth
+    -0.28
     """
     cosines = turning_cosines(x)
     return float(without_rounding(np.nanmean(cosines))) if (~np.isnan(cosines)).any() else float("nan")
@@ -99,6 +153,14 @@ def turning_entropy(x: ArrayLike, bins: int = ANGLE_BINS) -> float:
     """Entropy of the turning angles over `bins` equal bins of [0, π], as a share of log(bins), in [0, 1].
 
     0 when all turns are alike; NaN without an angle. n angles reach log(n) / log(bins) at most, so it grows with T.
+
+    See also: `turning_angles`.
+
+    >>> square = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
+    >>> tk.trajectory.turning_entropy(square)  # every turn the same
+    0.0
+    >>> round(tk.trajectory.turning_entropy(path), 2)
+    0.48
     """
     angles = turning_angles(x)
     counts = np.bincount(angle_bin(angles[~np.isnan(angles)], bins), minlength=bins)
@@ -124,6 +186,12 @@ def sinuosity(x: ArrayLike) -> float:
 
     p: mean move; c: mean turning cosine; b: coefficient of variation of the moves (sd with n − 1). 0 on a straight
     line, +inf going back and forth by equal moves. NaN without an angle.
+
+    See also: `mean_cosine`, `e_max`.
+
+    >>> square = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
+    >>> tk.trajectory.sinuosity(square)
+    2.0
     """
     lengths, c = step_lengths(x), mean_cosine(x)
     if np.isnan(c):
@@ -139,13 +207,27 @@ def e_max(x: ArrayLike) -> float:
 
     The largest distance that a walk which goes on so can be expected to reach, in moves; +inf on a straight line, NaN
     without an angle.
+
+    See also: `mean_cosine`, `sinuosity`.
+
+    >>> tk.trajectory.e_max([[0, 0], [1, 0], [2, 0]])
+    inf
+    >>> round(tk.trajectory.e_max(path), 2)  # a walk that turns back does not go far
+    -0.22
     """
     c = mean_cosine(x)
     return float(_ratio(c, 1 - c))
 
 
 def mean_squared_displacement(x: ArrayLike, lags: ArrayLike) -> Path:
-    """(len(lags),) mean of ‖x_{t+τ} − x_t‖² over all t of the path, for each lag τ ≥ 1; NaN for τ ≥ T. Unit squared."""
+    """(len(lags),) mean of ‖x_{t+τ} − x_t‖² over all t of the path, for each lag τ ≥ 1; NaN for τ ≥ T. Unit squared.
+
+    See also: `msd_exponent`.
+
+    >>> line = np.arange(10)[:, None] * [1.0, 0.0]
+    >>> tk.trajectory.mean_squared_displacement(line, [1, 2, 3])
+    array([1., 4., 9.])
+    """
     path = as_path(x)
     means = np.full(len(np.atleast_1d(lags)), np.nan)
     for i, lag in enumerate(np.atleast_1d(lags).tolist()):
@@ -165,6 +247,12 @@ def msd_exponent(x: ArrayLike) -> float:
 
     After Qian et al. (1991, doi 10.1016/S0006-3495(91)82125-7). 2 for straight motion, 1 for a random walk, 0 for draws
     about one place; NaN when T < 4 or a mean displacement is 0.
+
+    See also: `mean_squared_displacement`.
+
+    >>> walk = np.random.default_rng(0).normal(size=(2000, 3)).cumsum(0)
+    >>> round(tk.trajectory.msd_exponent(walk), 1)
+    1.0
     """
     path = as_path(x)
     lags = lags_of(len(path))
@@ -176,7 +264,14 @@ def msd_exponent(x: ArrayLike) -> float:
 
 
 def top_region(effects: ArrayLike) -> NDArray[np.int64]:
-    """(T,) region of the largest effect of each step, (T, K) effects; ties go to the lower number, −1 beside a NaN."""
+    """(T,) region of the largest effect of each step, (T, K) effects; ties go to the lower number, −1 beside a NaN.
+
+    See also: `switch_rate`, `dwell_time`.
+
+    >>> effects = [[2.0, 0.1], [0.3, 4.0], [0.2, 3.0]]
+    >>> tk.trajectory.top_region(effects)
+    array([0, 1, 1])
+    """
     matrix = as_path(effects)
     if not matrix.shape[1]:
         return np.zeros(len(matrix), dtype=np.int64)
@@ -187,13 +282,26 @@ def switch_rate(effects: ArrayLike) -> float:
     """Share of steps whose top region differs from that of the step before, in [0, 1]; NaN when T < 2.
 
     effects: (T, K), as for `top_region`.
+
+    See also: `top_region`, `revisit_rate`, `dwell_time`.
+
+    >>> effects = [[2.0, 0.1], [0.3, 4.0], [0.2, 3.0]]
+    >>> tk.trajectory.switch_rate(effects)  # at one of two steps
+    0.5
     """
     top = top_region(effects)
     return float((top[1:] != top[:-1]).mean()) if len(top) > 1 and (top >= 0).all() else float("nan")
 
 
 def revisit_rate(effects: ArrayLike) -> float:
-    """Share of switches that go to a region which was the top one earlier on, in [0, 1]; NaN without a switch."""
+    """Share of switches that go to a region which was the top one earlier on, in [0, 1]; NaN without a switch.
+
+    See also: `switch_rate`, `recurrence_rate`.
+
+    >>> effects = np.eye(3)[[0, 1, 0, 2]]  # regions 0, 1, 0 again, 2
+    >>> round(tk.trajectory.revisit_rate(effects), 2)
+    0.33
+    """
     top = top_region(effects)
     switches = int((top[1:] != top[:-1]).sum())
     new = len(np.unique(top)) - 1
@@ -201,7 +309,14 @@ def revisit_rate(effects: ArrayLike) -> float:
 
 
 def dwell_time(effects: ArrayLike) -> float:
-    """Mean number of steps in a row with the same top region, in [1, T]; NaN when T = 0."""
+    """Mean number of steps in a row with the same top region, in [1, T]; NaN when T = 0.
+
+    See also: `switch_rate`.
+
+    >>> effects = np.eye(3)[[0, 0, 0, 2]]
+    >>> tk.trajectory.dwell_time(effects)  # three steps, then one
+    2.0
+    """
     top = top_region(effects)
     return len(top) / (1 + int((top[1:] != top[:-1]).sum())) if len(top) and (top >= 0).all() else float("nan")
 
@@ -211,6 +326,14 @@ def recurrence_rate(x: ArrayLike, radius: float | None = None) -> float:
 
     radius: alike are steps at most so far apart, in the unit of x (Marwan et al. 2007, doi
     10.1016/j.physrep.2006.11.001); None for steps with the same top region, x then being effects (T, K).
+
+    See also: `revisit_rate`.
+
+    >>> effects = np.eye(3)[[0, 1, 0, 2]]
+    >>> round(tk.trajectory.recurrence_rate(effects), 2)  # one pair of six
+    0.17
+    >>> round(tk.trajectory.recurrence_rate(path, radius=5.0), 2)  # within 5 nats of each other
+    0.28
     """
     path = as_path(x)
     n = len(path)

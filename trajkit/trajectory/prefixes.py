@@ -24,9 +24,9 @@ def prefix_features_of_runs(
 ) -> Columns:
     """All prefix features of R runs with one number of regions, each (N,), row by row.
 
-    values: (N, K) nats, the effect vectors of all runs' steps. offsets: (R+1,), run i has rows offsets[i] …
-    offsets[i+1]−1; a run may be empty. n_tokens: (N,) generated in its run up to and with each step. logprob, entropy:
-    (N,) step means, nats. Raises InputError when they do not fit each other.
+    values: (N, K) nats, the effect vectors of all runs' steps, (N, 0) where there are none. offsets: (R+1,), run i has
+    rows offsets[i] … offsets[i+1]−1; a run may be empty. n_tokens: (N,) generated in its run up to and with each step.
+    logprob, entropy: (N,) step means, nats. Raises InputError when they do not fit each other.
     """
     rows, ends = as_runs(values, offsets)
     said: list[Floats] = [np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy)]
@@ -34,6 +34,8 @@ def prefix_features_of_runs(
         if column.shape != (len(rows),):
             raise InputError(f"{name} must hold one number for each of the {len(rows)} steps; got {column.shape}.")
     asked = Asked()
+    if not rows.shape[1]:
+        return prefixes_of_terms(asked.unknown(len(rows)), ends, *said)
     parts = in_parts(rows, ends, lambda mine, own: step_terms(mine, own, asked).values)
     return prefixes_of_terms(StepTerms(asked, np.concatenate(parts, axis=1)), ends, *said)
 

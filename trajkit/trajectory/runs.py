@@ -61,6 +61,13 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     values: (N, K), the effect vectors of all runs' steps (or points in any space, where only the geometry means
     anything). offsets: (R+1,), run i has rows offsets[i] … offsets[i+1]−1; a run may be empty.
     Raises InputError when they do not fit each other.
+
+    See also: `RUN_METRICS`, `run_table`, `compare_runs`.
+
+    >>> some = [one.effects[one.thinking] for one in (traces[0], traces[1])]  # of one image, so of as many regions
+    >>> found = tk.trajectory.run_metrics(np.concatenate(some), np.cumsum([0, *map(len, some)]))
+    >>> len(found), found["path_length"].round(1)
+    (27, array([89.6, 87.1]))
     """
     rows, ends = as_runs(values, offsets)
     asked = asked_of_runs(int(np.diff(ends).max(initial=0)), nets=False)

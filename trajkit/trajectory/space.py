@@ -26,6 +26,16 @@ class Space:
     n_regions: K. kept: (r,) the regions that enter, ascending. centre: (r,) nats. axes: (dims, r), orthonormal, in
     order of decreasing variance, each with its largest loading positive; zero where there are fewer. explained: (dims,)
     share of the variance of all K regions along each axis, in [0, 1]; 0 where nothing varies.
+
+    See also: `project`, `on_grid`, `trajectory_3d`.
+
+    >>> space = tk.trajectory.Space.fit(path, top=32)
+    >>> space.explained.round(2)  # share of the variance that three axes show
+    array([0.41, 0.28, 0.2 ])
+    >>> space.transform(path).shape
+    (9, 3)
+    >>> tk.trajectory.Space.from_state(space.to_state()).n_regions  # kept as JSON
+    16
     """
 
     n_regions: int
@@ -40,6 +50,11 @@ class Space:
 
         top: the regions with the largest mean |effect| alone, so many; None for all. Raises InputError when dims or
         top is under 1, or an effect is not finite.
+
+        >>> both = np.concatenate([one.effects[one.thinking] for one in (traces[0], traces[1])])
+        >>> shared = tk.trajectory.Space.fit(both, dims=2)  # the same axes for two runs of one image
+        >>> shared.axes.shape
+        (2, 16)
         """
         path = as_path(effects)
         if dims < 1 or (top is not None and top < 1):
@@ -60,7 +75,12 @@ class Space:
         return cls(path.shape[1], kept.astype(np.int64), centre, axes, explained)
 
     def transform(self, effects: ArrayLike) -> Path:
-        """(T, K) effects → (T, dims) coordinates, nats. Raises InputError for another K than it was fitted on."""
+        """(T, K) effects → (T, dims) coordinates, nats. Raises InputError for another K than it was fitted on.
+
+        >>> space = tk.trajectory.Space.fit(path)
+        >>> bool(np.allclose(space.transform(path[:3]), space.transform(path)[:3]))  # a step stays where it is
+        True
+        """
         path = as_path(effects)
         if path.shape[1] != self.n_regions:
             raise InputError(f"this space was fitted on {self.n_regions} regions; got effects of {path.shape[1]}.")
@@ -93,6 +113,13 @@ def project(effects: ArrayLike, top: int = 32, dims: int = 3) -> Path:
     decreasing variance, each with its largest loading positive; where a run has fewer steps or regions than `dims`,
     the rest are 0. The basis sees the whole run: it is for pictures, never for features used online. How much of the
     variance it shows is `Space.fit(effects, top=top, dims=dims).explained`.
+
+    See also: `Space`, `trajectory_3d`.
+
+    >>> tk.trajectory.project(path).shape  # (T, 3), for a picture
+    (9, 3)
+    >>> tk.trajectory.project(path, dims=2).std(0).round(1)
+    array([5.4, 4.4])
     """
     return Space.fit(effects, top=top, dims=dims).transform(effects)
 
@@ -102,6 +129,14 @@ def on_grid(effects: ArrayLike, labels: ArrayLike, shape: tuple[int, int] = (8, 
 
     labels: (H, W) region of each pixel, as in `Trace.regions`. A pixel counts to the cell that holds its centre, so the
     cells of a step add up to what its regions add up to. Raises InputError when labels and effects do not fit.
+
+    See also: `Space`, `project`.
+
+    >>> cells = tk.trajectory.on_grid(path, trace.regions, shape=(4, 4))  # comparable between images
+    >>> cells.shape
+    (9, 16)
+    >>> bool(np.allclose(cells.sum(1), path.sum(1), atol=1e-3))
+    True
     """
     path, regions = as_path(effects), np.asarray(labels)
     k = path.shape[1]

@@ -50,6 +50,12 @@ class Asked:
         """Room for the terms of n steps."""
         return StepTerms(self, np.full((4 + len(self.measures) + len(self.lags) - 1, n), np.nan))
 
+    def unknown(self, n: int) -> StepTerms:
+        """The terms of n steps whose effects are not known."""
+        terms = self.empty(n)
+        terms.top[:] = -1
+        return terms
+
 
 @dataclass(frozen=True, eq=False)
 class StepTerms:
