@@ -448,7 +448,7 @@ def test_what_does_not_belong_together_is_refused(demo_vlm, demo_estimator, scen
         tk.follow(demo_vlm, scene_image, QUESTION, [], estimator=other)
     with pytest.raises(EstimatorMismatchError, match="'blocks'"):
         tk.follow(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, regions=tk.segment(scene_image, "blocks"))
-    with pytest.raises(InputError, match="ask with images and a question, or with messages"):
+    with pytest.raises(InputError, match="there is no question; ask one beside the image, or give messages"):
         tk.follow(demo_vlm, scene_image, estimator=demo_estimator)
     prompt = demo_vlm.prepare(scene_image, QUESTION)
     for twice in ({"question": QUESTION}, {"messages": chat(scene_image)}):

@@ -67,11 +67,11 @@ def test_all_that_were_generated_are_explained_where_that_is_interrupted(
 
     def interrupt(*arguments):
         calls.append(arguments)
-        if len(calls) == 2:
+        if len(calls) == 1:
             raise KeyboardInterrupt
         return own(*arguments)
 
-    own = collecting.replay
-    monkeypatch.setattr(collecting, "replay", interrupt)
+    own = collecting.explain
+    monkeypatch.setattr(collecting, "explain", interrupt)
     kept = until_interrupted(collect(demo_vlm, items, estimator=demo_estimator, **OPTIONS))
     assert {trace.transcript_id for trace in kept} == whole.keys()

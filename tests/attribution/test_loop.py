@@ -265,7 +265,10 @@ def test_a_policy_does_not_act_on_the_good_news_of_a_monitor_of_success(demo_vlm
 
 def test_a_part_of_the_wrong_kind_is_told_by_name(demo_vlm, demo_estimator, scene_image):
     for wrong, named in (
-        ({"estimator": "data/demo/estimator"}, r"estimator must be what EffectEstimator.load\(folder\) gives; got str"),
+        (
+            {"estimator": "data/demo/estimator"},
+            r"estimator must be what EffectEstimator.load\('data/demo/estimator'\) gives; got str",
+        ),
         ({"monitor": SimpleNamespace()}, r"monitor must be what load_detectors\(folder\).monitor gives; got Simple"),
         ({"policy": "stop"}, r'policy must be what Policy\("stop"\) gives; got str'),
     ):

@@ -133,9 +133,16 @@ def test_bad_arguments_are_refused(scene_image, method, k, message):
         tk.segment(scene_image, method, k)
 
 
-@pytest.mark.parametrize("thing", ["scene.png", np.zeros((8, 8, 3), np.uint8)])
-def test_what_is_no_image_is_refused(thing):
-    with pytest.raises(InputError, match="expected an image"):
+@pytest.mark.parametrize(
+    ("thing", "why"),
+    [
+        ("no.png", "does not exist; expected an image file"),
+        (np.zeros((8, 8, 3), np.uint8), "at least 16"),
+        (3, "expected an image"),
+    ],
+)
+def test_what_is_no_image_is_refused(thing, why):
+    with pytest.raises(InputError, match=why):
         tk.segment([thing], "blocks")
 
 

@@ -91,11 +91,14 @@ class Broken(tk.LinearEstimator):
 
 
 def test_a_failing_worker_stops_the_run_and_reaches_the_caller(demo_vlm, demo_estimator, scene_image):
+    before = set(threading.enumerate())
     broken = Broken({"weights": np.ones(24, np.float32)}, demo_estimator.binding)
     running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=broken, seed=1)
     with pytest.raises(StreamError, match="ZeroDivisionError: no such effect"):
         list(running)
-    assert threading.active_count() < 20
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive(), thread
     assert demo_vlm.text_config._attn_implementation == "sdpa"
 
 

@@ -59,6 +59,32 @@ def test_questions_without_a_target_are_fine(collect, questions, tmp_path):
     assert read_traces(tmp_path / "traces")[0].outcome == "unknown"
 
 
+def test_a_judge_is_named_and_a_folder_holds_one(collect, questions, tmp_path):
+    path, out = questions(1), tmp_path / "traces"
+    row = json.loads(path.read_text()) | {"targets": ["7 7 7 7"], "outcome": "reasoning_failure"}
+    path.write_text(json.dumps(row))
+    assert collect(path, "--out", out, "--samples", "1").code == 0
+    [run] = read_traces(out)
+    assert (run.success, run.outcome) in ((True, "success"), (False, "reasoning_failure"))
+    assert run.meta["targets"] == [run.target, "7 7 7 7"]
+    assert run.meta["judge"] == "exact"
+    collect(path, "--out", out, "--samples", "2", "--judge", "number").assert_one_line_error(
+        "runs made with judge 'exact'"
+    )
+    collect(path, "--out", out, "--judge", "exactly").assert_one_line_error("a judge must be exact, choice")
+    row = {"image": row["image"], "question": row["question"], "answer": "2"}
+    path.write_text(json.dumps(row))
+    result = collect(path, "--out", out)
+    assert (result.code, "'answer' is no key of a question; did you mean 'target'?" in result.err) == (1, True)
+
+
+def test_a_function_of_the_current_folder_judges_collected_runs(collect, questions, tmp_path, monkeypatch):
+    (tmp_path / "my_judge.py").write_text("def never(answer, targets): return 'hallucination'\n")
+    monkeypatch.chdir(tmp_path)
+    assert collect(questions(1), "--out", tmp_path / "t", "--samples", "1", "--judge", "my_judge:never").code == 0
+    assert read_traces(tmp_path / "t")[0].outcome == "hallucination"
+
+
 def test_a_bad_image_in_the_middle_is_reported_and_the_rest_collected(collect, questions, tmp_path):
     path = questions(3)
     rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -103,7 +103,14 @@ def test_an_empty_question(cli, picture, model_and_estimator):
 
 
 @pytest.mark.parametrize(
-    "command", [["analyze"], ["fit", "--out", "d"], ["monitor", "--detectors", "d"], ["report", "--out", "r"]]
+    "command",
+    [
+        ["analyze"],
+        ["fit", "--out", "d"],
+        ["monitor", "--detectors", "d"],
+        ["report", "--out", "r"],
+        ["export", "--out", "r.jsonl"],
+    ],
 )
 def test_a_file_that_is_no_parquet(cli, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ import pytest
 import trajkit
 from trajkit.console import cleaned_streams, console
 from trajkit.progress import progress
+from trajkit.traces.exporters import FORMATS
 from trajkit.traces.store import write_traces
 
 NASTY = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\r\x08\x00\u202e\x1b]0;title\x1b\\[bold]"
@@ -53,6 +54,7 @@ def test_commands_on_hostile_traces_print_text_and_line_ends_only(cli, hostile, 
         ["analyze", hostile],
         ["analyze", hostile, "--report", tmp_path / f"studies{IN_A_PATH}"],
         ["report", hostile, "--out", tmp_path / f"report{IN_A_PATH}"],
+        *(["export", hostile, "--format", form, "--out", tmp_path / f"{form}{IN_A_PATH}"] for form in FORMATS),
         ["report", f"none{IN_A_PATH}", "--out", tmp_path],
         ["monitor", hostile, "--detectors", tmp_path / IN_A_PATH],
         [f"no-such{IN_A_PATH}"],
@@ -168,6 +170,7 @@ def test_files_and_runs_named_in_markup_are_collected_and_analysed(
         ["fit", traces, "--out", tmp_path / "[/d"],
         ["monitor", traces, "--detectors", tmp_path / "[/d"],
         ["report", traces, "--out", tmp_path / "[/r"],
+        ["export", traces, "--format", "hf", "--out", tmp_path / "[/x"],
     ):
         assert cli(*arguments).code == 0, arguments
 

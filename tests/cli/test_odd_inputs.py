@@ -14,6 +14,7 @@ COMMANDS = {
     "monitor": ("{traces}", "--detectors", "{tmp}/none"),
     "analyze": ("{traces}", "--report", "{tmp}/out"),
     "report": ("{traces}", "--out", "{tmp}/out"),
+    "export": ("{traces}", "--format", "csv", "--out", "{tmp}/out"),
 }
 OPTIONS = {
     "stream": ("--temperature", "--max-new-tokens", "--seed"),
@@ -57,6 +58,7 @@ def test_no_path_is_a_bug(cli, given, command, monkeypatch, tmp_path):
 
 OUTPUTS = {
     "report": ("{tmp}/none", "--out"),
+    "export": ("{tmp}/none", "--format", "csv", "--out"),
     "analyze": ("{tmp}/none", "--report"),
     "fit": ("{tmp}/none", "--out"),
     "train-estimator": ("{questions}", "--model", "{tmp}/none", "--out"),

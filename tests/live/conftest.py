@@ -19,6 +19,7 @@ from trajkit.attribution.explainer import Watching
 from trajkit.demo import paths
 from trajkit.live.app import Limits, Server
 from trajkit.live.local import LocalEngine
+from trajkit.live.serving import StoppedInOrder
 
 RECORDED = Path(__file__).parent / "recorded"
 QUESTIONS = {one["id"]: one for one in map(json.loads, (RECORDED / "questions.jsonl").read_text().splitlines())}
@@ -43,9 +44,11 @@ def run_alone(work):
 
 
 @contextmanager
-def listening(app, port=0, grace=5):
-    """The address at which an application listens, in a thread of its own."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=grace))
+def listening(served, port=0, grace=5):
+    """The address at which an application, or a `Server`, listens, in a thread of its own. A `Server` is finished."""
+    app = served.app() if isinstance(served, Server) else served
+    config = uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=grace)
+    server = StoppedInOrder(config, served) if isinstance(served, Server) else uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -74,7 +77,7 @@ def local_engine(demo_vlm, demo_estimator, demo_monitor):
 def served(local_engine):
     """(server, address) over the demo's model."""
     server = Server(local_engine, Limits(runs=1, waiting=4))
-    with listening(server.app()) as address:
+    with listening(server) as address:
         yield server, address
 
 

@@ -22,6 +22,9 @@ class Scripted:
     def facts(self):
         return {}
 
+    async def close(self):
+        pass
+
     def begin(self, request, put):
         self.begun += 1
         return _Run(self.play, put)

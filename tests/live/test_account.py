@@ -41,14 +41,16 @@ def told(engine, texts=False, level="info", **options):
     receiver, stream = Receiver(), io.StringIO()
     with logging_to(stream, "json", level), receiver.listening() as url:
         server = Server(engine, webhooks=Webhooks([url], Signer(SECRET), texts))
-        with listening(server.app()) as address:
+        with listening(server) as address:
             asked = {"messages": messages_about(NAME), "temperature": 0, "seed": 0} | options
             answer = httpx.post(f"{address}/v1/chat/completions", json=asked, timeout=60)
             wait_until(
                 lambda: any(json.loads(body)["type"] in ("run.ended", "run.failed") for _, body, _ in receiver.got)
             )
             metrics = httpx.get(f"{address}/metrics")
-    return answer, [body.decode() for _, body, _ in receiver.got], stream.getvalue().splitlines(), metrics
+    *lines, last = stream.getvalue().splitlines()
+    assert json.loads(last)["event"] == "closing"
+    return answer, [body.decode() for _, body, _ in receiver.got], lines, metrics
 
 
 def test_an_alarm_a_decision_and_the_end_are_told_in_numbers_alone(alarming):
@@ -110,11 +112,12 @@ def test_a_failure_is_told_by_its_kind(stream):
 
 def test_what_is_refused_is_logged_by_status_and_kind_alone():
     stream = io.StringIO()
-    with logging_to(stream, "json"), listening(Server(Scripted()).app()) as address:
+    with logging_to(stream, "json"), listening(Server(Scripted())) as address:
         httpx.post(f"{address}/v1/chat/completions", json={"messages": SAID})
         httpx.get(f"{address}/v1/models", headers={"Host": "evil.example"})
         metrics = httpx.get(f"{address}/metrics").text
-    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    *found, last = map(json.loads, stream.getvalue().splitlines())
+    assert last["event"] == "closing"
     assert [(line["event"], line["status"], line["kind"]) for line in found] == [
         ("refused", 400, "invalid_request_error"),
         ("refused", 421, "invalid_request_error"),

@@ -143,10 +143,7 @@ def test_a_client_that_goes_takes_its_run_with_it(client, served):
 
 def test_those_who_wait_have_their_turn_and_too_many_are_refused(local_engine):
     server = Server(local_engine, Limits(runs=1, waiting=1))
-    with (
-        listening(server.app()) as address,
-        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with listening(server) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         answers = []
         threads = [threading.Thread(target=lambda: answers.append(ask(client, max_tokens=80))) for _ in range(2)]
         for thread in threads:
@@ -161,13 +158,13 @@ def test_those_who_wait_have_their_turn_and_too_many_are_refused(local_engine):
 
 def test_a_run_that_takes_too_long_is_stopped_and_what_there_is_of_it_answered(local_engine):
     server = Server(local_engine, Limits(seconds=0.01))
-    with listening(server.app()) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+    with listening(server) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
         whole = ask(client)
     assert whole.model_extra["trajkit"]["stopped"]
 
 
 def test_a_token_is_asked_for_where_there_is_one(local_engine):
-    with listening(Server(local_engine, access=Access("secret")).app()) as address:
+    with listening(Server(local_engine, access=Access("secret"))) as address:
         assert httpx.get(f"{address}/health").status_code == 200
         assert httpx.get(f"{address}/v1/models").status_code == 401
         for key, status in (("wrong", 401), ("secret", 200)):

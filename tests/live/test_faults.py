@@ -59,11 +59,10 @@ def client_of(address):
 def test_a_run_goes_on_unexplained_where_the_estimator_fails_here(local_engine, demo_stream, demo_vlm, tmp_path):
     watching = replace(local_engine.watching, estimator=Dying(local_engine.watching.estimator))
     server = Server(LocalEngine(watching, MODEL), history=History(keeper=Keeper(tmp_path)))
-    with listening(server.app()) as address, client_of(address) as client:
+    with listening(server) as address, client_of(address) as client:
         thinking, content, told, reason = text_of(ask(client, stream=True))
         row = newest(address)
         events = [event for _, event in events_of(address, row["id"])]
-    run_alone(server.finish())
     expected = demo_stream("s00-0", temperature=0, seed=0)
     steps = list(expected)
     written = demo_vlm.tokenizer.decode(expected.tokens, skip_special_tokens=True)
@@ -114,7 +113,7 @@ def test_a_clock_that_jumps_breaks_no_duration_order_limit_or_file(local_engine,
     history = History(keeper=Keeper(tmp_path))
     server = Server(local_engine, history=history)
     began = time.monotonic()
-    with listening(server.app()) as address, client_of(address) as client:
+    with listening(server) as address, client_of(address) as client:
         for seed in range(3):
             ask(client, temperature=1, seed=seed)
         ids = [row["id"] for row in httpx.get(f"{address}/api/runs").json()["runs"]]
@@ -122,7 +121,6 @@ def test_a_clock_that_jumps_breaks_no_duration_order_limit_or_file(local_engine,
         metrics = httpx.get(f"{address}/metrics").text
         wait_until(lambda: all(history.get(id_).over and len(read_ids(tmp_path)) == 3 for id_ in ids), 10)
     took = time.monotonic() - began
-    run_alone(server.finish())
     assert ids == sorted(ids, reverse=True)
     for told in events:
         assert [number for number, _ in told] == list(range(len(told)))
@@ -341,7 +339,7 @@ def cost_of_a_token(engine, n_viewers):
     server = Server(engine, Limits(runs=1, waiting=8))
     command = [sys.executable, "-m", "tests.live.viewers"]
     again = {"temperature": 1, "seed": 1, "extra_body": {"trajkit": {"policy": "ask again", "tries": 25}}}
-    with listening(server.app()) as address, client_of(address) as client:
+    with listening(server) as address, client_of(address) as client:
         viewers = subprocess.Popen(
             [*command, address, str(n_viewers)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -387,7 +385,7 @@ def test_a_viewer_that_never_reads_costs_no_memory_that_grows(local_engine):
             return self._counted(super().follow(id_, start))
 
     server.history = Counted(most_bytes=2**27)
-    with listening(server.app()) as address:
+    with listening(server) as address:
         log = run_alone(_long(server.history))
         where = urlsplit(address)
         with socket.socket() as never:

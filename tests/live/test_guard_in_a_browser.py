@@ -75,7 +75,7 @@ def attack(page, address):
 
 def test_the_link_opens_the_page_and_leaves_nothing_that_a_script_or_an_address_tells(page):
     access = Access.at("127.0.0.1", TOKEN)
-    with listening(Server(Scripted(), access=access).app()) as address:
+    with listening(Server(Scripted(), access=access)) as address:
         assert page.goto(f"{address}/").status == 401
         assert "open the link" in page.inner_text("body")
         answers = []
@@ -97,7 +97,7 @@ def test_another_sites_page_has_nothing_done_and_reads_nothing(page, token):
     """Also where the browser has the cookie."""
     access = Access.at("127.0.0.1", token)
     server = Server(Scripted(), access=access)
-    with listening(server.app()) as address, listening(of_another_site(address)) as other:
+    with listening(server) as address, listening(of_another_site(address)) as other:
         page.goto(access.link(address))
         page.goto(other.replace("127.0.0.1", "localhost"))
         tries = attack(page, address)
@@ -115,7 +115,7 @@ def test_a_site_that_is_let_in_may_ask_from_a_browser(page):
     with listening(of_another_site("")) as other:
         site = other.replace("127.0.0.1", "localhost")
         server = Server(Scripted(), access=Access.at("127.0.0.1", TOKEN, origins=[site]))
-        with listening(server.app()) as address:
+        with listening(server) as address:
             page.goto(site)
             asked = {"messages": messages_about("s00-0")}
             told = page.evaluate(

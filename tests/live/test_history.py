@@ -185,10 +185,7 @@ def test_text_is_told_in_pieces_of_a_tenth_of_a_second_not_token_by_token(watche
 
 def test_a_client_that_goes_is_said_to_have_and_what_there_was_is_told(local_engine):
     server = Server(local_engine)
-    with (
-        listening(server.app()) as address,
-        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with listening(server) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         with ask(client, stream=True) as chunks:
             for chunk in chunks:
                 if (chunk.model_extra or {}).get("trajkit", {}).get("step") == 0:
@@ -203,10 +200,7 @@ def test_a_client_that_goes_is_said_to_have_and_what_there_was_is_told(local_eng
 
 def test_a_time_limit_is_said(local_engine):
     server = Server(local_engine, Limits(seconds=0.05))
-    with (
-        listening(server.app()) as address,
-        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with listening(server) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         ask(client)
         last = events_of(address, newest(address)["id"])[-1][1]
     assert last["state"] == "stopped"

@@ -26,7 +26,7 @@ MESSAGES = json.dumps(messages_about("s00-0"))
 
 @pytest.fixture(scope="module")
 def client():
-    with listening(Server(Scripted(), Limits(body=2**22)).app()) as address, httpx.Client(base_url=address) as client:
+    with listening(Server(Scripted(), Limits(body=2**22))) as address, httpx.Client(base_url=address) as client:
         yield client
 
 
@@ -172,7 +172,7 @@ def test_bodies_that_come_slowly_or_all_at_once_are_given_up():
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {2**20}\r\n\r\n"
     )
-    with listening(server.app()) as address, httpx.Client(base_url=address) as client:
+    with listening(server) as address, httpx.Client(base_url=address) as client:
         with connection(client) as sock:
             sock.sendall(head.encode() + b"{")
             assert sock.recv(4096).startswith(b"HTTP/1.1 408")
@@ -197,7 +197,7 @@ def test_a_bug_is_told_as_openais_clients_read_it_and_its_words_stay_here(caplog
         def facts(self):
             raise KeyError("what nobody is to read")
 
-    with listening(Server(Broken()).app()) as address:
+    with listening(Server(Broken())) as address:
         answer = httpx.get(f"{address}/v1/models")
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
     assert "KeyError" in answer.text
@@ -208,7 +208,7 @@ def test_a_bug_is_told_as_openais_clients_read_it_and_its_words_stay_here(caplog
 def test_half_of_a_character_from_another_server_breaks_no_stream():
     broken = Scripted(lambda put, cancelled: say(put, "a\ud83d b"))
     asked = {"messages": messages_about("s00-0"), "stream": True}
-    with listening(Server(broken).app()) as address:
+    with listening(Server(broken)) as address:
         text = httpx.post(f"{address}{PATH}", json=asked).text
     assert "a? b" in text
     assert text.endswith("data: [DONE]\n\n")

@@ -192,10 +192,7 @@ def test_one_folder_has_one_keeper(keeper):
 def test_a_server_that_keeps_its_runs_has_them_as_traces_for_any_command(local_engine, tmp_path, demo_stream):
     history = History(keeper=Keeper(tmp_path / "traces"))
     server = Server(local_engine, history=history)
-    with (
-        listening(server.app()) as address,
-        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with listening(server) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         ask(client)
         with ask(client, temperature=1, stream=True) as chunks:
             next(iter(chunk for chunk in chunks if "step" in (chunk.model_extra or {}).get("trajkit", {})))
@@ -205,7 +202,6 @@ def test_a_server_that_keeps_its_runs_has_them_as_traces_for_any_command(local_e
         label = httpx.put(f"{address}/api/runs/{whole['id']}/label", json={"label": "hallucination"}, headers=headers)
         assert label.json()["label"] == "hallucination"
         events = events_of(address, whole["id"])
-    run_alone(server.finish())
     running = demo_stream("s00-0", temperature=0, seed=0)
     expected = running.trace() if list(running) else None
     traces = {trace.transcript_id: trace for trace in read_traces(tmp_path / "traces")}
@@ -217,7 +213,9 @@ def test_a_server_that_keeps_its_runs_has_them_as_traces_for_any_command(local_e
     assert [step.alarm for step in kept.steps] == [step.alarm for step in expected.steps]
     assert traces[stopped["id"]].meta["stopped"]
     assert read_labels(tmp_path / "traces") == {whole["id"]: "hallucination"}
-    rows = {row["id"]: row for row in SavedRuns(tmp_path / "traces").rows()}
+    saved = SavedRuns(tmp_path / "traces")
+    rows = {row["id"]: row for row in saved.rows()}
+    saved.close()
     assert rows[whole["id"]]["began"] == whole["began"]
     again = Keeper(tmp_path / "traces")
     restored = History(keeper=again)

@@ -439,8 +439,9 @@ def test_a_run_without_effects_or_image_says_so(open_page, name):
     page.locator(".sentences button").nth(1).wait_for()
     assert "without its image" in page.locator(".troubles").inner_text()
     if name == "bare":
-        assert "no effects" in page.locator(".effects .missing").inner_text()
-        assert "no path" in page.locator(".trajectory").inner_text()
+        assert "This run has no effects to draw." in page.locator(".troubles").inner_text()
+        for panel in (".effects", ".trajectory", ".risks", ".levels"):
+            assert not page.locator(panel).is_visible()
     else:
         assert page.locator(".bars button").count() == 8
 
@@ -842,7 +843,7 @@ def test_it_is_dark_where_that_is_wanted_and_light_on_paper_where_all_is_printed
 
 
 def test_a_server_without_runs_says_how_to_make_one_and_that_makes_one(chromium, local_engine, tmp_path):
-    with listening(Server(local_engine).app()) as address:
+    with listening(Server(local_engine)) as address:
         watched = Watched(chromium, address)
         watched.until("document.querySelector('.browse .empty h2')?.textContent === 'No runs yet'")
         command = watched.page.locator(".empty pre").inner_text()

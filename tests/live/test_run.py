@@ -24,7 +24,7 @@ ASKED = {"messages": messages_about("s00-0")}
 @contextmanager
 def serving(engine, **limits):
     server = Server(engine, Limits(**{"runs": 1, "waiting": 4, **limits}))
-    with listening(server.app()) as address, httpx.Client(base_url=address, timeout=20) as client:
+    with listening(server) as address, httpx.Client(base_url=address, timeout=20) as client:
         yield server, client
 
 

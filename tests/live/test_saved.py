@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,16 @@ def test_a_document_holds_its_row_and_what_its_trace_holds(demo):
         assert found["threshold"] == round(load_detectors(paths.DETECTORS).monitor.threshold, 6)
         assert (found["watches"], found["notes"]) == ("failure", [])
         assert "The outcome classifier" in found["reading"]
+
+
+def test_words_are_not_counted_as_tokens(opened, tmp_path):
+    trace = read_traces(paths.TRACES)[0]
+    write_traces(
+        [replace(trace, meta={"counted_in": "words"}), replace(trace, transcript_id="other")], tmp_path / "two"
+    )
+    runs = opened(tmp_path / "two")
+    assert runs.document(trace.transcript_id)["n_tokens"] == 0
+    assert runs.document("other")["n_tokens"] == trace.steps[-1].token_end
 
 
 def test_an_alarm_says_its_reason_on_the_step_that_raises_it_alone(demo):

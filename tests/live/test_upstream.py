@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,13 +17,18 @@ from starlette.routing import Route
 
 from tests.live.conftest import MODEL, RECORDED, listening, messages_about, run_alone
 from tests.live.test_app import ask, text_of, wait_until
+from tests.traces.factory import make_trace
 from trajkit.attribution.explainer import Watching
 from trajkit.detection.policies import Policy
 from trajkit.live.app import Limits, Server
 from trajkit.live.following import Followed, _News
+from trajkit.live.history import History
+from trajkit.live.keeping import Keeper
 from trajkit.live.other_server import OtherServer, UpstreamError, find_model
 from trajkit.live.request import _opened
+from trajkit.live.saved import SavedRuns
 from trajkit.live.upstream import UpstreamEngine
+from trajkit.traces.store import write_traces
 
 _FAULTS = [("die", "in the middle"), ("stall", "sent nothing for 1 s"), ("nonsense", "no chunk of an answer")]
 
@@ -86,7 +92,7 @@ def before(recorded, demo_vlm, demo_estimator, monitor=None, **options):
         engine = UpstreamEngine(f"{other}/v1", MODEL, Watching(demo_vlm, demo_estimator, monitor), **options)
         server = Server(engine, Limits(runs=8))
         with (
-            listening(server.app()) as address,
+            listening(server) as address,
             openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
         ):
             yield server, client
@@ -111,6 +117,20 @@ def test_an_answer_passes_unchanged_and_is_followed(name, demo_vlm, demo_estimat
     said = "".join(one["text"] for one in steps)
     assert "".join(said.split()) == "".join((thinking + content).split())
     assert not any("unexplained" in one for one in told)
+
+
+def test_a_server_that_has_ended_leaves_no_thread_behind(demo_vlm, demo_estimator, tmp_path):
+    write_traces([make_trace(0)], tmp_path / "saved.parquet")
+    with listening(Recorded().app()) as other:
+        there = set(threading.enumerate())
+        engine = UpstreamEngine(f"{other}/v1", MODEL, Watching(demo_vlm, demo_estimator, None))
+        history, saved = History(keeper=Keeper(tmp_path / "kept")), SavedRuns(tmp_path / "saved.parquet")
+        server = Server(engine, history=history, sources=[saved])
+        with listening(server) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+            ask(client)
+            began = {thread.name for thread in set(threading.enumerate()) - there}
+        assert began > {"trajkit-following", "trajkit-keeper", "trajkit-saved-runs"}
+        wait_until(lambda: not set(threading.enumerate()) - there)
 
 
 def test_steps_are_those_of_a_local_run(demo_vlm, demo_estimator, demo_monitor, demo_stream):
@@ -187,6 +207,7 @@ def test_runs_share_passes_whatever_their_policy_and_alpha(demo_vlm, demo_estima
     engine.following._take([_News(of, Recorded().tokens) for of in followed])
     assert sizes == [2]
     assert len(seen) == 2 * 4
+    engine.following.close()
     assert {step.row: step.verdict.threshold for step in seen} == {0: demo_monitor.threshold, 1: 1e-6}
 
 

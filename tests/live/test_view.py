@@ -53,6 +53,9 @@ class Told:
     def set_label(self, id_, label):
         return False
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def folder(tmp_path):

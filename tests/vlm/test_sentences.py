@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajkit.vlm.sentences import _FINAL, _NOT_FINAL, Span, StepSplitter, _ends_sentence, shortened
+from trajkit.sentence_ends import FINAL, NOT_FINAL, ends_sentence, shortened
+from trajkit.vlm.sentences import Span, StepSplitter
 
 OPEN, CLOSE = 0, 1
 
@@ -142,7 +143,7 @@ class WholeText:
         if self.think_start is None and longer.strip() == "<think>":
             self.start, self.text = at + 1, ""
             return None
-        breaks = longer[len(self.text) :][:1].isspace() and _ends_sentence(self.text.rstrip())
+        breaks = longer[len(self.text) :][:1].isspace() and ends_sentence(self.text.rstrip())
         if breaks or (self.text.endswith("\n") and self.text.strip()):
             done = self.close(at, at, "thinking")
             self.text = self.decode(self.tokens[at:])
@@ -268,7 +269,7 @@ def test_a_shortened_text_ends_sentences_as_the_whole_does(before, behind):
     short = shortened(text)
     assert len(short) <= len(text)
     assert short[-1:] == text[-1:]
-    for rule in (_FINAL, _NOT_FINAL):
+    for rule in (FINAL, NOT_FINAL):
         assert bool(rule.search((short + more).rstrip())) == bool(rule.search((text + more).rstrip()))
     assert bool((short + more).strip()) == bool((text + more).strip())
     assert ((short + more).strip() == "<think>") == ((text + more).strip() == "<think>")

@@ -18,12 +18,10 @@ from torch import Tensor
 
 from trajkit.attribution.features import token_weights
 from trajkit.attribution.regions import Regions
+from trajkit.attribution.uncertainty import LOGITS_AT_ONCE
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span
-
-LOGITS_AT_ONCE = 2**27
-"""Numbers in the largest block of logits that is made at once: half a gigabyte in float32."""
 
 Ablation = Literal["mean", "blur", "gray", "tokens"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +20,20 @@ from trajkit.vlm.model import VLM
 
 if TYPE_CHECKING:
     from trajkit.attribution.explainer import LiveRun
+    from trajkit.detection.monitor import Monitor
 
 
-def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidden: bool = False) -> dict[str, Any]:
-    """What a run was made with, for its `meta`: runs that differ in any of it do not belong to one collection."""
+def settings(
+    vlm: VLM,
+    estimator: EffectEstimator,
+    sampling: Sampling,
+    keep_hidden: bool = False,
+    server: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a run was made with, for its `meta`: runs that differ in any of it do not belong to one collection.
+
+    server: what the one that made it says of itself, None where it was made here.
+    """
     return {
         "fingerprint": vlm.fingerprint,
         "revision": vlm.revision,
@@ -31,6 +41,7 @@ def settings(vlm: VLM, estimator: EffectEstimator, sampling: Sampling, keep_hidd
         "estimator": estimator.digest,
         **sampling.to_dict(),
         "keep_hidden": keep_hidden,
+        "server": None if server is None else dict(server),
     }
 
 
@@ -44,10 +55,11 @@ def of_live(
     group_id: str | None,
     task_set: str,
     form: str,
+    monitor: Monitor | None = None,
 ) -> Trace:
     """The Trace of a run under watch, judged by its target; without an answer where it was stopped before it ended.
 
-    run_id: tells it from others where no seed does.
+    run_id: tells it from others where no seed does. monitor: the one that watched it.
     """
     names = ("text", "kind", "token_start", "token_end", "logprob", "entropy", "seconds", "risk", "alarm")
     live, sampling = list(run.steps), run.sampling
@@ -66,6 +78,7 @@ def of_live(
     meta |= {"attempt": run.attempt, "abandoned": run.abandoned} if run.attempt else {}
     meta |= {"decisions": [decision.to_dict() for decision in run.decisions]} if run.decisions else {}
     meta |= {"messages": run.prompt.chat} if run.prompt.chat else {}
+    meta |= {"monitor": monitor.about} if monitor is not None else {}
     item = Item(name, picture, run.prompt.question, group_id or image_id[:16], target, task_set, meta)
     return assemble(
         vlm,

@@ -12,19 +12,16 @@ import torch
 from torch import Tensor
 
 from trajkit.aside import aside
-from trajkit.attribution.assemble import assemble, settings
+from trajkit.attribution.assemble import settings
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.item import Item, Judge, SetAside, judge_by_target
-from trajkit.attribution.regions import Regions, segment
-from trajkit.attribution.replay import replay
 from trajkit.attribution.stream import stream
+from trajkit.attribution.written import Pictures, Written, estimated, explain, passes, trace_of
 from trajkit.errors import InputError
-from trajkit.traces.images import to_png
-from trajkit.traces.trace import Step, Trace
+from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.model import VLM, Prompt
-from trajkit.vlm.sentences import split_steps
 
 T = TypeVar("T")
 
@@ -41,6 +38,12 @@ def trace(
     """Generate one run with `stream` and return its Trace (`Stream.trace`), with what the monitor said of each step.
 
     options: all others of `stream`, which raises what it says there.
+
+    See also: `stream`, `Trace`, `write_traces`.
+
+    >>> made = tk.trace(vlm, image, question, estimator=estimator, seed=1, target="22")
+    >>> made.answer, made.success, made.effects.shape
+    ('22', True, (9, 17))
     """
     running = stream(vlm, image, question, **options)
     try:
@@ -80,26 +83,7 @@ def collect(
     sampling.check(vlm, samples)
     made_by = settings(vlm, estimator, sampling, keep_hidden)
 
-    def pictured(prompt: Prompt) -> tuple[Regions, bytes]:
-        regions = segment(prompt.canvas.images, estimator.binding.region_method, vlm=vlm)
-        return regions, to_png(prompt.canvas.picture)
-
-    def explained(
-        item: Item, repeat: int, prompt: Prompt, tokens: list[int], regions: Regions, png: bytes
-    ) -> list[Trace]:
-        """The run as a Trace; nothing where it has no step."""
-        spans, texts, closed = split_steps(tokens, vlm)
-        if not spans:
-            return []
-        ids = torch.tensor(tokens, device=vlm.model.device)
-        seen = replay(vlm, prompt, ids, spans, regions, estimator.binding.pooling, keep_hidden)
-        steps = [
-            Step(text, span.kind, span.start, span.end, float(seen.logprob[t]), float(seen.entropy[t]))
-            for t, (span, text) in enumerate(zip(spans, texts, strict=True))
-        ]
-        effects = estimator.predict(seen.features)
-        run = assemble(vlm, item, repeat, steps, effects, regions, png, made_by, closed, judge, tokens)
-        return [replace(run, hidden=seen.hidden) if keep_hidden else run]
+    pictures = Pictures(vlm, estimator.binding.region_method)
 
     for batch in batched(items, batch_size):
         if all(f"{item.id}-{i}" in done for item in batch for i in range(samples)):
@@ -112,14 +96,18 @@ def collect(
                 drawn.append(one)
         except KeyboardInterrupt as interrupt:
             interrupts.append(interrupt)
-        for item, prompt, runs in drawn:
-            with aside(item, set_aside):
-                regions, png = _despite(interrupts, pictured, prompt)
-                for i, tokens in enumerate(runs):
-                    if f"{item.id}-{i}" in done:
-                        continue
-                    with aside(item, set_aside):
-                        yield from _despite(interrupts, explained, item, i, prompt, tokens, regions, png)
+        asked = [Written(item, i, tokens, prompt) for item, prompt, runs in drawn for i, tokens in enumerate(runs)]
+        wanted = [run for run in asked if run.id not in done]
+        for some in passes(wanted):
+            found = _despite(
+                interrupts, explain, vlm, some, pictures, estimated(estimator), estimator.binding.pooling, keep_hidden
+            )
+            for run, explained in zip(some, found, strict=True):
+                with aside(run.item, set_aside):
+                    made = _despite(interrupts, trace_of, vlm, run, explained, pictures, made_by, judge)
+                    if made is not None:
+                        yield made
+        for item, _, _ in drawn:
             advance(item.task_set)
         if interrupts:
             raise interrupts[0]

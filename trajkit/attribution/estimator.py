@@ -70,7 +70,15 @@ class Binding:
 
 @dataclass(frozen=True, eq=False)
 class EffectEstimator(ABC):
-    """A fitted estimator: named `arrays`, and the model, regions, pooling and ablation that it is bound to."""
+    """A fitted estimator: named `arrays`, and the model, regions, pooling and ablation that it is bound to.
+
+    See also: `NetworkEstimator`, `LinearEstimator`, `stream`.
+
+    >>> estimator = tk.EffectEstimator.load("data/demo/estimator")
+    >>> type(estimator).__name__, estimator.made_for.name, estimator.binding.ablation
+    ('NetworkEstimator', 'data/demo/model', 'mean')
+    >>> estimator.check(vlm.fingerprint, vlm.name)  # the model that it was made for: nothing is raised
+    """
 
     arrays: Mapping[str, NDArray[np.float32]]
     binding: Binding
@@ -80,15 +88,44 @@ class EffectEstimator(ABC):
     has_intervals: ClassVar[bool] = False
     """Whether `predict_interval` gives intervals."""
 
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """Raises InputError for the base itself: which kind an estimator is stands in its file."""
+        if cls is EffectEstimator:
+            raise InputError(
+                "an estimator is loaded: tk.EffectEstimator.load(folder); `trajkit train-estimator` makes one."
+            )
+        return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        bound = self.binding
+        return f"{type(self).__name__}(for {bound.model}, {bound.region_method} regions, {bound.pooling} pooling)"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.models import estimator_html
+
+        return estimator_html(self)
+
     @abstractmethod
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(..., K, F) features, as by StepFeatures → (..., K) estimated single-region effects, nats.
 
         Raises InputError when F does not fit.
+
+        See also: `EffectEstimator.predict_interval`.
+
+        >>> features = np.full((17, 2 * vlm.n_features + 3), 0.01, np.float32)  # of 17 regions that are looked at alike
+        >>> estimator.predict(features).shape
+        (17,)
         """
 
     def predict_interval(self, features: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """As `predict`, and half the width of an interval around each effect, nats; None for kinds without one."""
+        """As `predict`, and half the width of an interval around each effect, nats; None for kinds without one.
+
+        >>> features = np.full((17, 2 * vlm.n_features + 3), 0.01, np.float32)
+        >>> effects, half_width = estimator.predict_interval(features)
+        >>> bool((half_width > 0).all())
+        True
+        """
         return self.predict(features), None
 
     @classmethod
@@ -141,7 +178,14 @@ class EffectEstimator(ABC):
 
     def save(self, folder: str | Path) -> None:
         """Write arrays (safetensors) and card (JSON) to `folder`, both or neither: a kill leaves an older estimator
-        whole. Other files of the folder stay. Raises InputError when it cannot be written, or could not be loaded."""
+        whole. Other files of the folder stay. Raises InputError when it cannot be written, or could not be loaded.
+
+        See also: `EffectEstimator.load`.
+
+        >>> estimator.save(folder)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['estimator.json', 'estimator.safetensors']
+        """
         from safetensors.numpy import save
 
         from trajkit.files import replacing
@@ -175,6 +219,11 @@ class EffectEstimator(ABC):
         """Read an estimator of any kind saved by `save`, also while another one takes its place.
 
         Raises InputError when files are missing, damaged or do not belong together.
+
+        See also: `EffectEstimator.save`.
+
+        >>> tk.EffectEstimator.load("data/demo/estimator").digest == estimator.digest
+        True
         """
         for _ in range(_TRIES):
             before = _stamp(Path(folder))

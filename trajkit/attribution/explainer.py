@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from queue import Queue
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions
 from trajkit.errors import InputError, StreamError, TrajkitError
 from trajkit.log import log_step
+from trajkit.text import shortened
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
@@ -54,6 +56,18 @@ class LiveStep(Step):
     row: int = 0
     attempt: int = 0
     decision: Decision | None = None
+
+    def __repr__(self) -> str:
+        top = int(np.argmax(np.abs(self.effects))) if len(self.effects) else None
+        strongest = "no effects" if top is None else f"{self.effects[top]:+.2f} nats in region {top}"
+        risk = "" if self.verdict is None else f", risk {self.verdict.risk:.2f}"
+        alarm = ", ALARM" if self.alarm else ""
+        return f"LiveStep({self.index}, {self.kind}, {shortened(self.text)!r}: {strongest}{risk}{alarm})"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.steps import live_step_html
+
+        return live_step_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without the decision, which is an event of its own."""
@@ -91,13 +105,24 @@ class Watching:
 
     def _check_kinds(self) -> None:
         """Raises InputError for a folder's name in place of what is in it, and the like."""
+        if not hasattr(self.vlm, "fingerprint"):
+            get, own = _of_folder(self.vlm, "load_vlm(folder)"), hasattr(self.vlm, "generate")
+            raise InputError(
+                f"the model must be what {get} gives; got {type(self.vlm).__name__}."
+                + " One of transformers is watched: tk.watch(model, processor, image, question, ...)." * own
+            )
         for name, given, does, get in (
             ("estimator", self.estimator, "check", "EffectEstimator.load(folder)"),
             ("monitor", self.monitor, "start", "load_detectors(folder).monitor"),
             ("policy", self.policy, "start_run", 'Policy("stop")'),
         ):
             if not hasattr(given, does) and (given is not None or name == "estimator"):
-                raise InputError(f"{name} must be what {get} gives; got {type(given).__name__}.")
+                raise InputError(f"{name} must be what {_of_folder(given, get)} gives; got {type(given).__name__}.")
+
+
+def _of_folder(given: Any, get: str) -> str:
+    """A call that makes something of a folder, with the folder's name where that was given in its place."""
+    return get.replace("folder", repr(str(given))) if isinstance(given, str | Path) else get
 
 
 class LiveRun:
@@ -223,6 +248,7 @@ class LiveRun:
             group_id=group_id,
             task_set=watching.task_set,
             form=watching.form,
+            monitor=watching.monitor,
         )
 
 

@@ -17,7 +17,6 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from trajkit.attribution.ablation import LOGITS_AT_ONCE
 from trajkit.attribution.assemble import of_live
 from trajkit.attribution.estimator import EffectEstimator
 from trajkit.attribution.explainer import LiveRun, LiveStep, Watching
@@ -25,7 +24,7 @@ from trajkit.attribution.packed import Piece, ReadSequence, Seen, read_pieces
 from trajkit.attribution.recorder import FinishedStep, SeenRows
 from trajkit.attribution.regions import Regions, segment
 from trajkit.attribution.told import Logprobs, Tokens, check_prompt, checked_logprobs, checked_tokens
-from trajkit.attribution.uncertainty import logprob_and_entropy
+from trajkit.attribution.uncertainty import uncertainty_after
 from trajkit.errors import InputError, untraced
 from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
@@ -48,6 +47,21 @@ class Followers:
 
     A run costs memory for the keys and values of all its tokens, until it is finished or left. To be used from one
     thread at a time; between pushes the model is free for others.
+
+    See also: `follow`.
+
+    >>> written = tk.stream(vlm, image, question, estimator=estimator, seed=1)
+    >>> n_steps = len(list(written))
+    >>> group = tk.Followers(vlm, estimator=estimator, monitor=monitor)
+    >>> run = group.join(image, question)
+    >>> for token in written.tokens[:20]:  # of several runs at once: {run: [72], other: [54]}
+    ...     for step in group.push({run: [token]})[run]:
+    ...         print(step.text)
+    row 2 col 1 is red 6.
+    row 2 col 2 is green 6.
+    >>> run in group.open, group.nbytes > 0
+    (True, True)
+    >>> group.leave(run)
     """
 
     def __init__(
@@ -110,6 +124,15 @@ class Followers:
         """Follow another generation of a run's question, from its beginning: the next attempt, as its policy asked.
 
         Raises InputError where the policy makes no further one.
+
+        See also: `Policy`.
+
+        >>> group = tk.Followers(vlm, estimator=estimator, monitor=monitor, policy=tk.Policy("ask again"))
+        >>> run = group.join(image, question)
+        >>> second = group.again(run)  # of the same question, from its beginning
+        >>> second.push(vlm.tokenizer.encode("row 2 col 1"))
+        []
+        >>> group.leave(second)
         """
         return self._follow(follower._watching, follower.run.again(0))
 
@@ -264,6 +287,7 @@ class Follower(Iterator[LiveStep]):
             group_id=group_id,
             task_set=self._watching.task_set,
             form=self._watching.form,
+            monitor=self._watching.monitor,
         )
         return replace(trace, meta={**trace.meta, "followed": True})
 
@@ -370,23 +394,13 @@ class Follower(Iterator[LiveStep]):
         assert self._sequence is not None
         span = step.span
         tokens = torch.tensor(self.tokens[span.start : span.end], device=hidden.device)
-        logprob, entropy = _of_hidden(self._vlm, hidden[: len(tokens)], tokens)
+        logprob, entropy = uncertainty_after(self._vlm, hidden[: len(tokens)], tokens)
         self.logprobs.update(zip(range(span.start, span.end), logprob.tolist(), strict=True))
         if self._logprobs:
             logprob = logprob.new_tensor(self._logprobs[span.start : span.end])
         return FinishedStep(
             self.run, rows, upto, self._sequence, 0, span, step.text, logprob, entropy, step.seconds, step.seen_at
         )
-
-
-def _of_hidden(vlm: VLM, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, D) hidden states and the (n,) tokens after them → log-probability and entropy, (n,) float32, nats."""
-    at_once = max(1, LOGITS_AT_ONCE // vlm.text_config.vocab_size)
-    parts = [
-        logprob_and_entropy(vlm.model.lm_head(rows), after)
-        for rows, after in zip(hidden.split(at_once), tokens.split(at_once), strict=True)
-    ]
-    return torch.cat([logprob for logprob, _ in parts]), torch.cat([entropy for _, entropy in parts])
 
 
 def follow(
@@ -415,6 +429,14 @@ def follow(
     logprobs: in the same portions, the other engine's log-probability of each token, nats; the model's own by default.
     policy: as for `Followers`; the rest as for `stream` and `Followers.join`. Raises as those do, and as
     `Followers.push` while it is iterated.
+
+    See also: `Followers`, `stream`, `watch`.
+
+    >>> written = tk.stream(vlm, image, question, estimator=estimator, seed=1)
+    >>> texts = [step.text for step in written]
+    >>> followed = tk.follow(vlm, image, question, written.tokens, estimator=estimator)  # tokens of another engine
+    >>> [step.text for step in followed] == texts
+    True
     """
     if question is not None and not isinstance(question, str):
         if not isinstance(image, Prompt) or tokens is not None:

@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import get_ident
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from trajkit.vlm.model import VLM
-
 MOST = 128
 """Numbers kept of a hidden state; a wider one is projected."""
-
-
-@contextmanager
-def last_hidden_states(vlm: VLM) -> Iterator[list[Tensor]]:
-    """The inputs of the output layer, (B, rows, width) for each pass that this thread makes inside the block."""
-    seen: list[Tensor] = []
-    own = get_ident()
-
-    def note(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        if get_ident() == own:
-            seen.append(inputs[0])
-
-    hook = vlm.model.get_output_embeddings().register_forward_pre_hook(note)
-    try:
-        yield seen
-    finally:
-        hook.remove()
 
 
 def shortened(states: Tensor) -> Tensor:

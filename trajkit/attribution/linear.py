@@ -19,7 +19,17 @@ from trajkit.errors import InputError
 
 
 class LinearEstimator(EffectEstimator):
-    """A fitted linear estimator; `weights` in nats per unit of pooled attention."""
+    """A fitted linear estimator; `weights` in nats per unit of pooled attention.
+
+    See also: `NetworkEstimator`, `EffectEstimator`.
+
+    >>> linear = tk.EffectEstimator.load("data/demo/estimator-linear")
+    >>> linear.weights.shape  # one a layer and head
+    (24,)
+    >>> features = np.random.default_rng(0).random((4, len(linear.weights)))  # of 4 regions
+    >>> bool(np.allclose(linear.predict(features), features @ linear.weights, atol=1e-3))
+    True
+    """
 
     kind: ClassVar[str] = "linear"
 
@@ -64,6 +74,17 @@ class LinearEstimator(EffectEstimator):
         (mean squared error of the centred effects, as a share of their variance). scale_weight 0 is the objective of
         the papers; the default was chosen on held-out training runs of the demo.
         Raises InputError when no step's effects vary over its masks, or the fit diverges.
+
+        See also: `EffectEstimator.save`.
+
+        >>> from trajkit.attribution.estimator import StepExample
+        >>> rng, truth = np.random.default_rng(0), np.array([1.0, 0.0, 3.0])
+        >>> def example():  # a step: what attention to 8 regions was like, and what hiding them did
+        ...     features, masks = rng.random((8, 3), np.float32), rng.random((32, 8)) < 0.5
+        ...     return StepExample(features, masks, masks @ features @ truth, features @ truth)
+        >>> fitted = tk.LinearEstimator.fit([example() for _ in range(50)], estimator.binding, 3, steps=200)
+        >>> fitted.weights.round(1)
+        array([ 1., -0.,  3.], dtype=float32)
         """
         import torch
 

@@ -20,8 +20,8 @@ from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep
 from trajkit.attribution.recorder import StepRecorder
 from trajkit.attribution.tap import AttentionTap
 from trajkit.errors import TrajkitError, untraced
+from trajkit.sentence_ends import CLOSE
 from trajkit.vlm.model import VLM
-from trajkit.vlm.sentences import CLOSE
 
 if TYPE_CHECKING:
     from trajkit.detection.policies import Decision

@@ -19,7 +19,6 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from trajkit.aside import aside
@@ -34,6 +33,7 @@ from trajkit.errors import InputError
 from trajkit.files import hold, remove_left_over, replacing
 from trajkit.fingerprints import difference
 from trajkit.strict_json import parse_json
+from trajkit.vlm.canvas import opened_all
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM, Prompt
 from trajkit.vlm.sentences import Span, split_steps
@@ -316,8 +316,7 @@ class MeasuredStore:
 
     def _path(self, item: Item) -> Path:
         """One file for an id, a question and its pixels: where any of them changes, so does the file."""
-        images = [item.image] if isinstance(item.image, Image.Image) else item.image
         digest = hashlib.sha256(f"{item.id}\0{item.question}".encode())
-        for image in images:
+        for image in opened_all(item.image):
             digest.update(f"\0{image.mode} {image.size}".encode() + image.tobytes())
         return self._folder / f"{digest.hexdigest()[:24]}.npz"

@@ -60,6 +60,13 @@ class NetworkEstimator(EffectEstimator):
     arrays: `floor` (2·L·H,), added before the logarithm; `mean` and `deviation` (D,) of the inputs; `w1` (M, D, h) …
     `b3` (M, 1) of the M members, the last layer in nats; for `half_width` `offset` (1,), and for each of B bands of
     |estimate| `from` (B,), where it begins, rising from 0, nats, and `factor` (B,).
+
+    See also: `LinearEstimator`, `EffectEstimator`.
+
+    >>> network = tk.NetworkEstimator.load("data/demo/estimator")
+    >>> features = np.full((17, 2 * vlm.n_features + 3), 0.01, np.float32)  # of 17 regions
+    >>> network.predict(features).shape, network.half_width(features).shape
+    ((17,), (17,))
     """
 
     kind: ClassVar[str] = "network"

@@ -6,17 +6,18 @@ merge distances.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from trajkit.demo.paths import MODEL as _DEMO_MODEL
 from trajkit.errors import InputError
-from trajkit.vlm.canvas import Canvas, Images, check_image
+from trajkit.traces.boxes import boxes_of
+from trajkit.vlm.canvas import Canvas, Images, opened_all
 
 if TYPE_CHECKING:
     from trajkit.vlm.model import VLM
@@ -30,6 +31,17 @@ class Regions:
 
     labels: (H, W) integers in 0..k-1, each value in use. k: how many regions. method: how they were made.
     Raises InputError when a label is negative, missing or not below k.
+
+    See also: `segment`.
+
+    >>> halves = np.zeros((64, 64), int)
+    >>> halves[:, 32:] = 1
+    >>> tk.Regions(halves, k=2, method="by hand").k
+    2
+    >>> tk.Regions(halves, k=3)
+    Traceback (most recent call last):
+        ...
+    trajkit.errors.InputError: a label map must be (H, W) and use every label 0..2; got shape (64, 64) ...
     """
 
     labels: NDArray[np.integer[Any]]
@@ -46,13 +58,19 @@ class Regions:
                 f"with {len(np.unique(self.labels))} labels from {least} to {most}."
             )
 
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        return f"Regions({self.k} regions of {width} × {height} pixels{f', {self.method}' if self.method else ''})"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.regions import regions_html
+
+        return regions_html(self)
+
     @cached_property
     def boxes(self) -> list[list[int]]:
         """[left, top, right, bottom] of each region, pixels, right and bottom being the first outside."""
-        from scipy.ndimage import find_objects
-
-        places = find_objects(self.labels.astype(np.int64) + 1)
-        return [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in places]
+        return boxes_of(self.labels, self.k)
 
 
 def segment(
@@ -65,17 +83,22 @@ def segment(
     grid, `voronoi` the cells of random points (`seed`), both at the most regions that `k` allows. k: the fewest and the
     most regions of all images together, clipped to the number of patches; each image has at least one.
     Raises InputError for an unknown method or k, or what is no image.
+
+    See also: `Regions`, `stream`.
+
+    >>> regions = tk.segment(image, "blocks", k=(16, 16))
+    >>> regions.k, regions.labels.shape
+    (16, (128, 128))
+    >>> tk.segment(image, "vision", vlm=vlm).k  # along what is in the image
+    17
     """
+    canvas = Canvas(opened_all(images))
     check_method(method)
-    if not 1 <= k[0] <= k[1]:
+    if not isinstance(k, Sequence) or len(k) != 2 or not 1 <= k[0] <= k[1]:
         raise InputError(f"k must be (fewest, most) with 1 ≤ fewest ≤ most; got {k}.")
-    given = [images] if isinstance(images, Image.Image) else list(images)
-    if not given:
+    n = len(canvas.images)
+    if not n:
         raise InputError("there is no image to segment; give one, or several in a list.")
-    for image in given:
-        check_image(image)
-    canvas = Canvas(tuple(image.convert("RGB") for image in given))
-    n = len(given)
     shares = [
         (max(k[0] * (i + 1) // n - k[0] * i // n, 1), max(k[1] * (i + 1) // n - k[1] * i // n, 1)) for i in range(n)
     ]

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from trajkit.attribution.item import Item
-from trajkit.vlm.canvas import Images
+from trajkit.vlm.canvas import Images, opened_all
 
 IMAGES_TRAINED_ON, IMAGES_HELD_OUT = "images_trained_on", "images_held_out"
 """Entries of an estimator's card: sorted hashes."""
@@ -33,7 +33,7 @@ class Seen:
     groups: dict[str, set[str]] = field(default_factory=dict)
 
     def add(self, images: Images, group_id: str) -> None:
-        for image in [images] if isinstance(images, Image.Image) else images:
+        for image in opened_all(images):
             self.groups.setdefault(image_hash(image), set()).add(group_id)
 
     def watching(self, items: Iterable[Item]) -> Iterator[Item]:

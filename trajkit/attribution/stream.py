@@ -26,6 +26,7 @@ from trajkit.attribution.explainer import Explainer, LiveRun, LiveStep, Watching
 from trajkit.attribution.loop import Callback, ErrorCallback, TokenCallback, WatchedLoop
 from trajkit.attribution.regions import Regions, segment
 from trajkit.errors import InputError, StreamError, TrajkitError
+from trajkit.text import shortened
 from trajkit.traces.trace import Trace
 from trajkit.vlm.canvas import Images
 from trajkit.vlm.generation import Sampling, generate
@@ -51,6 +52,9 @@ class Stream(Iterator[LiveStep]):
         self._run = run
         weakref.finalize(self, run.stop).atexit = False  # the threads refer to the run, and nothing in it to this
 
+    def __repr__(self) -> str:
+        return f"Stream({shortened(self.prompt.question)!r}: iterate over it for its steps; trace() has the run)"
+
     def __iter__(self) -> Stream:
         return self
 
@@ -74,6 +78,12 @@ class Stream(Iterator[LiveStep]):
         Steps keep the monitor's risk and alarm, and effects their half widths, where there were any. target: the right
         answer, by which the run is judged. group_id: the image's hash by default. The steps may have been read or not.
         Of several attempts it is the latest; `meta["attempt"]` says which that is, where it is not the first.
+
+        >>> running = tk.stream(vlm, image, question, estimator=estimator, seed=1)
+        >>> first = next(running)
+        >>> running.stop()  # enough
+        >>> running.trace().steps[0].text == first.text
+        True
         """
         return self._run.trace(target, group_id)
 
@@ -308,11 +318,12 @@ def stream(
 ) -> Stream:
     """Generate, and yield each reasoning step with its effects (and the monitor's verdict) as soon as it is finished.
 
-    messages: a chat of several turns in place of a question (`VLM.prepare_chat`). regions: as from `segment`
-    with the method that the estimator was trained on; made so by default. temperature, max_new_tokens, seed, top_p,
-    top_k, stop_strings: as in `Sampling`; None for the model's own settings. task_set, form: the question's family and
-    form, where known; only a monitor that reads the task asks for them (`Monitor.start`). Breaking out of the loop
-    stops the generation.
+    image: a path, the bytes of a file, an open picture or an array (H, W, 3) of uint8 or of floats in [0, 1]; or
+    several in a list. messages: a chat of several turns in place of a question (`VLM.prepare_chat`). regions: as
+    from `segment` with the method that the estimator was trained on; made so by default. temperature,
+    max_new_tokens, seed, top_p, top_k, stop_strings: as in `Sampling`; None for the model's own settings. task_set,
+    form: the question's family and form, where known; only a monitor that reads the task asks for them
+    (`Monitor.start`). Breaking out of the loop stops the generation.
 
     policy: what is done when the monitor speaks; a step that it acts on says so in `decision`, and those of a further
     generation ("ask again") have their `attempt`. on_step, on_alarm: called with each step, and each that alarms, by
@@ -324,6 +335,19 @@ def stream(
     Raises EstimatorMismatchError when the estimator (or monitor) was made for another model or other regions,
     InputError when the checkpoint generates in a way that cannot be attributed, or attention or logits are not finite,
     or a policy would make the same run again, StreamError when anything else fails while the model generates.
+
+    See also: `trace`, `watch`, `follow`, `Policy`.
+
+    >>> running = tk.stream(vlm, image, question, estimator=estimator, monitor=monitor, seed=1)
+    >>> for step in running:
+    ...     if step.effects.max() > 3:  # nats
+    ...         print(step.text, int(step.effects.argmax()), step.verdict.alarm)
+    row 2 col 1 is red 6. 4 False
+    row 2 col 2 is green 6. 5 False
+    row 2 col 3 is red 8. 6 False
+    row 2 col 4 is orange 2. 8 False
+    >>> running.trace().answer
+    '22'
     """
     watching = Watching(vlm, estimator, monitor, policy, task_set, form)
     watching.check()

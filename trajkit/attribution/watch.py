@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from trajkit.attribution.collect import pad_left
@@ -19,7 +18,7 @@ from trajkit.attribution.loop import Callback, WatchedLoop
 from trajkit.attribution.regions import Regions, segment
 from trajkit.errors import InputError
 from trajkit.traces.trace import Trace
-from trajkit.vlm.canvas import Images
+from trajkit.vlm.canvas import Images, is_one
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.load import vlm_of
 from trajkit.vlm.messages import Messages
@@ -83,7 +82,15 @@ class Watch:
 
     def stop(self) -> None:
         """End the generation after its next token, or, called before it begins, its first. Safe to call from a callback
-        and from any thread."""
+        and from any thread.
+
+        >>> with tk.watch(
+        ...     vlm.model, vlm.processor, image, question, estimator=estimator, on_step=lambda step: run.stop()
+        ... ) as run:
+        ...     output = vlm.model.generate(**run.inputs, **run.kwargs, do_sample=False, max_new_tokens=60)
+        >>> run.trace().n_steps  # of nine
+        2
+        """
         self._stopped = True
         if self._loop is not None:
             self._loop.stopped = True
@@ -269,6 +276,14 @@ def watch(
     `stream`, but for "ask again", which a running call cannot do.
 
     Raises InputError and EstimatorMismatchError as `stream` does.
+
+    See also: `stream`, `follow`, `json_lines`.
+
+    >>> heard = []
+    >>> with tk.watch(vlm.model, vlm.processor, image, question, estimator=estimator, on_step=heard.append) as run:
+    ...     output = vlm.model.generate(**run.inputs, **run.kwargs, do_sample=False, max_new_tokens=60)
+    >>> heard[0].text, run.trace().n_steps == len(heard)
+    ('row 2 col 4 is orange 2.', True)
     """
     if policy is not None and policy.on_alarm == "ask again":
         raise InputError(
@@ -294,7 +309,7 @@ def _prompts(vlm: VLM, images: Any, question: Any, messages: Any) -> list[Prompt
     if (question is not None and messages is not None) or not isinstance(asked, list | tuple) or _is_chat(asked):
         return [vlm.prompt(images, question, messages)]
     given = [None] * len(asked) if images is None else images
-    if isinstance(given, Image.Image) or len(given) != len(asked) or not asked:
+    if is_one(given) or len(given) != len(asked) or not asked:
         raise InputError("several prompts are given in a list, with a list of as many images, or lists of them.")
     return [vlm.prompt(*one) for one in zip(given, asked, strict=True)]
 

@@ -66,6 +66,7 @@ def analyze(
     reasoning failures, with effect sizes and corrected p-values that respect groups of runs on one image.
 
     Metrics are read after the last thinking step. Many grow with the number of steps: read them beside those.
+    Runs without effects are compared by length and uncertainty.
 
     With --report, five studies are written, each with tables, a picture and what they say in plain words: trajectories,
     metric_distributions, concentration, early_failure and outcomes, beside a page on how to read them.
@@ -83,6 +84,8 @@ def analyze(
     from trajkit.errors import InputError
     from trajkit.judging.comparison import compare_runs, medians
     from trajkit.runs.kernel import Wanted
+    from trajkit.runs.said import of_effects
+    from trajkit.runs.units import of_units
     from trajkit.tables.names import outcome_name
     from trajkit.tables.render import show
     from trajkit.tables.words import count
@@ -96,7 +99,9 @@ def analyze(
         )
     runs = read_runs(traces, Wanted(), how).usable()
     if runs.left_out:
-        note(f"{count(runs.left_out, 'run')} without effects or thinking steps left out.")
+        note(f"{count(runs.left_out, 'run')} without thinking steps left out.")
+    for said in filter(None, (of_effects(runs), of_units(runs))):
+        note(said)
     console = stdout()
     show(console, counts(runs.table), "Runs by outcome")
     show(console, medians(runs.table), "Metrics by outcome: median")

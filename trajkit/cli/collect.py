@@ -8,21 +8,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trajkit.cli.collect_server import (
+    CONCURRENCY,
+    STALL,
+    ConcurrencyOption,
+    Server,
+    ServerKeyOption,
+    ServerModelOption,
+    ServerOption,
+    StallOption,
+    collect_from,
+)
 from trajkit.cli.options import (
     EstimatorOption,
     ImagesOption,
     ImagesRootOption,
+    JudgeOption,
     ModelOption,
     SeedOption,
     SystemOption,
     TemperatureOption,
     TokensOption,
 )
-from trajkit.traces.fields import FIELDS
+from trajkit.traces.fields import FIELDS, JUDGES
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import EffectEstimator
     from trajkit.cli.questions import Questions
+    from trajkit.traces.judges import OutcomeJudge
     from trajkit.traces.questions import Question
     from trajkit.traces.store import Traces
     from trajkit.traces.trace import Trace
@@ -34,8 +47,10 @@ FLUSH_SECONDS = 2.0
 """Runs that wait longer than this are written, however few and whatever the model is doing: what a kill can lose."""
 
 FIELDS_OF_A_LINE = "\n".join(
-    ["What a line of QUESTIONS.jsonl may hold; other keys are ignored:", ""]
+    ["What a line of QUESTIONS.jsonl may hold:", ""]
     + [f"  {name:<9} {meaning}" for name, meaning in FIELDS.items()]
+    + ["", "Judges, and when an answer is right by each:", ""]
+    + [f"  {name:<15} {meaning}" for name, meaning in JUDGES.items()]
 )
 """Below the help of the command."""
 
@@ -61,6 +76,7 @@ def collect(
     temperature: TemperatureOption = None,
     max_new_tokens: TokensOption = None,
     seed: SeedOption = 0,
+    judge: JudgeOption = "exact",
     keep_hidden: Annotated[
         bool,
         typer.Option(
@@ -69,6 +85,11 @@ def collect(
             "numbers at most), for the linear probe in `trajkit analyze`.",
         ),
     ] = False,
+    server: ServerOption = None,
+    server_model: ServerModelOption = None,
+    server_key: ServerKeyOption = None,
+    concurrency: ConcurrencyOption = CONCURRENCY,
+    server_stall: StallOption = STALL,
 ) -> None:
     """Run a model on your questions and save every run: its steps, their effects on the image, its answer.
 
@@ -82,19 +103,28 @@ def collect(
 
       trajkit collect questions.jsonl --out traces --images photos --samples 8
 
+      trajkit collect questions.jsonl --out traces --judge number:0.01
+
+      trajkit collect questions.jsonl --out traces --server http://localhost:8000/v1 --model Qwen/Qwen3-VL-8B-Thinking
+
     Stop it at any moment and run it again: it goes on where it was, and no run is made twice.
     A line, image or run that cannot be used is reported and left out, and the exit code is then 1.
     """
     from trajkit.cli.loading import load_estimator, load_libraries, load_model
     from trajkit.cli.output import Interrupted
     from trajkit.cli.questions import Questions
+    from trajkit.traces.judges import judge_of
     from trajkit.traces.store import read_traces
     from trajkit.traces.writer import TraceWriter, check_writer
 
+    judged_by = judge_of(judge)
+    there = Server.of(server, server_model, server_key, concurrency, server_stall)
     asked = Questions(questions, images, images_root)
     check_writer(out)
+    told = there.told if there else None
     load_libraries()
     from trajkit.attribution.assemble import settings
+    from trajkit.attribution.item import judge_by
     from trajkit.vlm.generation import Sampling
 
     vlm = load_model(model, system)
@@ -103,9 +133,24 @@ def collect(
     sampling.check(vlm, samples)
     try:
         with TraceWriter(out, flush_seconds=FLUSH_SECONDS) as writer:
-            writer.require(settings(vlm, estimate, sampling, keep_hidden))
+            made_by = settings(vlm, estimate, sampling, keep_hidden, told)
+            writer.require(made_by | {"judge": judge})
             before = len(writer.ids)
-            _collect(vlm, estimate, asked, samples, sampling, keep_hidden, writer)
+            if there is None:
+                _collect(vlm, estimate, asked, samples, sampling, keep_hidden, judged_by, writer)
+            else:
+                collect_from(
+                    there,
+                    vlm,
+                    asked,
+                    samples,
+                    sampling,
+                    writer,
+                    estimator=estimate,
+                    made_by=made_by,
+                    judge=judge_by(judged_by),
+                    keep_hidden=keep_hidden,
+                )
     except KeyboardInterrupt:
         kept = len(read_traces(out)) if any(out.glob("*.parquet")) else 0
         raise Interrupted.keeping(kept, out) from None
@@ -120,6 +165,7 @@ def _collect(
     samples: int,
     sampling: Sampling,
     keep_hidden: bool,
+    judge: OutcomeJudge,
     writer: TraceWriter,
 ) -> None:
     """Collect what is missing."""
@@ -132,7 +178,9 @@ def _collect(
             done = frozenset(writer.ids)
             with aside(question, asked.set_aside):
                 writer.require_same_question(question.id, question.question, question.target or "")
-                for trace in _runs(vlm, estimator, question, asked, samples, sampling, keep_hidden, done, writer):
+                for trace in _runs(
+                    vlm, estimator, question, asked, samples, sampling, keep_hidden, judge, done, writer
+                ):
                     writer.add(trace)
             bar.advance(question.image.name, int(question.id not in there))
 
@@ -145,6 +193,7 @@ def _runs(
     samples: int,
     sampling: Sampling,
     keep_hidden: bool,
+    judge: OutcomeJudge,
     done: frozenset[str],
     writer: TraceWriter,
 ) -> Iterator[Trace]:
@@ -153,6 +202,7 @@ def _runs(
     Raises InputError when the image is another than that of the runs that are there.
     """
     from trajkit.attribution.collect import collect
+    from trajkit.attribution.item import judge_by
 
     if _is_there(question, samples, done):
         return
@@ -164,6 +214,7 @@ def _runs(
         estimator=estimator,
         samples=samples,
         sampling=sampling,
+        judge=judge_by(judge),
         done=done,
         keep_hidden=keep_hidden,
         set_aside=asked.set_aside_item,

@@ -43,6 +43,7 @@ def fit(
 
     Half of the groups (images or questions) fit a predictor, a quarter calibrates the alarm, and the last quarter,
     untouched until then, shows how well it does, beside baselines: length, task, token uncertainty, chance.
+    Of runs without effects it learns from length and uncertainty alone, and says so.
 
     [bold]Example[/bold]
 
@@ -62,16 +63,18 @@ def fit(
     runs = read_runs(traces, Wanted(metrics=False, keys=True), how)
     if runs.table["failed"].isna().all():
         raise InputError(
-            f"none of {count(len(runs), 'run')} in {traces} has a known outcome; give the questions a target and "
-            "collect again."
+            f"none of {count(len(runs), 'run')} in {traces} has a known outcome. Label them in `trajkit view "
+            f"{traces}`, or collect or import them with targets."
         )
     result = fit_detectors(runs, alpha=alpha, seed=seed)
     path = save_detectors(out, result.detectors)
     console = stdout()
+    if result.evaluation.note:
+        console.print(f"{result.evaluation.note}\n", markup=False)
     show_evaluation(console, result, runs.by_hand)
     console.print(result.detectors.monitor.message, markup=False)
     console.print(result.detectors.card["enough"], markup=False)
-    console.print(f"Outcome classifier: {result.detectors.card['outcome']}.", markup=False)
+    console.print(f"Outcome classifier: {result.detectors.card['outcome'].rstrip('.')}.", markup=False)
     console.print(f"Wrote {path}. Next: trajkit monitor {traces} --detectors {out}", markup=False)
 
 
@@ -86,13 +89,13 @@ def show_evaluation(console: Console, result: FitResult, by_hand: Collection[str
     if found.split is not None:
         show(console, Table(found.split), "Runs, split by group")
     most = max(2, (console.width - 24) // 18)  # columns that fit beside the methods
-    by_step, oracle = (
-        layout.areas_across(areas, at, most)
-        for areas, at in ((found.auc_by_step, "step"), (found.auc_by_fraction, "fraction"))
-    )
-    show(console, by_step, "AUC of failure (95 %) at absolute steps, runs still thinking")
+    if found.auc_by_step.empty:
+        console.print("AUC of failure at absolute steps: too few held-out runs reach any step to tell.\n", markup=False)
+    else:
+        by_step = layout.areas_across(found.auc_by_step, "step", most)
+        show(console, by_step, "AUC of failure (95 %) at absolute steps, runs still thinking")
     title = "The same at fractions of the final length: ORACLE, the length is not known while a run goes on"
-    show(console, oracle, title)
+    show(console, layout.areas_across(found.auc_by_fraction, "fraction", most), title)
     if found.outcome_auc is not None:
         table, runs = layout.macro_areas(found.outcome_auc)
         show(console, table, f"Macro AUC of the outcome, at the end of thinking, of {runs}")

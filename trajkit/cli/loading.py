@@ -21,7 +21,7 @@ NO_DETECTORS = "none"
 
 def load_model(model: str | None, system: str | None = None) -> VLM:
     """The model of `--model`, or the demo's. transformers keeps its advice to itself: it is not for this screen."""
-    name = model if model is not None else _shown(_demo(paths.MODEL, "--model"))
+    name = model_name(model)
     with status(f"loading {name}{_size(name)}"):
         from transformers.utils import logging
 
@@ -29,6 +29,11 @@ def load_model(model: str | None, system: str | None = None) -> VLM:
 
         logging.set_verbosity_error()
         return load_vlm(name, system=system)
+
+
+def model_name(model: str | None) -> str:
+    """What `--model` names, or the demo's folder."""
+    return model if model is not None else _shown(_demo(paths.MODEL, "--model"))
 
 
 def load_libraries() -> None:
@@ -39,7 +44,7 @@ def load_libraries() -> None:
         import_module("trajkit.attribution.collect")
 
 
-def load_estimator(folder: Path | None, vlm: VLM) -> EffectEstimator:
+def load_estimator(folder: Path | None, vlm: VLM | ModelId) -> EffectEstimator:
     """The estimator of `--estimator`, or the demo's. Raises EstimatorMismatchError when it is not for this model."""
     place = folder if folder is not None else _demo(paths.ESTIMATOR, "--estimator")
     with status(f"reading the estimator {_shown(place)}"):

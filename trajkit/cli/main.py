@@ -20,11 +20,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from trajkit.cli import (
     analyze,
+    attribute,
     collect,
     demo,
     doctor,
     evaluate,
+    export,
     fit,
+    import_,
     monitor,
     report,
     serve,
@@ -85,6 +88,8 @@ for _name, _function, _panel, _short in (
     ("serve", serve.serve, "See it", "Serve a model to any OpenAI client; answers say what they rest on."),
     ("view", view.view, "See it", "Look at saved runs in a browser, and label them."),
     ("collect", collect.collect, "On your own images", "Run a model on your questions and save every run."),
+    ("import", import_.import_, "On your own images", "Bring runs that another tool logged."),
+    ("attribute", attribute.attribute, "On your own images", "Give runs of another tool's log their effects."),
     (
         "train-estimator",
         train_estimator.train_estimator,
@@ -96,6 +101,7 @@ for _name, _function, _panel, _short in (
     ("monitor", monitor.monitor, "On your own images", "Replay the alarm over saved runs, or watch running ones."),
     ("analyze", analyze.analyze, "On your own images", "Compare saved runs by how they ended, in tables."),
     ("report", report.report, "On your own images", "Write a page to explore saved runs in, offline."),
+    ("export", export.export, "On your own images", "Take saved runs back to other tools."),
     ("doctor", doctor.doctor, "On this machine", "Check libraries, GPU and the demo's data."),
 ):
     app.command(
@@ -105,7 +111,7 @@ for _name, _function, _panel, _short in (
         rich_help_panel=_panel,
         short_help=_short,
         no_args_is_help=_name not in ("demo", "doctor", "serve"),
-        epilog=collect.FIELDS_OF_A_LINE if _name == "collect" else None,
+        epilog={"collect": collect.FIELDS_OF_A_LINE, "import": import_.FORMATS_AND_JUDGES}.get(_name),
     )(_function)
 
 
@@ -142,6 +148,12 @@ def trajkit(
       trajkit fit     traces --out detectors
       trajkit monitor traces --detectors detectors
       trajkit view    traces --detectors detectors
+
+    [bold]From your logs[/bold]: inspect, vLLM, lm-eval, lmms-eval, …
+
+      trajkit import    run.eval --out runs
+      trajkit attribute runs --out explained --model FOLDER|ID
+      trajkit report    explained --out report
 
     Each command explains itself: [bold]trajkit collect --help[/bold]
     """

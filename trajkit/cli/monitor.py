@@ -91,9 +91,9 @@ def _replay(
     from trajkit.cli.output import stdout
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.copies import keyed, one_group, regrouped
+    from trajkit.detection.kinds import judgeable
     from trajkit.detection.store import load_detectors
     from trajkit.judging.alarms import replay
-    from trajkit.runs.features import refuse_bare
     from trajkit.runs.kernel import Wanted
     from trajkit.tables.render import show
 
@@ -104,13 +104,16 @@ def _replay(
     known = found.known(keyed(saved))
     copies = said_of_copies(found, known, saved)
     runs, selection = (saved, "all runs") if every else held_out(known, saved)
-    refuse_bare(runs.rows)
     watch = found.monitor
+    frame, left_out = judgeable(found.predictor, runs.frame)
     console = stdout()
-    console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs):,} of {len(saved):,}.\n", markup=False)
+    console.print(f"{watch.message}\n{copies}Replaying {selection}: {len(runs):,} of {len(saved):,}.", markup=False)
+    console.print(f"{left_out[:1].upper()}{left_out[1:]}\n" if left_out else "", markup=False)
+    if unlike := found.unlike(runs):
+        console.print(f"{unlike}\n", markup=False)
     taken = one_group(keyed(runs))
     seen = frozenset(as_one for group, as_one in taken.items() if group in known.all)
-    replayed = replay(watch, regrouped(runs.frame, taken), seen=seen)
+    replayed = replay(watch, regrouped(frame, taken), seen=seen)
     alarms = replayed.runs[replayed.runs["alarmed"]]
     if len(alarms) and most:
         title = f"Alarms ({len(alarms):,}" + (f", the first {most:,})" if len(alarms) > most else ")")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,9 @@ TokensOption = Annotated[
         help="Stop a run after so many tokens.",
     ),
 ]
+JudgeOption = Annotated[
+    str, typer.Option("--judge", metavar="JUDGE", help="What makes an answer right: one of those listed below.")
+]
 TracesArgument = Annotated[
     Path, typer.Argument(metavar="TRACES", help="A .parquet file of runs, or a folder of them, as `collect` writes.")
 ]
@@ -108,6 +112,15 @@ AddressOption = Annotated[
         "--address", metavar="HOST:PORT|auto", show_default="a Ray of this machine", help="Cluster of --engine ray."
     ),
 ]
+
+
+def server_address(option: str, url: str) -> str:
+    """`url` without a final stroke, when it is an address of a server. Raises UsageError naming the option."""
+    from trajkit.cli.output import UsageError
+
+    if not re.match(r"https?://[^/]", url):
+        raise UsageError(f"{option} must be an address such as http://localhost:8000/v1; got {url!r}.")
+    return url.rstrip("/")
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> str:

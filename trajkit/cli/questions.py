@@ -69,6 +69,8 @@ class Questions:
             question.target,
             question.task_set,
             question.facts,
+            question.targets,
+            question.outcome,
         )
 
     def set_aside(self, question: Question, error: InputError) -> None:

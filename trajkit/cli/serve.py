@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trajkit.cli.access import AllowHostOption, AllowOriginOption, HostOption, PortOption, TokenOption, access
-from trajkit.cli.options import DetectorsOption, EstimatorOption, ModelOption, SystemOption
+from trajkit.cli.options import DetectorsOption, EstimatorOption, ModelOption, SystemOption, server_address
 from trajkit.cli.policy import Asked, EnoughOption, FromOption, HintOption, PolicyOption, TriesOption
 from trajkit.live.logs import Level, Style
 
@@ -206,7 +205,7 @@ def serve(
         if upstream is None:
             engine = LocalEngine(watching, name or Path(vlm.name).name)
         else:
-            there = upstream.rstrip("/")
+            there = server_address("--upstream", upstream)
             theirs = find_model(there, upstream_key, upstream_model)
             engine = UpstreamEngine(
                 there,
@@ -241,8 +240,8 @@ def _check_upstream(url: str | None, given: Mapping[str, bool]) -> None:
     """Wrong usage for an address that is none, and for options about another server where none is named."""
     from trajkit.cli.output import UsageError
 
-    if url is not None and not re.match(r"https?://[^/]", url):
-        raise UsageError(f"--upstream must be an address such as http://localhost:8000/v1; got {url!r}.")
+    if url is not None:
+        server_address("--upstream", url)
     about = [name for name, is_given in given.items() if is_given]
     if about and url is None:
         raise UsageError(f"{about[0]} is about another server; name it with --upstream.")

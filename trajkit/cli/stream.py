@@ -310,12 +310,10 @@ def _end(vlm: VLM, running: Stream, steps: list[LiveStep], stopped: bool) -> Str
 
 def _start(vlm: VLM, running: Stream) -> StreamStart:
     """What is asked, and where the regions lie whose effects follow, in the order of the effects."""
-    import numpy as np
-
     from trajkit.events import StreamStart
+    from trajkit.traces.boxes import areas_of
 
     labels, boxes = running.regions.labels, running.regions.boxes
-    areas = np.bincount(labels.ravel(), minlength=running.regions.k) / labels.size
     return StreamStart(
         question=running.prompt.question,
         model=vlm.name,
@@ -323,5 +321,5 @@ def _start(vlm: VLM, running: Stream) -> StreamStart:
         height=labels.shape[0],
         width=labels.shape[1],
         region_method=running.regions.method,
-        regions=[{"box": box, "area": round(float(area), 4)} for box, area in zip(boxes, areas, strict=True)],
+        regions=[{"box": box, "area": area} for box, area in zip(boxes, areas_of(labels, len(boxes)), strict=True)],
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.cli.output import one_line
+from trajkit.plots.overlay import FAINT, OPPOSE, SUPPORT, Overlay
 from trajkit.tables.words import apart, count, promise, score, signed
 from trajkit.text import clean
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor, Verdict
     from trajkit.detection.policies import Decision
 
-SUPPORT = (235, 45, 45)
-OPPOSE = (60, 120, 255)
 _SIXTEEN = np.array(
     [
         [(0, 0, 0), (85, 85, 85)],  # neither: the dark and the light of the picture
@@ -34,62 +33,37 @@ _SIXTEEN = np.array(
     np.uint8,
 )
 """The 16 colours of a plain terminal that a heat map is drawn with: mixtures would come out yellow, white and grey."""
-FAINT = 1.0
-"""Nats. A map is scaled to the strongest effect so far, and never to less than this, so that noise stays pale."""
 _NARROW, _WIDE = 60, 100
 _PICTURE = (32, 16)  # characters, at the head of a run
-_SAMPLES = 8  # a side, per pixel of the heat map, to read the label map at
 
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """A picture a few characters wide, and effects over it.
+    """A picture a few characters wide, and effects over it. A character holds two pixels, one above the other."""
 
-    grey: (h, w) luminance in [0, 1]. colour: (h, w, 3) uint8. shares: (h·w, K), how much of each pixel a region has.
-    """
-
-    grey: NDArray[np.float64]
-    colour: NDArray[np.uint8]
-    shares: NDArray[np.float32]
+    overlay: Overlay
 
     @classmethod
     def of(cls, image: Image.Image, regions: Regions, columns: int, rows: int) -> HeatMap:
-        """The largest map of that shape in `columns` × `rows` characters; a character holds two pixels, one above the
-        other."""
-        from PIL import Image as Pillow
-
+        """The largest map of that shape in `columns` × `rows` characters."""
         scale = min(columns / image.width, 2 * rows / image.height)
         width = max(1, round(image.width * scale))
         height = max(2, 2 * round(image.height * scale / 2))
-        colour = np.asarray(image.convert("RGB").resize((width, height), Pillow.Resampling.BOX))
-        at_row = ((np.arange(height * _SAMPLES) + 0.5) * regions.labels.shape[0] / (height * _SAMPLES)).astype(int)
-        at_col = ((np.arange(width * _SAMPLES) + 0.5) * regions.labels.shape[1] / (width * _SAMPLES)).astype(int)
-        labels = np.asarray(regions.labels)[np.ix_(at_row, at_col)]
-        labels = labels.reshape(height, _SAMPLES, width, _SAMPLES).swapaxes(1, 2)  # (h, w, s, s)
-        pixel = np.repeat(np.arange(height * width), _SAMPLES**2)
-        shares = np.zeros((height * width, regions.k), np.float32)
-        np.add.at(shares, (pixel, labels.ravel()), 1 / _SAMPLES**2)
-        return cls(colour @ np.array([0.299, 0.587, 0.114]) / 255, colour, shares)
+        return cls(Overlay.of(image, regions.labels, width, height))
 
     def picture(self) -> Text:
         """The picture itself, in its own colours."""
-        return half_blocks(self.colour)
+        return half_blocks(self.overlay.colour)
 
     def over(self, effects: NDArray[Any], scale: float, sixteen: bool = False) -> Text:
-        """The picture in grey, red where a region supports the step, blue where it opposes it; full at ±`scale`.
-
-        sixteen: for a terminal of 16 colours, with two steps of each.
-        """
-        strength = (self.shares @ np.asarray(effects, float)).reshape(self.grey.shape) / max(scale, 1e-12)
-        if sixteen:
-            coloured = np.abs(strength) > 0.25
-            hue = np.where(coloured, np.where(strength > 0, 1, 2), 0)
-            full = np.where(coloured, np.abs(strength) > 0.6, self.grey > 0.5)
-            return half_blocks(_SIXTEEN[hue, full.astype(int)])
-        alpha = 0.94 * np.clip(np.abs(strength), 0, 1)[..., None]
-        base = (30 + 120 * self.grey)[..., None]
-        tint = np.where((strength > 0)[..., None], SUPPORT, OPPOSE) * (0.55 + 0.45 * self.grey[..., None])
-        return half_blocks((base + alpha * (tint - base)).round().astype(np.uint8))
+        """`Overlay.over`. sixteen: for a terminal of 16 colours, with two steps of each."""
+        if not sixteen:
+            return half_blocks(self.overlay.over(effects, scale))
+        strength = self.overlay.strength(effects, scale)
+        coloured = np.abs(strength) > 0.25
+        hue = np.where(coloured, np.where(strength > 0, 1, 2), 0)
+        full = np.where(coloured, np.abs(strength) > 0.6, self.overlay.grey > 0.5)
+        return half_blocks(_SIXTEEN[hue, full.astype(int)])
 
 
 def half_blocks(pixels: NDArray[np.uint8]) -> Text:

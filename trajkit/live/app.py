@@ -99,12 +99,14 @@ class Server:
 
     async def finish(self) -> None:
         """Wait until the runs that were stopped are over, all of them are kept, and who waits for webhooks has them, as
-        far as that can be."""
+        far as that can be; then no thread of theirs is left."""
         end = time.monotonic() + _WINDING_DOWN
         while self.history.open and time.monotonic() < end:
             await asyncio.sleep(0.02)
         await asyncio.gather(
-            asyncio.to_thread(self.history.close), *([self.webhooks.close()] if self.webhooks is not None else [])
+            self.engine.close(),
+            *(asyncio.to_thread(source.close) for source in (self.history, *self.sources)),
+            *([self.webhooks.close()] if self.webhooks is not None else []),
         )
 
     async def complete(self, request: Request) -> Response:

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trajkit.errors import InputError
 from trajkit.live.pixels import label_map, picture, quantised
 from trajkit.live.query import Row, rounded
 from trajkit.live.verdicts import Verdicts, why_alarmed
+from trajkit.plots.overlay import full_strength
 from trajkit.traces.trace import Trace
 
 
@@ -22,23 +22,28 @@ def document(trace: Trace, row: Row, verdicts: Verdicts) -> dict[str, Any]:
     usable = trace.effects_kind is not None and trace.effects.size > 0
     highest = verdicts.highest
     notes = (no_image, no_map if usable else "This run has no effects to draw.", verdicts.note)
-    return dict(row) | {
-        "risk": rounded(highest.risk),
-        "alarm": highest.alarm,
-        "image": image,
-        "map": regions,
-        "n_regions": trace.n_regions,
-        "effects_kind": trace.effects_kind,
-        "scale": _scale(trace.effects) if usable else 1.0,
-        "threshold": rounded(verdicts.threshold),
-        "watches": verdicts.watches,
-        "notes": [note for note in notes if note],
-        "reading": verdicts.reading,
-        "seen": verdicts.seen,
-        "steps": _steps(trace, verdicts, row["label"] == "success"),
-        "effects": quantised(trace.effects) if usable else None,
-        "half_widths": None if trace.half_widths is None or not usable else quantised(trace.half_widths),
-    }
+    words = {"n_tokens": 0} if trace.meta.get("counted_in") == "words" else {}  # of tokens, none is known
+    return (
+        dict(row)
+        | words
+        | {
+            "risk": rounded(highest.risk),
+            "alarm": highest.alarm,
+            "image": image,
+            "map": regions,
+            "n_regions": trace.n_regions,
+            "effects_kind": trace.effects_kind,
+            "scale": full_strength(trace.effects) if usable else 1.0,
+            "threshold": rounded(verdicts.threshold),
+            "watches": verdicts.watches,
+            "notes": [note for note in notes if note],
+            "reading": verdicts.reading,
+            "seen": verdicts.seen,
+            "steps": _steps(trace, verdicts, row["label"] == "success"),
+            "effects": quantised(trace.effects) if usable else None,
+            "half_widths": None if trace.half_widths is None or not usable else quantised(trace.half_widths),
+        }
+    )
 
 
 def _steps(trace: Trace, verdicts: Verdicts, fine: bool) -> list[dict[str, Any]]:
@@ -110,8 +115,3 @@ def _regions(trace: Trace) -> tuple[dict[str, Any] | None, str]:
         return label_map(np.asarray(trace.regions)), ""
     except InputError:
         return None, "This run has no map of regions, so its effects cannot be drawn over the image."
-
-
-def _scale(effects: NDArray[np.floating[Any]]) -> float:
-    """Nats at full strength: the 99th percentile of the run's |effects|, so that one outlier does not pale the rest."""
-    return float(f"{float(np.percentile(np.abs(effects), 99)) or float(np.abs(effects).max()) or 1.0:.3g}")

@@ -51,7 +51,7 @@ class FollowingThread:
 
     def __init__(self) -> None:
         self._inbox: Queue[_News | None] = Queue()
-        self._thread = Thread(target=self._run, daemon=True)
+        self._thread = Thread(target=self._run, name="trajkit-following", daemon=True)
         self._thread.start()
         atexit.register(self.close)  # torch does not survive to be cut off in a thread
 
@@ -70,6 +70,7 @@ class FollowingThread:
 
     def close(self) -> None:
         """End the thread once it has done what it was told, and wait for it."""
+        atexit.unregister(self.close)
         self._inbox.put(None)
         self._thread.join()
 

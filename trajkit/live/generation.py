@@ -134,3 +134,7 @@ class Engine(Protocol):
     def facts(self) -> dict[str, Any]:
         """What it is, for `/v1/models` and the page, JSON-ready."""
         ...
+
+    async def close(self) -> None:
+        """End its threads and connections, once all of its runs are over. It begins no more."""
+        ...

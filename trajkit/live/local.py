@@ -43,6 +43,9 @@ class LocalEngine:
         """As `Engine.facts`."""
         return {"engine": "local"} | facts(self.watching)
 
+    async def close(self) -> None:
+        """As `Engine.close`; each run's thread ends with it."""
+
 
 class LocalRun:
     """One run of a LocalEngine."""

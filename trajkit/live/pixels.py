@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import InputError
+from trajkit.plots.encoded import data_url
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,12 +31,7 @@ def picture_of(image: Image.Image) -> tuple[str, int, int]:
     """As `picture`, of an image (RGB) that is open."""
     image = image.copy()
     image.thumbnail((MAX_SIDE, MAX_SIDE))
-    for kind, options in (("png", {}), ("jpeg", {"quality": 84})):
-        stream = io.BytesIO()
-        image.save(stream, format=kind, **options)
-        if stream.tell() <= _PNG_LIMIT:
-            break
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}", image.width, image.height
+    return data_url(image, _PNG_LIMIT), image.width, image.height
 
 
 def label_map(regions: NDArray[np.integer[Any]]) -> dict[str, Any]:

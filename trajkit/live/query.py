@@ -120,6 +120,10 @@ class RunSource(Protocol):
         """Whether there is such a run, which then has the label. Raises InputError where it cannot be kept."""
         ...
 
+    def close(self) -> None:
+        """End its threads, with what they have to do done. May wait."""
+        ...
+
 
 @dataclass(frozen=True)
 class Query:

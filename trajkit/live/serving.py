@@ -27,11 +27,11 @@ def serve_forever(server: Server, host: str, port: int, say: Callable[[str], obj
         tell(_log, logging.INFO, "listening", f"serving {server.engine.name} at {address}", address=address)
     else:
         say(f"serving {server.engine.name} at {server.access.link(address)} (Ctrl-C stops it)")
-    asyncio.run(_Uvicorn(configured(server.app(), _GRACE), server).serve(sockets=[listening]))
+    asyncio.run(StoppedInOrder(configured(server.app(), _GRACE), server).serve(sockets=[listening]))
 
 
-class _Uvicorn(uvicorn.Server):
-    """Stops the runs too when it is told to stop, and sends what webhooks wait."""
+class StoppedInOrder(uvicorn.Server):
+    """Stops the runs too when it is told to stop, sends what webhooks wait, and leaves no thread behind."""
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)

@@ -11,25 +11,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from trajkit.attribution.explainer import LiveStep, Watching
 from trajkit.attribution.follow import Follower, Followers
+from trajkit.attribution.tokens import (
+    Tokens,
+    TokensError,
+    logprob_difference,
+    model_doubt,
+    opens_thinking,
+    prompt_doubt,
+    rounding_of,
+)
 from trajkit.errors import InputError
 from trajkit.live.following import End, Followed, FollowingThread
 from trajkit.live.generation import Begun, Ended, Explained, Put, Text, TraceMaker, Unexplained, failed_by
-from trajkit.live.other_server import OtherServer, UpstreamError
+from trajkit.live.other_server import OtherServer, UpstreamError, count, said_in
 from trajkit.live.request import ChatRequest
-from trajkit.live.tokens import Tokens, TokensError, logprob_difference, model_doubt, opens_thinking
 from trajkit.live.wishes import facts, wished
 
 if TYPE_CHECKING:
     from trajkit.detection.policies import Decision
-
-ROUNDING = {torch.float32: 1e-4, torch.float16: 0.005, torch.bfloat16: 0.03}
-"""Mean |difference|, nats, that log-probabilities of the same weights may have, by the precision that they are followed
-in: several times what the demo's model has (reports/serving.md), as deeper ones round more often."""
-_LOOSEST = max(ROUNDING.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,11 @@ class UpstreamEngine:
     def facts(self) -> dict[str, Any]:
         """As `Engine.facts`."""
         return {"engine": "upstream", "upstream": self.url} | facts(self.watching)
+
+    async def close(self) -> None:
+        """As `Engine.close`."""
+        await asyncio.to_thread(self.following.close)
+        await self.server.close()
 
 
 class UpstreamRun:
@@ -139,7 +145,7 @@ class UpstreamRun:
             self._check(followed, None if cut else reason)
             again = self._decision is not None and self._decision.action == "ask again" and not self._cancelled
             if not again:
-                counted = _count(self._usage, "prompt_tokens")
+                counted = count(self._usage, "prompt_tokens")
                 self._put(Ended(reason, cut, self._n_tokens, counted, self._facts, self._trace))
                 return
             self._attempt += 1
@@ -194,18 +200,18 @@ class UpstreamRun:
         """Hold what was followed against what the server tells, and say once what is wrong. reason: why an attempt
         ended, None where it was cut off."""
         follower, tokens, doubt = followed.follower, self._tokens, None
-        told = _count(self._usage, "completion_tokens")
+        told = count(self._usage, "completion_tokens")
         self._facts = {"token_ids": tokens.source(told)}
         if follower is None:
             return
         if reason is not None and not self._prompt_told:
-            doubt = _prompt_doubt(follower.prompt.length, _count(self._usage, "prompt_tokens"))
+            doubt = prompt_doubt(follower.prompt.length, count(self._usage, "prompt_tokens"))
         if reason is not None and doubt is None:
             doubt = tokens.doubt(told, reason, bool(self._request.sampling.stop_strings))
         difference, n = logprob_difference(tokens, follower)
         if n:
             self._facts["logprob_difference"] = round(difference, 6)
-            doubt = doubt or model_doubt(difference, n, ROUNDING.get(self._watching.vlm.model.dtype, _LOOSEST))
+            doubt = doubt or model_doubt(difference, n, rounding_of(self._watching.vlm))
         if doubt is not None:
             self._say_once(Unexplained(doubt, quotes=False))
 
@@ -229,14 +235,12 @@ class UpstreamRun:
                 raise
         if not reason:
             raise UpstreamError(f"{engine.url} ended its answer in the middle.")
-        self._n_tokens = before + (_count(self._usage, "completion_tokens") or self._tokens.n)
+        self._n_tokens = before + (count(self._usage, "completion_tokens") or self._tokens.n)
         return reason
 
     def _take(self, choice: dict[str, Any], followed: Followed) -> None:
         """A choice of a chunk: its text is passed on, its tokens are followed."""
-        delta, asked = choice.get("delta") or {}, self._request
-        thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
-        text = delta.get("content") or ""
+        (thinking, text), asked = said_in(choice), self._request
         self._follow(choice, thinking, text, followed)
         told = tuple(choice.get("token_ids") or ()) if asked.token_ids else ()
         logprobs = choice.get("logprobs") if asked.logprobs else None
@@ -272,17 +276,3 @@ class UpstreamRun:
         if engine.check_logprobs and not asked.logprobs:
             besides.append({"logprobs": True})
         return body, besides
-
-
-def _count(usage: dict[str, Any], name: str) -> int | None:
-    found = usage.get(name)
-    return found if isinstance(found, int) else None
-
-
-def _prompt_doubt(ours: int, theirs: int | None) -> str | None:
-    if theirs is None or ours == theirs:
-        return None
-    return (
-        f"the other server counts {theirs} tokens of the prompt, and the one made here has {ours}: effects are of "
-        "another prompt. Give both the same image sizes, system prompt and chat template."
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -60,18 +60,24 @@ def verdicts_saved(trace: Trace) -> Verdicts:
     """Those of the monitor that watched the run, as it was saved."""
     risks = np.array([math.nan if step.risk is None else step.risk for step in trace.steps], float)
     alarm = next((at for at, step in enumerate(trace.steps) if step.alarm), None)
-    return Verdicts(risks, alarm, watches=None if np.isnan(risks).all() else "failure")
+    if np.isnan(risks).all():
+        return Verdicts(risks, alarm)
+    threshold, watches = trace.watched or (None, "failure")
+    return Verdicts(risks, alarm, math.inf if threshold is None else threshold, watches)
 
 
 def verdicts_of(trace: Trace, rows: pd.DataFrame, detectors: Detectors, seen: bool | None) -> Verdicts:
-    """Those of detectors. rows: of the run, a row for each thinking step with a column `risk`; none where it has no
-    effects."""
+    """Those of detectors. rows: of the run, a row for each thinking step with a column `risk`, NaN where the run lacks
+    what they read."""
     from trajkit.detection.alarm import alarm_rows
+    from trajkit.detection.kinds import why_not
 
     monitor, thinking = detectors.monitor, np.flatnonzero(trace.thinking)
     risks = np.full(trace.n_steps, math.nan)
     if rows.empty:
         return Verdicts(risks, threshold=monitor.threshold, watches=monitor.watches, seen=seen)
+    if rows["risk"].isna().all():
+        return Verdicts(risks, seen=seen, note=f"No risk is shown: {why_not(detectors.predictor, rows)}")
     risks[thinking] = rows["risk"].to_numpy(float)
     at = int(alarm_rows(risks[thinking], monitor.threshold)[0])
     alarm = None if at < 0 else int(thinking[at])
@@ -110,11 +116,23 @@ class Judge:
         return not any(self._detectors.made_for) or not self._detectors.others([ModelId(model, fingerprint)])
 
     def highest(self, table: RunTable) -> Mapping[str, Highest]:
-        """Of each run that has a path and is of their model."""
+        """Of each run of their model that has what they read."""
+        return highest_of(self._of_own(table), self._detectors.monitor.threshold)
+
+    def risks(self, table: RunTable) -> Mapping[str, NDArray[np.float64]]:
+        """(T,) after each thinking step of each run of their model that has any, NaN where it lacks what they read."""
+        frame = self._of_own(table)
+        if frame.empty:
+            return {}
+        starts = np.flatnonzero(frame["step"].to_numpy(int) == 1)
+        parts = np.split(frame["risk"].to_numpy(float), starts[1:])
+        return dict(zip(frame["transcript_id"].to_numpy(object)[starts].tolist(), parts, strict=True))
+
+    def _of_own(self, table: RunTable) -> pd.DataFrame:
+        """The frame of the runs that are of their model, with risks."""
         models = [*zip(table.rows["model"].to_pylist(), table.rows["fingerprint"].to_pylist(), strict=True)]
         fits = {model: self.fits(*model) for model in set(models)}
-        frame = table.only(np.array([fits[model] for model in models], bool)).frame
-        return highest_of(self._risky(frame), self._detectors.monitor.threshold)
+        return self._risky(table.only(np.array([fits[model] for model in models], bool)).frame)
 
     def verdicts(self, trace: Trace) -> Verdicts:
         """Of one run."""
@@ -127,10 +145,14 @@ class Judge:
             return Verdicts(np.full(trace.n_steps, math.nan), note=note)
         table = run_table([trace], Wanted(metrics=False, keys=True))
         seen = bool(self._detectors.known(keyed(table)).all)
-        return verdicts_of(trace, self._risky(table.frame), self._detectors, seen)
+        found = verdicts_of(trace, self._risky(table.frame), self._detectors, seen)
+        unlike = self._detectors.unlike(table) if not np.isnan(found.risks).all() else ""
+        return replace(found, note=" ".join(filter(None, (found.note, unlike))))
 
     def _risky(self, frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(risk=self._detectors.predictor.risks(frame)) if len(frame) else frame
+        from trajkit.detection.kinds import known_risks
+
+        return frame.assign(risk=known_risks(self._detectors.predictor, frame)) if len(frame) else frame
 
 
 def _reading(rows: pd.DataFrame, detectors: Detectors) -> str:

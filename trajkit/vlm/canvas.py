@@ -1,10 +1,11 @@
-"""Canvas: the images of a prompt as one picture, side by side, so that one label map covers them all."""
+"""What images may be given as, and the canvas: those of a prompt side by side, so that one label map covers all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,29 +13,91 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trajkit.errors import InputError
+from trajkit.traces.images import check_size, open_image
 
-Images: TypeAlias = Image.Image | Sequence[Image.Image]
+Picture: TypeAlias = Image.Image | str | Path | bytes | NDArray[Any]
+"""One image: open, a file's path, the bytes of one, or (H, W, 3) of uint8 or of floats in [0, 1]."""
+Images: TypeAlias = Picture | Sequence[Picture]
 """What a question is about: one image, or several in order."""
 
 MAX_ASPECT = 200
 """Longest side over shortest that the image processors of Qwen take."""
 
+_VIDEO = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+
 PADDING = (128, 128, 128)
 """Colour below an image that is less tall than the tallest."""
 
 
-def check_image(image: Any, max_aspect: float = float("inf")) -> None:
-    """Raise InputError unless this is an image whose sides differ by less than `max_aspect` times."""
-    if not isinstance(image, Image.Image):
+def opened(image: Any, max_aspect: float = float("inf")) -> Image.Image:
+    """One image, RGB. Raises InputError on what is none (`Picture`), one of a size that `traces.images` refuses, and
+    one whose sides differ by `max_aspect` times or more."""
+    if isinstance(image, str | Path | bytes):
+        made = open_image(_local(image))
+    elif isinstance(image, np.ndarray):
+        made = _of_array(image)
+    elif isinstance(image, Image.Image):
+        check_size(image.size, "the image")
+        made = image.convert("RGB")
+    else:
+        more = " Of a tensor (3, H, W) take tensor.permute(1, 2, 0).numpy()." if hasattr(image, "permute") else ""
         raise InputError(
-            f"expected an image (PIL.Image.Image), or several; got {type(image).__name__}. Open a file with "
-            "PIL.Image.open; video is not supported: pass single frames."
+            "expected an image, or several in a list: a path, bytes, a PIL.Image.Image or an array (H, W, 3); got "
+            f"{type(image).__name__}.{more} Video is not supported: pass single frames."
         )
-    if max(image.size) >= max_aspect * min(image.size):
+    if max(made.size) >= max_aspect * min(made.size):
         raise InputError(
-            f"the image is {image.width} × {image.height}; its sides must differ by less than {max_aspect:g} times. "
+            f"the image is {made.width} × {made.height}; its sides must differ by less than {max_aspect:g} times. "
             "Crop it."
         )
+    return made
+
+
+def is_one(images: Any) -> bool:
+    """Whether this is a single image, and not several."""
+    return isinstance(images, Image.Image | str | Path | bytes | np.ndarray)
+
+
+def opened_all(images: Images, max_aspect: float = float("inf")) -> tuple[Image.Image, ...]:
+    """One image or several, each as `opened`."""
+    if is_one(images) or not isinstance(images, Iterable) or hasattr(images, "permute"):
+        return (opened(images, max_aspect),)
+    return tuple(opened(image, max_aspect) for image in images)
+
+
+def check_order(images: Any, question: Any) -> None:
+    """Raise InputError where the question was given for the image, and the image for the question."""
+    asked_image = is_one(question) and not isinstance(question, str)
+    if isinstance(question, str) and isinstance(images, str):
+        asked_image = not Path(images).exists() and Path(question).is_file()
+    if isinstance(images, str) and asked_image:
+        raise InputError("image and question have changed places: the image comes first, then the question.")
+
+
+def _local(image: str | Path | bytes) -> str | Path | bytes:
+    """Raises InputError on an address, and on the name of a video."""
+    if not isinstance(image, bytes) and Path(image).suffix.lower() in _VIDEO:
+        raise InputError(f"{image} is a video; video is not supported: pass single frames as images.")
+    if isinstance(image, str) and image.lower().startswith(("http://", "https://", "data:", "file:")):
+        raise InputError(f"{image[:60]!r} is an address, and nothing is fetched; download the image and give its path.")
+    return image
+
+
+def _of_array(pixels: NDArray[Any]) -> Image.Image:
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        hint = " Several images are given in a list; video is not supported." if pixels.ndim == 4 else ""
+        raise InputError(f"an array of an image must be (height, width, 3); got shape {pixels.shape}.{hint}")
+    check_size((pixels.shape[1], pixels.shape[0]), "the image")
+    if np.issubdtype(pixels.dtype, np.floating):
+        if not ((pixels >= 0) & (pixels <= 1)).all():  # NaN is neither
+            raise InputError(
+                f"an array of floats must hold 0 to 1; got {pixels.min():.4g} to {pixels.max():.4g}. Divide by its "
+                "largest value, or give uint8 from 0 to 255."
+            )
+        pixels = np.round(pixels * 255).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise InputError(f"an array of an image must be of uint8, or of floats in [0, 1]; got {pixels.dtype}.")
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,11 +35,18 @@ def load_vlm(
     model is on a GPU in half precision, "flash_attention_2".
     No code that comes with a checkpoint is run, and no pickled weights are read. Raises InputError when there is no
     such model or one of its files makes no sense, UnsupportedModelError when its architecture has no adapter.
+
+    See also: `stream`, `watch`, `EffectEstimator`.
+
+    >>> vlm = tk.load_vlm("data/demo/model")  # or "Qwen/Qwen3-VL-8B-Thinking"
+    >>> prompt = vlm.prepare(image, question)
+    >>> len(prompt.image_tokens)  # of the image, in the prompt
+    64
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    name = str(source)
+    name = _named(source)
     check_source(name, "Qwen/Qwen3-VL-8B-Thinking", revision)
     with checkpoint(name, "Check the id, the network, or pass a folder."):
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
@@ -67,6 +74,21 @@ def load_vlm(
     return vlm
 
 
+def _named(source: Any) -> str:
+    """The folder or hub id. Raises InputError for a model that is loaded already."""
+    if isinstance(source, str | Path):
+        return str(source)
+    what = f"load_vlm takes a folder or a hub id; got {type(source).__name__}"
+    if isinstance(source, VLM):
+        raise InputError(f"{what}, which is loaded already: use it as it is.")
+    if hasattr(source, "generate"):
+        raise InputError(
+            f"{what}. A model that you have loaded is watched as it is: "
+            "tk.watch(model, processor, image, question, estimator=...)."
+        )
+    raise InputError(f"{what}.")
+
+
 def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
     """The VLM of a model and processor that somebody else has loaded, which are left as they are.
 
@@ -74,6 +96,13 @@ def vlm_of(model: Any, processor: Any, system: str | None = None) -> VLM:
     as is looked (`fingerprint.holds`), and else, as after training, by its bytes in memory. Raises
     UnsupportedModelError as `adapter_for`, InputError where the processor is but a tokenizer.
     """
+    if isinstance(model, VLM):
+        raise InputError(
+            "watch takes a model and a processor of transformers; got a VLM. Watch its own: "
+            "tk.watch(vlm.model, vlm.processor, image, question, ...); or tk.stream(vlm, image, question, ...)."
+        )
+    if not hasattr(model, "generate"):
+        raise InputError(f"watch takes the model first, then its processor; got {type(model).__name__} for the model.")
     adapter = adapter_for(model.config)
     if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
         raise InputError(
@@ -113,7 +142,7 @@ def check_source(name: str, example: str, revision: str | None = None) -> None:
         here = shipped(name)
         raise InputError(
             f"no model at {name!r}: expected a checkpoint folder with config.json, or a hub id such as {example}."
-            + (f" The demo's is in {here}." if here else "")
+            + (f" The demo's is in {here}." if here and (here / "config.json").is_file() else "")
         )
     if not looks_local:
         _check_hub(name, revision)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from trajkit.errors import InputError
 from trajkit.text import LINES, require_plain
-from trajkit.vlm.canvas import MAX_ASPECT, Images, check_image
+from trajkit.vlm.canvas import MAX_ASPECT, Images, opened, opened_all
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 """Turns as transformers and most servers write them."""
@@ -65,11 +65,11 @@ class Chat:
         """
         if not question.strip():
             raise InputError("the question is empty; ask something about the image.")
-        given = [images] if isinstance(images, Image.Image) else list(images)
+        given = opened_all(images, MAX_ASPECT)
         if not given:
             raise InputError("there is no image to ask about; give one, or several in a list.")
         require_plain(question, "the question", LINES)
-        return cls((Turn("user", (*map(_opened, given), question)),))
+        return cls((Turn("user", (*given, question)),))
 
     @classmethod
     def of(cls, messages: Messages, images: Images | None = None) -> Chat:
@@ -83,7 +83,7 @@ class Chat:
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
             found = "an empty one" if isinstance(messages, list) else type(messages).__name__
             raise InputError(f"messages must be a list of turns, each with a role and content; got {found}.")
-        apart = iter([images] if isinstance(images, Image.Image) else images or ())
+        apart = iter(() if images is None else opened_all(images, MAX_ASPECT))
         chat = cls(tuple(_turn(message, f"turn {number}", apart) for number, message in enumerate(messages, 1)))
         if next(apart, None) is not None:
             raise InputError("there are more images than parts of the messages that stand for one; leave them out.")
@@ -175,12 +175,7 @@ def _part(part: Any, role: Role, called: str, apart: Iterator[Any]) -> str | Ima
         raise InputError(f"{called}: nothing is fetched. Open the image with PIL.Image.open and give it as 'image'.")
     if role != "user":
         raise InputError(f"{called}: an image stands in a turn of the user; this one is the {role}'s.")
-    return _opened(image)
-
-
-def _opened(image: Any) -> Image.Image:
-    check_image(image, MAX_ASPECT)
-    return image.convert("RGB")
+    return opened(image, MAX_ASPECT)
 
 
 def _text(text: Any, called: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trajkit.errors import InputError
 from trajkit.vlm.adapter import Adapter
-from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_image
+from trajkit.vlm.canvas import MAX_ASPECT, Canvas, Images, check_order, opened_all
 from trajkit.vlm.fingerprint import Source, fingerprint
 from trajkit.vlm.lock import ModelLock, lock_of
 from trajkit.vlm.messages import Chat, Messages
@@ -158,9 +158,14 @@ class VLM:
 
         Raises InputError as they do, and where there is neither, or both.
         """
-        if (question is None) == (messages is None):
+        if question is None and messages is None:
+            raise InputError("there is no question; ask one beside the image, or give messages.")
+        if question is not None and messages is not None:
             raise InputError("ask with images and a question, or with messages in place of a question; not both.")
         asked = question if messages is None else messages
+        check_order(images, question)
+        if not isinstance(asked, str | list | tuple):
+            raise InputError(f"the question must be text, or a chat as a list of turns; got {type(asked).__name__}.")
         if not isinstance(asked, str):
             return self.prepare_chat(asked or (), images)
         if images is None:
@@ -214,14 +219,13 @@ class VLM:
             ) from error
 
     @torch.inference_mode()
-    def image_features(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, tuple[int, int]]]:
+    def image_features(self, images: Images) -> list[tuple[Tensor, tuple[int, int]]]:
         """For each image: (rows·cols, D) features of its tokens from the model's own vision tower, and (rows, cols).
 
         Raises InputError when an image is too narrow.
         """
-        for image in images:
-            check_image(image, MAX_ASPECT)
-        seen = self.processor.image_processor(images=list(images), return_tensors="pt").to(self.model.device)
+        given = list(opened_all(images, MAX_ASPECT))
+        seen = self.processor.image_processor(images=given, return_tensors="pt").to(self.model.device)
         pixels, grid = seen["pixel_values"].to(self.model.dtype), seen["image_grid_thw"]
         features = self.model.model.get_image_features(pixels, grid).pooler_output
         return list(zip(features, self._token_grids(grid), strict=True))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trajkit.sentence_ends import CLOSE, OPEN
 from trajkit.traces.trace import StepKind
 from trajkit.vlm.model import VLM
-from trajkit.vlm.sentences import CLOSE, OPEN
 
 _BROKEN = "�"
 Piece = tuple[StepKind, str]

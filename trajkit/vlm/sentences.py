@@ -1,29 +1,23 @@
 """Cuts a generation into steps: the sentences of its thinking span, then the answer.
 
-Works token by token, so that a live run and a saved one are cut alike. A sentence ends before the token that starts
-with white space after a final mark (. ! ? and their full-width forms), or after a line break. List numbers ("1."),
-initials and common abbreviations do not end one. The thinking tags are single tokens in some tokenizers and ordinary
-text over several tokens in others; an opening tag may be in the prompt, in the output, or nowhere.
+Works token by token, so that a live run and a saved one are cut alike, by the rules of `sentence_ends`: a sentence ends
+before the token that starts with white space after a final mark, or after a line break. The thinking tags are single
+tokens in some tokenizers and ordinary text over several tokens in others; an opening tag may be in the prompt, in the
+output, or nowhere.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from string import whitespace
+from typing import NamedTuple
 
+from trajkit.sentence_ends import CLOSE, KEPT, OPEN, ends_sentence, shortened
 from trajkit.traces.trace import StepKind
 from trajkit.vlm.model import VLM
 
-OPEN, CLOSE = "<think>", "</think>"
-_CLOSING = "\"'”’)]"
-_FINAL = re.compile(rf"[.!?。！？…][{re.escape(_CLOSING)}]*$")
-_NOT_FINAL = re.compile(r"(^\s*\d+|\b(e\.g|i\.e|etc|vs|cf|Fig|fig|Eq|No|Dr|Mr|Mrs|Ms|Prof|approx|[A-Z]))\.$")
-_REPEATED = re.compile(rf"\s+(?=\s)|[{re.escape(_CLOSING)}]+(?=[{re.escape(_CLOSING)}])")
-_KEPT = 16
-"""Tokens that are decoded again with every new one, and characters that decide whether a sentence ends: more than any
-character, tag or abbreviation has."""
+_KEPT = KEPT
+"""Tokens that are decoded again with every new one: more than any character, tag or abbreviation has."""
 _CONTEXT = 4
 """Tokens before those, decoded with them for what a token takes from its neighbours."""
 
@@ -35,23 +29,6 @@ class Span:
     start: int
     end: int
     kind: StepKind
-
-
-def _ends_sentence(text: str) -> bool:
-    return bool(_FINAL.search(text)) and not _NOT_FINAL.search(text)
-
-
-def shortened(text: str) -> str:
-    """A short text that no rule of this file tells from `text`, whatever is written behind both.
-
-    What counts is how it ends, whether it holds more than white space, and whether it is a number alone.
-    """
-    text = _REPEATED.sub("", text)
-    at = len(text.rstrip(_CLOSING + whitespace)) - _KEPT
-    if at <= 0:
-        return text
-    left_out, kept = text[:at], text[at:]
-    return ("0" if re.fullmatch(r"\s*\d+", left_out) else "x" if left_out.strip() else "") + kept
 
 
 class StepSplitter:
@@ -95,7 +72,7 @@ class StepSplitter:
     def at_sentence_end(self) -> bool:
         """Whether the thinking so far looks like whole sentences; what comes next may show otherwise ("3." and "5")."""
         text = self._text.rstrip()
-        return not self.closed and bool(text) and (self._text.endswith("\n") or _ends_sentence(text))
+        return not self.closed and bool(text) and (self._text.endswith("\n") or ends_sentence(text))
 
     def push(self, token: int) -> Span | None:
         """Take the next token; return the step that it shows to be complete."""
@@ -119,7 +96,7 @@ class StepSplitter:
             self._begin(at + 1)
             return None
         piece = longer[len(self._text) :]
-        breaks = piece[:1].isspace() and _ends_sentence(self._text.rstrip())
+        breaks = piece[:1].isspace() and ends_sentence(self._text.rstrip())
         if breaks or (self._text.endswith("\n") and self._text.strip()):
             done = self._close(at)
             self._text = self._decode(self._tokens[at:])
@@ -174,11 +151,19 @@ class StepSplitter:
         return Span(start, end, self._kind) if text.strip() else None
 
 
-def split_steps(tokens: Sequence[int], vlm: VLM) -> tuple[list[Span], list[str], bool]:
+class Split(NamedTuple):
     """Steps of a whole generation with their texts, and whether its thinking span was closed."""
+
+    spans: list[Span]
+    texts: list[str]
+    closed: bool
+
+
+def split_steps(tokens: Sequence[int], vlm: VLM) -> Split:
+    """Cut a whole generation into steps."""
     splitter = StepSplitter.of(vlm)
     spans = [span for token in tokens if (span := splitter.push(token))]
     end = len(tokens) - (len(tokens) > 0 and tokens[-1] in vlm.end_tokens)
     last = splitter.finish(end)
     spans += [last] if last else []
-    return spans, [splitter.text(span) for span in spans], splitter.closed
+    return Split(spans, [splitter.text(span) for span in spans], splitter.closed)

@@ -42,7 +42,7 @@ const run = (() => {
       this.panels = make("div", { class: "panels" },
         make("div", { class: "left" },
           make("section", { class: "panel seen" }, walk, this.said, this.digest, this.look.element),
-          panel("effects", "Effects of this step", "nats", this.effects.element)),
+          this.effectsPanel = panel("effects", "Effects of this step", "nats", this.effects.element)),
         make("div", { class: "middle" }, panel("told", "Thinking", "", this.columns = make("p", { class: "columns muted", "aria-hidden": "true" }), this.list.element)),
         make("div", { class: "right" }, this.riskPanel, this.levelPanel, this.pathPanel),
         make("div", { class: "foot" }, this.reading, this.facts));
@@ -185,6 +185,8 @@ const run = (() => {
       this.columns.textContent = run.hasRisk ? words.risk(run.watches) : "";
       this.risk.set(run);
       this.level.set(run);
+      this.effectsPanel.hidden = !run.live && !run.effects.some(Boolean); // its notes say so
+      this.pathPanel.hidden = !run.live && !rows.length;
       this.path.element.hidden = rows.length < 1;
       const alarms = this.thoughts.flatMap((i, at) => (run.steps[i].alarm ? [at] : []));
       this.path.set(rows, alarms, this.thoughts.map((i) => String(run.number(i))), this.thoughts.map((i) => run.steps[i].attempt || 0));
@@ -194,7 +196,7 @@ const run = (() => {
     }
 
     pathSaid(n) {
-      if (!n) return this.run.live ? "The path begins with the first step." : "This run has no effects of thinking steps, so there is no path to draw.";
+      if (!n) return "The path begins with the first step.";
       if (n < 3) return `${words.count(n, "point")}: a path needs more steps.`;
       const shares = this.path.share.map((one, i) => `axis ${i + 1}: ${words.percent(one)}`).join(", ");
       return `Share of the variance of this run's effects: ${shares}. Principal components of its ${Math.min(32, this.run.effects[this.thoughts[0]].length)} strongest regions, fitted on all its steps: a picture, not what a monitor reads.${n < 5 ? ` Three axes hold any ${n} points whole.` : ""}`;

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import trajkit as tk
+from trajkit.attribution.tokens import Tokens, TokensError, logprob_difference, model_doubt, opens_thinking
 from trajkit.demo.runs import demo_items
-from trajkit.live.tokens import Tokens, TokensError, logprob_difference, model_doubt, opens_thinking
 from trajkit.vlm.pieces import TextPieces
 from trajkit.vlm.sentences import split_steps
 
