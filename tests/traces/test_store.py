@@ -98,7 +98,7 @@ def test_effects_of_a_single_file_are_a_view_of_arrows_memory(tmp_path: Path) ->
     runs = [make_trace(i) for i in range(150)]  # more than two row groups
     back = read_traces(write_traces(runs, tmp_path / "runs.parquet"))
     values, offsets = back.effects
-    column = back.files[0]._index["effects"]
+    column = back._backing.files[0]._index["effects"]
     assert column.num_chunks == 1
     assert values.__array_interface__["data"][0] == column.chunk(0).values.buffers()[1].address
     assert np.shares_memory(back[7].effects, values)
@@ -177,7 +177,7 @@ def test_traces_are_a_sequence(tmp_path: Path) -> None:
     assert [run.image for run in back.without_images()] == [None] * 5
     with pytest.raises(IndexError):
         back[5]
-    with pytest.raises(InputError, match="'name' parameter of column"):
+    with pytest.raises(InputError, match="no column 'colour' that column could read"):
         back.column("colour")
 
 
@@ -358,3 +358,8 @@ def test_a_file_that_is_dropped_gives_its_memory_back_at_once() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_folder_may_be_called_as_logs_of_other_tools_are(tmp_path):
+    runs = read_traces("data/demo/traces")[:2]
+    assert len(read_traces(write_traces(runs, tmp_path / "runs.eval"))) == 2

@@ -46,6 +46,7 @@ class TraceFile:
         check_schema(self._parquet.schema_arrow, path)
         ends = np.cumsum([self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)])
         self._group_ends: NDArray[np.int64] = ends.astype(np.int64)
+        self._columns: dict[str, pa.ChunkedArray] = {}
         self._image_group = lru_cache(maxsize=4)(partial(_column_of, path, self._parquet, "image"))
         self._kept_group = lru_cache(maxsize=len(KEPT))(partial(_column_of, path, self._parquet))
 
@@ -212,6 +213,14 @@ class TraceFile:
     def hash_column(self) -> pa.ChunkedArray:
         """The image_sha256 of each row, reading nothing else."""
         return self._read(("image_sha256",))["image_sha256"]
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of REST, reading nothing else; what was read is kept."""
+        if name in self._columns:
+            return self._columns[name]
+        held = self.__dict__.get("rest")
+        found = self._columns[name] = self._read((name,))[name] if held is None else held[name]
+        return found
 
     def image(self, row: int) -> bytes | None:
         group, at = self._place(row)

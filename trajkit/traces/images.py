@@ -49,7 +49,7 @@ def open_image(source: str | Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.size, name)
+                check_size(image.size, name)
                 return _upright_rgb(image)
     except InputError:
         raise
@@ -81,7 +81,8 @@ def to_png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Raise InputError unless an image of that width and height is large enough for a model, and not too large."""
     width, height = size
     if min(size) < MIN_SIDE:
         raise InputError(

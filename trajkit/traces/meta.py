@@ -15,12 +15,15 @@ KEPT = 4096
 
 class Meta(NamedTuple):
     """form: of the question (`forms.form_of`). fingerprint: of the model, detail: the cause of the outcome, "" where
-    there is none. unread: parts of the image that the question is about and that were never read, NaN where that is not
-    said."""
+    there is none. counted_in: what its steps count, "tokens" or "words"; entropy_is: "" where entropies are of the
+    whole distribution, else which lower bound. unread: parts of the image that the question is about and that were
+    never read, NaN where that is not said."""
 
     form: str
     fingerprint: str
     detail: str
+    counted_in: str
+    entropy_is: str
     unread: float
 
 
@@ -31,7 +34,12 @@ def parse_meta(text: str) -> Meta:
     if not isinstance(meta, dict):
         raise ValueError
     return Meta(
-        form_of(meta), str(meta.get("fingerprint") or ""), str(meta.get("detail") or ""), _number(meta.get("unread"))
+        form_of(meta),
+        str(meta.get("fingerprint") or ""),
+        str(meta.get("detail") or ""),
+        "words" if meta.get("counted_in") == "words" else "tokens",
+        str(meta.get("entropy") or ""),
+        _number(meta.get("unread")),
     )
 
 

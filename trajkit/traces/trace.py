@@ -6,12 +6,16 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.errors import TraceFormatError
+from trajkit.text import shortened
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 StepKind = Literal["thinking", "answer"]
 EffectsKind = Literal["estimated", "measured"]
@@ -33,6 +37,12 @@ class Step:
     source of the run had none. seconds: time from the
     end of the step before to the end of this one, 0 when unknown. risk: probability of failure after it, as the monitor
     that watched the run said, and alarm: whether it was raised here; None where no monitor watched.
+
+    See also: `Trace`.
+
+    >>> step = tk.Step("There is a cup.", "thinking", 0, 5, logprob=-0.2, entropy=0.4)
+    >>> step.n_tokens, step.to_dict()["kind"]
+    (5, 'thinking')
     """
 
     text: str
@@ -49,9 +59,31 @@ class Step:
     def n_tokens(self) -> int:
         return self.token_end - self.token_start
 
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.steps import step_html
+
+        return step_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {field.name: getattr(self, field.name) for field in fields(Step)}
+
+
+class WatchedBy(NamedTuple):
+    """What a run's monitor was like. threshold: None where it could not alarm. watches: what for."""
+
+    threshold: float | None
+    watches: Literal["failure", "success"]
+
+    @classmethod
+    def of(cls, saved: Any) -> WatchedBy | None:
+        """As `Monitor.about` has it; None for what is no such thing."""
+        if not isinstance(saved, Mapping) or saved.get("watches") not in ("failure", "success"):
+            return None
+        threshold = saved.get("threshold")
+        if not isinstance(threshold, int | float) or not math.isfinite(threshold):
+            return cls(None, saved["watches"])
+        return cls(float(threshold), saved["watches"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +98,16 @@ class Trace:
     the end token, or None where they are not known.
     group_id: runs of one group (image or question) are never split across train, calibration and test.
     Raises TraceFormatError when the parts do not fit together.
+
+    See also: `Step`, `trace`, `read_traces`.
+
+    >>> trace = traces[3]
+    >>> trace.question, trace.answer, trace.outcome
+    ('is there a green 5 in col 2?', 'no', 'success')
+    >>> trace.effects.shape, trace.n_steps, trace.n_regions
+    ((10, 16), 10, 16)
+    >>> trace.steps[0].text, int(trace.effects[0].argmax())  # and the region that it rests on most
+    ('row 4 col 2 is orange 1.', 13)
     """
 
     transcript_id: str
@@ -140,6 +182,27 @@ class Trace:
                 raise TraceFormatError(f"run {self.transcript_id!r}, step {number}: {fault}; measure it again.")
         if self.image is not None and not self.image_sha256:
             object.__setattr__(self, "image_sha256", hashlib.sha256(self.image).hexdigest())
+
+    def __repr__(self) -> str:
+        steps, question = f"{self.n_steps} step{'s' * (self.n_steps != 1)}", shortened(self.question)
+        effects = f"{self.n_regions} regions, {self.effects_kind} effects" if self.effects_kind else "no effects"
+        return f"Trace({shortened(self.transcript_id)!r}: {self.outcome}, {steps}, {effects}, question {question!r})"
+
+    def _repr_html_(self) -> str:
+        from trajkit.notebook.run import trace_html
+
+        return trace_html(self)
+
+    def plot(self, kind: Literal["steps", "trajectory"] = "steps") -> go.Figure:
+        """A plotly figure of the run: what was known after each step, or the path of its effects (`plots.plot_run`)."""
+        from trajkit.plots.runs import plot_run
+
+        return plot_run(self, kind)
+
+    @property
+    def watched(self) -> WatchedBy | None:
+        """The monitor that watched it, as it was saved; None where none did, or that is not known."""
+        return WatchedBy.of(self.meta.get("monitor"))
 
     @property
     def n_steps(self) -> int:

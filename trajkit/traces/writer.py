@@ -29,6 +29,12 @@ PART_SIZE = 64
 _PART = re.compile(r"part-(\d+)\.parquet")
 
 
+def _made(key: str, value: Any) -> str:
+    """How runs are made by a setting, in words."""
+    words = ["without" if value is None else "with", key, "" if value is None else repr(value)]
+    return " ".join(filter(None, words))
+
+
 def check_writer(folder: str | Path) -> None:
     """Raise InputError or WriteError where a TraceWriter could not begin in `folder` now: ask before the work, not
     after it. A folder that is not there is not made."""
@@ -88,8 +94,8 @@ class TraceWriter:
                     if meta.get(key, value) != value:
                         why = difference(str(meta[key]), str(value), True) if key == "fingerprint" else ""
                         raise InputError(
-                            f"{self._folder} holds runs made with {key} {meta[key]!r} (run {name!r}), and these are "
-                            f"to be made with {value!r}.{why} Go on with the same, or give them a folder of their own."
+                            f"{self._folder} holds runs made {_made(key, meta[key])} (run {name!r}), and these are to "
+                            f"be made {_made('', value)}.{why} Go on with the same, or give them a folder of their own."
                         )
 
     def require_same_question(self, task_id: str, question: str, target: str) -> None:
