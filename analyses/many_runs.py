@@ -99,6 +99,7 @@ def many_runs(first: int, n: int, seed: int = 0) -> pa.Table:
         ),
         "half_widths": pa.nulls(n, SCHEMA.field("half_widths").type),
         "hidden": pa.nulls(n, SCHEMA.field("hidden").type),
+        "tokens": pa.nulls(n, SCHEMA.field("tokens").type),
     }
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 

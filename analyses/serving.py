@@ -37,12 +37,11 @@ import torch
 import trajkit as tk
 from trajkit.attribution.item import Item
 from trajkit.attribution.replay import replay
+from trajkit.attribution.tokens import ROUNDING, Tokens, TokensError, logprob_difference, opens_thinking
 from trajkit.demo.paths import ESTIMATOR, MODEL, TRACES
 from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.live.other_server import OtherServer, find_model
-from trajkit.live.tokens import Tokens, TokensError, logprob_difference, opens_thinking
-from trajkit.live.upstream import ROUNDING
 from trajkit.progress import progress
 from trajkit.stats.resampling import clopper_pearson
 from trajkit.tables import Estimate, Table, render, words

@@ -10,6 +10,7 @@ import pytest
 
 import analyses
 from analyses import (
+    attributing,
     concentration,
     coverage,
     data_efficiency,
@@ -189,6 +190,18 @@ def test_following(report):
     assert max(float(features), float(effects)) < 1e-4
     assert read == "1.000"
     assert len(costs) == 3
+
+
+def test_attributing(report):
+    text = report(attributing, "--quick", "--timed", "2", "--repeats", "1")
+    compared, times = tables(text)
+    assert headings(text) == committed("attributing")
+    rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in compared[2:]]
+    assert [row[1] for row in rows] == ["12 of 12"] * 3 + ["40 of 40"]
+    assert max(float(row[2]) for row in rows) < 1e-3
+    assert [row[3] for row in rows] == ["12 of 12"] * 3 + ["—"]
+    assert len(times) == 7
+    assert "0 in doubt" in text
 
 
 def test_size(report):

@@ -26,9 +26,9 @@ def page(demo_vlm, demo_estimator, tmp_path_factory):
     out = tmp_path_factory.mktemp("serving") / "page.md"
     monitor = load_detectors(paths.DETECTORS).monitor
     own = Watching(tk.load_vlm(paths.MODEL), demo_estimator, monitor)
-    with listening(Server(LocalEngine(own, MODEL), Limits(runs=2)).app()) as direct:
+    with listening(Server(LocalEngine(own, MODEL), Limits(runs=2))) as direct:
         engine = UpstreamEngine(f"{direct}/v1", MODEL, Watching(demo_vlm, demo_estimator, monitor))
-        with listening(Server(engine, Limits(runs=2)).app()) as through, ThreadPoolExecutor(1) as pool:
+        with listening(Server(engine, Limits(runs=2))) as through, ThreadPoolExecutor(1) as pool:
             urls = ["--direct", f"{direct}/v1", "--through", f"{through}/v1"]
             few = ["--scenes", "2", "--rounds", "1", "--clients", "1", "--out", str(out)]
             pool.submit(serving.main, [*urls, *few]).result()

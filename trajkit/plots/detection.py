@@ -39,6 +39,14 @@ def auc_by_step(
     table: of `judging.ranking.auc_by_step`, or of `auc_by_fraction` with at="fraction" (an oracle); an AUC without an
     interval is of too few groups to be read, and not drawn. main: the method drawn boldly. shown: methods drawn at
     first, by default `main` and the baselines; others are in the legend.
+
+    See also: `judging.auc_by_step`, `judging.auc_by_fraction`.
+
+    >>> risks = {"all": detectors.predictor.risks(frame), "length": frame["n_tokens"]}
+    >>> table = tk.judging.auc_by_step(frame, risks, steps=(2, 4, 6), n_boot=200)
+    >>> figure = tk.plots.auc_by_step(table, main="all")
+    >>> sorted({line.name for line in figure.data if line.name})
+    ['all', 'failing', 'length', 'runs']
     """
     from plotly.subplots import make_subplots
 
@@ -153,6 +161,12 @@ def false_alarms(table: pd.DataFrame, by_length: pd.DataFrame | None = None) -> 
     """Realised false-alarm rate of the monitor on successful runs, 95 % intervals, beside the promised alpha.
 
     table: of `judging.alarms.false_alarms`. by_length: of `false_alarms_by_length`, further rows below.
+
+    See also: `judging.false_alarms`, `judging.false_alarms_by_length`.
+
+    >>> figure = tk.plots.false_alarms(tk.judging.false_alarms(watched, alpha=0.1, n_boot=200))
+    >>> figure.layout.xaxis.title.text
+    'share of successful runs alarmed'
     """
     import plotly.graph_objects as go
 

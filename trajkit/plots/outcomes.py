@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trajkit.errors import InputError
 from trajkit.plots.style import METRIC_NAMES, MUTED, OUTCOME_COLOURS, axis, faded, quiet
 from trajkit.tables.names import metric_name, outcome_name
 
@@ -24,9 +25,19 @@ def outcome_distributions(last: pd.DataFrame, metric: str, seed: int = 0) -> go.
 
     last: one row a run, columns `outcome` and `metric`; values that are not finite are left out. Tortuosity, which has
     no upper bound, is drawn on a logarithmic axis.
+
+    See also: `compare_runs`.
+
+    >>> figure = tk.plots.outcome_distributions(runs.last, "entropy_mean")
+    >>> [violin.name for violin in figure.data if violin.type == "violin"]
+    ['success', 'hallucination', 'reasoning failure', 'failure']
     """
     import plotly.graph_objects as go
 
+    if not hasattr(last, "columns"):
+        raise InputError("outcome_distributions takes a table with a row a run; traces have traces.plot(metric).")
+    if metric not in last:
+        raise InputError(f"could not find column {metric!r}; there are: {', '.join(map(str, last.columns))}.")
     figure = go.Figure()
     rng = np.random.default_rng(seed)
     values, outcomes = last[metric].to_numpy(float), last["outcome"].to_numpy(str)

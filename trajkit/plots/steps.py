@@ -7,24 +7,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trajkit.detection.alarm import alarm_rows
+from trajkit.errors import InputError
 from trajkit.plots.style import ACCENT, ALARM, METRIC_NAMES, MUTED, axis, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-METRICS = ("path_length", "tortuosity", "concentration", "risk")
+METRICS = ("path_length", "tortuosity", "concentration", "logprob", "entropy", "risk")
 
 
 def metrics_by_step(run: pd.DataFrame, threshold: float | None = None) -> go.Figure:
-    """Path length, tortuosity, concentration and risk of one run against the step, one below the other.
+    """Path length, tortuosity, concentration and risk of one run against the step, one below the other, or the mean
+    log-probability and entropy of each step's tokens.
 
     run: its rows of `trajkit.features`, with a column `risk` where a predictor was there; a metric whose column is
     missing is left out. threshold: the monitor's, drawn over the risk when it is finite; the step that raises the
     alarm is marked. Gaps are steps where a metric is not defined, such as tortuosity at step 1.
+
+    See also: `features`, `judging.monitor_runs`.
+
+    >>> run = frame[frame["transcript_id"] == frame["transcript_id"].iloc[0]]
+    >>> run = run.assign(risk=detectors.predictor.risks(run))
+    >>> figure = tk.plots.metrics_by_step(run, threshold=monitor.threshold)
+    >>> figure.layout.yaxis.title.text, len(figure.data[0].y)
+    ('path length', 11)
     """
     from plotly.subplots import make_subplots
 
+    if not hasattr(run, "columns"):
+        raise InputError("metrics_by_step takes a run's rows of tk.features(traces); a Trace has trace.plot().")
     shown = [name for name in METRICS if name in run]
     figure = make_subplots(rows=len(shown), cols=1, shared_xaxes=True, vertical_spacing=0.045)
     steps = run["step"].to_numpy(int)

@@ -33,6 +33,8 @@ _UNITS = {
     "concentration_sd": "HHI",
     "logprob_mean": "nats",
     "entropy_mean": "nats",
+    "logprob": "nats",
+    "entropy": "nats",
 }
 
 METRIC_NAMES = {

@@ -26,6 +26,13 @@ def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None, space:
     texts: (T,) sentences for the hover labels. space: the three axes, where they are fitted already. Axes have one
     scale, so distances on screen are comparable. The last trace is the single marker `current`, for a page to move. The
     basis sees the whole run: a picture, not a feature.
+
+    See also: `project`, `Space`.
+
+    >>> figure = tk.plots.trajectory_3d(path, [step.text for step in trace.steps[:-1]])
+    >>> figure.write_html(folder / "path.html", include_plotlyjs=False)  # or figure.show()
+    >>> len(figure.data[0].x)  # a point a step
+    9
     """
     import plotly.graph_objects as go
 
