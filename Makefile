@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo check test install clean
+.PHONY: demo check test docs install clean
 
 QUICK := tests/trajectory tests/traces tests/runs tests/tables tests/plots tests/test_files.py tests/test_import.py \
   tests/test_text.py
@@ -25,6 +25,10 @@ test: $(INSTALLED)
 	$(BIN)/pytest -m 'not alone' -n $(WORKERS) --dist loadfile
 	$(BIN)/pytest -m alone
 
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -E -c docs -d build/doctrees -n -W -q . build/site
+	@echo build/site/index.html
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml setup.py constraints.txt
@@ -37,4 +41,4 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs reports/demo
+	rm -rf $(VENV) build runs reports/demo

@@ -38,6 +38,7 @@ from trajkit.report.build import write_report
 from trajkit.studies.study import Study
 from trajkit.studies.write import StudyFolder
 from trajkit.tables import Table
+from trajkit.traces.exporters import export_traces
 from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import Trace
 from trajkit.traces.writer import TraceWriter
@@ -108,6 +109,14 @@ def read_report(folder: Path) -> object:
     return [(path.name, path.read_bytes()) for path in sorted((folder / "report").iterdir())]
 
 
+def exported(n: int) -> Callable[[Path], object]:
+    return lambda folder: export_traces([make_trace(i) for i in range(n)], folder / "tables", format="csv")
+
+
+def read_exported(folder: Path) -> object:
+    return [(path.name, path.read_bytes()) for path in sorted((folder / "tables").iterdir())]
+
+
 def never(one: Path, other: Path) -> bool:
     """A system that cannot exchange two names."""
     return False
@@ -128,6 +137,7 @@ WHOLE = {
     "estimator, mounted": Case(estimator(1.0), estimator(2.0), read_estimator, mounted),
     "detectors": Case(detectors(1), detectors(2), lambda folder: load_detectors(folder / "detectors").card["value"]),
     "report": Case(report("one"), report("two"), read_report, acts=(kill,), every=5),
+    "export": Case(exported(1), exported(2), read_exported, every=3),
     "studies": Case(studies("before"), studies("after"), read_studies),
     "table": Case(table(1), table(2), lambda folder: (folder / "table.csv").read_bytes()),
     "traces": Case(traces_file(2), traces_file(5), lambda folder: read_traces(folder / "runs.parquet").ids),

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trajkit import detection as detection
     from trajkit import judging as judging
+    from trajkit import plots as plots
     from trajkit import stats as stats
     from trajkit import trajectory as trajectory
+    from trajkit.attribution.attribute import attribute as attribute
     from trajkit.attribution.collect import trace as trace
     from trajkit.attribution.estimator import EffectEstimator as EffectEstimator
     from trajkit.attribution.follow import Followers as Followers
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
     from trajkit.runs.table import run_table as run_table
+    from trajkit.traces.exporters import export_traces as export_traces
+    from trajkit.traces.importers.imported import import_traces as import_traces
     from trajkit.traces.store import Traces as Traces
     from trajkit.traces.store import read_traces as read_traces
     from trajkit.traces.store import write_traces as write_traces
@@ -56,8 +60,11 @@ _HOME = {
     "Step": "trajkit.traces.trace",
     "Trace": "trajkit.traces.trace",
     "Traces": "trajkit.traces.store",
+    "attribute": "trajkit.attribution.attribute",
+    "export_traces": "trajkit.traces.exporters",
     "features": "trajkit.runs.features",
     "follow": "trajkit.attribution.follow",
+    "import_traces": "trajkit.traces.importers.imported",
     "json_lines": "trajkit.events",
     "load_vlm": "trajkit.vlm.load",
     "run_table": "trajkit.runs.table",
@@ -68,7 +75,7 @@ _HOME = {
     "watch": "trajkit.attribution.watch",
     "write_traces": "trajkit.traces.store",
 }
-_SUBMODULES = ("detection", "judging", "stats", "trajectory")
+_SUBMODULES = ("detection", "judging", "plots", "stats", "trajectory")
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 
@@ -79,7 +86,18 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = globals()[name] = getattr(import_module(_HOME[name]), name)
         return value
-    raise AttributeError(f"module 'trajkit' has no attribute {name!r}; it has {', '.join(__all__)}")
+    raise AttributeError(f"module 'trajkit' has no attribute {name!r}; {_instead(name)}")
+
+
+def _instead(name: str) -> str:
+    """Where a name is that is not here, or the nearest one that is."""
+    from difflib import get_close_matches
+
+    for room in () if name.startswith("_") else _SUBMODULES:
+        if name in dir(import_module(f"trajkit.{room}")):
+            return f"it is trajkit.{room}.{name}"
+    near = get_close_matches(name, __all__, 1)
+    return f"did you mean {near[0]}?" if near else f"it has {', '.join(__all__)}"
 
 
 def __dir__() -> list[str]:

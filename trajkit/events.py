@@ -240,6 +240,15 @@ def json_lines(file: str | Path | IO[str], run: RunName | None = None) -> JsonLi
     file: a path, which is appended to, or an open text file, which stays open. run: a name that every line then has.
     The lines are those of `trajkit stream --json`, and what `trajkit monitor -` reads. Raises WriteError where the path
     cannot be written.
+
+    See also: `watch`, `stream`.
+
+    >>> tell = tk.json_lines(folder / "steps.jsonl", run="7")
+    >>> for step in steps:
+    ...     tell(step)
+    >>> tell.close()
+    >>> print((folder / "steps.jsonl").read_text().splitlines()[0][:70])
+    {"event": "step", "run": "7", "text": "row 2 col 1 is red 6.", "kind":
     """
     return JsonLines(file, run)
 

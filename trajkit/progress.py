@@ -38,13 +38,16 @@ class Bar(Protocol):
     def advance(self, note: str = "", steps: int = 1) -> None:
         """Count `steps` more and show `note` beside them."""
 
+    def expect(self, steps: int) -> None:
+        """So many more are to come than was said so far."""
+
 
 class Pace:
     """How fast a job goes and what is left of it, by its last marks. The first mark is where the count begins: what
     comes before it is mostly loading and warming up, and steps that were found done are no measure either."""
 
     def __init__(self, total: int, done: int = 0) -> None:
-        self._total, self._done = total, done
+        self.total, self._done = total, done
         self._marks: deque[tuple[float, int]] = deque()
         self._began = 0.0
         self._longest = 0.0
@@ -77,7 +80,7 @@ class Pace:
         """Seconds to go at the time `now`; None where the rate is not known."""
         if self.rate is None:
             return None
-        return max((self._total - self._done) / self.rate - (now - self._marks[-1][0]), 0.0)
+        return max((self.total - self._done) / self.rate - (now - self._marks[-1][0]), 0.0)
 
     def said(self, now: float) -> str:
         """Rate and time left in words; "" where they are not known."""
@@ -85,7 +88,7 @@ class Pace:
         if rate is None or left is None:
             return ""
         each = f"{duration(1 / rate)} each" if rate < 1 else f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
-        return f"{each} · {duration(left)} left" if self._done < self._total else each
+        return f"{each} · {duration(left)} left" if self._done < self.total else each
 
 
 class _Terminal:
@@ -96,6 +99,10 @@ class _Terminal:
         if steps:
             self._pace.mark(steps, time.monotonic())
         self._bar.update(self._task, advance=steps, note=clean(note))
+
+    def expect(self, steps: int) -> None:
+        self._pace.total += steps
+        self._bar.update(self._task, total=self._pace.total)
 
 
 class _Log:
@@ -116,6 +123,10 @@ class _Log:
             return
         self._print(now, note)
 
+    def expect(self, steps: int) -> None:
+        self._total += steps
+        self._pace.total += steps
+
     def begin(self) -> None:
         """Say what is going on where nothing has been done yet."""
         if self._printed == self._began:
@@ -129,6 +140,9 @@ class _Log:
 
 class _Silent:
     def advance(self, note: str = "", steps: int = 1) -> None:
+        """Say nothing."""
+
+    def expect(self, steps: int) -> None:
         """Say nothing."""
 
 

@@ -53,16 +53,20 @@ def clean(text: str) -> str:
     return inert(re.sub(r"[\n\r\t\v\f\u2028\u2029\x85]+", " ", _ESCAPE.sub("", text)))
 
 
+def shortened(text: str, longest: int = 60) -> str:
+    """`clean`, and no longer than that."""
+    said = clean(text[: longest + 1])
+    return said if len(text) <= longest else f"{said[: longest - 2].rstrip()} …"
+
+
+def for_cell(value: Any) -> Any:
+    """A value as a spreadsheet may have it: a text that it would run as a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
 def for_spreadsheet(frame: pd.DataFrame) -> str:
-    """`frame` as CSV without its index; a text that a spreadsheet would run as a formula begins with an apostrophe."""
-
-    def plain(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
-
-    def heading(name: Any) -> str:
-        return str(plain(str(name)))
-
-    return frame.map(plain).rename(columns=heading).to_csv(index=False)
+    """`frame` as CSV without its index, its cells and names by `for_cell`."""
+    return frame.map(for_cell).rename(columns=lambda name: for_cell(str(name))).to_csv(index=False)
 
 
 def escaped(text: str) -> str:

@@ -1,0 +1,41 @@
+"""What examples in docstrings take for granted, as docs/reference/index.md says it to readers."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+
+@cache
+def names_in_examples() -> dict[str, Any]:
+    """Name → value: the demo's model, its files, and runs that its detectors have not seen."""
+    import numpy as np
+    from PIL import Image
+
+    import trajkit as tk
+
+    detectors = tk.detection.load_detectors("data/demo/detectors")
+    traces = tk.read_traces("data/demo/traces")
+    table = tk.run_table("data/demo/traces")
+    runs = table.only(~table.table["group_id"].isin(detectors.seen).to_numpy()).drawn(400)
+    trace = traces[3]
+    vlm, estimator = tk.load_vlm("data/demo/model"), tk.EffectEstimator.load("data/demo/estimator")
+    image, question = Image.open("data/demo/example.png"), "what is the sum of row 2?"
+    return {
+        "np": np,
+        "tk": tk,
+        "Image": Image,
+        "vlm": vlm,
+        "estimator": estimator,
+        "detectors": detectors,
+        "monitor": detectors.monitor,
+        "image": image,
+        "question": question,
+        "steps": list(tk.stream(vlm, image, question, estimator=estimator, monitor=detectors.monitor, seed=1)),
+        "traces": traces,
+        "trace": trace,
+        "path": trace.effects[trace.thinking],
+        "runs": runs,
+        "frame": runs.frame,
+        "watched": tk.judging.monitor_runs(detectors.monitor, runs.frame),
+    }
