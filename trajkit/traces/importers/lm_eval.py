@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from trajkit.traces.importers.prompts import Prompt, prompt_of
 from trajkit.traces.importers.reading import as_dict, as_list, as_text, lenient_json
 from trajkit.traces.importers.records import first_record, records
 from trajkit.traces.importers.run import SourceRun, Wanted
-from trajkit.traces.importers.samples import Task, score_of, task_of, texts_in, was_scored_whole
+from trajkit.traces.importers.samples import Task, answers_in, runs_of, score_of, task_of
 from trajkit.traces.importers.source_log import Log, opened_by_prompt, pieces_of, settings_of
 
 _FILE = re.compile(r"samples_(?P<task>.+?)_(?P<date>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl")
@@ -62,11 +63,7 @@ def _task(path: Path) -> Task:
 
 
 def _runs(record: Mapping[str, Any], task: Task, log: Log) -> Iterator[SourceRun]:
-    answers = texts_in(record.get("resps"))
-    if None in answers or not answers:
-        raise InputError(
-            "it holds likelihoods of given answers, no text; expected a task of output_type generate_until."
-        )
+    answers = answers_in(record.get("resps"))
     doc = as_dict(record.get("doc"))
     asked = _asked(record.get("arguments"))
     pictured = bool(as_dict(asked.get("arg_2")).get("visual"))
@@ -80,29 +77,9 @@ def _runs(record: Mapping[str, Any], task: Task, log: Log) -> Iterator[SourceRun
             "else doc_id), or --images where documents name a file."
         )
     score, facts = score_of({name: record.get(name) for name in map(str, as_list(record.get("metrics")))})
-    for answer in answers:
-        thinking, said, closed = log.split(None, answer)
-        name, repeat = log.next_run(task_id)
-        yield SourceRun(
-            id=name,
-            model=task.model,
-            question=question,
-            thinking=thinking,
-            answer=said,
-            closed=closed,
-            cut=None if closed else "unfinished",
-            images=images,
-            messages=prompt.messages,
-            system=prompt.system,
-            task_set=task.name,
-            task_id=task_id,
-            repeat=repeat,
-            targets=tuple(filter(None, [as_text(record.get("target"))])),
-            score=None if len(answers) > 1 or was_scored_whole(record, thinking) else score,
-            settings=task.settings | settings_of(as_dict(asked.get("arg_1"))),
-            tool=task.tool,
-            facts=facts if len(answers) == 1 else {},
-        )
+    settings = settings_of(as_dict(asked.get("arg_1")))
+    for run in runs_of(answers, record, task, log, task_id, question, images, score, facts):
+        yield replace(run, messages=prompt.messages, system=prompt.system, settings=run.settings | settings)
 
 
 def _asked(arguments: Any) -> dict[str, Any]:

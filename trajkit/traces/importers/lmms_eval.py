@@ -16,7 +16,7 @@ from trajkit.errors import InputError
 from trajkit.traces.importers.reading import as_dict, as_list, as_text
 from trajkit.traces.importers.records import first_record, records
 from trajkit.traces.importers.run import SourceRun, Wanted
-from trajkit.traces.importers.samples import Task, score_of, task_of, texts_in, was_scored_whole
+from trajkit.traces.importers.samples import Task, answers_in, runs_of, score_of, task_of
 from trajkit.traces.importers.source_log import Log, opened_by_prompt, pieces_of
 
 _FILE = re.compile(r"(?P<date>\d{8}_\d{6})_samples_(?P<task>.+)\.jsonl")
@@ -52,39 +52,17 @@ IMPORTER = LmmsEval()
 
 
 def _runs(record: Mapping[str, Any], task: Task, log: Log) -> Iterator[SourceRun]:
-    answers = texts_in(record.get("resps", record.get("filtered_resps")))
-    if None in answers or not answers:
-        raise InputError(
-            "it holds likelihoods of given answers, no text; expected a task of output_type generate_until."
-        )
+    answers = answers_in(record.get("resps", record.get("filtered_resps")))
     number = as_text(record.get("doc_id"))
     task_id = log.task_id((number, f"{task.name}/{number}"))
     question = log.question(task_id, as_text(record.get("input")) or "")
     images = _images(record, task_id, log)
     score, facts = score_of({name: value for name, value in record.items() if name not in _NO_METRIC})
+    runs = runs_of(answers, record, task, log, task_id, question, images, score, facts | _counted(record))
     for answer in answers:
-        if answer and answer.startswith(_FAILED):
+        if answer.startswith(_FAILED):
             raise InputError(f"its request failed: {answer.strip()[:300]}")
-        thinking, said, closed = log.split(None, answer)
-        name, repeat = log.next_run(task_id)
-        yield SourceRun(
-            id=name,
-            model=task.model,
-            question=question,
-            thinking=thinking,
-            answer=said,
-            closed=closed,
-            cut=None if closed else "unfinished",
-            images=images,
-            task_set=task.name,
-            task_id=task_id,
-            repeat=repeat,
-            targets=tuple(filter(None, [as_text(record.get("target"))])),
-            score=None if len(answers) > 1 or was_scored_whole(record, thinking) else score,
-            settings=task.settings,
-            tool=task.tool,
-            facts=facts | _counted(record) if len(answers) == 1 else {},
-        )
+        yield next(runs)
 
 
 def _counted(record: Mapping[str, Any]) -> dict[str, int]:
