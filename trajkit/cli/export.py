@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trajkit.cli.options import TracesArgument
+from trajkit.cli.options import TracesArgument, WhereOption
 
 if TYPE_CHECKING:
     from trajkit.detection.store import Detectors
@@ -33,15 +33,7 @@ def export(
             help="Whose files to write, as above.",
         ),
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="KEY=VALUE",
-            help="Only runs of which this is true: outcome=hallucination, alarmed=yes, search=…, task=…, model=…, "
-            "label=…; repeat it for others.",
-        ),
-    ] = None,
+    where: WhereOption = None,
     detectors: Annotated[
         Path | None,
         typer.Option(

@@ -87,6 +87,15 @@ ImagesRootOption = Annotated[
         help="Leave out questions whose image, with links followed, is not within DIR.",
     ),
 ]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE",
+        help="Only runs of which this is true: outcome=hallucination, alarmed=yes, search=…, task=…, model=…, label=…; "
+        "repeat it for others.",
+    ),
+]
 EngineOption = Annotated[
     str,
     typer.Option(

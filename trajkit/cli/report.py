@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WorkersOption
+from trajkit.cli.options import AddressOption, EngineOption, TracesArgument, WhereOption, WorkersOption
 
 
 def report(
@@ -20,15 +20,7 @@ def report(
     runs: Annotated[
         list[str] | None, typer.Option("--runs", metavar="ID", help="Show this run; repeat it for others.")
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="KEY=VALUE",
-            help="Show runs of which this is true: outcome=hallucination, alarmed=yes, search=…, task=…, model=…, "
-            "label=…; repeat it for others.",
-        ),
-    ] = None,
+    where: WhereOption = None,
     most: Annotated[int | None, typer.Option("--most", metavar="N", min=1, help="Show at most so many.")] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
