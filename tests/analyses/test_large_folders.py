@@ -58,7 +58,7 @@ def test_what_a_command_costs_is_measured_once_and_kept(source, tmp_path, capsys
     assert text == (tmp_path / "first.md").read_text(encoding="utf-8").strip()
     assert "Regenerate: `python -m analyses.large_folders --runs 130`" in text
     kept = json.loads((tmp_path / "130" / "analyze.json").read_text())
-    assert 0.05 < kept["gigabytes"] < 2  # bytes and kilobytes are not mixed up
+    assert 0.05 < kept["gigabytes"] < 20  # a factor of 1,024 would show; how much it takes depends on the machine
     assert 0 < kept["of_cpu"] <= 8 * kept["minutes"] < 80
     large_folders.main([*arguments, str(tmp_path / "second.md")])
     assert (tmp_path / "second.md").read_text() == (tmp_path / "first.md").read_text()
