@@ -13,12 +13,16 @@ def names_in_examples() -> dict[str, Any]:
     from PIL import Image
 
     import trajkit as tk
+    from trajkit.demo.named import named_cells
+    from trajkit.demo.runs import step_labels
 
     detectors = tk.detection.load_detectors("data/demo/detectors")
     traces = tk.read_traces("data/demo/traces")
     table = tk.run_table("data/demo/traces")
     runs = table.only(~table.table["group_id"].isin(detectors.seen).to_numpy()).drawn(400)
     trace = traces[3]
+    some = traces[:600]
+    sentences = tk.detection.sentence_features(some, named_cells, step_labels(some))
     vlm, estimator = tk.load_vlm("data/demo/model"), tk.EffectEstimator.load("data/demo/estimator")
     image, question = Image.open("data/demo/example.png"), "what is the sum of row 2?"
     return {
@@ -37,5 +41,7 @@ def names_in_examples() -> dict[str, Any]:
         "path": trace.effects[trace.thinking],
         "runs": runs,
         "frame": runs.frame,
+        "sentences": sentences,
+        "held": tk.judging.held_out_steps(sentences, n_splits=3, deals=1),
         "watched": tk.judging.monitor_runs(detectors.monitor, runs.frame),
     }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trajkit.detection.monitor import Monitor as Monitor
     from trajkit.detection.outcome import OutcomeClassifier as OutcomeClassifier
     from trajkit.detection.policies import Policy as Policy
+    from trajkit.detection.step_predictor import StepPredictor as StepPredictor
     from trajkit.events import json_lines as json_lines
     from trajkit.runs.features import features as features
     from trajkit.runs.table import RunTable as RunTable
@@ -58,6 +59,7 @@ _HOME = {
     "RunTable": "trajkit.runs.table",
     "Regions": "trajkit.attribution.regions",
     "Step": "trajkit.traces.trace",
+    "StepPredictor": "trajkit.detection.step_predictor",
     "Trace": "trajkit.traces.trace",
     "Traces": "trajkit.traces.store",
     "attribute": "trajkit.attribution.attribute",

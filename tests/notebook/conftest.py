@@ -63,6 +63,12 @@ def shown(thing: object) -> str:
     return bundle()["text/html"] if bundle else thing._repr_html_()  # type: ignore[attr-defined]
 
 
+def step_predictor() -> tk.StepPredictor:
+    """Fitted on a few runs, every third sentence of which is called false."""
+    frame = tk.detection.sentence_features(traces()[:30])
+    return tk.StepPredictor(max_iter=3).fit(frame, np.where(np.arange(len(frame)) % 3, "", "false"))
+
+
 @cache
 def things() -> dict[str, Any]:
     """Name → one of each kind of thing that shows itself."""
@@ -86,6 +92,8 @@ def things() -> dict[str, Any]:
         "linear estimator": tk.EffectEstimator.load(DEMO / "estimator-linear"),
         "predictor": detectors.predictor,
         "predictor before fit": tk.EarlyFailurePredictor(),
+        "step predictor": step_predictor(),
+        "step predictor before fit": tk.StepPredictor("effects"),
         "classifier": detectors.outcome,
         "monitor": detectors.monitor,
         "monitor that cannot alarm": detectors.monitor.at(0.001),

@@ -17,7 +17,8 @@ from trajkit.tables import Table
 
 _NAMES = """
 trace, watched trace, trace without effects, traces, run table, step, live step, regions, network estimator, linear
-estimator, predictor, predictor before fit, classifier, monitor, monitor that cannot alarm, monitor of scores,
+estimator, predictor, predictor before fit, step predictor, step predictor before fit, classifier, monitor, monitor that
+cannot alarm, monitor of scores,
 detectors, policy, table, estimate, auc, comparison, fit, evaluation
 """
 NAMES = tuple(_NAMES.replace("\n", " ").strip().split(", "))

@@ -35,6 +35,15 @@ def fit(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Same seed, same split of the groups.")
     ] = 0,
+    step_labels: Annotated[
+        str | None,
+        typer.Option(
+            "--step-labels",
+            metavar="FILE",
+            help="Learn to tell wrong sentences too, from a file of labels (JSONL or CSV: transcript_id, step, label: "
+            "false, lost or empty), or, with the word meta, from those in the runs.",
+        ),
+    ] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     address: AddressOption = None,
@@ -43,12 +52,14 @@ def fit(
 
     Half of the groups (images or questions) fit a predictor, a quarter calibrates the alarm, and the last quarter,
     untouched until then, shows how well it does, beside baselines: length, task, token uncertainty, chance.
-    Of runs without effects it learns from length and uncertainty alone, and says so.
+    Of runs without effects it learns from length and uncertainty alone, and says so. Where sentences are labelled, a
+    predictor of wrong ones is written beside the detectors (steps.json), cross-validated by group.
 
     [bold]Example[/bold]
 
       trajkit fit traces --out detectors --alpha 0.05
     """
+    from trajkit.cli.fit_sentences import fit_sentences, read_sentences
     from trajkit.cli.output import stdout
     from trajkit.cli.reading import Engine, read_runs
     from trajkit.detection.store import FILE, save_detectors
@@ -66,6 +77,7 @@ def fit(
             f"none of {count(len(runs), 'run')} in {traces} has a known outcome. Label them in `trajkit view "
             f"{traces}`, or collect or import them with targets."
         )
+    sentences = None if step_labels is None else read_sentences(traces, step_labels)
     result = fit_detectors(runs, alpha=alpha, seed=seed)
     path = save_detectors(out, result.detectors)
     console = stdout()
@@ -75,6 +87,8 @@ def fit(
     console.print(result.detectors.monitor.message, markup=False)
     console.print(result.detectors.card["enough"], markup=False)
     console.print(f"Outcome classifier: {result.detectors.card['outcome'].rstrip('.')}.", markup=False)
+    if sentences is not None:
+        fit_sentences(console, sentences, out)
     console.print(f"Wrote {path}. Next: trajkit monitor {traces} --detectors {out}", markup=False)
 
 

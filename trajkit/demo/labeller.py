@@ -10,6 +10,7 @@ from typing import Literal
 
 from trajkit.demo.scene import COLOURS, GRID, Cell, Scene
 from trajkit.demo.tasks import Position, Task
+from trajkit.traces.step_labels import StepLabel
 
 Outcome = Literal["success", "hallucination", "reasoning_failure", "unknown"]
 Detail = Literal[
@@ -50,6 +51,9 @@ class Label:
     false_readings: how many cells stand misread at the end. corrections: how many misreadings were put right. unread:
     how many of the cells that the question is about (`Task.relevant`) no sentence reads. An omission has some; so may a
     run of another cause, beside what went wrong first, and a success, which may stop at the first cell that settles it.
+    steps: of each sentence by itself, whether it is put right later or not: `false` where it reads a cell as what it is
+    not, one that the scene does not have among them; else `lost` where it does not follow from what had been read by
+    then, false readings too; else "".
     """
 
     outcome: Outcome
@@ -58,6 +62,7 @@ class Label:
     false_readings: int
     corrections: int
     unread: int
+    steps: tuple[StepLabel, ...]
 
 
 def normalise(text: str) -> str:
@@ -69,14 +74,18 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
     """Label a run from its thinking `sentences` and its `answer` (None when the run never answered)."""
     readings: dict[Position, tuple[Cell, int]] = {}
     corrections, broken = 0, []
+    untrue: set[int] = set()
     for number, sentence in enumerate(sentences):
         text = normalise(sentence)
         for row, col, empty, colour, digit in _PERCEPT.findall(text):
             at = (int(row) - 1, int(col) - 1)
             if not (0 <= at[0] < GRID and 0 <= at[1] < GRID):
                 broken.append(number)
+                untrue.add(number)
                 continue
             cell: Cell = None if empty else (colour, int(digit))
+            if cell != scene.at(*at):
+                untrue.add(number)
             previous = readings.get(at)
             corrections += previous is not None and previous[0] != scene.at(*at) and cell == scene.at(*at)
             first = previous[1] if previous is not None and previous[0] == cell else number
@@ -92,8 +101,9 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
             broken.append(number)
     false = {at: first for at, (cell, first) in readings.items() if cell != scene.at(*at)}
     unread = len(set(task.relevant(scene)) - readings.keys())
+    steps: list[StepLabel] = ["false" if i in untrue else "lost" if i in broken else "" for i in range(len(sentences))]
     if answer is not None and normalise(answer) == normalise(task.truth(scene)):
-        return Label("success", "", None, len(false), corrections, unread)
+        return Label("success", "", None, len(false), corrections, unread, tuple(steps))
     implied = normalise(task.answer({at: cell for at, (cell, _) in readings.items()}))
     immaterial = implied == normalise(task.answer({at: scene.at(*at) for at in readings}))
     first_wrong = min([*([] if immaterial else false.values()), *broken], default=len(sentences))
@@ -106,7 +116,7 @@ def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | 
         found = ("reasoning_failure", "wrong step") if immaterial else ("unknown", "misreading and wrong step")
     else:
         found = ("reasoning_failure", "wrong answer") if immaterial else ("unknown", "misreading and wrong answer")
-    return Label(found[0], found[1], first_wrong, len(false), corrections, unread)
+    return Label(found[0], found[1], first_wrong, len(false), corrections, unread, tuple(steps))
 
 
 def _concludes_rightly(text: str, task: Task, seen: Mapping[Position, Cell]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from trajkit.demo.digits import SPLITS, Split
 from trajkit.demo.labeller import label_run
 from trajkit.demo.scene import Cell, Scene, draw_scene
 from trajkit.demo.tasks import FAMILIES, draw_task, parse_question
+from trajkit.traces.step_labels import KEY, StepLabel
 
 if TYPE_CHECKING:
     from trajkit.judging.fit import FitResult
@@ -58,8 +59,20 @@ def judge_by_scene(item: Item, sentences: Sequence[str], answer: str | None) -> 
         "false_readings": label.false_readings,
         "corrections": label.corrections,
         "unread": label.unread,
+        KEY: list(label.steps),
     }
     return Judgement(label.outcome, label.outcome == "success", facts)
+
+
+def step_labels(traces: Iterable[Trace]) -> dict[str, Sequence[StepLabel | None]]:
+    """transcript_id → what each sentence of a demo run is: as its meta says, or by what is truly in its scene."""
+    return {trace.transcript_id: trace.meta.get(KEY) or _labels_by_scene(trace) for trace in traces}
+
+
+def _labels_by_scene(trace: Trace) -> Sequence[StepLabel]:
+    sentences = [step.text for step in trace.steps if step.kind == "thinking"]
+    task, scene = parse_question(trace.question), scene_of(trace.meta["cells"])
+    return label_run(task, scene, sentences, trace.answer or None).steps
 
 
 def held_out(runs: RunTable) -> set[str]:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from trajkit.detection.policies import Decision as Decision
     from trajkit.detection.policies import Policy as Policy
     from trajkit.detection.policies import PolicyRun as PolicyRun
+    from trajkit.detection.sentence_table import sentence_features as sentence_features
     from trajkit.detection.splits import group_folds as group_folds
     from trajkit.detection.splits import split_by_group as split_by_group
+    from trajkit.detection.step_features import SentenceFeatures as SentenceFeatures
+    from trajkit.detection.step_predictor import StepPredictor as StepPredictor
     from trajkit.detection.store import Detectors as Detectors
     from trajkit.detection.store import load_detectors as load_detectors
     from trajkit.detection.store import save_detectors as save_detectors
@@ -41,6 +44,9 @@ _HOME = {
     "max_score_threshold": "guarantee",
     "confident_threshold": "guarantee",
     "runs_needed": "guarantee",
+    "StepPredictor": "step_predictor",
+    "SentenceFeatures": "step_features",
+    "sentence_features": "sentence_table",
     "Policy": "policies",
     "PolicyRun": "policies",
     "Decision": "policies",

@@ -26,6 +26,7 @@ from trajkit.strict_json import parse_json
 if TYPE_CHECKING:
     from trajkit.detection.early_failure import EarlyFailurePredictor
     from trajkit.detection.outcome import OutcomeClassifier
+    from trajkit.detection.step_predictor import StepPredictor
     from trajkit.runs.table import RunTable
 
 FILE = "detectors.json"
@@ -37,6 +38,9 @@ the first do not say which images they were made from."""
 MONITOR_FILE = "monitor.json"
 MONITOR_FORMAT = "trajkit-monitor"
 MONITOR_VERSION = 1
+STEPS_FILE = "steps.json"
+STEPS_FORMAT = "trajkit-step-predictor"
+STEPS_VERSION = 1
 
 
 class Known(NamedTuple):
@@ -209,6 +213,26 @@ def load_monitor(folder: str | Path) -> Monitor:
         state = read(record, "predictor", (dict, type(None)))
         predictor = None if state is None else EarlyFailurePredictor.from_state(state)
         return Monitor.from_state(read(record, "monitor", dict), predictor)
+
+
+def save_step_predictor(folder: str | Path, predictor: StepPredictor) -> Path:
+    """Write `folder`/steps.json. As `save_detectors`."""
+    record = {"format": STEPS_FORMAT, "version": STEPS_VERSION, "predictor": predictor.to_state()}
+    return _write(Path(folder) / STEPS_FILE, record)
+
+
+def load_step_predictor(folder: str | Path) -> StepPredictor:
+    """Read what `save_step_predictor` wrote. Raises as `load_detectors`."""
+    path = Path(folder) / STEPS_FILE
+    if not path.exists():
+        raise InputError(
+            f"no predictor of sentences in {str(folder)!r}: expected {STEPS_FILE}, as StepPredictor.save writes it."
+        )
+    record = _read(path, STEPS_FORMAT, (STEPS_VERSION,))
+    from trajkit.detection.step_predictor import StepPredictor
+
+    with _named(path):
+        return StepPredictor.from_state(read(record, "predictor", dict))
 
 
 @contextmanager

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from trajkit.judging.evaluation import Evaluation as Evaluation
     from trajkit.judging.fit import FitResult as FitResult
     from trajkit.judging.fit import fit_detectors as fit_detectors
+    from trajkit.judging.held_out_sentences import HeldOutSteps as HeldOutSteps
+    from trajkit.judging.held_out_sentences import held_out_steps as held_out_steps
     from trajkit.judging.policies import SavedRuns as SavedRuns
     from trajkit.judging.ranking import auc_by_fraction as auc_by_fraction
     from trajkit.judging.ranking import auc_by_step as auc_by_step
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from trajkit.judging.risks import gains as gains
     from trajkit.judging.risks import matched_auc as matched_auc
     from trajkit.judging.risks import probability_scores as probability_scores
+    from trajkit.judging.step_scores import first_wrong as first_wrong
+    from trajkit.judging.step_scores import step_areas as step_areas
+    from trajkit.judging.step_scores import step_calibration as step_calibration
+    from trajkit.judging.step_scores import step_gains as step_gains
+    from trajkit.judging.step_scores import step_probabilities as step_probabilities
     from trajkit.judging.worth import Worth as Worth
 
 _HOME = {
@@ -45,6 +52,13 @@ _HOME = {
     "gains": "risks",
     "matched_auc": "risks",
     "calibration": "risks",
+    "HeldOutSteps": "held_out_sentences",
+    "held_out_steps": "held_out_sentences",
+    "step_areas": "step_scores",
+    "step_gains": "step_scores",
+    "step_probabilities": "step_scores",
+    "step_calibration": "step_scores",
+    "first_wrong": "step_scores",
     "monitor_runs": "alarms",
     "false_alarms": "alarms",
     "false_alarms_by_length": "alarms",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trajkit.detection.outcome import OutcomeClassifier
     from trajkit.detection.policies import Policy
     from trajkit.detection.prefix_model import PrefixModel
+    from trajkit.detection.step_predictor import StepPredictor
     from trajkit.detection.store import Detectors
 
 _MEASURES = {
@@ -59,6 +60,19 @@ def prefix_model_html(model: PrefixModel) -> str:
     tells = "the probability of failure after each step" if classes == ["0", "1"] else listed(classes)
     values |= {"tells": tells, "coefficients": f"{model.coef_.size:,}"}
     return card(type(model).__name__, facts({n: told(v) for n, v in values.items()} | _abstention(model)))
+
+
+def step_predictor_html(model: StepPredictor) -> str:
+    """A StepPredictor as a card: what it reads, and what of a sentence it was fitted to tell."""
+    if not hasattr(model, "trees_"):
+        return card("StepPredictor, not fitted yet", facts({"reads": told(model.features)}))
+    values = {
+        "reads": model.features,
+        "of a sentence": listed([name.replace("_", " ") for name in model.columns_]),
+        "tells": listed([f"how likely it is {name}" for name in model.classes_ if name]),
+        "trees": f"{model.trees_.roots.size:,}",
+    }
+    return card("StepPredictor", facts({name: told(value, 300) for name, value in values.items()}))
 
 
 def _abstention(model: Any) -> dict[str, str]:

@@ -161,6 +161,16 @@ class TestLabels:
         label = self.label(*sentences, answer=answer)
         assert (label.detail, label.unread) == (detail, unread)
 
+    def test_each_sentence_is_judged_by_itself_put_right_later_or_not(self):
+        sentences = ("row 1 col 1 is red 4.", "hm.", "wait, row 1 col 1 is red 1.", "row 9 col 1 is red 1.")
+        label = self.label(*sentences, self.look[1], "1 plus 7 is 9.", "the sum is 8.", answer="8")
+        assert label.outcome == "success"
+        assert label.steps == ("false", "", "", "false", "", "lost", "")
+
+    def test_what_follows_from_a_false_reading_is_not_lost(self):
+        label = self.label("row 1 col 1 is red 4.", self.look[1], "the sum is 11.", answer="11")
+        assert label.steps == ("false", "", "")
+
     def test_a_corrected_reading_is_not_held_against_the_run(self):
         label = self.label("row 1 col 1 is red 4.", "wait, row 1 col 1 is red 1.", self.look[1], answer="9")
         assert (label.outcome, label.corrections, label.first_wrong) == ("reasoning_failure", 1, 3)
