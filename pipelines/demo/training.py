@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.demo.batches import BatchMaker, Difficulty, cell_targets, draw_scenes, patches
+from pipelines.demo.state import load_state, save_state
 from trajkit.demo.scene import Scene
-from trajkit.files import replacing
 
 
 @dataclass(frozen=True)
@@ -127,40 +127,19 @@ class Trainer:
 
     def save(self) -> None:
         """Write the state, whole or not at all. Raises WriteError when it cannot be written."""
-        from safetensors.torch import save
-
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items() if k != "lm_head.weight"}
-        tensors |= {f"cells.{k}": v for k, v in self.cells.state_dict().items()}
-        for i, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
-        metadata = {"stage": str(self.stage), "step": str(self.step), "plan": self.plan()}
-        with replacing(self.state_file) as file:
-            file.write(save({k: v.contiguous() for k, v in tensors.items()}, metadata))
+        place = {"stage": str(self.stage), "step": str(self.step)}
+        save_state(self.state_file, self._modules, {"optimiser": self.optimiser}, self.plan(), place)
 
     def resume(self) -> bool:
         """Continue from the saved state, when there is one of the same plan. Raises ValueError for another plan."""
-        if not self.state_file.exists():
-            return False
-        from safetensors import safe_open
+        place = load_state(self.state_file, self._modules, {"optimiser": self.optimiser}, self.plan())
+        if place is not None:
+            self.stage, self.step = int(place["stage"]), int(place["step"])
+        return place is not None
 
-        with safe_open(self.state_file, framework="pt") as file:
-            metadata = file.metadata()
-            if metadata["plan"] != self.plan():
-                raise ValueError(
-                    f"{self.state_file} belongs to a training run with other stages or another seed; "
-                    "remove it, or choose another --work folder."
-                )
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        part = lambda name: {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}  # noqa: E731
-        self.model.load_state_dict(part("model"), strict=False)
-        self.cells.load_state_dict(part("cells"))
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimiser").items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.stage, self.step = int(metadata["stage"]), int(metadata["step"])
-        return True
+    @property
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "cells": self.cells}
 
     def compile(self) -> None:
         """Fuse the layers of the text stack with `torch.compile` (needs a C++ compiler; a fifth faster on a CPU)."""

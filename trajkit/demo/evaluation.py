@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from trajkit.attribution.collect import batched, generate_runs
 from trajkit.attribution.item import Item, Judgement
@@ -19,9 +19,14 @@ def answer_all(
     judged = []
     for batch in batched(items, 256):
         for item, _, runs in generate_runs(vlm, batch, 1, sampling):
-            spans, texts, closed = split_steps(runs[0], vlm)
-            answer = texts[-1] if closed and spans and spans[-1].kind == "answer" else None
-            thinking = [text for span, text in zip(spans, texts, strict=True) if span.kind == "thinking"]
+            thinking, answer = said(vlm, runs[0])
             judged.append((item, judge_by_scene(item, thinking, answer), thinking, answer))
             advance(item.task_set)
     return judged
+
+
+def said(vlm: VLM, tokens: Sequence[int]) -> tuple[list[str], str | None]:
+    """The sentences of a run's thinking span, and its answer or None."""
+    spans, texts, closed = split_steps(tokens, vlm)
+    answer = texts[-1] if closed and spans and spans[-1].kind == "answer" else None
+    return [text for span, text in zip(spans, texts, strict=True) if span.kind == "thinking"], answer

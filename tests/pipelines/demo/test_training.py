@@ -120,7 +120,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
 
 def test_a_state_of_another_plan_is_not_resumed(tmp_path):
     tiny_trainer(tmp_path).save()
-    with pytest.raises(ValueError, match="other stages or another seed"):
+    with pytest.raises(ValueError, match="other stages, settings or another seed"):
         tiny_trainer(tmp_path, seed=1).resume()
 
 
