@@ -40,7 +40,7 @@ class Watched:
 
     def __init__(self, browser: Any, url: str, width: int = 1280, **options: Any) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        self.page.set_default_timeout(5000)
+        self.page.set_default_timeout(20_000)
         self.expected: list[str] = []
         self.trouble: list[str] = []
         self.requests: list[str] = []

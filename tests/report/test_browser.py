@@ -208,7 +208,7 @@ def test_names_in_figures_are_text_and_neither_links_nor_markup(chromium, full_r
             }""",
             [figure_json(figure), curve],
         )
-        watched.page.wait_for_timeout(300)
+        shown.locator(".hovertext text").first.wait_for()
         texts = shown.locator(".legendtext, .ytick text, .hovertext text").all_text_contents()
 
         assert sum(name in text for text in texts) == 2  # in the legend or at the axis, and under the pointer
