@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 import trajkit as tk
-from pipelines import collect_traces, fit_detectors, train_demo_model, train_estimator
+from pipelines import (
+    collect_traces,
+    fit_detectors,
+    reinforce_demo_model,
+    train_demo_model,
+    train_estimator,
+    train_long_model,
+)
 from trajkit.demo import paths
 
 
@@ -38,6 +45,17 @@ def written(tmp_path, monkeypatch, capsys):
 def test_train_demo_model(written):
     vlm = tk.load_vlm(written(train_demo_model))
     assert vlm.n_features == 24
+
+
+def test_train_long_model(written):
+    vlm = tk.load_vlm(written(train_long_model))
+    assert vlm.n_features == 24
+
+
+def test_reinforce_demo_model(written):
+    folder = written(reinforce_demo_model)
+    assert tk.load_vlm(folder).fingerprint != tk.load_vlm(paths.MODEL).fingerprint
+    assert len((folder.parent / "work" / "updates.jsonl").read_text().splitlines()) == 2
 
 
 def test_train_estimator(written):
