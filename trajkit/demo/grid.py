@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.demo.cells import COLOURS, Cell
+
 GRID = 6
-COLOURS: tuple[str, ...] = ("red", "green", "blue", "orange")
 PARTNER: Mapping[str, int] = {"red": 7, "green": 2, "blue": 5, "orange": 8}
 """The digit that goes with a colour in most training scenes and not in evaluation: what a model takes for granted."""
 DIRECTIONS: Mapping[str, tuple[int, int]] = {"right": (0, 1), "down": (1, 0), "left": (0, -1), "up": (-1, 0)}
@@ -21,8 +22,6 @@ USUAL_RULE: Mapping[str, str] = dict(zip(COLOURS, DIRECTIONS, strict=True))
 """Where each colour of a walk leads in most training questions."""
 
 Position = tuple[int, int]
-Cell = tuple[str, int] | None
-"""(colour, digit), or None for an empty cell."""
 
 
 @dataclass(frozen=True)

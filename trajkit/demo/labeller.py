@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from trajkit.demo.acts import normalise
 from trajkit.demo.scene import COLOURS, GRID, Cell, Scene
 from trajkit.demo.tasks import Position, Task
 from trajkit.traces.step_labels import StepLabel
@@ -63,11 +64,6 @@ class Label:
     corrections: int
     unread: int
     steps: tuple[StepLabel, ...]
-
-
-def normalise(text: str) -> str:
-    """Lower case, single spaces, no space before punctuation, no final stop."""
-    return re.sub(r"\s+([.,;?])", r"\1", " ".join(text.lower().split())).rstrip(". ")
 
 
 def label_run(task: Task, scene: Scene, sentences: Sequence[str], answer: str | None) -> Label:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.demo.scene import CELL_PX
+from trajkit.demo.cells import CELL_PX
 from trajkit.traces.trace import Trace
 
 _PLACE = re.compile(r"\brow\s+(\d{1,3})\s+col\s+(\d{1,3})\b", re.IGNORECASE)
