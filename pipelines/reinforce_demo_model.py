@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import trajkit as tk
-    from pipelines.demo import architectures, model
+    from pipelines.demo.model import LONG, SHORT, save_checkpoint
     from pipelines.demo.reinforcement import Plan, Reinforcement
     from trajkit.demo import items, runs
     from trajkit.progress import progress
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"resumed after update {len(trainer.updates)} of {args.updates}")
     with progress("reinforcing", total=args.updates, completed=len(trainer.updates)) as bar:
         trainer.run(args.updates, lambda update: bar.advance(str(update)))
-    (architectures if args.long else model).save_checkpoint(vlm.model, vlm.tokenizer, args.out)
+    save_checkpoint(vlm.model, vlm.tokenizer, args.out, LONG if args.long else SHORT)
     print(f"wrote {args.out}")
 
 

@@ -7,14 +7,7 @@ from pathlib import Path
 import pytest
 
 import trajkit as tk
-from pipelines import (
-    collect_traces,
-    fit_detectors,
-    reinforce_demo_model,
-    train_demo_model,
-    train_estimator,
-    train_long_model,
-)
+from pipelines import collect_traces, fit_detectors, reinforce_demo_model, train_demo_model, train_estimator
 from trajkit.demo import paths
 
 
@@ -28,9 +21,9 @@ def written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(paths.ROOT)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def run(pipeline) -> Path:
+    def run(pipeline, *options: str) -> Path:
         before = stamp(paths.DEMO)
-        pipeline.main(["--quick"])
+        pipeline.main(["--quick", *options])
         assert stamp(paths.DEMO) == before
         said = capsys.readouterr().out.strip().splitlines()[-1]
         return next(
@@ -48,7 +41,7 @@ def test_train_demo_model(written):
 
 
 def test_train_long_model(written):
-    vlm = tk.load_vlm(written(train_long_model))
+    vlm = tk.load_vlm(written(train_demo_model, "--long"))
     assert vlm.n_features == 24
 
 

@@ -16,7 +16,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 import trajkit as tk
-from pipelines.demo.batches import BatchMaker, patches
+from pipelines.demo.batches import BatchMaker
+from pipelines.demo.model import SHORT
+from pipelines.demo.packing import patches
 from trajkit.demo import paths
 from trajkit.errors import InputError, UnsupportedModelError
 
@@ -81,7 +83,7 @@ def test_training_sees_what_the_processor_makes(demo_vlm, scene_image):
     """The trainer lays out pixels, tokens and positions by itself; they must be those of the shipped processor."""
     prompt = demo_vlm.prepare(scene_image, "is there a red 7 in row 2?")
     maker = BatchMaker(demo_vlm.tokenizer, demo_vlm.model.config)
-    np.testing.assert_array_equal(patches(np.asarray(scene_image)[None]), prompt.inputs["pixel_values"])
+    np.testing.assert_array_equal(patches(np.asarray(scene_image)[None], SHORT), prompt.inputs["pixel_values"])
     assert (
         maker.prefix + maker.words("is there a red 7 in row 2?") + maker.to_think
         == prompt.inputs["input_ids"][0].tolist()

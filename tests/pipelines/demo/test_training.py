@@ -14,7 +14,7 @@ import trajkit as tk
 from pipelines.demo.batches import BatchMaker, Difficulty, draw_scenes
 from pipelines.demo.model import ARCHITECTURES, build_config, build_tokenizer
 from pipelines.demo.reasoning import Transcript, write_reasoning
-from pipelines.demo.training import STAGES, Stage, Trainer
+from pipelines.demo.training import STAGES, Stage, trainer
 from trajkit.demo import paths
 from trajkit.demo.tasks import draw_task, parse_question
 from trajkit.errors import WriteError
@@ -29,7 +29,7 @@ def tiny_trainer(folder, seed=0):
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = Qwen3VLForConditionalGeneration(build_config(tokenizer, width=32, layers=2, heads=2, vision_width=32))
-    return Trainer(model, tokenizer, folder, TINY, seed)
+    return trainer(model, tokenizer, folder, TINY, seed)
 
 
 def weights(trainer):
@@ -43,8 +43,8 @@ def test_questions_that_share_a_row_cannot_see_each_other(demo_vlm):
     tasks = [draw_task(rng, scenes[0]) for _ in range(3)]
     segments = [maker.segment(t, write_reasoning(t, scenes[0], rng, 1.0)) for t in tasks]
     with torch.inference_mode():
-        together = demo_vlm.model(**maker.batch(scenes, images, [segments]).inputs).logits[0]
-        alone = demo_vlm.model(**maker.batch(scenes, images, [segments[2:]]).inputs).logits[0]
+        together = demo_vlm.model(**maker.pack(scenes, images, [segments]).inputs).logits[0]
+        alone = demo_vlm.model(**maker.pack(scenes, images, [segments[2:]]).inputs).logits[0]
     n, prefix = len(segments[2][0]), len(maker.prefix)
     torch.testing.assert_close(together[-n:], alone[prefix:], atol=1e-4, rtol=1e-4)
 
@@ -55,7 +55,7 @@ def test_a_row_of_a_batch_begins_as_the_prompt_does_that_the_model_is_asked_with
     maker, rng = BatchMaker(vlm.tokenizer, vlm.model.config), np.random.default_rng(0)
     scenes, images = draw_scenes(rng, "train", 1, Difficulty(0, 1, 0))
     task = draw_task(rng, scenes[0])
-    row = maker.batch(scenes, images, [[maker.segment(task, write_reasoning(task, scenes[0], rng, 1.0))]]).inputs
+    row = maker.pack(scenes, images, [[maker.segment(task, write_reasoning(task, scenes[0], rng, 1.0))]]).inputs
     prompt = vlm.prepare(Image.fromarray(images[0]), task.question)
     assert torch.equal(row["input_ids"][:, : prompt.length], prompt.inputs["input_ids"])
     assert torch.equal(row["position_ids"][..., : prompt.length], vlm.position_ids(prompt.inputs))
