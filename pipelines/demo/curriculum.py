@@ -44,14 +44,13 @@ class Stage:
         return rate(step, self.steps, self.rate, self.final, warm=50)
 
 
-_SETTLE = Draw(0.0, 1.0, freedom=1.0, habit=0.5, families=("math", "math", "math", *FAMILIES))
-"""Sorting is the hardest to learn."""
+_FREELY = Draw(0.0, 1.0, freedom=1.0, habit=0.5, families=("general", "math", "math", *FAMILIES))
+"""Sorting and searching are the hardest to learn."""
 STAGES: tuple[Stage, ...] = (
     Stage("see", 500, 24, 0, 0, 2e-3, 0.1, Draw(0.0, 0.6), cells=1.0),
     Stage("address", 700, 10, 0, 36, 2e-3, 0.5, Draw(0.0, 0.4), cells=0.2),
     Stage("reason", 600, 14, 330, 3, 2e-3, 0.4, Draw(0.0, 0.4), cells=0.1),
-    Stage("freely", 2800, 14, 330, 2, 1.5e-3, 0.02, Draw(0.0, 1.0, freedom=1.0, habit=0.5), cells=0.1),
-    Stage("settle", 2000, 14, 330, 1, 1.2e-3, 0.01, _SETTLE, cells=0.05),
+    Stage("freely", 3600, 14, 330, 2, 1.5e-3, 0.01, _FREELY, cells=0.1),
 )
 QUICK_STAGES: tuple[Stage, ...] = (
     Stage("see", 4, 4, 0, 0, 2e-3, 0.1, Draw(0.0, 0.6), cells=1.0),

@@ -14,7 +14,7 @@ from pipelines.demo.writer import Transcript, write_reasoning
 from trajkit.demo.acts import Read, parse, place, say
 from trajkit.demo.grid import GRID, Scene, draw_scene
 from trajkit.demo.picture import paint, smudges
-from trajkit.demo.questions import FAMILIES, Question, draw_question
+from trajkit.demo.questions import FAMILIES, Question, draw_question, supports
 
 CONCLUDES = 3.0
 """Loss weight of answers and of sentences that are no readings."""
@@ -90,9 +90,10 @@ class RowMaker(Packer):
         self, rng: np.random.Generator, pictured: Pictured, tokens: int, addresses: int, draw: Draw
     ) -> list[Segment]:
         row = [self.address(pictured.scene, rng) for _ in range(addresses)]
-        left = tokens
+        families = [f for f in draw.families if supports(pictured.scene, f)]
+        left = tokens if families else 0
         while left > 0:
-            question = draw_question(rng, pictured.scene, draw.families[rng.integers(len(draw.families))])
+            question = draw_question(rng, pictured.scene, families[rng.integers(len(families))])
             if question is None:
                 continue
             written = write_reasoning(question, pictured.scene, pictured.hardness, rng, draw.freedom)

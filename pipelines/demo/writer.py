@@ -83,6 +83,6 @@ def vocabulary() -> list[str]:
     """Every word of questions, reasoning and answers, in a fixed order."""
     words = (
         "row col is empty unclear . , ? wait dead end back to no 0 again from the at before it step more than and yes "
-        "that makes largest smallest follow where what sort how many times same as in or steps on way"
+        "that makes largest smallest follow where what sort how many times same as in steps on way"
     )
     return list(dict.fromkeys([*words.split(), *COLOURS, *DIRECTIONS, *(str(n) for n in range(19))]))

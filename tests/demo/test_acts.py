@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trajkit.demo.acts import Back, Before, Found, Move, Pick, Read, Restart, Tally, Total, Unclear, Verdict, parse, say
+from trajkit.demo.acts import Back, Before, Found, Move, Pick, Read, Restart, Tally, Unclear, Verdict, parse, say
 
 SAID = {
     "row 2 col 5 is red 7.": Read((1, 4), ("red", 7)),
@@ -21,7 +21,6 @@ SAID = {
     "red and red, yes.": Verdict("red", "red", False, True),
     "that makes 3.": Tally(3),
     "that makes 3 red.": Tally(3, "red"),
-    "4 red and 2 orange.": Total((4, 2), ("red", "orange")),
     "smallest at row 2 col 3 is 2.": Pick(2, (1, 2), False),
     "largest at row 2 col 3 is 9.": Pick(9, (1, 2), True),
 }

@@ -48,7 +48,7 @@ def test_a_hard_cell_loses_its_colour():
 
     def spread(hardness):
         all_cells = np.full((GRID, GRID), hardness)
-        pictures = [paint(np.random.default_rng(i), scene, "test", all_cells) for i in range(3)]
+        pictures = [paint(np.random.default_rng(i), scene, "test", all_cells) for i in range(12)]
         return np.ptp(np.mean(pictures, 0), axis=-1).mean()
 
     assert spread(1.0) < 0.6 * spread(0.0)

@@ -79,7 +79,7 @@ def test_a_copy_goes_its_own_way():
             "the 0 is at row 2 col 3.",
             "before it is 6.",
         ],
-        "more blue or orange in row 4 to row 4?": [
+        "how many blue and orange in row 4 to row 4?": [
             "row 4 col 1 is orange 3.",
             "that makes 1 orange.",
             "row 4 col 2 is orange 5.",
@@ -90,7 +90,6 @@ def test_a_copy_goes_its_own_way():
             "row 4 col 5 is green 6.",
             "row 4 col 6 is blue 8.",
             "that makes 2 blue.",
-            "2 blue and 2 orange.",
         ],
         "red right, green down, blue left, orange up. 2 steps from row 1 col 1. where is the end?": [
             "row 1 col 1 is red 4.",

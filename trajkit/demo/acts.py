@@ -82,14 +82,6 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Total:
-    """Both counts at the end of a count of two colours."""
-
-    counts: tuple[int, int]
-    colours: tuple[str, str]
-
-
-@dataclass(frozen=True)
 class Pick:
     """The next digit of a sort and where it was read."""
 
@@ -98,7 +90,7 @@ class Pick:
     largest: bool
 
 
-Act = Read | Unclear | Back | Restart | Found | Before | Move | Verdict | Tally | Total | Pick
+Act = Read | Unclear | Back | Restart | Found | Before | Move | Verdict | Tally | Pick
 
 
 def place(at: Position) -> str:
@@ -133,8 +125,6 @@ def say(act: Act) -> str:
             return f"{first} {'more than' if more else 'and'} {second}, {'yes' if holds else 'no'}."
         case Tally(count, colour):
             return f"that makes {count}{f' {colour}' if colour else ''}."
-        case Total(counts, colours):
-            return f"{counts[0]} {colours[0]} and {counts[1]} {colours[1]}."
         case Pick(digit, at, largest):
             return f"{'largest' if largest else 'smallest'} at {place(at)} is {digit}."
 
@@ -156,7 +146,6 @@ _MOVE = re.compile(rf"step (\d+), {_WAY} to {_PLACE}")
 _MORE = re.compile(r"(\d|empty) more than (\d|empty), (yes|no)")
 _SAME = re.compile(rf"({_COLOUR}|empty) and ({_COLOUR}|empty), (yes|no)")
 _TALLY = re.compile(rf"that makes (\d+)(?: {_COLOUR})?")
-_TOTAL = re.compile(rf"(\d+) {_COLOUR} and (\d+) {_COLOUR}")
 _PICK = re.compile(rf"(largest|smallest) at {_PLACE} is (\d)")
 
 
@@ -188,8 +177,6 @@ def parse(sentence: str) -> Act | None:
         return Verdict(found[1], found[3], False, found[5] == "yes")
     if found := _TALLY.fullmatch(text):
         return Tally(int(found[1]), found[2] or "")
-    if found := _TOTAL.fullmatch(text):
-        return Total((int(found[1]), int(found[3])), (found[2], found[4]))
     if found := _PICK.fullmatch(text):
         return Pick(int(found[4]), _position(found[2], found[3]), found[1] == "largest")
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from trajkit.demo.acts import Act, Back, Before, Found, Move, Pick, Read, Restart, Tally, Total, Verdict, place
+from trajkit.demo.acts import Act, Back, Before, Found, Move, Pick, Read, Restart, Tally, Verdict, place
 from trajkit.demo.grid import DIRECTIONS, GRID, Cell, Position, Scene, beside, inside, wrapped
 from trajkit.demo.procedure import Procedure
 from trajkit.demo.questions import Question, holds
@@ -12,16 +12,16 @@ from trajkit.demo.questions import Question, holds
 
 @dataclass(frozen=True)
 class _Search:
-    """path: positions from the start to where the search is, with the directions tried at each."""
+    """path: positions from the start to where the search is. seen: all that it looked at."""
 
-    path: tuple[tuple[Position, frozenset[str]], ...] = ()
-    trail: frozenset[Position] = frozenset()
+    path: tuple[Position, ...] = ()
+    seen: frozenset[Position] = frozenset()
     found: Position | None = None
     before: int | None = None
 
 
 class Trail(Procedure):
-    """Depth-first search along a colour, in any order of directions; cells beside the trail are looked at each time."""
+    """Depth-first search along a colour, directions in any order; no cell is looked at twice until it starts again."""
 
     state: _Search
 
@@ -37,37 +37,32 @@ class Trail(Procedure):
             return [] if digit is None else [Before(digit)]
         if not s.path:
             return [Read(start)]
-        at, tried = s.path[-1]
+        at = s.path[-1]
         cell = self.believed.get(at)
         if len(s.path) > 1 and cell is not None and cell[1] == 0:
             return [Found(at)]
-        ways = [(d, to) for d in DIRECTIONS if d not in tried and inside(to := beside(at, d)) and to not in s.trail]
+        ways = [(d, to) for d in DIRECTIONS if inside(to := beside(at, d)) and to not in s.seen]
         if ways:
             return [Read(to, None, d) for d, to in ways]
-        return [Back(s.path[-2][0])] if len(s.path) > 1 else [Restart(start)]
+        return [Back(s.path[-2])] if len(s.path) > 1 else [Restart(start)]
 
     def _digit_before(self) -> int | None:
-        cell = self.believed.get(self.state.path[-2][0]) if len(self.state.path) > 1 else None
+        cell = self.believed.get(self.state.path[-2]) if len(self.state.path) > 1 else None
         return None if cell is None else cell[1]
 
     def after(self, act: Act) -> _Search:
         s = self.state
         match act:
-            case Read(at, seen, direction):
-                if not s.path:
-                    return _Search(((at, frozenset()),), frozenset({at}))
-                here, tried = s.path[-1]
-                path = (*s.path[:-1], (here, tried | {direction}))
-                if seen is not None and seen[0] == self.question.colours[0] and at not in s.trail:
-                    return replace(s, path=(*path, (at, frozenset())), trail=s.trail | {at})
-                return replace(s, path=path)
+            case Read(at, seen):
+                goes_on = seen is not None and seen[0] == self.question.colours[0] and at not in s.path
+                path = (*s.path, at) if goes_on or not s.path else s.path
+                return replace(s, path=path, seen=s.seen | {at})
             case Back(at):
-                places = [where for where, _ in s.path[:-1]]
-                if at in places:
-                    return replace(s, path=s.path[: len(places) - places[::-1].index(at)])
-                return replace(s, path=(*s.path, (at, frozenset())), trail=s.trail | {at})
+                if at in s.path[:-1]:
+                    return replace(s, path=s.path[: s.path.index(at) + 1])
+                return replace(s, path=(*s.path, at), seen=s.seen | {at})
             case Restart(at):
-                return _Search(((at, frozenset()),), frozenset({at}))
+                return _Search((at,), frozenset({at}))
             case Found(at):
                 return replace(s, found=at)
             case Before(digit):
@@ -102,8 +97,7 @@ class Sort(Procedure):
     def options(self) -> list[Act]:
         s = self.state
         if s.left:
-            ends = s.left if len(s.left) == GRID else s.left[:1]
-            return [Read(at) for at in dict.fromkeys((ends[0], ends[-1]))]
+            return [Read(s.left[0])]
         largest = self.question.kind == "sort_down"
         best = (max if largest else min)((digit for _, digit in s.read), default=None)
         return [Pick(digit, at, largest) for at, digit in s.read if digit == best]
@@ -112,8 +106,6 @@ class Sort(Procedure):
         s = self.state
         match act:
             case Read(at, seen):
-                if len(s.left) == GRID and at == s.left[-1]:  # from the other end
-                    s = replace(s, cells=s.cells[::-1], left=s.left[::-1])
                 known = at in s.left
                 left = s.left[s.left.index(at) + 1 :] if known else s.left
                 if seen is None:
@@ -141,7 +133,7 @@ class _Compare:
 
 
 class Compare(Procedure):
-    """Two lines place by place, from either end: read both, say whether it holds, count."""
+    """Two lines place by place: read both, say whether it holds, count."""
 
     state: _Compare
 
@@ -157,8 +149,7 @@ class Compare(Procedure):
             return []
         first, second = s.pairs[0]
         if s.read == 0:
-            ends = s.pairs if len(s.pairs) == GRID else s.pairs[:1]
-            return [Read(pair[0]) for pair in dict.fromkeys((ends[0], ends[-1]))]
+            return [Read(first)]
         if s.read == 1:
             return [Read(second)]
         more = self.question.kind == "larger"
@@ -169,8 +160,6 @@ class Compare(Procedure):
         s = self.state
         match act:
             case Read(at):
-                if len(s.pairs) == GRID and s.read == 0 and at in s.pairs[-1]:
-                    s = replace(s, pairs=s.pairs[::-1])
                 for i, pair in enumerate(s.pairs):
                     if at in pair:
                         return replace(s, pairs=s.pairs[i:], read=1 + pair.index(at), yes=False)
@@ -196,11 +185,10 @@ class _Count:
     left: tuple[Position, ...]
     counts: tuple[int, ...]
     due: str = ""
-    total: bool = False
 
 
 class Count(Procedure):
-    """One or two colours in three lines, cell by cell from either end, with a tally at each find."""
+    """One or two colours in three lines, cell by cell, with a tally at each find."""
 
     state: _Count
 
@@ -212,18 +200,13 @@ class Count(Procedure):
         if s.due:
             return [Tally(s.counts[colours.index(s.due)] + 1, s.due)]
         if s.left:
-            ends = s.left if len(s.left) == len(self.question.cells) else s.left[:1]
-            return [Read(at) for at in dict.fromkeys((ends[0], ends[-1]))]
-        if len(colours) == 2 and not s.total:
-            return [Total((s.counts[0], s.counts[1]), (colours[0], colours[1]))]
+            return [Read(s.left[0])]
         return []
 
     def after(self, act: Act) -> _Count:
         s, colours = self.state, self.question.colours
         match act:
             case Read(at, seen):
-                if len(s.left) == len(self.question.cells) and at == s.left[-1]:
-                    s = replace(s, left=s.left[::-1])
                 if at not in s.left:
                     return s
                 due = seen[0] if seen is not None and seen[0] in colours else ""
@@ -231,18 +214,11 @@ class Count(Procedure):
             case Tally(count, colour) if colour in colours:
                 counts = tuple(count if c == colour else n for c, n in zip(colours, s.counts, strict=True))
                 return replace(s, counts=counts, due="")
-            case Total(counts, said) if said == colours:
-                return replace(s, counts=counts, total=True)
         return s
 
     def answer(self) -> str | None:
-        s, colours = self.state, self.question.colours
-        if s.left or s.due or (len(colours) == 2 and not s.total):
-            return None
-        if len(colours) == 1:
-            return str(s.counts[0])
-        first, second = s.counts
-        return colours[0] if first > second else colours[1] if second > first else "same"
+        s = self.state
+        return None if s.left or s.due else " and ".join(map(str, s.counts))
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,15 @@ FORMS: dict[str, tuple[str, str]] = {
     "general": ("trail_end", "trail_before"),
     "math": ("sort_up", "sort_down"),
     "document": ("larger", "same"),
-    "science": ("count", "more"),
+    "science": ("count", "both"),
     "code": ("walk_end", "walk_write"),
 }
 Look = Callable[[Position], Cell]
 """What is, or is believed to be, at a position."""
 Line = tuple[str, int]
 """A row or a column, 0-based."""
+_WRITTEN = {"walk_end": 12, "walk_write": 8}
+"""The longest walk that is asked about."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Question:
                 return f"how many times is {lines[0]} the same as {lines[1]}?"
             case "count":
                 return f"how many {c[0]} in {lines[0]} to {lines[1]}?"
-            case "more":
-                return f"more {c[0]} or {c[1]} in {lines[0]} to {lines[1]}?"
+            case "both":
+                return f"how many {c[0]} and {c[1]} in {lines[0]} to {lines[1]}?"
             case "walk_end":
                 return f"{rule}. {self.steps} steps from {start}. where is the end?"
             case "walk_write":
@@ -93,11 +95,8 @@ class Question:
             case "larger" | "same":
                 pairs = zip(seen[:GRID], seen[GRID:], strict=True)
                 return (str(sum(holds(self.kind == "larger", a, b) for a, b in pairs)),)
-            case "count":
-                return (str(self.counts(look)[0]),)
-            case "more":
-                first, second = self.counts(look)
-                return (self.colours[0] if first > second else self.colours[1] if second > first else "same",)
+            case "count" | "both":
+                return (" and ".join(map(str, self.counts(look))),)
             case "walk_end":
                 return (place(self._walk(look)[-1][0]),)
             case "walk_write":
@@ -151,10 +150,14 @@ def holds(more: bool, first: Cell, second: Cell) -> bool:
     return first[1] > second[1] if more else first[0] == second[0]
 
 
+def supports(scene: Scene, family: str) -> bool:
+    """Whether questions of a family can be asked about a scene."""
+    return family != ("general" if scene.trail is None else "code")
+
+
 def draw_question(rng: np.random.Generator, scene: Scene, family: str | None = None) -> Question | None:
     """A random question about a scene, of `family` or of any that it supports; None when it does not support it."""
-    missing = "general" if scene.trail is None else "code"
-    able = [f for f in FAMILIES if f != missing]
+    able = [f for f in FAMILIES if supports(scene, f)]
     family = family or able[rng.integers(len(able))]
     if family not in able:
         return None
@@ -174,9 +177,10 @@ def draw_question(rng: np.random.Generator, scene: Scene, family: str | None = N
             return Question(kind, lines=((name, int(two[0])), (name, int(two[1]))))
         case "science":
             first = int(rng.integers(GRID - 2))
-            return Question(kind, colours[: 1 + (kind == "more")], ((name, first), (name, first + 2)))
+            return Question(kind, colours[: 1 + (kind == "both")], ((name, first), (name, first + 2)))
         case _:
-            return Question(kind, start=scene.walk[0], rule=scene.rule, steps=len(scene.walk) - 1)
+            steps = len(scene.walk) - 1
+            return Question(kind, start=scene.walk[0], rule=scene.rule, steps=min(steps, _WRITTEN[kind]))
 
 
 def _filled(scene: Scene, line: Line) -> int:
@@ -198,7 +202,7 @@ _FORMS: dict[str, re.Pattern[str]] = {
         "larger": rf"how many times is {_LINE} more than {_LINE}",
         "same": rf"how many times is {_LINE} the same as {_LINE}",
         "count": rf"how many {_COLOUR} in {_LINE} to {_LINE}",
-        "more": rf"more {_COLOUR} or {_COLOUR} in {_LINE} to {_LINE}",
+        "both": rf"how many {_COLOUR} and {_COLOUR} in {_LINE} to {_LINE}",
         "walk_end": rf"{_RULE}\. (\d{{1,2}}) steps from {_PLACE}\. where is the end",
         "walk_write": rf"{_RULE}\. (\d{{1,2}}) steps from {_PLACE}\. what is on the way",
     }.items()
