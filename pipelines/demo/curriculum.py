@@ -44,8 +44,8 @@ class Stage:
         return rate(step, self.steps, self.rate, self.final, warm=50)
 
 
-_FREELY = Draw(0.0, 1.0, freedom=1.0, habit=0.5, families=("general", "math", "math", *FAMILIES))
-"""Sorting and searching are the hardest to learn."""
+_FREELY = Draw(0.0, 1.0, freedom=1.0, habit=0.5, families=("general", "general", "math", "math", "code", *FAMILIES))
+"""Searching, sorting and walking are the hardest to learn."""
 STAGES: tuple[Stage, ...] = (
     Stage("see", 500, 24, 0, 0, 2e-3, 0.1, Draw(0.0, 0.6), cells=1.0),
     Stage("address", 700, 10, 0, 36, 2e-3, 0.5, Draw(0.0, 0.4), cells=0.2),

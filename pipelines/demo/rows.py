@@ -29,7 +29,7 @@ class Draw:
     high: float
     freedom: float = 0.0
     habit: float = 0.0
-    usual: float = 0.8
+    usual: float = 0.65
     families: tuple[str, ...] = FAMILIES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trajkit.demo.acts import Back, Before, Found, Move, Pick, Read, Restart, Tally, Unclear, Verdict, parse, say
+from trajkit.demo.acts import Back, Before, Found, Move, On, Pick, Read, Restart, Tally, Unclear, Verdict, parse, say
 
 SAID = {
     "row 2 col 5 is red 7.": Read((1, 4), ("red", 7)),
@@ -19,8 +19,10 @@ SAID = {
     "4 more than 7, no.": Verdict("4", "7", True, False),
     "empty more than 7, no.": Verdict("empty", "7", True, False),
     "red and red, yes.": Verdict("red", "red", False, True),
-    "that makes 3.": Tally(3),
-    "that makes 3 red.": Tally(3, "red"),
+    "that makes 3.": Tally((3,)),
+    "that makes 3 red.": Tally((3,), ("red",)),
+    "that makes 3 red and 0 blue.": Tally((3, 0), ("red", "blue")),
+    "on to row 3 col 4.": On((2, 3)),
     "smallest at row 2 col 3 is 2.": Pick(2, (1, 2), False),
     "largest at row 2 col 3 is 9.": Pick(9, (1, 2), True),
 }

@@ -27,6 +27,13 @@ class Unclear:
 
 
 @dataclass(frozen=True)
+class On:
+    """A search goes on to the cell of the trail that it has found."""
+
+    at: Position
+
+
+@dataclass(frozen=True)
 class Back:
     """A trail goes no further; the search goes back to where it came from."""
 
@@ -75,10 +82,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many there are so far, of a colour where one is counted."""
+    """How many there are so far, of each colour where colours are counted."""
 
-    count: int
-    colour: str = ""
+    counts: tuple[int, ...]
+    colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Pick:
     largest: bool
 
 
-Act = Read | Unclear | Back | Restart | Found | Before | Move | Verdict | Tally | Pick
+Act = Read | Unclear | On | Back | Restart | Found | Before | Move | Verdict | Tally | Pick
 
 
 def place(at: Position) -> str:
@@ -111,6 +118,8 @@ def say(act: Act) -> str:
             return f"{lead}{place(at)} is {content(seen)}."
         case Unclear(at, direction):
             return f"{f'{direction} ' if direction else ''}{place(at)} is unclear."
+        case On(at):
+            return f"on to {place(at)}."
         case Back(at):
             return f"dead end, back to {place(at)}."
         case Restart(at):
@@ -123,8 +132,9 @@ def say(act: Act) -> str:
             return f"step {step}, {direction} to {place(at)}."
         case Verdict(first, second, more, holds):
             return f"{first} {'more than' if more else 'and'} {second}, {'yes' if holds else 'no'}."
-        case Tally(count, colour):
-            return f"that makes {count}{f' {colour}' if colour else ''}."
+        case Tally(counts, colours):
+            named = [f" {colour}" for colour in colours] or [""]
+            return f"that makes {' and '.join(f'{n}{name}' for n, name in zip(counts, named, strict=True))}."
         case Pick(digit, at, largest):
             return f"{'largest' if largest else 'smallest'} at {place(at)} is {digit}."
 
@@ -135,7 +145,8 @@ _LONGEST = 200
 _COLOUR = f"({'|'.join(COLOURS)})"
 _WAY = f"({'|'.join(DIRECTIONS)})"
 _READ = re.compile(rf"(?:(wait), |{_WAY} )?{_PLACE} is (?:(empty)|(unclear)|{_COLOUR} (\d))")
-_PLACES: dict[str, type[Back] | type[Restart] | type[Found]] = {
+_PLACES: dict[str, type[On] | type[Back] | type[Restart] | type[Found]] = {
+    "on to": On,
     "dead end, back to": Back,
     "no 0, again from": Restart,
     "the 0 is at": Found,
@@ -145,7 +156,7 @@ _BEFORE = re.compile(r"before it is (\d)")
 _MOVE = re.compile(rf"step (\d+), {_WAY} to {_PLACE}")
 _MORE = re.compile(r"(\d|empty) more than (\d|empty), (yes|no)")
 _SAME = re.compile(rf"({_COLOUR}|empty) and ({_COLOUR}|empty), (yes|no)")
-_TALLY = re.compile(rf"that makes (\d+)(?: {_COLOUR})?")
+_TALLY = re.compile(rf"that makes (\d+)(?: {_COLOUR}(?: and (\d+) {_COLOUR})?)?")
 _PICK = re.compile(rf"(largest|smallest) at {_PLACE} is (\d)")
 
 
@@ -176,7 +187,9 @@ def parse(sentence: str) -> Act | None:
     if found := _SAME.fullmatch(text):
         return Verdict(found[1], found[3], False, found[5] == "yes")
     if found := _TALLY.fullmatch(text):
-        return Tally(int(found[1]), found[2] or "")
+        first, colour, second, other = found.groups()
+        counts = (int(first), int(second)) if second else (int(first),)
+        return Tally(counts, tuple(c for c in (colour, other) if c))
     if found := _PICK.fullmatch(text):
         return Pick(int(found[4]), _position(found[2], found[3]), found[1] == "largest")
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from trajkit.demo.acts import Act, Back, Before, Found, Move, Pick, Read, Restart, Tally, Verdict, place
+from trajkit.demo.acts import Act, Back, Before, Found, Move, On, Pick, Read, Restart, Tally, Verdict, place
 from trajkit.demo.grid import DIRECTIONS, GRID, Cell, Position, Scene, beside, inside, wrapped
 from trajkit.demo.procedure import Procedure
 from trajkit.demo.questions import Question, holds
@@ -12,10 +12,12 @@ from trajkit.demo.questions import Question, holds
 
 @dataclass(frozen=True)
 class _Search:
-    """path: positions from the start to where the search is. seen: all that it looked at."""
+    """path: positions from the start to where the search is. seen: all that it looked at. met: a cell of the trail that
+    was read and not gone to yet."""
 
     path: tuple[Position, ...] = ()
     seen: frozenset[Position] = frozenset()
+    met: Position | None = None
     found: Position | None = None
     before: int | None = None
 
@@ -37,30 +39,28 @@ class Trail(Procedure):
             return [] if digit is None else [Before(digit)]
         if not s.path:
             return [Read(start)]
+        if s.met is not None:
+            cell = self.believed.get(s.met)
+            return [Found(s.met) if cell is not None and cell[1] == 0 else On(s.met)]
         at = s.path[-1]
-        cell = self.believed.get(at)
-        if len(s.path) > 1 and cell is not None and cell[1] == 0:
-            return [Found(at)]
         ways = [(d, to) for d in DIRECTIONS if inside(to := beside(at, d)) and to not in s.seen]
         if ways:
             return [Read(to, None, d) for d, to in ways]
         return [Back(s.path[-2])] if len(s.path) > 1 else [Restart(start)]
 
     def _digit_before(self) -> int | None:
-        cell = self.believed.get(self.state.path[-2]) if len(self.state.path) > 1 else None
+        cell = self.believed.get(self.state.path[-1]) if self.state.path else None
         return None if cell is None else cell[1]
 
     def after(self, act: Act) -> _Search:
         s = self.state
         match act:
             case Read(at, seen):
-                goes_on = seen is not None and seen[0] == self.question.colours[0] and at not in s.path
-                path = (*s.path, at) if goes_on or not s.path else s.path
-                return replace(s, path=path, seen=s.seen | {at})
-            case Back(at):
-                if at in s.path[:-1]:
-                    return replace(s, path=s.path[: s.path.index(at) + 1])
-                return replace(s, path=(*s.path, at), seen=s.seen | {at})
+                is_trail = seen is not None and seen[0] == self.question.colours[0] and at not in s.path
+                return replace(s, path=s.path or (at,), seen=s.seen | {at}, met=at if s.path and is_trail else None)
+            case On(at) | Back(at):
+                path = s.path[: s.path.index(at) + 1] if at in s.path else (*s.path, at)
+                return replace(s, path=path, seen=s.seen | {at}, met=None)
             case Restart(at):
                 return _Search((at,), frozenset({at}))
             case Found(at):
@@ -144,7 +144,7 @@ class Compare(Procedure):
     def options(self) -> list[Act]:
         s = self.state
         if s.yes:
-            return [Tally(s.count + 1)]
+            return [Tally((s.count + 1,))]
         if not s.pairs:
             return []
         first, second = s.pairs[0]
@@ -166,7 +166,7 @@ class Compare(Procedure):
                 return s
             case Verdict(_, _, _, yes):
                 return replace(s, pairs=s.pairs[1:], read=0, yes=yes)
-            case Tally(count):
+            case Tally((count, *_)):
                 return replace(s, count=count, yes=False)
         return s
 
@@ -180,7 +180,7 @@ def _value(cell: Cell, more: bool) -> str:
 
 @dataclass(frozen=True)
 class _Count:
-    """left: cells not read yet; due: the colour whose tally is due; counts: what the tallies say."""
+    """left: cells not read yet; counts: what the last tally says; due: the colour that the next one counts."""
 
     left: tuple[Position, ...]
     counts: tuple[int, ...]
@@ -198,7 +198,7 @@ class Count(Procedure):
     def options(self) -> list[Act]:
         s, colours = self.state, self.question.colours
         if s.due:
-            return [Tally(s.counts[colours.index(s.due)] + 1, s.due)]
+            return [Tally(tuple(n + (c == s.due) for n, c in zip(s.counts, colours, strict=True)), colours)]
         if s.left:
             return [Read(s.left[0])]
         return []
@@ -211,8 +211,7 @@ class Count(Procedure):
                     return s
                 due = seen[0] if seen is not None and seen[0] in colours else ""
                 return replace(s, left=s.left[s.left.index(at) + 1 :], due=due)
-            case Tally(count, colour) if colour in colours:
-                counts = tuple(count if c == colour else n for c, n in zip(colours, s.counts, strict=True))
+            case Tally(counts, said) if said == colours:
                 return replace(s, counts=counts, due="")
         return s
 
