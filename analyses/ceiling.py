@@ -29,7 +29,7 @@ from trajkit.demo.knowing import KNOWN, known_frame
 from trajkit.demo.questions import FAMILIES
 from trajkit.plots.style import OUTCOME_COLOURS
 from trajkit.progress import progress
-from trajkit.stats.resampling import wilson
+from trajkit.stats.resampling import numbered, wilson
 from trajkit.tables import Estimate, words
 from trajkit.tables.render import markdown
 from trajkit.traces.trace import Step, Trace
@@ -73,6 +73,7 @@ def report(out: Path, command: str, frame: pd.DataFrame, greedy: pd.DataFrame, n
     command: what makes the page again.
     """
     rows = [row for step in STEPS if (row := _at(frame, step, n_boot))]
+    within = [row for step in STEPS if (row := _at(frame, step, n_boot, within="kind"))]
     by_family = [
         {"family": family} | row
         for family in FAMILIES
@@ -88,6 +89,8 @@ def report(out: Path, command: str, frame: pd.DataFrame, greedy: pd.DataFrame, n
     )
     reading = "\n\n".join(
         (
+            "Within form, over pairs of a failing and another run about questions of one form, judged by one fit:\n\n"
+            + markdown(table_of(within, _FORMATS)),
             "Greedy answers about clean pictures:\n\n" + markdown(table_of(_accuracy(greedy), {"right": words.figure})),
             "By family:\n\n" + markdown(table_of(by_family, _FORMATS)),
             "Runs by family and form:\n\n" + markdown(table_of(_runs(runs), {"failing": words.figure})),
@@ -133,37 +136,51 @@ def _means(run: Rollout, start: int, end: int) -> tuple[float, float]:
 _FORMATS: dict[str, Any] = dict.fromkeys(JUDGES, words.auc)
 
 
-def _at(frame: pd.DataFrame, step: int, n_boot: int) -> dict[str, Any]:
-    """A row of the table: AUCs among the runs that have come to a step; nothing where they are fewer than 20, or fewer
-    than 5 of them fail or succeed."""
+def _at(frame: pd.DataFrame, step: int, n_boot: int, within: str | None = None) -> dict[str, Any]:
+    """A row of the table: AUCs among the runs that have come to a step, over pairs that are alike in the column
+    `within`; nothing where runs are fewer than 20, fewer than 5 of them fail or succeed, or there is no such pair."""
     here = frame[frame["step"] == step].reset_index(drop=True)
     y, groups = here["failure"].to_numpy(bool), here["group_id"].to_numpy()
     if len(here) < 20 or min(y.sum(), (~y).sum()) < 5:
         return {}
+    fold = _folds(groups)
+    strata = None if within is None else numbered(here[within], fold)  # models of different folds differ in base rates
+    if strata is not None and here.groupby(strata)["failure"].nunique().max() < 2:
+        return {}
     scores = {
-        "scene alone": _fitted(here, ["difficulty"]),
+        "scene alone": _fitted(here, ["difficulty"], fold),
         "off course": here["off_course"].to_numpy(float),
-        "sentences": _fitted(here, ["difficulty", *KNOWN]),
+        "sentences": _fitted(here, ["difficulty", *KNOWN], fold),
         "cause": here["cause_past"].to_numpy(float),
     }
-    found = {name: tk.stats.auc(y, score, groups, n_boot=n_boot) for name, score in scores.items()}
+    found = {name: tk.stats.auc(y, score, groups, within=strata, n_boot=n_boot) for name, score in scores.items()}
     return {"sentence": step, "runs": len(here), "failing": int(y.sum())} | {
         name: Estimate(auc.value, auc.low, auc.high) for name, auc in found.items()
     }
 
 
-def _fitted(here: pd.DataFrame, columns: list[str]) -> NDArray[np.float64]:
-    """Out-of-fold log-odds of a logistic regression on columns and the form of the question; folds divide scenes."""
+def _folds(groups: NDArray[np.str_]) -> NDArray[np.int64]:
+    """(n,) of ten folds that divide scenes."""
+    from sklearn.model_selection import GroupKFold
+
+    fold = np.zeros(len(groups), np.int64)
+    folds = GroupKFold(n_splits=min(10, len(np.unique(groups))), shuffle=True, random_state=0)
+    for number, (_, test) in enumerate(folds.split(groups, groups=groups)):
+        fold[test] = number
+    return fold
+
+
+def _fitted(here: pd.DataFrame, columns: list[str], fold: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Out-of-fold log-odds of a logistic regression on columns and the form of the question."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     x = np.column_stack([np.log1p(here[columns].to_numpy(float)), pd.get_dummies(here["kind"]).to_numpy(float)])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    y, groups = here["failure"].to_numpy(bool), here["group_id"].to_numpy()
-    folds = GroupKFold(n_splits=min(10, len(np.unique(groups))), shuffle=True, random_state=0)
-    return cross_val_predict(model, x, y, groups=groups, cv=folds, method="decision_function")
+    y, folds = here["failure"].to_numpy(bool), PredefinedSplit(fold)
+    return cross_val_predict(model, x, y, cv=folds, method="decision_function").round(9)
 
 
 def _runs(runs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -72,10 +72,23 @@ def test_who_sees_the_sentences_knows_how_hard_the_picture_is_too(frame):
     assert row["scene alone"].value > 0.95
 
 
+def test_within_a_form_the_form_tells_nothing(frame):
+    """Where the form alone decides, pairs of one form are told by nobody, and there are none where it decides all."""
+    forms = frame["kind"].unique()
+    blank = dict.fromkeys(("difficulty", *KNOWN), 0.0)
+    easy = frame.assign(failure=frame["kind"].isin(forms[: len(forms) // 2]), **blank)
+    assert ceiling._at(easy, 2, 10)["sentences"].value > 0.95
+    assert ceiling._at(easy, 2, 10, within="kind") == {}
+    flipped = easy["group_id"].isin(easy["group_id"].unique()[::7])
+    row = ceiling._at(easy.assign(failure=easy["failure"] ^ flipped), 2, 10, within="kind")
+    assert row["sentences"].value == 0.5
+
+
 def test_the_page_says_whether_the_world_is_one_in_which_monitors_can_be_judged(tmp_path, frame, capsys):
     ceiling.report(tmp_path / "ceiling.md", "python -m analyses.ceiling", frame, frame[~frame["failure"]], 50)
     text = (tmp_path / "ceiling.md").read_text()
     assert "At sentence 4 " in text
     assert "| general | trail_end |" in text
+    assert "Within form" in text
     assert "| all | " in text.split("Greedy answers")[1]
     assert (tmp_path / "ceiling.svg").exists()

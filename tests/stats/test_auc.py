@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import trajkit as tk
@@ -17,6 +19,37 @@ def test_the_value_is_that_of_scikit_learn_ties_included(seed):
     y, score = rng.integers(0, 2, 60), rng.integers(0, 8, 60)
     for groups in (None, rng.integers(0, 20, 60)):
         assert tk.stats.auc(y, score, groups, n_boot=50).value == pytest.approx(roc_auc_score(y, score))
+
+
+def test_within_strata_only_pairs_of_one_stratum_count():
+    """By hand: in a, 1 of 2 pairs in order; in b, 1 of 1 and a tie of the other; what is between a and b is nothing."""
+    y = [1, 0, 0, 1, 1, 0]
+    score = [5.0, 4, 6, 90, 80, 80]
+    within = ["a", "a", "a", "b", "b", "b"]
+    assert tk.stats.auc(y, score, range(6), within=within, n_boot=20).value == pytest.approx((1 + 1 + 0.5) / 4)
+    assert tk.stats.auc(y, score, range(6), n_boot=20).value != pytest.approx(2.5 / 4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.sampled_from("abc")), min_size=2, max_size=30))
+def test_within_strata_it_is_the_share_of_pairs_in_order_whatever_is_added_to_a_stratum(rows):
+    y, score, within = (np.array(column) for column in zip(*rows, strict=True))
+    alike = within[:, None] == within
+    pairs = [(score[i], score[j]) for i, j in np.argwhere(alike) if y[i] and not y[j]]
+    groups = np.arange(len(y))
+    if not pairs:
+        with pytest.raises(InputError):
+            tk.stats.auc(y, score, groups, within=within, n_boot=2)
+        return
+    expected = np.mean([(a > b) + 0.5 * (a == b) for a, b in pairs])
+    moved = score + 10.0 * np.unique(within, return_inverse=True)[1]
+    for of in (score, moved):
+        assert tk.stats.auc(y, of, groups, within=within, n_boot=2).value == pytest.approx(expected)
+
+
+def test_within_strata_it_needs_groups():
+    with pytest.raises(InputError, match="needs groups"):
+        tk.stats.auc([0, 1], [0, 1], within=["a", "a"])
 
 
 def test_delong_variance_by_its_definition():

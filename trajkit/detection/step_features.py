@@ -65,7 +65,7 @@ def features_of_steps(
     for name, of in {"run": ids, **columns}.items():
         if of.shape != (len(x),):
             raise InputError(f"{name} must hold one number for each of the {len(x)} steps; got shape {of.shape}.")
-    columns["logprob_low"] = _lowest_so_far(columns["logprob"], ids)
+    columns["logprob_low"] = lowest_so_far(columns["logprob"], ids)
     return _of_effects(x, ids) | columns | (_of_named(x, ids, named) if named is not None else {})
 
 
@@ -75,7 +75,7 @@ def _of_effects(x: Floats, run: Integers) -> dict[str, Floats]:
         return {name: np.full(n, np.nan) for name in EFFECTS}
     largest, top = x.max(axis=1), x.argmax(axis=1)
     supported = np.asarray(largest > 0)
-    earlier = _last_alike(run, top, supported)
+    earlier = last_alike(run, top, supported)
     before = np.where(np.append(True, np.diff(run) != 0)[:n], -1, np.arange(n) - 1)
     return {
         "mass": np.einsum("tk->t", np.maximum(x, 0.0)),
@@ -99,12 +99,12 @@ def _of_named(x: Floats, run: Integers, named: Bools) -> dict[str, Floats]:
     return {
         "named_effect": np.where(names, np.einsum("tk,tk->t", x, mask), np.nan),
         "named_share": np.where(names, share, np.nan),
-        "agreement_named": _cosines(x, _last_alike(run, place, names)),
+        "agreement_named": _cosines(x, last_alike(run, place, names)),
         NAMED: names.astype(float),
     }
 
 
-def _last_alike(run: Integers, key: Integers, has: Bools) -> Integers:
+def last_alike(run: Integers, key: Integers, has: Bools) -> Integers:
     """(N,) the last earlier step of the same run and key, of those that have one; −1 where there is none."""
     rows = np.flatnonzero(has)
     order = rows[np.lexsort((rows, key[rows], run[rows]))]
@@ -124,7 +124,7 @@ def _cosines(x: Floats, other: Integers) -> Floats:
     return found
 
 
-def _lowest_so_far(values: Floats, run: Integers) -> Floats:
+def lowest_so_far(values: Floats, run: Integers) -> Floats:
     """(N,) the lowest value of the run up to each step; those that are not known are passed over."""
     if not len(values):
         return values

@@ -11,16 +11,17 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.detection.splits import failures
+from trajkit.judging.deals import each_deal, over_deals, strata_of
 from trajkit.judging.ranking import Selection
 from trajkit.stats.correction import holm
-from trajkit.stats.cross_validation import refitted, refitted_variance
+from trajkit.stats.cross_validation import refitted_variance
 from trajkit.stats.resampling import (
     MIN_GROUPS,
     Draws,
@@ -29,7 +30,6 @@ from trajkit.stats.resampling import (
     auc_within,
     group_draws,
     interval,
-    numbered,
     pairs_within,
     weighted_auc,
     weighted_mean,
@@ -77,7 +77,7 @@ def probability_scores(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = _numbered(strata)
+    stratum = strata_of(strata)
     table = []
     for selection in selected:
         rows = selection.rows
@@ -87,7 +87,7 @@ def probability_scores(
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())}
         figures = {BASE_RATE: (rate, rate * (1 - rate))} | {
             method: [
-                _drawn(_each(figure, y, risk, stratum, rows, draws), n_folds, risk)
+                over_deals(each_deal(figure, y, risk, stratum, rows, draws), n_folds, risk)
                 for figure in (average_precision, _brier)
             ]
             for method, risk in risks.items()
@@ -130,14 +130,14 @@ def gains(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = _numbered(strata)
+    stratum = strata_of(strata)
     n_boot = max(n_boot, DRAWS_EACH * len(selected))
     table = []
     for selection in selected:
         rows = selection.rows
         y, draws = failed[rows], group_draws(groups[rows], n_boot, seed)
-        first, second = (_each(auc_within, y, score, stratum, rows, draws) for score in (better, than))
-        gained = _drawn(first - second, n_folds, better, (-1, 1))
+        first, second = (each_deal(auc_within, y, score, stratum, rows, draws) for score in (better, than))
+        gained = over_deals(first - second, n_folds, better, (-1, 1))
         gain, low, high = interval(gained)
         p = _p_of(gained[1:]) if np.isfinite(low) else np.nan
         areas = {"auc": float(np.mean(first[:, 0])), "auc_than": float(np.mean(second[:, 0]))}
@@ -182,7 +182,7 @@ def matched_auc(
     import pandas as pd
 
     failed, groups = failures(frame), frame["group_id"].astype(str).to_numpy()
-    stratum = _numbered(strata)
+    stratum = strata_of(strata)
     table = []
     for selection in selected:
         rows = selection.rows
@@ -191,8 +191,8 @@ def matched_auc(
             known = ~np.isnan(np.atleast_2d(score)[0, rows])
             here, some = rows[known], draws.of(known)
             y = failed[here]
-            areas = _each(auc_within, y, score, stratum, here, some)
-            value, low, high = interval(_drawn(areas, n_folds, score))
+            areas = each_deal(auc_within, y, score, stratum, here, some)
+            value, low, high = interval(over_deals(areas, n_folds, score))
             counts = {"n_runs": len(rows), "n_failures": int(failed[rows].sum()), "n_scored": int(known.sum())}
             counts["pairs"] = int(pairs_within(y, np.zeros(len(y)), stratum[0, here], some.sample)[1][0])
             table.append({"method": method, **selection.columns, **counts, "auc": value, "low": low, "high": high})
@@ -261,8 +261,8 @@ def calibration_slope(
         row: dict[str, Any] = {**selection.columns, "n_runs": len(rows), "n_failures": int(y.sum())}
         slope, error = _slope(y, np.atleast_2d(p), draws, n_folds, cross_validated=p.ndim == 2)
         row |= {"slope": slope, "low": slope - Z * error, "high": slope + Z * error}
-        off = _each(_off, y, risk, np.zeros((1, len(risk.T)), int), rows, draws)
-        row["off"], row["off_low"], row["off_high"] = interval(_drawn(off, n_folds, risk, (-1, 1)))
+        off = each_deal(_off, y, risk, np.zeros((1, len(risk.T)), int), rows, draws)
+        row["off"], row["off_low"], row["off_high"] = interval(over_deals(off, n_folds, risk, (-1, 1)))
         table.append(row)
     return pd.DataFrame(table)
 
@@ -286,36 +286,12 @@ def _slope(y: Floats, p: Floats, draws: Draws, n_folds: int, cross_validated: bo
     return float(slopes.mean()), float(np.sqrt(variance))
 
 
-def _numbered(strata: ArrayLike) -> Integers:
-    """(R, n) strata as numbers from 0; (1, n) of those of one axis."""
-    return np.stack([numbered(deal) for deal in np.atleast_2d(np.asarray(strata))])
-
-
-def _each(
-    figure: Callable[[Floats, Floats, Integers, Draws], Floats],
-    y: Floats,
-    score: Floats,
-    strata: Integers,
-    rows: Integers,
-    draws: Draws,
-) -> Floats:
-    """(R, B) draws of a figure of y, score, stratum and draws, a row a deal; (1, B) of scores of one axis."""
-    deals = np.atleast_2d(score)
-    among = np.broadcast_to(strata, deals.shape) if len(strata) == 1 else strata
-    return np.stack([figure(y, deal[rows], s[rows], draws) for deal, s in zip(deals, among, strict=False)])
-
-
 def _brier(y: Floats, risk: Floats, stratum: Integers, draws: Draws) -> Floats:
     return weighted_mean((risk - y) ** 2, draws)
 
 
 def _off(y: Floats, risk: Floats, stratum: Integers, draws: Draws) -> Floats:
     return weighted_mean(risk - y, draws)
-
-
-def _drawn(each: Floats, n_folds: int, score: Floats, ends: tuple[float, float] = (0, 1)) -> Floats:
-    """(B,) draws that `interval` reads: those of one deal, or of models that are fitted anew in each."""
-    return each[0] if score.ndim == 1 else refitted(each, n_folds, ends)
 
 
 def average_precision(y: Floats, score: Floats, stratum: NDArray[np.integer[Any]], draws: Draws) -> Floats:

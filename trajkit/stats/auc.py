@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
-from trajkit.stats.resampling import edge_draws, group_draws, interval, weighted_auc
+from trajkit.stats.resampling import auc_within, edge_draws, group_draws, interval, numbered
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,26 @@ class AUC:
         return auc_html(self)
 
 
-def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_boot: int = 1000, seed: int = 0) -> AUC:
+def auc(
+    y: ArrayLike,
+    score: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    within: ArrayLike | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> AUC:
     """AUC of `score` for the labels `y` (1 positive, 0 negative).
+
+    within: (n,) a stratum of each row, such as the form of its question: only pairs of one stratum count then, each the
+    same, so that what tells strata apart is worth nothing. `groups` are needed beside it.
 
     Without `groups` the rows are taken as independent and the interval is DeLong's (Biometrics 44, 1988; the rank form
     of Sun & Xu 2014), clipped to [0, 1]. With `groups`, whole groups are resampled (percentile bootstrap, `n_boot`
     draws, `seed`); there is no interval with fewer than MIN_GROUPS groups of a class. An AUC of 0 or 1 has an exact
     bound instead, however few there are: 0.025^(1/k) from 1, k the pairs that have no row, or no group, in common
-    (`pairs.disjoint_pairs`). Rows with a NaN score are dropped. Raises InputError when a class is missing.
+    (`pairs.disjoint_pairs`). Rows with a NaN score are dropped. Raises InputError when a class is missing, or no
+    stratum has both.
 
     See also: `AUC`, `compare`, `judging.auc_by_step`.
 
@@ -60,6 +72,8 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
     if not np.isin(labels, (0, 1)).all():
         raise InputError("y must hold 0 (negative) and 1 (positive) alone.")
     kept = ~np.isnan(scores)
+    if within is not None and groups is None:
+        raise InputError("an AUC within strata needs groups: give the transcript_id of each row where all differ.")
     positive, scores = labels[kept] == 1, scores[kept]
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
     if not n_pos or not n_neg:
@@ -70,7 +84,10 @@ def auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike | None = None, *, n_bo
             value, low, high = interval(edge_draws(value, min(n_pos, n_neg), n_boot + 1))
         return AUC(value, low, high, n_pos, n_neg, "DeLong")
     draws = group_draws(np.asarray(groups)[kept], n_boot, seed)
-    value, low, high = interval(weighted_auc(positive, scores, draws))
+    stratum = numbered(np.zeros(len(scores)) if within is None else np.asarray(within)[kept])
+    value, low, high = interval(auc_within(positive, scores, stratum, draws))
+    if np.isnan(value):
+        raise InputError("an AUC within strata needs a stratum that has rows of both classes; there is none.")
     return AUC(value, low, high, n_pos, n_neg, "group bootstrap")
 
 
