@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from analyses.common import table_of, write
+from analyses.common import command_of, table_of, write
 from analyses.pictures import interval, panels, save
 from pipelines.demo.rollouts import Rollout, roll_out
 from trajkit.attribution.collect import batched
@@ -62,9 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         clean = world_items("validation", args.clean, args.seed + 1, smudged=0, clear=(0, 0))
         greedy = known_frame(list(judged_runs(vlm, clean, bar.advance, None)))
-    asked = ("model", "runs", "clean", "seed", "boot")
-    typed = [f"--{name} {getattr(args, name)}" for name in asked if getattr(args, name) != parser.get_default(name)]
-    report(args.out, " ".join(["python -m analyses.ceiling", *typed]), frame, greedy, args.boot)
+    report(args.out, command_of("ceiling", parser, args), frame, greedy, args.boot)
 
 
 def report(out: Path, command: str, frame: pd.DataFrame, greedy: pd.DataFrame, n_boot: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,17 +66,30 @@ def arguments(
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path(out))
     args = parser.parse_args(argv)
-    args.command = shlex.join(["python", "-m", f"analyses.{Path(out).stem}", *_typed(parser, args)])
+    args.command = command_of(Path(out).stem, parser, args)
     return args
 
 
-def _typed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Iterator[str]:
-    """Options that are not as by default, but for where to write."""
-    for name, value in vars(args).items():
-        if name != "out" and value != parser.get_default(name):
-            yield f"--{name.replace('_', '-')}"
-            if value is not True:
-                yield from map(str, value if isinstance(value, list) else [value])
+def command_of(
+    name: str,
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    positional: Collection[str] = (),
+    unsaid: Collection[str] = ("out",),
+) -> str:
+    """What makes a page of `analyses.{name}` again: the arguments that are not as by default.
+
+    positional: those without a flag. unsaid: those that say where to write or keep things.
+    """
+    typed = ["python", "-m", f"analyses.{name}"]
+    for option, value in vars(args).items():
+        if option in unsaid or value == parser.get_default(option):
+            continue
+        if option not in positional:
+            typed.append(f"--{option.replace('_', '-')}")
+        if value is not True:
+            typed += map(str, value if isinstance(value, list) else [value])
+    return shlex.join(typed)
 
 
 def subjects(names: Sequence[str]) -> Iterator[Subject]:

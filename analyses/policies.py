@@ -9,7 +9,6 @@ kept in runs/policies, so that an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
+from analyses.common import command_of
 from analyses.pictures import panels, save
 from analyses.played import (
     ANEW,
@@ -83,8 +83,9 @@ def main(argv: list[str] | None = None) -> None:
     curve = {alpha: stopping(world, alpha) for alpha in ALPHAS}
     vlm = tk.load_vlm(paths.MODEL)
     generated = {alpha: alone | generations(world, alpha, vlm, args.work) for alpha in args.generate_at}
+    command = command_of("policies", parser, args, unsaid=("out", "work"))
     page = [
-        f"# What acting on alarms is worth\n\nRegenerate: `{_command(parser, args)}`. {_about(world)}",
+        f"# What acting on alarms is worth\n\nRegenerate: `{command}`. {_about(world)}",
         f"## Replayed on saved runs, alpha {SHIPPED:g}\n\n{_of_replays(worth, replayed)}\n\n{_table(worth, replayed)}",
         f"## Stopping, by alpha\n\n{_of_curve(world, worth, curve)}\n\n{_curve_table(worth, curve)}",
         *(
@@ -315,14 +316,6 @@ def _crosses(ax: Any, x: list[Estimate], y: list[Estimate], number: int, label: 
 
 _COLOURS = ("#23527c", "#d1590b", "#1b8a6b", "#8e5ea2", "#b07d2b", "#c0708a", "#4d8f8f")
 _MARKS = ("o", "s", "^", "D", "v")
-
-
-def _command(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    typed = ["python", "-m", "analyses.policies"]
-    for name, value in vars(args).items():
-        if name not in ("out", "work") and value != parser.get_default(name):
-            typed += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(typed)
 
 
 _READING = """\

@@ -10,7 +10,6 @@ world.
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 import trajkit as tk
+from analyses.common import command_of
 from pipelines.demo.rollouts import Rollout, roll_out
 from trajkit.attribution.collect import batched
 from trajkit.attribution.item import Item, Judge
@@ -53,12 +53,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of questions")
     parser.add_argument("--out", type=Path, default=Path("reports/reinforcement.md"))
     args = parser.parse_args(argv)
-    typed = [_typed(name, getattr(args, name)) for name in _named(parser, args)]
+    command = command_of("reinforcement", parser, args)
     world = items if args.long else short
     before, after = (answered(folder, world, args.questions, args.samples) for folder in (args.before, args.after))
     text = (
         "# What reinforcement did\n\n"
-        f"Regenerate: `python -m analyses.reinforcement {' '.join(typed)}`. Both models answer the same "
+        f"Regenerate: `{command}`. Both models answer the same "
         f"{words.count(args.questions, 'question')} about clean scenes of test digits, greedy, and as many on the mix "
         f"of difficulties, {words.count(args.samples, 'run')} of each at temperature 1, with the same seeds. "
         "Intervals of 95 % resample questions; differences are of the same questions.\n\n"
@@ -68,14 +68,6 @@ def main(argv: list[str] | None = None) -> None:
     text += _page(before, after, args.boot)
     write_text(args.out, text)
     print(text)
-
-
-def _named(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
-    return [name for name, value in vars(args).items() if name != "out" and value != parser.get_default(name)]
-
-
-def _typed(name: str, value: Any) -> str:
-    return f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}"
 
 
 def _page(before: pd.DataFrame, after: pd.DataFrame, n_boot: int) -> str:

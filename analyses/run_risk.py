@@ -11,7 +11,6 @@ predictors and all. Where the runs are of the long world, beside a judge who kno
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 import trajkit as tk
-from analyses.common import write
+from analyses.common import command_of, write
 from analyses.pictures import interval, panels, save
 from analyses.run_scores import (
     ADDED,
@@ -62,9 +61,9 @@ DEALS, FOLDS = 2, 5
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
+    parser.add_argument("--runs", type=int, help="the first runs alone")
     parser.add_argument("--deals", type=int, default=DEALS, help="deals of the scenes to folds")
     parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
-    parser.add_argument("--runs", type=int, help="the first runs alone")
     parser.add_argument("--out", type=Path, default=Path("reports/run_risk.md"))
     args = parser.parse_args(argv)
     runs = read(list(islice(tk.read_traces(args.traces), args.runs)))
@@ -72,11 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     with progress("fits", total=args.deals * len(KINDS) * FOLDS * (FOLDS + 1) // 2) as bar:
         deals = [Deal(runs, seed, StepPredictor(), bar.advance, FOLDS) for seed in range(args.deals)]
     judged = Judged(runs, scored(runs, deals, selected), np.stack([deal.fold for deal in deals]), selected, args.boot)
-    typed = [str(args.traces)] if args.traces != paths.TRACES else []
-    for name in ("runs", "deals", "boot"):
-        if getattr(args, name) != parser.get_default(name):
-            typed += [f"--{name}", str(getattr(args, name))]
-    report(args.out, shlex.join(["python", "-m", "analyses.run_risk", *typed]), judged)
+    report(args.out, command_of("run_risk", parser, args, ["traces"]), judged)
 
 
 def told_steps(runs: Prefixes) -> list[Selection]:

@@ -17,15 +17,16 @@ from trajkit.demo.grid import GRID
 from trajkit.demo.knowing import KNOWN, known_frame
 from trajkit.demo.named import named_cells
 from trajkit.demo.runs import step_labels
-from trajkit.detection import EarlyFailurePredictor, StepPredictor
+from trajkit.detection import StepPredictor
+from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.run_risks import RUN_RISKS, run_risks
 from trajkit.detection.splits import failures
-from trajkit.judging import folds_of
+from trajkit.judging import folds_of, held_out_risks
 from trajkit.judging.held_out_runs import Design, nested_risks, told_at
 from trajkit.judging.ranking import Selection, plain_scores
 from trajkit.traces.forms import task_labels
 from trajkit.traces.trace import Trace
-from trajkit.trajectory import on_grid
+from trajkit.trajectory import on_grid, top_region
 
 Floats = NDArray[np.float64]
 
@@ -101,9 +102,7 @@ def _maps(trace: Trace) -> Floats:
 def _tops(trace: Trace) -> NDArray[np.int64]:
     """(T,) the region that each thinking step rests on most, −1 where none supports it."""
     effects = trace.effects[trace.thinking]
-    if not trace.n_regions:
-        return np.full(len(effects), -1)
-    return np.where(effects.max(axis=1) > 0, effects.argmax(axis=1), -1)
+    return np.where(effects.max(axis=1, initial=0) > 0, top_region(effects), -1)
 
 
 class Deal:
@@ -138,6 +137,11 @@ class Deal:
     def rule(self, name: str) -> Floats:
         """(n,) one of RULES, of each run where its own fold is held out."""
         return np.stack([so_far[name] for so_far in self.so_far[SENTENCES]])[self.fold, np.arange(len(self.fold))]
+
+    def by_prefixes(self) -> Floats:
+        """(n,) risks by today's predictor, in the same folds."""
+        n_folds = int(self.fold.max()) + 1
+        return held_out_risks(self.runs.frame, [DEFAULT_FEATURES], n_folds, self.seed)[DEFAULT_FEATURES]
 
     def design(self, names: Iterable[str]) -> Design:
         """What is known by all of those names."""
@@ -191,7 +195,7 @@ def scored(runs: Prefixes, deals: Sequence[Deal], selected: Sequence[Selection])
 
     for name in (LENGTH, TASK, UNCERTAINTY):
         found[name] = fitted([name])
-    found[PREFIX] = np.stack([_today(runs, deal.fold) for deal in deals])
+    found[PREFIX] = np.stack([deal.by_prefixes() for deal in deals])
     for rule, name in RULES.items():
         found[name] = np.stack([deal.rule(rule) for deal in deals])
     for name in ADDED:
@@ -202,12 +206,4 @@ def scored(runs: Prefixes, deals: Sequence[Deal], selected: Sequence[Selection])
             found[f"{base} + {name}"] = fitted([*names, name])
     if runs.has_ceiling:
         found[CEILING] = fitted([CEILING])
-    return found
-
-
-def _today(runs: Prefixes, fold: NDArray[np.int64]) -> Floats:
-    found = np.full(len(fold), np.nan)
-    for b in range(fold.max() + 1):
-        fit, test = runs.frame[fold != b], runs.frame[fold == b]
-        found[fold == b] = EarlyFailurePredictor().fit(fit, runs.failed[fold != b]).risks(test)
     return found

@@ -9,7 +9,6 @@ On the demo's runs, whose every sentence can be held against its scene; cross-va
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import trajkit as tk
-from analyses.common import write
+from analyses.common import command_of, write
 from analyses.pictures import panels, save
 from trajkit.demo import paths
 from trajkit.demo.named import named_cells
@@ -71,8 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         "What effects add to uncertainty": step_layout.gains(step_gains(held, n_boot=args.boot)),
         "As probabilities": step_layout.probabilities(step_probabilities(held, args.boot)),
     }
+    command = command_of("step_detection", parser, args, ["traces"])
     head = (
-        f"# Sentences told to be wrong\n\nRegenerate: `{_command(args, parser)}`. {words.count(len(traces), 'run')} of "
+        f"# Sentences told to be wrong\n\nRegenerate: `{command}`. {words.count(len(traces), 'run')} of "
         f"the demo model, {words.count(len(frame), 'sentence')}, each judged by predictors that were fitted on other "
         f"scenes (five folds, the mean of {args.deals} deals). 95 % intervals resample scenes and allow for fitting "
         f"anew. {_WORDS}"
@@ -82,14 +82,6 @@ def main(argv: list[str] | None = None) -> None:
     drawn = picture(areas, step_calibration(held, bins=30, n_boot=args.boot))
     first = step_layout.firsts(first_wrong(held, n_boot=args.boot))
     write(args.out, f"{head}\n\n{body}\n{last}", first, _READING, save(drawn, args.out))
-
-
-def _command(args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
-    typed = [str(args.traces)] if args.traces != paths.TRACES else []
-    for name in ("runs", "deals", "boot"):
-        if getattr(args, name) != parser.get_default(name):
-            typed += [f"--{name}", str(getattr(args, name))]
-    return shlex.join(["python", "-m", "analyses.step_detection", *typed])
 
 
 def linear(held: HeldOutSteps) -> Floats:

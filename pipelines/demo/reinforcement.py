@@ -51,9 +51,8 @@ class Plan:
 
     questions, samples: how many, and runs of each, two or more. passes: steps of the optimiser on the same runs. clip:
     how far a token's probability may move from that it was drawn with, as a ratio, before its gradient is cut off; it
-    can only from the second pass on. kl:
-    weight of the divergence from the checkpoint that training began from, nats a token. longest: tokens of a run, at
-    most; one that has not ended by then earns nothing.
+    can only from the second pass on. kl: weight of the divergence from the checkpoint that training began from, nats a
+    token. longest: tokens of a run, at most; one that has not ended by then earns nothing.
     """
 
     questions: int = 16

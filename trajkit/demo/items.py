@@ -36,8 +36,7 @@ def world_items(
     """`n` questions, one a scene, families in turn; scene i is the same whatever `n` is, and another in each split.
 
     smudged: the share of pictures with a smudge over one of the cells that are read in the first third of the plan
-    (`procedures.plan`); a run that begins at the other end of its cells comes to it later. clear: difficulty of the
-    others.
+    (`procedures.plan`). clear: difficulty of the others.
     """
     for i in range(n):
         rng = np.random.default_rng([SPLITS.index(split), seed, i])
