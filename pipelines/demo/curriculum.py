@@ -5,7 +5,7 @@ A model trained on long reasoning from the start learns its form and not to look
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,13 @@ class Stage:
 
 _FREELY = Draw(0.0, 1.0, freedom=1.0, habit=0.5, families=("general", "general", "math", "math", "code", *FAMILIES))
 """Searching, sorting and walking are the hardest to learn."""
+_HARDEST = replace(_FREELY, families=tuple(f for f in FAMILIES for _ in range(1 if f == "document" else 3)))
 STAGES: tuple[Stage, ...] = (
     Stage("see", 500, 24, 0, 0, 2e-3, 0.1, Draw(0.0, 0.6), cells=1.0),
     Stage("address", 700, 10, 0, 36, 2e-3, 0.5, Draw(0.0, 0.4), cells=0.2),
     Stage("reason", 600, 14, 330, 3, 2e-3, 0.4, Draw(0.0, 0.4), cells=0.1),
-    Stage("freely", 3600, 14, 330, 2, 1.5e-3, 0.01, _FREELY, cells=0.1),
+    Stage("freely", 2000, 14, 330, 2, 1.5e-3, 0.4, _FREELY, cells=0.1),
+    Stage("well", 1200, 14, 330, 2, 1.2e-3, 0.01, _HARDEST, cells=0.1),
 )
 QUICK_STAGES: tuple[Stage, ...] = (
     Stage("see", 4, 4, 0, 0, 2e-3, 0.1, Draw(0.0, 0.6), cells=1.0),
@@ -75,9 +77,11 @@ class Curriculum:
         return self.packer.draw(rng, stage.images, stage.tokens, stage.addresses, stage.draw)
 
 
-def trainer(model: Any, tokenizer: Any, folder: Path, stages: tuple[Stage, ...], seed: int = 0) -> Trainer:
+def trainer(
+    model: Any, tokenizer: Any, folder: Path, stages: tuple[Stage, ...], seed: int = 0, workers: int = 0
+) -> Trainer:
     """The Trainer of a model of these stages."""
-    return Trainer(model, Curriculum(tokenizer, model.config), _optimisers, folder, stages, seed)
+    return Trainer(model, Curriculum(tokenizer, model.config), _optimisers, folder, stages, seed, workers)
 
 
 def _optimisers(named: list[tuple[str, nn.Parameter]]) -> dict[str, torch.optim.Optimizer]:

@@ -122,13 +122,13 @@ def build_config(
 
 
 def build_qwen2_5_vl_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
-    """`Qwen2_5_VLConfig` of about 0.9 M weights; its vision tower begins with windows of 4 × 4 patches."""
+    """`Qwen2_5_VLConfig` of about 1.3 M weights; its vision tower begins with windows of 4 × 4 patches."""
     from transformers import Qwen2_5_VLConfig
 
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 5, 5]}
-    vision = _vision(layout, 3, 96, 112) | {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1, 2]}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]}
+    vision = _vision(layout, 3, 96, 128) | {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1, 2]}
     return Qwen2_5_VLConfig(
-        text_config=_text(tokenizer, 112, 224, 4, 4, rope),
+        text_config=_text(tokenizer, 128, 384, 4, 4, rope),
         vision_config=vision,
         **_tokens(tokenizer),
         tie_word_embeddings=True,
@@ -136,7 +136,7 @@ def build_qwen2_5_vl_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
 
 
 def build_glm4v_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
-    """`Glm4vConfig` of about 1.1 M weights; rotary embedding on half of each head, as in GLM-4.1V.
+    """`Glm4vConfig` of about 1.3 M weights; rotary embedding on half of each head, as in GLM-4.1V.
 
     The rotary base is 100: of the eight frequencies the last three tell columns, and with 10,000 a step of one column
     would turn them by less than a hundredth of a radian.
@@ -144,7 +144,7 @@ def build_glm4v_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
     from transformers import Glm4vConfig
 
     rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 3, 3], "partial_rotary_factor": 0.5}
-    text = _text(tokenizer, 128, 256, 4, 4, rope)
+    text = _text(tokenizer, 128, 384, 4, 4, rope)
     return Glm4vConfig(
         text_config=text,
         vision_config=_vision(layout, 3, 96, 128) | {"image_size": layout.image_px},

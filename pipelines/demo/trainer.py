@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from pipelines.demo.packing import Batch, Packer, cell_targets, image_grids, patches
 from pipelines.demo.state import load_state, save_state
@@ -68,6 +69,21 @@ class CellHeads(nn.Module):
         return loss, float((logits["digit"].argmax(-1) == targets["digit"]).float().mean())
 
 
+class _Draws(Dataset[Any]):
+    """What the steps of a stage train on, by the step's number."""
+
+    def __init__(self, curriculum: Curriculum, stage: Any, seed: tuple[int, int]) -> None:
+        self.curriculum, self.stage, self.seed = curriculum, stage, seed
+
+    def __getitem__(self, step: int) -> Any:
+        rng = np.random.default_rng([*self.seed, step])
+        return (self.curriculum.look if self.stage.cells == 1 else self.curriculum.draw)(rng, self.stage)
+
+
+def _as_it_is(drawn: Any) -> Any:
+    return drawn
+
+
 Optimisers = Callable[[list[tuple[str, nn.Parameter]]], dict[str, torch.optim.Optimizer]]
 """Named parameters → the optimisers that train them, by name."""
 
@@ -83,7 +99,10 @@ class Trainer:
         folder: Path,
         stages: Sequence[Any],
         seed: int = 0,
+        workers: int = 0,
     ) -> None:
+        """workers: processes that draw batches beside the training; 0: it draws them itself."""
+        self.workers = workers
         self.model, self.curriculum, self.folder, self.stages, self.seed = model, curriculum, folder, stages, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)
@@ -129,9 +148,10 @@ class Trainer:
         self.model.train()
         while self.stage < len(self.stages):
             stage = self.stages[self.stage]
-            while self.step < stage.steps:
-                rng = np.random.default_rng([self.seed, self.stage, self.step])
-                loss, right = self._loss(stage, rng)
+            drawn = _Draws(self.curriculum, stage, (self.seed, self.stage))
+            steps = range(self.step, stage.steps)
+            for draw in DataLoader(drawn, None, sampler=steps, num_workers=self.workers, collate_fn=_as_it_is):
+                loss, right = self._loss(stage, draw)
                 for optimiser in self.optimisers.values():
                     for group in optimiser.param_groups:
                         group["lr"] = stage.rate_at(self.step)
@@ -147,14 +167,15 @@ class Trainer:
             self.stage, self.step = self.stage + 1, 0
             self.save()
 
-    def _loss(self, stage: Stage, rng: np.random.Generator) -> tuple[Tensor, float]:
+    def _loss(self, stage: Stage, drawn: Any) -> tuple[Tensor, float]:
+        """drawn: what `_Draws` gives for the step."""
         if stage.cells == 1:
-            scenes, images = self.curriculum.look(rng, stage)
+            scenes, images = drawn
             layout = self.curriculum.packer.layout
             grids = image_grids(len(scenes), layout).to(self.device)
             seen = self.model.model.visual(patches(images, layout).to(self.device), grid_thw=grids)
             return self._cell_loss(seen.pooler_output, scenes)
-        batch = self.curriculum.draw(rng, stage)
+        batch: Batch = drawn
         inputs = {k: v.to(self.device) for k, v in batch.inputs.items()}
         targets, weights = batch.targets.to(self.device), batch.weights.to(self.device)
         tower: list[Tensor] = []  # what the tower says of the image tokens within the pass
