@@ -4,8 +4,8 @@
     python -m analyses.attributing --quick   # fewer runs
 
 Runs of the demo's model are collected, then attributed from what a log may tell of them: token ids, exact text, or the
-bare texts of their steps; so are the shipped runs, of which only the texts are kept, and runs that vLLM wrote and
-inspect logged. Times are processor time of the same runs in turn (A B C A B C …): medians of repeats, and of the ratios
+bare texts of their steps; so are the shipped runs, of which only the texts are kept, and runs that inspect
+logged. Times are processor time of the same runs in turn (A B C A B C …): medians of repeats, and of the ratios
 within them, with the lowest and highest.
 """
 
@@ -27,8 +27,8 @@ import trajkit as tk
 from trajkit.attribution.attribute import attribute
 from trajkit.attribution.collect import collect
 from trajkit.attribution.estimator import EffectEstimator
-from trajkit.demo.paths import ESTIMATOR, MODEL, TRACES
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
+from trajkit.demo.paths import DEMO, ESTIMATOR, MODEL, TRACES
 from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.tables import Table, render, words
@@ -37,8 +37,8 @@ from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 from trajkit.vlm.pieces import TextPieces
 
-LOG = Path(__file__).parents[1] / "tests/traces/importers/golden/inspect/digits.eval"
-"""Runs of the demo's model, served by vLLM and logged by inspect."""
+LOG = DEMO / "logs" / "digits.eval"
+"""Runs of the demo's model, logged by inspect."""
 SAME = 1e-3
 """Nats by which effects may differ and be the same."""
 SAMPLING = Sampling(temperature=1.0, seed=3)
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{torch.__version__}.\n\n"
         "## The same effects, whatever is told of a run\n\n"
         f"{render.markdown(Table(pd.DataFrame(compared)))}\n{_COMPARED}"
-        f"\n## Runs that vLLM wrote and inspect logged\n\n{from_log}"
+        f"\n## Runs that inspect logged\n\n{from_log}"
         f"\n## Runs a second of the processor\n\n{render.markdown(Table(pd.DataFrame(rates(times, args.timed))))}\n"
         f"{_RATES.format(runs=args.timed, repeats=args.repeats)}"
     )
@@ -156,7 +156,8 @@ def of_log(kit: Kit, logged: Sequence[Trace], advance: Callable[[], None]) -> st
     runs, steps = words.count(len(logged), "run"), words.count(len(off), "step")
     return (
         f"{len(found)} of {runs}: ids of {made} made of the text, and as many as the log has log-probabilities;\n"
-        f"{doubts} in doubt. The log-probabilities of {steps} are those here to {max(off):.1e} nats.\n"
+        f"{doubts} in doubt. The log-probabilities of {steps} are those here to {max(off):.1e} nats; the server\n"
+        "read with transformers, as is done here.\n"
     )
 
 

@@ -1,6 +1,6 @@
 """How much of a failure could be known, and when: the AUC by sentence of judges who know the scene.
 
-    python -m analyses.ceiling --model FOLDER      # minutes; writes reports/ceiling.md and its picture
+    python -m analyses.ceiling      # minutes; writes reports/ceiling.md and its picture
 
 The model is asked about fresh scenes of held-out digits and sampled at temperature 1. No detector is
 fitted on anything that a monitor sees: this is what there is to be found.
@@ -23,8 +23,9 @@ from analyses.pictures import interval, panels, save
 from pipelines.demo.rollouts import Rollout, roll_out
 from trajkit.attribution.collect import batched
 from trajkit.attribution.item import Item
+from trajkit.demo import paths
 from trajkit.demo.evaluation import said
-from trajkit.demo.items import judge_by_scene, world_items
+from trajkit.demo.items import CLEAN, demo_items, judge_by_scene
 from trajkit.demo.knowing import KNOWN, known_frame
 from trajkit.demo.questions import FAMILIES
 from trajkit.plots.style import OUTCOME_COLOURS
@@ -48,7 +49,7 @@ JUDGES = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("runs/long/model"), help="a model of the long world")
+    parser.add_argument("--model", type=Path, default=paths.MODEL, help="by default the demo's")
     parser.add_argument("--runs", type=int, default=1500, help="one a scene")
     parser.add_argument("--clean", type=int, default=500, help="greedy runs about clean pictures")
     parser.add_argument("--seed", type=int, default=11, help="of the scenes")
@@ -58,9 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     vlm = tk.load_vlm(args.model)
     with progress("asking", total=args.runs + args.clean) as bar:
         frame = known_frame(
-            list(judged_runs(vlm, world_items("validation", args.runs, args.seed), bar.advance, args.seed))
+            list(judged_runs(vlm, demo_items("validation", args.runs, args.seed), bar.advance, args.seed))
         )
-        clean = world_items("validation", args.clean, args.seed + 1, smudged=0, clear=(0, 0))
+        clean = demo_items("validation", args.clean, args.seed + 1, CLEAN)
         greedy = known_frame(list(judged_runs(vlm, clean, bar.advance, None)))
     report(args.out, command_of("ceiling", parser, args), frame, greedy, args.boot)
 

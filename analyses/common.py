@@ -22,8 +22,8 @@ from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, gene
 from trajkit.attribution.network import N_FACTS, expand, floor_of
 from trajkit.demo import paths
 from trajkit.demo.digits import Split
+from trajkit.demo.items import demo_items, judge_by_scene
 from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, measured_demo_runs
-from trajkit.demo.runs import demo_items, judge_by_scene
 from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.tables import Estimate, Table, words

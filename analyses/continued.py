@@ -11,7 +11,7 @@ import pandas as pd
 
 from trajkit.attribution.collect import batched, pad_left
 from trajkit.attribution.item import Item
-from trajkit.demo.runs import judge_by_scene
+from trajkit.demo.items import judge_by_scene
 from trajkit.files import replacing
 from trajkit.traces.trace import Trace
 from trajkit.vlm.generation import Sampling, generate

@@ -16,7 +16,7 @@ from trajkit.progress import progress
 from trajkit.tables import words
 
 LESS = {figure: f"{figure}, less that of all" for figure in ("r²", "LDS")}
-SIZES = (25, 50, 100, 200, 300, 600)
+SIZES = (25, 50, 100, 200, 300)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
         __doc__,
         "reports/data_efficiency.md",
         argv,
-        train_runs=(600, "most training runs"),
+        train_runs=(300, "most training runs"),
         runs=(150, "test runs of each model"),
     )
     figure, axes = panels(2, 4.6)

@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     text += (
         "## Reading\n\n"
         f"A path of two steps has tortuosity 1 whatever it does, and at 30 % elapsed {words.share(straight)} of these "
-        "runs have come no further: the paper's figure can hardly be tried on runs this short.\n\n"
+        "runs have come no further. At a fraction of its final length a run is read as late as it is long, and failing "
+        "runs are longer: what tells there may be the length alone.\n\n"
         "Whether trajectory features add anything is the gap between a row that has them and the same row without; "
         "rows share their bootstrap draws, but their intervals stand alone and do not test that gap.\n\n"
         "The promise is of a new run of a new group, here a scene: the first row, where a scene counts by the "

@@ -105,10 +105,9 @@ _READING = """\
 The share elapsed is known only when a run has ended: this is for reading, not for detection. vSTREAM reports that R² of
 runs that end wrong starts to fall at about 20 %. The estimator was trained on right and wrong runs alike.
 
-R² is a share of the variance of the effects in its own part. A run with fewer than five thinking steps has none in some
-of the parts, so that parts do not hold the same runs: the table of differences compares right and wrong runs within a
-part and not parts with each other. Wrong runs are about harder scenes. The answer stands apart: it is read off the
-text, and hardly any region matters to it by itself."""
+R² is a share of the variance of the effects in its own part: the table of differences compares right and wrong runs
+within a part and not parts with each other. Wrong runs are about harder scenes. The answer stands apart: it is read off
+the text, and hardly any region matters to it by itself."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What exports cost, and what the tools that they are for make of them.
 
-    python -m analyses.exporting --tools PYTHON     # the demo's 3,120 runs; writes reports/exporting.md
+    python -m analyses.exporting --tools PYTHON     # the demo's 3,600 runs; writes reports/exporting.md
 
 PYTHON is that of an environment with inspect-ai, inspect-scout, datasets and pillow, which trajkit does not need:
 `python -m venv tools && tools/bin/pip install inspect-ai inspect-scout datasets pillow`. Without it, costs alone.

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         argv,
         ("quick", "leave out methods that take many passes or gradients"),
         runs=(RUNS, "test runs of each model"),
-        train_runs=(600, "runs for the methods that are fitted here"),
+        train_runs=(300, "runs for the methods that are fitted here"),
     )
     text = (
         f"# Faithfulness\n\nRegenerate: `{args.command}`. {args.runs} sampled runs of each demo model, regions "

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 import trajkit as tk
 from analyses.performance import VOCABULARY, ask, forward_times, plain_decode, random_estimator, small_model
+from trajkit.demo.items import demo_items
 from trajkit.demo.paths import MODEL
-from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.progress import progress
 from trajkit.tables import Table, render, words

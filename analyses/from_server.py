@@ -25,8 +25,8 @@ from trajkit.attribution.assemble import settings
 from trajkit.attribution.collect import collect
 from trajkit.attribution.item import Item
 from trajkit.attribution.written import Written, explain_written
+from trajkit.demo.items import demo_items
 from trajkit.demo.paths import ESTIMATOR, MODEL
-from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.live.asked import collect_asked
 from trajkit.live.asking import Answer, Asking, Wanted

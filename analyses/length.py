@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 _READING = """\
-vSTREAM sees no systematic fall from 30 to 2,048 tokens. These runs are short (hardly any has 200 tokens), so this says
-nothing of thousands of tokens. Fifths hold other kinds of questions, too: long runs are those that read more cells."""
+vSTREAM sees no systematic fall from 30 to 2,048 tokens. No run here has more than some hundreds of tokens, so this says
+nothing of thousands. Fifths hold other kinds of questions, too: long runs are searches, and those that got lost."""
 
 
 if __name__ == "__main__":

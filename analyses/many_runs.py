@@ -91,7 +91,7 @@ def many_runs(first: int, n: int, seed: int = 0) -> pa.Table:
         "meta": pc.binary_join_element_wise(
             '{"kind": "',
             form,
-            '", "detail": "", "unread": 0, "fingerprint": "0123456789abcdef", "temperature": 1.0, '
+            '", "detail": "", "corrections": 0, "fingerprint": "0123456789abcdef", "temperature": 1.0, '
             '"max_new_tokens": null, "region_method": "vision", "torch": "2.13.0", "python": "3.11", "seed": ',
             pa.array(number).cast(pa.string()),
             "}",

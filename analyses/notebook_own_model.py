@@ -29,7 +29,7 @@ type(model)
 # A prompt, made in the usual way.
 
 # %%
-image, question = open_image(DEMO / "example.png"), "what is the sum of row 2?"
+image, question = open_image(DEMO / "example.png"), "how many times is row 1 more than row 3?"
 chat = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": question}]}]
 inputs = processor.apply_chat_template(
     chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"

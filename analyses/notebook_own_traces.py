@@ -2,8 +2,8 @@
 # # The logs that you have
 #
 # Runs that another tool has made are read from its logs: inspect, OpenAI-style and vLLM answers, lmms-eval, VLMEvalKit
-# and others (`trajkit import --help`). This log is a real one: inspect-ai asked the demo's model through vLLM, 14
-# questions, twice each.
+# and others (`trajkit import --help`). This log is a real one: inspect-ai asked the demo's model 14 questions, twice
+# each.
 
 # %%
 import numpy as np

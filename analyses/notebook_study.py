@@ -25,9 +25,9 @@ runs
 # %% [markdown]
 # ## 1. What is compared
 #
-# Runs of one image are dependent, so everything resamples images. Outcomes go with the form of the question (`is there
-# …?` is answered right more often than a sum), so runs are compared within a form. And a longer run has a longer path
-# by itself.
+# Runs of one image are dependent, so everything resamples images. Outcomes go with the form of the question (some are
+# answered right more often than others), so runs are compared within a form. And a longer run has a longer path by
+# itself.
 #
 # Decided beforehand: three metrics of the path, Holm's correction over all nine tests (each pair of three outcomes; the
 # six against success are shown), and 0.05.

@@ -3,7 +3,7 @@
     python -m analyses.out_of_distribution    # minutes; writes reports/out_of_distribution.md and its picture
 
 Photographs shine through the scene (the two sample photographs of scikit-learn); digits are printed, not written by
-hand (the DejaVu, STIX and Computer Modern fonts that come with matplotlib); the grid has 6 × 6 cells, not 4 × 4.
+hand (the DejaVu, STIX and Computer Modern fonts that come with matplotlib); the grid has 8 × 8 cells, not 6 × 6.
 """
 
 from __future__ import annotations
@@ -24,66 +24,62 @@ from trajkit.attribution.evaluation import score_measured
 from trajkit.attribution.features import raw_attention
 from trajkit.attribution.item import Item
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, generation_of, measure_runs
+from trajkit.demo.cells import CELL_PX
 from trajkit.demo.digits import GLYPH_PX, Glyphs
+from trajkit.demo.grid import draw_scene
+from trajkit.demo.items import demo_items, scene_of
 from trajkit.demo.measured import SAMPLING, WORK
-from trajkit.demo.runs import MIX
-from trajkit.demo.scene import CELL_PX, IMAGE_PX, draw_scene
-from trajkit.demo.tasks import FAMILIES, draw_task
+from trajkit.demo.picture import IMAGE_PX, paint
 from trajkit.progress import progress
 from trajkit.tables import words
 
 SEED = 211
-LARGER = 6
+LARGER = 8
 RIGHT, RATIO = "answers right", "LDS / leave-one-out's"
-Draw = Callable[[np.random.Generator, float], tuple[Any, NDArray[np.uint8]]]
+Pixels = NDArray[np.uint8]
+Show = Callable[[np.random.Generator, Item], Pixels]
 
 
-def as_trained(rng: np.random.Generator, difficulty: float) -> tuple[Any, NDArray[np.uint8]]:
+def as_trained(rng: np.random.Generator, item: Item) -> Pixels:
     """A scene of test digits, as in the shipped mix."""
-    return draw_scene(rng, "test", difficulty)
+    return np.asarray(item.image)
 
 
-def photographs(rng: np.random.Generator, difficulty: float) -> tuple[Any, NDArray[np.uint8]]:
+def photographs(rng: np.random.Generator, item: Item) -> Pixels:
     """The scene as if printed on a photograph, lightened so that digits can be seen."""
-    scene, picture = draw_scene(rng, "test", difficulty)
     photo = _photos()[rng.integers(len(_photos()))]
     top, left = (rng.integers(side - IMAGE_PX) for side in photo.shape[:2])
     crop = photo[top : top + IMAGE_PX, left : left + IMAGE_PX] / 255
-    return scene, (picture * (0.55 + 0.45 * crop)).astype(np.uint8)
+    return (np.asarray(item.image) * (0.55 + 0.45 * crop)).astype(np.uint8)
 
 
-def printed(rng: np.random.Generator, difficulty: float) -> tuple[Any, NDArray[np.uint8]]:
-    """A scene of printed digits."""
-    return draw_scene(rng, "test", difficulty, source=_printed_glyphs())
+def printed(rng: np.random.Generator, item: Item) -> Pixels:
+    """The scene in printed digits, as hard to read."""
+    return paint(rng, scene_of(item.meta["cells"]), "test", np.array(item.meta["hardness"]), _printed_glyphs())
 
 
-def larger_grid(rng: np.random.Generator, difficulty: float) -> tuple[Any, NDArray[np.uint8]]:
-    """6 × 6 cells; the scene that is asked about is their upper left part."""
-    scene, picture = draw_scene(rng, "test", difficulty)
-    side = LARGER * CELL_PX
-    whole = np.tile(draw_scene(rng, "test", difficulty)[1], (2, 2, 1))[:side, :side]
-    whole[:IMAGE_PX, :IMAGE_PX] = picture
-    return scene, whole
+def larger_grid(rng: np.random.Generator, item: Item) -> Pixels:
+    """8 × 8 cells; the scene that is asked about is their upper left part, and what lies around it another one."""
+    other = paint(rng, draw_scene(rng), "test", np.array(item.meta["hardness"]))
+    whole = np.tile(other, (2, 2, 1))[: LARGER * CELL_PX, : LARGER * CELL_PX].copy()
+    whole[:IMAGE_PX, :IMAGE_PX] = np.asarray(item.image)
+    return whole
 
 
-WORLDS: dict[str, Draw] = {
+WORLDS: dict[str, Show] = {
     "as trained": as_trained,
     "photographs": photographs,
     "printed digits": printed,
-    "6 × 6 cells": larger_grid,
+    "8 × 8 cells": larger_grid,
 }
 
 
 def items(world: str, n: int) -> Iterator[Item]:
-    """`n` questions about scenes of a kind."""
-    for i in range(n):
-        rng = np.random.default_rng([SEED, i])
-        hard = float(rng.uniform(*MIX))
-        scene, image = WORLDS[world](rng, hard)
-        task = draw_task(rng, scene, FAMILIES[i % len(FAMILIES)])
+    """`n` questions about scenes of a kind; they are the same in each, and only what is seen differs."""
+    for i, item in enumerate(demo_items("test", n, SEED)):
+        image = Image.fromarray(WORLDS[world](np.random.default_rng([SEED, i]), item))
         name = f"{world}-{SEED}-{i:05d}"
-        facts = {"kind": task.kind, "cells": scene.cells}
-        yield Item(name, Image.fromarray(image), task.question, name, task.truth(scene), task.family, facts)
+        yield Item(name, image, item.question, name, item.target, item.task_set, item.meta)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -144,7 +140,7 @@ def _measured(subject: Subject, world: str, n: int) -> list[MeasuredRun]:
 
 def _right(subject: Subject, world: str, runs: list[MeasuredRun], n: int) -> float:
     """The share of right answers; NaN of a larger grid, of which the scene that was asked about is only a part."""
-    if world == "6 × 6 cells":
+    if WORLDS[world] is larger_grid:
         return np.nan
     found = {run.group_id: run for run in runs}
     asked = [item for item in items(world, n) if item.group_id in found]

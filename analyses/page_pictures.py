@@ -32,7 +32,7 @@ import httpx
 from PIL import Image
 
 from trajkit.cli.demo import SEED
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.errors import InputError
 from trajkit.files import replacing
 from trajkit.traces.images import to_png

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import trajkit as tk
 from analyses.continued import Beginning, Continued, continued, tokens_of
 from trajkit.demo import paths
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.detection.early_failure import EarlyFailurePredictor
 from trajkit.detection.monitor import Monitor
 from trajkit.detection.policies import Decision, Policy
@@ -90,7 +90,7 @@ class World:
         return self.saved.alarms(monitor.scores(self.test), monitor.threshold)
 
     def first_wrong(self, run: str) -> float:
-        """Sentences before the first that went wrong and was never put right (`labeller`); +inf on success."""
+        """Sentences before the first that went wrong and was never put right (`checker`); +inf on success."""
         found = self.traces[run].meta["first_wrong"]
         return np.inf if found is None else float(found)
 

@@ -1,10 +1,9 @@
-"""The terminal picture of the README: the first run of `trajkit demo`, as it looks, without the report.
+"""The terminal picture of the README: a run of `trajkit demo`, as it looks.
 
     python -m analyses.readme_picture                    # writes reports/demo-terminal.svg
-    python -m analyses.readme_picture --seed 7 --steps 0 --width 80
+    python -m analyses.readme_picture --ending recovered --seed 7 --width 80
 
-The default is the first run of the demo's own seed, whatever it shows, cut off after four steps so that it fits a
-page. The SVG needs no external fonts.
+The default is the first run of the demo's own seed that is lost and caught. The SVG needs no external fonts.
 """
 
 from __future__ import annotations
@@ -18,7 +17,10 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 from trajkit.cli.demo import SEED
-from trajkit.cli.demo_runs import show_runs
+from trajkit.cli.demo_runs import show_run, show_runs
+from trajkit.demo import paths
+from trajkit.demo.endings import ENDINGS, endings
+from trajkit.detection.store import load_detectors
 from trajkit.files import write_text
 
 THEME = TerminalTheme(
@@ -49,9 +51,8 @@ _FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace
 _LINE = 24.4  # rich's line height, px
 
 
-def svg(console: Console, title: str, steps: int = 0) -> str:
-    """What was printed, as SVG, down to the end of so many steps. Half blocks become rectangles, so that pictures have
-    no seams in any font."""
+def svg(console: Console, title: str) -> str:
+    """What was printed, as SVG. Half blocks become rectangles, so that pictures have no seams in any font."""
     text = console.export_svg(title=title, theme=THEME)
     text = re.sub(r"@font-face\s*{.*?}", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family:[^;]*;", f"font-family: {_FONT};", text)
@@ -62,9 +63,6 @@ def svg(console: Console, title: str, steps: int = 0) -> str:
         place = f'x="{x}" y="{top:.1f}" width="{width}" height="{_LINE / 2}"'
         return f'<rect class="{style}" {place} shape-rendering="crispEdges"/>'
 
-    after = re.search(rf'y="([^"]*)"[^>]*>step&#160;{steps + 1}</text>', text) if steps else None
-    if after:
-        text = re.sub(r'(viewBox="0 0 \S+) [^"]*"', rf'\1 {float(after[1]) + 10:.0f}"', text, count=1)
     return re.sub(r'<text class="([^"]*)" x="([^"]*)" y="([^"]*)" textLength="([^"]*)"[^>]*>▀+</text>', rectangle, text)
 
 
@@ -72,10 +70,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("reports/demo-terminal.svg"))
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=4, help="of the first run; 0 for all of everything")
+    parser.add_argument("--ending", choices=[*ENDINGS, "any"], default=ENDINGS[0], help="any: the first run")
+    parser.add_argument("--most", type=int, default=200, help="scenes to go through for it")
     parser.add_argument("--width", type=int, default=100)
     args = parser.parse_args(argv)
+    anyhow = args.ending == "any"
+    gone = show_runs(Console(file=io.StringIO()), int(anyhow), args.seed, 0 if anyhow else args.most).traces
+    run = next((run for run in gone if anyhow or args.ending in endings(run)), None)
+    if run is None:
+        parser.error(f"none of the first {args.most} runs is {args.ending}")
     console = Console(
         record=True,
         width=args.width,
@@ -85,8 +88,9 @@ def main(argv: list[str] | None = None) -> None:
         highlight=False,
         _environ={"TERM": "xterm-256color"},
     )
-    show_runs(console, args.runs, args.seed)
-    write_text(args.out, svg(console, "trajkit demo", args.steps))
+    scene = 1 + int(run.transcript_id.rpartition("-")[2])
+    show_run(console, run, scene, None, load_detectors(paths.DETECTORS).monitor)
+    write_text(args.out, svg(console, "trajkit demo"))
     print(f"wrote {args.out}")
 
 

@@ -21,18 +21,19 @@ from analyses.common import HELD_OUT, Subject, arguments, figures, lead, score, 
 from analyses.pictures import COLOURS, interval, panels, save
 from trajkit.attribution.measure import Generation, MeasuredRun, MeasuredStore, generations, measure
 from trajkit.attribution.training import fit_estimator
+from trajkit.demo.items import demo_items
 from trajkit.demo.measured import SAMPLING, TEST_SEED, TRAIN_SEED, WORK
-from trajkit.demo.runs import demo_items
 from trajkit.progress import progress
 from trajkit.tables import Estimate, words
 from trajkit.tables.render import markdown
 
-COUNTS = (16, 32, 64)
+COUNTS = (9, 16, 36)
+AUTOMATIC = (9, 36)
 STRATEGIES: list[tuple[str, tuple[int, int]]] = [
     *(("blocks", (k, k)) for k in COUNTS),
     *(("voronoi", (k, k)) for k in COUNTS),
     *(("vision", (k, k)) for k in COUNTS),
-    ("vision", (16, 128)),
+    ("vision", AUTOMATIC),
 ]
 GENERATED = 400
 
@@ -126,7 +127,7 @@ def _seconds(subject: Subject, run: Generation) -> dict[str, Any]:
 def _cluster(features: NDArray[np.float32], grid: tuple[int, int]) -> None:
     from trajkit.attribution.regions import cluster
 
-    cluster(features, grid, (16, 128))
+    cluster(features, grid, AUTOMATIC)
 
 
 def _generate(subject: Subject, run: Generation) -> None:
@@ -143,10 +144,10 @@ def _timed(work: Any) -> float:
 
 
 _READING = """\
-The demo's images have 64 image tokens, so 64 is the most regions that attention can tell apart. A strategy is scored
-over its own regions: LDS of different rows answers different questions, as it does in vSTREAM's table (random blocks
-.28/.32/.35/.33 and Voronoi .37/.45/.46/.44 at K = 16/32/64/128, semantic about .70). Blocks of a 4 × 4 grid are the
-demo's cells by construction; no real image has a grid that fits so well. DINOv3, vSTREAM's choice, has no row: its
+The demo's images have 36 image tokens, one a cell, so 36 is the most regions that attention can tell apart. A strategy
+is scored over its own regions: LDS of different rows answers different questions, as it does in vSTREAM's table (random
+blocks .28/.32/.35/.33 and Voronoi .37/.45/.46/.44 at K = 16/32/64/128, semantic about .70). 36 blocks are the demo's
+cells by construction; no real image has a grid that fits so well. DINOv3, vSTREAM's choice, has no row: its
 weights are given out only to those who accept a licence, and were not at hand."""
 _TIME = """\
 vSTREAM's DINOv3-Large takes about a hundredth of the time of inference; this is the model's own vision tower, which

@@ -3,8 +3,7 @@
     python -m analyses.reinforcement --before data/demo/model --after runs/reinforced
 
 Writes reports/reinforcement.md. Two checkpoints answer the same questions about scenes of test digits, sampled with the
-same seeds: greedy on clean scenes, and at temperature 1 on the mix of difficulties. `--long` for models of the long
-world.
+same seeds: greedy on clean scenes, and at temperature 1 on the mix.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,10 +20,9 @@ import trajkit as tk
 from analyses.common import command_of
 from pipelines.demo.rollouts import Rollout, roll_out
 from trajkit.attribution.collect import batched
-from trajkit.attribution.item import Item, Judge
-from trajkit.demo import items
-from trajkit.demo import runs as short
+from trajkit.attribution.item import Item
 from trajkit.demo.evaluation import said
+from trajkit.demo.items import CLEAN, demo_items, judge_by_scene
 from trajkit.files import write_text
 from trajkit.judging.ranking import Selection
 from trajkit.judging.risks import calibration
@@ -47,20 +44,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--before", type=Path, required=True, help="the checkpoint that reinforcement began from")
     parser.add_argument("--after", type=Path, required=True, help="the checkpoint that it made")
     parser.add_argument("--updates", type=Path, help="updates.jsonl of the training's --work folder")
-    parser.add_argument("--long", action="store_true", help="they are models of the long world")
     parser.add_argument("--questions", type=int, default=1000, help="of each kind of evaluation")
     parser.add_argument("--samples", type=int, default=2, help="runs of each question on the mix")
     parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of questions")
     parser.add_argument("--out", type=Path, default=Path("reports/reinforcement.md"))
     args = parser.parse_args(argv)
     command = command_of("reinforcement", parser, args)
-    world = items if args.long else short
-    before, after = (answered(folder, world, args.questions, args.samples) for folder in (args.before, args.after))
+    before, after = (answered(folder, args.questions, args.samples) for folder in (args.before, args.after))
     text = (
         "# What reinforcement did\n\n"
         f"Regenerate: `{command}`. Both models answer the same "
-        f"{words.count(args.questions, 'question')} about clean scenes of test digits, greedy, and as many on the mix "
-        f"of difficulties, {words.count(args.samples, 'run')} of each at temperature 1, with the same seeds. "
+        f"{words.count(args.questions, 'question')} about clean scenes of test digits, greedy, and as many on the mix, "
+        f"{words.count(args.samples, 'run')} of each at temperature 1, with the same seeds. "
         "Intervals of 95 % resample questions; differences are of the same questions.\n\n"
     )
     if args.updates:
@@ -80,6 +75,8 @@ def _page(before: pd.DataFrame, after: pd.DataFrame, n_boot: int) -> str:
         f"{markdown(by_family(clean, clean_after, mean('right'), n_boot))}\n"
         "Accuracy at temperature 1 on the mix:\n\n"
         f"{markdown(by_family(mix, mix_after, mean('right'), n_boot))}\n"
+        "Sentences of a run on the mix:\n\n"
+        f"{markdown(by_family(mix, mix_after, mean('sentences'), n_boot, words.estimate))}\n"
         "Tokens of a run on the mix:\n\n"
         f"{markdown(by_family(mix, mix_after, mean('tokens'), n_boot, words.estimate))}\n"
         "Entropy on the mix, nats a token:\n\n"
@@ -98,37 +95,32 @@ def _both(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[pd.DataFrame,
     return [(before, "before"), (after, "after")]
 
 
-def answered(folder: Path, world: ModuleType, questions: int, samples: int) -> pd.DataFrame:
-    """A row a run of a checkpoint of a world: setting ("clean", greedy, or "mix"), group_id, repeat, family, outcome,
+def answered(folder: Path, questions: int, samples: int) -> pd.DataFrame:
+    """A row a run of a checkpoint: setting ("clean", greedy, or "mix"), group_id, repeat, family, outcome,
     right (0 or 1), tokens, sentences, entropy and logprob (nats a token), sure (probability of the answer, NaN without
     one)."""
     vlm = tk.load_vlm(folder)
-    if world is items:
-        clean = items.world_items("test", questions, 101, smudged=0, clear=(0, 0))
-        mix = items.world_items("test", questions, 102)
-    else:
-        clean = short.demo_items("test", questions, seed=101, difficulty=(0, 0))
-        mix = short.demo_items("test", questions, seed=102, difficulty=short.MIX)
+    clean, mix = demo_items("test", questions, 101, CLEAN), demo_items("test", questions, 102)
     with progress(folder.name, total=2 * questions) as bar:
         asked = (("clean", clean, 1), ("mix", mix, samples))
-        rows = [row for setting in asked for row in _answers(vlm, world.judge_by_scene, *setting, bar.advance)]
+        rows = [row for setting in asked for row in _answers(vlm, *setting, bar.advance)]
     return pd.DataFrame(rows)
 
 
 def _answers(
-    vlm: VLM, judge: Judge, setting: str, questions: Iterator[Item], samples: int, advance: Callable[..., None]
+    vlm: VLM, setting: str, questions: Iterator[Item], samples: int, advance: Callable[..., None]
 ) -> Iterator[dict[str, Any]]:
     longest = vlm.model.generation_config.max_new_tokens
     for number, batch in enumerate(batched(questions, _BATCH)):
         for rollouts in roll_out(vlm, batch, samples, longest, seed=None if setting == "clean" else number):
             for repeat, run in enumerate(rollouts):
-                yield {"setting": setting, "repeat": repeat, **_row(vlm, run, judge)}
+                yield {"setting": setting, "repeat": repeat, **_row(vlm, run)}
         advance(setting, len(batch))
 
 
-def _row(vlm: VLM, run: Rollout, judge: Judge) -> dict[str, Any]:
+def _row(vlm: VLM, run: Rollout) -> dict[str, Any]:
     thinking, answer = said(vlm, run.tokens)
-    judged = judge(run.item, thinking, answer)
+    judged = judge_by_scene(run.item, thinking, answer)
     start = run.tokens.index(vlm.think_end) + 1 if answer is not None else len(run.tokens)
     return {
         "group_id": run.item.group_id,

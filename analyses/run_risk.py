@@ -2,10 +2,10 @@
 
     python -m analyses.run_risk                          # minutes; writes reports/run_risk.md and its picture
     python -m analyses.run_risk --runs 600 --deals 1    # a first look
-    python -m analyses.run_risk FOLDER                   # other runs of the demo's worlds
+    python -m analyses.run_risk FOLDER                   # other runs of the demo's world
 
 At absolute steps, among the runs that have come so far, from what was known then; cross-validated by scene, sentence
-predictors and all. Where the runs are of the long world, beside a judge who knows the scene.
+predictors and all; beside a judge who knows the scene.
 """
 
 from __future__ import annotations
@@ -95,8 +95,7 @@ class Judged:
 
     def areas(self, strata: Integers) -> pd.DataFrame:
         """A row a method and step."""
-        names = [*self.alone, *([CEILING] if CEILING in self.scores else [])]
-        scores = {name: self.scores[name] for name in names}
+        scores = {name: self.scores[name] for name in (*self.alone, CEILING)}
         return matched_auc(self.runs.frame, scores, self.selected, strata, **self.options)
 
     def gain(self, better: str, than: str, strata: Integers, at: Sequence[Selection]) -> pd.DataFrame:
@@ -142,6 +141,7 @@ def report(out: Path, command: str, judged: Judged) -> None:
         f"one form of question. 95 % intervals resample scenes and allow for fitting anew. {_METHODS}"
     )
     pooled, within = judged.areas(judged.folds), judged.areas(judged.forms)
+    said = partial(words.estimate, null=0.0)
     sections: dict[str, tuple[pd.DataFrame, str, Any]] = {
         "AUC, all pairs": (pooled, "auc", words.auc),
         "AUC, within form": (within, "auc", words.auc),
@@ -149,13 +149,9 @@ def report(out: Path, command: str, judged: Judged) -> None:
         "More than uncertainty alone, within form": (
             judged.gains_over_uncertainty(judged.forms), "gain", words.difference
         ),
+        "Of the way from 0.5 to the ceiling": (judged.shares(judged.folds), "share", said),
+        "Of the way from 0.5 to the ceiling, within form": (judged.shares(judged.forms), "share", said),
     }  # fmt: skip
-    if CEILING in judged.scores:
-        said = partial(words.estimate, null=0.0)
-        sections |= {
-            "Of the way from 0.5 to the ceiling": (judged.shares(judged.folds), "share", said),
-            "Of the way from 0.5 to the ceiling, within form": (judged.shares(judged.forms), "share", said),
-        }
     parts = [f"## {name}\n\n{markdown(by_step(*told, judged))}" for name, told in sections.items()]
     added = pd.DataFrame(judged.added())
     columns = [name for name in added if name not in ("step", "added")]
@@ -202,8 +198,8 @@ def picture(pooled: pd.DataFrame, within: pd.DataFrame) -> Any:
 
 _METHODS = f"""
 
-- *{UNCERTAINTY}*: mean log-probability and entropy of the steps so far. *{LENGTH}*: tokens so far. *{TASK}*: family and
-  form. *{PREFIX}*: today's early-failure predictor, of all of a run's prefix features.
+- *{UNCERTAINTY}*: log-probability and entropy of the steps so far, their means and the most doubtful. *{LENGTH}*:
+  tokens so far. *{TASK}*: family and form. *{PREFIX}*: the early-failure predictor, of all of a run's prefix features.
 - *{SENTENCES}*: of each sentence, the chance that it is wrong (`StepPredictor`, effects and uncertainty): the largest,
   their sum, the chance that any is, the mean of the last four, and the chance that any stands whose region no later
   sentence rests on. By themselves they are not fitted on how runs end; *{SENTENCES}* without more is fitted on all.

@@ -13,12 +13,11 @@ from sklearn.base import clone
 
 import trajkit as tk
 from analyses import prefix_walks, sentence_history
-from trajkit.demo.grid import GRID
 from trajkit.demo.knowing import KNOWN, known_frame
 from trajkit.demo.named import named_cells
 from trajkit.demo.runs import step_labels
 from trajkit.detection import StepPredictor
-from trajkit.detection.design import DEFAULT_FEATURES
+from trajkit.detection.design import DEFAULT_FEATURES, FEATURE_SETS
 from trajkit.detection.run_risks import RUN_RISKS, run_risks
 from trajkit.detection.splits import failures
 from trajkit.judging import folds_of, held_out_risks
@@ -40,7 +39,7 @@ ADDED = (SENTENCES, DOUBTS, GEOMETRY, OWN, OTHERS, DIMENSION, NEAREST, NEAREST_M
 """What is added to the baselines, one at a time."""
 BASES = {UNCERTAINTY: (UNCERTAINTY,), "uncertainty+length+task": (UNCERTAINTY, LENGTH, TASK)}
 _COLUMNS = {
-    UNCERTAINTY: ["logprob_mean", "entropy_mean"],
+    UNCERTAINTY: list(FEATURE_SETS["uncertainty"]),
     LENGTH: ["n_tokens"],
     GEOMETRY: ["path_length", "tortuosity", "straightness", "switch_rate"],
 }
@@ -55,7 +54,7 @@ class Prefixes:
     """n rows, one a run of known outcome and thinking step, the steps of a run in order and one after another.
 
     frame: prefix features, sentence features with their labels, `dependence` (positive effects of a step so far, the
-    mean, nats), `rests_on`, and KNOWN where the scene is known. maps: (n, 64) the effects of each step on a grid that
+    mean, nats), `rests_on`, kind, difficulty and KNOWN. maps: (n, 64) the effects of each step on a grid that
     all pictures share.
     """
 
@@ -65,10 +64,6 @@ class Prefixes:
     @property
     def failed(self) -> Floats:
         return failures(self.frame)
-
-    @property
-    def has_ceiling(self) -> bool:
-        return KNOWN[0] in self.frame
 
     def paths(self, selection: Selection) -> Floats:
         """(r, t, 64) of the runs that have come to step t, up to it."""
@@ -86,10 +81,8 @@ def read(traces: Sequence[Trace]) -> Prefixes:
     own = sentences.drop(columns=[name for name in sentences if name in frame and name not in keys])
     own = own.assign(rests_on=tops, row=np.arange(len(own)))
     frame = frame[np.isfinite(failures(frame))].merge(own, on=keys, validate="one_to_one")
-    if all(len(trace.meta["cells"]) == GRID for trace in traces):
-        known = known_frame(traces)[[*keys, "difficulty", *KNOWN]]
-        frame = frame.merge(known, on=keys, validate="one_to_one")
-    frame = frame.sort_values(keys, ignore_index=True)
+    known = known_frame(traces)[[*keys, "kind", "difficulty", *KNOWN]]
+    frame = frame.merge(known, on=keys, validate="one_to_one").sort_values(keys, ignore_index=True)
     mass = frame.groupby("transcript_id")["mass"].cumsum()
     return Prefixes(frame.assign(dependence=mass / frame["step"]), maps[frame["row"].to_numpy(int)])
 
@@ -139,7 +132,7 @@ class Deal:
         return np.stack([so_far[name] for so_far in self.so_far[SENTENCES]])[self.fold, np.arange(len(self.fold))]
 
     def by_prefixes(self) -> Floats:
-        """(n,) risks by today's predictor, in the same folds."""
+        """(n,) risks by the early-failure predictor, in the same folds."""
         n_folds = int(self.fold.max()) + 1
         return held_out_risks(self.runs.frame, [DEFAULT_FEATURES], n_folds, self.seed)[DEFAULT_FEATURES]
 
@@ -193,7 +186,7 @@ def scored(runs: Prefixes, deals: Sequence[Deal], selected: Sequence[Selection])
     def fitted(names: Iterable[str]) -> Floats:
         return np.stack([told_at(runs.failed, deal.fold, selected, deal.design(names)) for deal in deals])
 
-    for name in (LENGTH, TASK, UNCERTAINTY):
+    for name in (LENGTH, TASK, UNCERTAINTY, CEILING):
         found[name] = fitted([name])
     found[PREFIX] = np.stack([deal.by_prefixes() for deal in deals])
     for rule, name in RULES.items():
@@ -204,6 +197,4 @@ def scored(runs: Prefixes, deals: Sequence[Deal], selected: Sequence[Selection])
         found[base] = fitted(names)
         for name in ADDED:
             found[f"{base} + {name}"] = fitted([*names, name])
-    if runs.has_ceiling:
-        found[CEILING] = fitted([CEILING])
     return found

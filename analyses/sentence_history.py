@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.detection.run_risks import as_ends, as_risks, doubts
+from trajkit.detection.run_risks import as_risks, doubts
 from trajkit.detection.step_features import last_alike
-from trajkit.trajectory.prefixes import running_sums
+from trajkit.trajectory.prefixes import as_ends, running_sums
 
 Floats = NDArray[np.float64]
 

@@ -38,8 +38,8 @@ import trajkit as tk
 from trajkit.attribution.item import Item
 from trajkit.attribution.replay import replay
 from trajkit.attribution.tokens import ROUNDING, Tokens, TokensError, logprob_difference, opens_thinking
+from trajkit.demo.items import demo_items
 from trajkit.demo.paths import ESTIMATOR, MODEL, TRACES
-from trajkit.demo.runs import demo_items
 from trajkit.files import write_text
 from trajkit.live.other_server import OtherServer, find_model
 from trajkit.progress import progress

@@ -2,6 +2,7 @@
 
     python -m analyses.step_detection              # two minutes; writes reports/step_detection.md and its picture
     python -m analyses.step_detection --runs 600   # a first look
+    python -m analyses.step_detection FOLDER       # other runs of the demo's world, such as those before reinforcement
 
 On the demo's runs, whose every sentence can be held against its scene; cross-validated by scene.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from analyses.pictures import panels, save
 from trajkit.demo import paths
 from trajkit.demo.named import named_cells
 from trajkit.demo.runs import step_labels
-from trajkit.detection.step_features import KINDS
+from trajkit.detection.step_features import CONFIDENT, KINDS
 from trajkit.judging import (
     HeldOutSteps,
     first_wrong,
@@ -38,13 +40,19 @@ from trajkit.judging import (
     step_layout,
     step_probabilities,
 )
-from trajkit.judging.held_out_sentences import ALL, CONFIDENT, DEALS, READINGS
+from trajkit.judging.held_out_sentences import ALL, DEALS, READINGS, SURE, SURE_READINGS
 from trajkit.progress import progress
 from trajkit.stats.resampling import Floats
-from trajkit.tables import Table, words
+from trajkit.tables import Estimate, Table, words
 from trajkit.tables.render import markdown
 
 N_BOOT = 500
+PLACES = {
+    ALL: "among all sentences",
+    SURE: "among confident ones",
+    READINGS: "among readings",
+    SURE_READINGS: "among confident readings",
+}
 LINEAR = "both, linear"
 COLOURS = {"effects": "#d1590b", "uncertainty": "#8e5ea2", "both": "#23527c", "length": "#b07d2b"}
 
@@ -63,11 +71,18 @@ def main(argv: list[str] | None = None) -> None:
         held = held_out_steps(frame, deals=args.deals, advance=bar.advance)
     held = replace(held, chances={**held.chances, LINEAR: linear(held)})
     areas = step_areas(held, n_boot=args.boot)
-    within = step_areas(held, held.selections()[:1], within_task=True, n_boot=args.boot)
+    within = step_areas(held, within_task=True, n_boot=args.boot)
+    added = {alike: step_gains(held, within_task=alike, n_boot=args.boot) for alike in (False, True)}
     sections = {
         "": counts(held),
-        "Told from the others": step_layout.areas(areas, within),
-        "What effects add to uncertainty": step_layout.gains(step_gains(held, n_boot=args.boot)),
+        **{f"AUC {PLACES[name]}": step_layout.areas_in(areas, name) for name in held_places(areas)},
+        **{
+            f"AUC {PLACES[name]}, within family and form": step_layout.areas_in(within, name)
+            for name in held_places(within)
+        },
+        "Of the way to who knows the scene": shares(areas),
+        "What effects add to uncertainty": step_layout.gains(added[False]),
+        "What effects add to uncertainty, within family and form": step_layout.gains(added[True]),
         "As probabilities": step_layout.probabilities(step_probabilities(held, args.boot)),
     }
     command = command_of("step_detection", parser, args, ["traces"])
@@ -82,6 +97,22 @@ def main(argv: list[str] | None = None) -> None:
     drawn = picture(areas, step_calibration(held, bins=30, n_boot=args.boot))
     first = step_layout.firsts(first_wrong(held, n_boot=args.boot))
     write(args.out, f"{head}\n\n{body}\n{last}", first, _READING, save(drawn, args.out))
+
+
+def held_places(areas: pd.DataFrame) -> list[str]:
+    """Those of PLACES in which some sentence is wrong."""
+    return [name for name in PLACES if areas.loc[areas["sentences"] == name, "n_wrong"].any()]
+
+
+def shares(areas: pd.DataFrame) -> Table:
+    """The share of the way from an AUC of 0.5 to 1 that each kind of features goes: a row a target and selection."""
+    told = areas[(areas["n_wrong"] > 0) & areas["method"].isin(list(KINDS))]
+    rows = [
+        {"told": target, "among": sentences}
+        | {one.method: Estimate(2 * one.auc - 1, 2 * one.low - 1, 2 * one.high - 1) for one in own.itertuples()}
+        for (target, sentences), own in told.groupby(["target", "sentences"], sort=False)
+    ]
+    return Table(pd.DataFrame(rows), formats=dict.fromkeys(KINDS, partial(words.estimate, null=0.0)))
 
 
 def linear(held: HeldOutSteps) -> Floats:
@@ -100,29 +131,35 @@ def linear(held: HeldOutSteps) -> Floats:
 
 
 def counts(held: HeldOutSteps) -> Table:
-    """A row a family: sentences, how many of them name a place, and how many are wrong."""
-    readings = set(held.selections()[1].rows.tolist())
-    rows: list[dict[str, Any]] = []
+    """A row a family: sentences, how many of them are of each selection, and the share that is wrong, of all and of
+    the sure ones."""
+    inside = {one.within[1]: np.isin(np.arange(len(held.frame)), one.rows) for one in held.selections() if one.within}
+    rows = []
     families = held.frame["task_set"].to_numpy(str)
     for family in [*sorted(set(families)), "all"]:
         own = np.flatnonzero((families == family) | (family == "all"))
-        row = {"family": family, "sentences": len(own), READINGS: sum(i in readings for i in own.tolist())}
-        rows.append(row | {target: words.share(held.is_it(target)[own].mean()) for target in held.targets})
+        row: dict[str, Any] = {"family": family, "sentences": len(own)}
+        row |= {name: int(rows_in[own].sum()) for name, rows_in in inside.items() if name != ALL}
+        row |= {target: words.share(held.is_it(target)[own].mean()) for target in held.targets}
+        if SURE in inside:
+            sure = own[inside[SURE][own]]
+            row |= {f"{target}, {SURE}": words.share(held.is_it(target)[sure].mean()) for target in held.targets}
+        rows.append(row)
     return Table(pd.DataFrame(rows))
 
 
 def picture(areas: pd.DataFrame, curves: pd.DataFrame) -> Any:
     """Left, AUC of false sentences by what they are told from; right, calibration of `both`."""
     figure, (left, right) = panels(2, 5.0, 3.8)
-    places = [ALL, READINGS, CONFIDENT]
+    places = list(PLACES)
     for i, (method, colour) in enumerate(COLOURS.items()):
-        own = areas[(areas["target"] == "false") & (areas["method"] == method)].set_index("sentences").loc[places]
+        own = areas[(areas["target"] == "false") & (areas["method"] == method)].set_index("sentences").reindex(places)
         x, off = np.arange(len(places)) + (i - 1.5) * 0.12, own["auc"].to_numpy()
         ends = [off - own["low"], own["high"] - off]
         left.errorbar(x, off, yerr=ends, fmt="o", color=colour, label=method, capsize=2)
     left.axhline(0.5, color="#8a929c", lw=1, ls=":")
     left.set(ylim=(0.3, 1.0), ylabel="AUC of a false sentence", title="told from the others")
-    left.set_xticks(range(len(places)), places)
+    left.set_xticks(range(len(places)), [name.replace(" ", "\n") for name in places])
     left.legend(loc="lower left", fontsize=8)
     for target, colour in zip(("false", "lost"), ("#d1590b", "#7a57b0"), strict=True):
         own = curves[curves["target"] == target]
@@ -135,25 +172,29 @@ def picture(areas: pd.DataFrame, curves: pd.DataFrame) -> Any:
 
 
 _WORDS = (
-    "*false*: the sentence reads a cell as what it is not. *lost*: it does not follow from what had been read by then. "
-    "*wrong*: either. Each sentence is judged by itself, put right later or not, so who knows the scene has an AUC of "
-    "1. *readings* name a place; the *confident* ones have a mean token log-probability above the median of all "
-    "readings. *effects*: how large they are, how concentrated, where they rest beside the place named, how far they "
-    "agree with earlier steps. *uncertainty*: log-probability, entropy, number of tokens, lowest log-probability "
-    "so far. Whether a sentence names a place is known to both, and the family of the question to neither. *position*, "
-    "*length* (in tokens) and *task* (family and form): shares among the other scenes' sentences alike. *largest "
-    "effect*, *log-probability*: the number itself, the less the likelier wrong."
+    "*false*: the sentence reads a cell as what it is not. *lost*: it is none of the things that follow from what was "
+    "said before. *wrong*: either. Each sentence is judged by itself, put right later or not, so who knows the scene "
+    "has an AUC of 1 everywhere, and finds the first wrong sentence of every run. *confident*: the geometric mean of "
+    f"the probabilities of a sentence's tokens is {CONFIDENT:g} or more. *readings* name a place. *effects*: how large "
+    "they are, how concentrated, where they rest beside the place named, how far they agree with earlier steps. "
+    "*uncertainty*: log-probability, entropy, number of tokens, lowest log-probability so far. Whether a sentence "
+    "names a place is known to both, and the family of the question to neither. *position*, *length* (in tokens) and "
+    "*task* (family and form): shares among the other scenes' sentences alike. *largest effect*, *log-probability*: "
+    "the number itself, the less the likelier wrong."
 )
 _READING = """
-Among all sentences an AUC tells kinds of sentences apart too: how many tokens a sentence has says what it is about, and
-so `length` alone is far above chance. Among readings there is less of that, and the gain of effects over uncertainty is
-larger; it is largest among confident readings, which uncertainty tells worst. About whether a conclusion follows
-effects say nothing that uncertainty does not: a conclusion is drawn from what was said, not from the picture. The
-largest effect by itself does not tell, and rather by being large than by being small.
+Among all sentences an AUC tells kinds of sentences apart too: how many tokens a sentence has says what it is about.
+Readings are all of one kind. Confident sentences are those about which uncertainty has little left to say, so that it
+is there that effects must earn their keep. Of sentences that follow or do not, a conclusion is drawn from what was
+said, and not from the picture.
 
-The same features in a linear model are behind: what is usual differs between kinds of sentences, which trees tell
-apart (their size was chosen among seven on these very scenes). Chances that are right would have the calibration error
-of the last column by chance alone. Ranks within a run are of runs with a wrong sentence, whose first one is sought; of
+Uncertainty is not told the number of the sentence, nor what was said before; effects show both in part (*seen*,
+*since*, agreement with the last sentence about the place), as runs that are lost come back to the same places. The text
+alone tells that too, and no row here reads it: what effects add to uncertainty is not what they add to uncertainty and
+text.
+
+The size of the trees was chosen on runs of another world. Chances that are right would have the calibration error of
+the last column by chance alone. Ranks within a run are of runs with a wrong sentence, whose first one is sought; of
 ties each counts for its share.
 """
 

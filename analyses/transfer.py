@@ -12,7 +12,7 @@ import numpy as np
 from analyses.common import HELD_OUT, arguments, cells, measured, score, subjects, table_of, write
 from analyses.pictures import panels, save
 from trajkit.attribution.training import fit_estimator
-from trajkit.demo.tasks import FAMILIES
+from trajkit.demo.questions import FAMILIES
 from trajkit.progress import progress
 from trajkit.tables import words
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
         __doc__,
         "reports/transfer.md",
         argv,
-        train_runs=(600, "training runs of all families together"),
+        train_runs=(300, "training runs of all families together"),
         runs=(150, "test runs of each model"),
     )
     figure, axes = panels(len(args.models), 4.6, 3.9)

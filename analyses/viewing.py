@@ -1,7 +1,7 @@
 """How soon `trajkit view` shows a list, and what its answers take, on folders of any size.
 
-    python -m analyses.viewing                    # the demo's 3,120 runs, and 50,000; writes reports/viewing.md
-    python -m analyses.viewing --runs 3120 200000
+    python -m analyses.viewing                    # the demo's 3,600 runs, and 50,000; writes reports/viewing.md
+    python -m analyses.viewing --runs 3600 200000
 
 The demo's saved runs, repeated where more are asked for (`analyses.large_folders`), with the demo's detectors.
 """
@@ -67,7 +67,7 @@ HEADINGS = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, nargs="+", default=[3120, 50_000])
+    parser.add_argument("--runs", type=int, nargs="+", default=[3600, 50_000])
     parser.add_argument("--out", type=Path, default=Path("reports/viewing.md"))
     args = parser.parse_args(argv)
     costs = []

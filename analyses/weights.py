@@ -19,7 +19,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {"the papers'": {"scale_weight": 0.0}, "
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = arguments(__doc__, "reports/weights.md", argv, train_runs=(600, "training runs, for the two halves"))
+    args = arguments(__doc__, "reports/weights.md", argv, train_runs=(300, "training runs, for the two halves"))
     figure, axes = panels(len(args.models), 3.8, 3.4)
     rows: list[dict[str, Any]] = []
     for subject, ax in zip(subjects(args.models), axes, strict=True):

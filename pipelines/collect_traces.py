@@ -3,7 +3,8 @@
     python -m pipelines.collect_traces            # minutes; kill it at any moment and run it again
     python -m pipelines.collect_traces --quick    # a few runs in a scratch folder
 
-Two fifths of the scenes are drawn with test digits; detectors are fitted and calibrated on the others.
+Two fifths of the scenes are drawn with test digits; detectors are fitted and calibrated on the others. Pictures are
+kept as the JPEG files that the model saw, and effects to 1/1024 of a nat, in less than half of the space.
 Writes data/demo/traces. Needs data/demo/model and data/demo/estimator.
 """
 
@@ -12,8 +13,15 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trajkit.attribution.item import Item
+
+_PER_NAT = 1024
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,18 +30,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--estimator", type=Path, default=Path("data/demo/estimator"))
     parser.add_argument("--out", type=Path, default=Path("data/demo/traces"))
     parser.add_argument("--work", type=Path, default=Path("runs/collect_traces"), help="where unfinished parts live")
-    parser.add_argument("--scenes", type=int, default=520)
+    parser.add_argument("--scenes", type=int, default=600)
     parser.add_argument("--samples", type=int, default=6, help="runs per scene")
     parser.add_argument("--seed", type=int, default=1, help="of the scenes")
     parser.add_argument("--keep-hidden", action="store_true", help="with a hidden state of each step (another --out!)")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
 
+    import numpy as np
+
     import trajkit as tk
     from trajkit.attribution.assemble import settings
     from trajkit.attribution.collect import collect
+    from trajkit.demo.items import demo_items, judge_by_scene
     from trajkit.demo.measured import SAMPLING
-    from trajkit.demo.runs import demo_items, judge_by_scene
     from trajkit.progress import progress
     from trajkit.traces.store import TraceWriter
 
@@ -43,12 +53,19 @@ def main(argv: list[str] | None = None) -> None:
     vlm = tk.load_vlm(args.model)
     estimator = tk.EffectEstimator.load(args.estimator)
     n_test = args.scenes * 2 // 5
-    items = chain(demo_items("validation", args.scenes - n_test, args.seed), demo_items("test", n_test, args.seed))
+    pictures: dict[str, bytes] = {}
+
+    def items() -> Iterator[Item]:
+        for split, n in (("validation", args.scenes - n_test), ("test", n_test)):
+            for item in demo_items(split, n, args.seed):
+                pictures[item.group_id] = item.jpeg
+                yield item
+
     with TraceWriter(args.work, flush_seconds=2.0) as writer, progress("collecting", total=args.scenes) as bar:
         writer.require(settings(vlm, estimator, SAMPLING, args.keep_hidden))
         for trace in collect(
             vlm,
-            items,
+            items(),
             estimator=estimator,
             samples=args.samples,
             sampling=SAMPLING,
@@ -57,7 +74,8 @@ def main(argv: list[str] | None = None) -> None:
             keep_hidden=args.keep_hidden,
             advance=bar.advance,
         ):
-            writer.add(trace)
+            kept = np.round(trace.effects * _PER_NAT) / np.float32(_PER_NAT)
+            writer.add(replace(trace, effects=kept, image=pictures[trace.group_id], image_sha256=""))
     args.out.mkdir(parents=True, exist_ok=True)
     traces = tk.read_traces(args.work)
     tk.write_traces(traces, args.out / "traces.parquet")

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=Path("data/demo/model"))
     parser.add_argument("--out", type=Path, default=Path("data/demo/estimator"))
     parser.add_argument("--work", type=Path, default=Path("runs/measured"), help="where measured runs are kept")
-    parser.add_argument("--runs", type=int, default=600, help="runs to measure")
+    parser.add_argument("--runs", type=int, default=300, help="runs to measure")
     parser.add_argument("--ablation", default="mean", choices=("mean", "blur", "gray", "tokens"))
     parser.add_argument("--pooling", default="sum", choices=("mean", "sum"))
     parser.add_argument("--quick", action="store_true")
@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     import trajkit as tk
     from trajkit.attribution.measure import Measuring
     from trajkit.attribution.training import train_estimator
+    from trajkit.demo.items import demo_items
     from trajkit.demo.measured import SAMPLING, TRAIN_SEED, demo_store
-    from trajkit.demo.runs import demo_items
     from trajkit.progress import progress
 
     epochs = 40

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from trajkit.demo import paths
 
@@ -54,9 +53,9 @@ def demo_estimator():
 @pytest.fixture(scope="session")
 def scene_image():
     """A clean scene of test digits as a picture."""
-    from trajkit.demo.scene import draw_scene
+    from tests.scenes import clean_scene
 
-    return Image.fromarray(draw_scene(np.random.default_rng(11), "test", 0.0)[1])
+    return clean_scene(np.random.default_rng(11))[1]
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +87,7 @@ def random_vlm(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def flawed_model(tmp_path_factory):
-    """The demo model with damaged weights, in a folder: its logits are NaN where the question holds the number 36."""
+    """The demo model with damaged weights, in a folder: its logits are NaN where the question holds the number 18."""
     import torch
 
     import trajkit as tk
@@ -97,7 +96,7 @@ def flawed_model(tmp_path_factory):
     model, folder = vlm.model, tmp_path_factory.mktemp("flawed")
     model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
-    model.get_input_embeddings().weight.data[vlm.tokenizer.convert_tokens_to_ids("36")] = float("nan")
+    model.get_input_embeddings().weight.data[vlm.tokenizer.convert_tokens_to_ids("18")] = float("nan")
     shutil.copytree(paths.MODEL, folder, dirs_exist_ok=True)
     for weights in folder.glob("*.safetensors*"):
         weights.unlink()

@@ -21,10 +21,10 @@ def names_in_examples() -> dict[str, Any]:
     table = tk.run_table("data/demo/traces")
     runs = table.only(~table.table["group_id"].isin(detectors.seen).to_numpy()).drawn(400)
     trace = traces[3]
-    some = traces[:600]
+    some = traces[:240]
     sentences = tk.detection.sentence_features(some, named_cells, step_labels(some))
     vlm, estimator = tk.load_vlm("data/demo/model"), tk.EffectEstimator.load("data/demo/estimator")
-    image, question = Image.open("data/demo/example.png"), "what is the sum of row 2?"
+    image, question = Image.open("data/demo/example.png"), "how many times is row 1 more than row 3?"
     return {
         "np": np,
         "tk": tk,

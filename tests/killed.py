@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from tests.faults import Faults, broken_disk, full_disk, no_memory
+from tests.scenes import clean_scene
 from trajkit.attribution.estimator import Binding, EffectEstimator
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.cli import collect, loading
 from trajkit.cli.main import main
-from trajkit.demo.scene import draw_scene
 from trajkit.detection.store import load_detectors
 from trajkit.traces.store import read_traces, write_traces
 from trajkit.traces.trace import Trace
@@ -134,8 +133,8 @@ class Bench:
         self.vlm = self.vlm or loading.load_model(None)
         rng, rows = np.random.default_rng(0), []
         for i in range(3):
-            Image.fromarray(draw_scene(rng, "test", 0.0)[1]).save(self.folder / f"{i}.png")
-            rows.append(json.dumps({"id": f"q{i}", "image": f"{i}.png", "question": f"is there a red {i}?"}) + "\n")
+            clean_scene(rng)[1].save(self.folder / f"{i}.png")
+            rows.append(json.dumps({"id": f"q{i}", "image": f"{i}.png", "question": f"sort row {i + 1} up."}) + "\n")
         (self.folder / "questions.jsonl").write_text("".join(rows))
         (self.folder / "first.jsonl").write_text(rows[0])
         n = self.vlm.n_features

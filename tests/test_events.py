@@ -48,7 +48,7 @@ DECISION = Decision(2, "stop", "the monitor alarmed after step 2 (0.75 is above 
 REGIONS = [{"box": [0, 0, 4, 2], "area": 0.5}, {"box": [0, 2, 4, 4], "area": 0.5}]
 TOLD = {
     "stream start": StreamStart(
-        question="read row 2.",
+        question="sort row 2 down.",
         model="data/demo/model",
         fingerprint="f00",
         height=4,

@@ -47,7 +47,7 @@ def logged(demo_vlm, demo_estimator, scene_image, caplog):
             steps = tk.stream(
                 demo_vlm,
                 scene_image,
-                "read row 2.",
+                "sort row 2 down.",
                 estimator=demo_estimator,
                 monitor=monitor,
                 policy=policy,

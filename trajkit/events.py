@@ -248,7 +248,7 @@ def json_lines(file: str | Path | IO[str], run: RunName | None = None) -> JsonLi
     ...     tell(step)
     >>> tell.close()
     >>> print((folder / "steps.jsonl").read_text().splitlines()[0][:70])
-    {"event": "step", "run": "7", "text": "row 2 col 1 is red 6.", "kind":
+    {"event": "step", "run": "7", "text": "row 1 col 1 is red 2.", "kind":
     """
     return JsonLines(file, run)
 

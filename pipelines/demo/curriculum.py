@@ -1,4 +1,4 @@
-"""Curriculum of a model of the long world: see single cells, find them by name, reason one way, then freely.
+"""Curriculum of the demo model: see single cells, find them by name, reason one way, then freely.
 
 A model trained on long reasoning from the start learns its form and not to look; so looking is taught first.
 """
@@ -17,7 +17,7 @@ from torch import nn
 from pipelines.demo.packing import Batch
 from pipelines.demo.rows import Draw, RowMaker, picture_scene
 from pipelines.demo.trainer import Trainer, rate
-from trajkit.demo.grid import GRID, Scene
+from trajkit.demo.grid import Scene
 from trajkit.demo.questions import FAMILIES
 
 
@@ -63,8 +63,6 @@ QUICK_STAGES: tuple[Stage, ...] = (
 
 class Curriculum:
     """What the stages draw: scenes of training digits with cells and questions."""
-
-    grid = GRID
 
     def __init__(self, tokenizer: Any, config: Any) -> None:
         self.packer = RowMaker(tokenizer, config)

@@ -6,42 +6,23 @@ What is saved is an ordinary Hugging Face checkpoint: `AutoModelForImageTextToTe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.demo import reasoning, writer
-from trajkit.demo import picture, scene
+from pipelines.demo.writer import vocabulary
+from trajkit.demo.picture import IMAGE_PX
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.processor import transformers_class
 
 PATCH_PX = 16
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What a world asks of its models: pictures of image_px pixels a side, merge × merge patches an image token, words,
-    and the most tokens of a run."""
-
-    image_px: int
-    merge: int
-    vocabulary: Callable[[], list[str]]
-    longest: int
-
-    @property
-    def side(self) -> int:
-        """Image tokens of a row of them."""
-        return self.image_px // (PATCH_PX * self.merge)
-
-    @property
-    def patches(self) -> int:
-        """Patches of a picture."""
-        return (self.image_px // PATCH_PX) ** 2
-
-
-SHORT = Layout(scene.IMAGE_PX, 1, reasoning.vocabulary, 256)
-LONG = Layout(picture.IMAGE_PX, 2, writer.vocabulary, 800)
-"""The layouts of the two worlds; an image token of the long one is a cell."""
+MERGE = 2
+"""Patches of a side of an image token, which is a cell."""
+SIDE = IMAGE_PX // (PATCH_PX * MERGE)
+"""Image tokens of a row of them."""
+LONGEST = 800
+"""Tokens of a run, at most."""
 SPECIAL: tuple[str, ...] = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -77,7 +58,7 @@ GLM_NAMES = {
 """What the tokens around an image are called where they are not called as in Qwen."""
 
 
-def build_tokenizer(architecture: str = "qwen3_vl", layout: Layout = SHORT) -> Any:
+def build_tokenizer(architecture: str = "qwen3_vl") -> Any:
     """A `PreTrainedTokenizerFast` over the demo's words; punctuation is split off and joined again when decoding."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -87,7 +68,7 @@ def build_tokenizer(architecture: str = "qwen3_vl", layout: Layout = SHORT) -> A
     template = CHAT_TEMPLATE
     for old, new in names.items():
         template = template.replace(old, new)
-    words = [*special, *layout.vocabulary()]
+    words = [*special, *vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -105,28 +86,26 @@ def build_tokenizer(architecture: str = "qwen3_vl", layout: Layout = SHORT) -> A
     )
 
 
-def build_config(
-    tokenizer: Any, layout: Layout = SHORT, *, width: int = 128, layers: int = 4, heads: int = 6, vision_width: int = 96
-) -> Any:
-    """`Qwen3VLConfig` of about 1.3 M weights: text `layers` × `heads` with 2 key heads, vision depth 4."""
+def build_config(tokenizer: Any, *, width: int = 128, layers: int = 4, heads: int = 6, vision_width: int = 96) -> Any:
+    """`Qwen3VLConfig` of about 1.6 M weights: text `layers` × `heads` with 2 key heads, vision depth 4."""
     from transformers import Qwen3VLConfig
 
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
     text = _text(tokenizer, width, 3 * width, layers, heads, rope) | {"head_dim": 32}
-    vision = _vision(layout, 4, vision_width, width) | {
+    vision = _vision(4, vision_width, width) | {
         "hidden_act": "gelu_pytorch_tanh",
-        "num_position_embeddings": layout.patches,
+        "num_position_embeddings": (IMAGE_PX // PATCH_PX) ** 2,
         "deepstack_visual_indexes": [1],
     }
     return Qwen3VLConfig(text_config=text, vision_config=vision, **_tokens(tokenizer), tie_word_embeddings=True)
 
 
-def build_qwen2_5_vl_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
+def build_qwen2_5_vl_config(tokenizer: Any) -> Any:
     """`Qwen2_5_VLConfig` of about 1.3 M weights; its vision tower begins with windows of 4 × 4 patches."""
     from transformers import Qwen2_5_VLConfig
 
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]}
-    vision = _vision(layout, 3, 96, 128) | {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1, 2]}
+    vision = _vision(3, 96, 128) | {"window_size": 4 * PATCH_PX, "fullatt_block_indexes": [1, 2]}
     return Qwen2_5_VLConfig(
         text_config=_text(tokenizer, 128, 384, 4, 4, rope),
         vision_config=vision,
@@ -135,8 +114,8 @@ def build_qwen2_5_vl_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
     )
 
 
-def build_glm4v_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
-    """`Glm4vConfig` of about 1.3 M weights; rotary embedding on half of each head, as in GLM-4.1V.
+def build_glm4v_config(tokenizer: Any) -> Any:
+    """`Glm4vConfig` of about 1.2 M weights; rotary embedding on half of each head, as in GLM-4.1V.
 
     The rotary base is 100: of the eight frequencies the last three tell columns, and with 10,000 a step of one column
     would turn them by less than a hundredth of a radian.
@@ -147,7 +126,7 @@ def build_glm4v_config(tokenizer: Any, layout: Layout = SHORT) -> Any:
     text = _text(tokenizer, 128, 384, 4, 4, rope)
     return Glm4vConfig(
         text_config=text,
-        vision_config=_vision(layout, 3, 96, 128) | {"image_size": layout.image_px},
+        vision_config=_vision(3, 96, 128) | {"image_size": IMAGE_PX},
         **_tokens(tokenizer),
         tie_word_embeddings=True,
     )
@@ -177,7 +156,7 @@ def _text(tokenizer: Any, width: int, inner: int, layers: int, heads: int, rope:
     }
 
 
-def _vision(layout: Layout, depth: int, width: int, out: int) -> dict[str, Any]:
+def _vision(depth: int, width: int, out: int) -> dict[str, Any]:
     return {
         "depth": depth,
         "hidden_size": width,
@@ -185,7 +164,7 @@ def _vision(layout: Layout, depth: int, width: int, out: int) -> dict[str, Any]:
         "num_heads": 4,
         "in_channels": 3,
         "patch_size": PATCH_PX,
-        "spatial_merge_size": layout.merge,
+        "spatial_merge_size": MERGE,
         "temporal_patch_size": 1,
         "out_hidden_size": out,
     }
@@ -205,19 +184,17 @@ def _tokens(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def build_model(tokenizer: Any, architecture: str = "qwen3_vl", layout: Layout = SHORT) -> Any:
+def build_model(tokenizer: Any, architecture: str = "qwen3_vl") -> Any:
     """An untrained model of one of ARCHITECTURES."""
     from transformers import AutoModelForImageTextToText
 
-    return AutoModelForImageTextToText.from_config(
-        ARCHITECTURES[architecture](tokenizer, layout), attn_implementation="sdpa"
-    )
+    return AutoModelForImageTextToText.from_config(ARCHITECTURES[architecture](tokenizer), attn_implementation="sdpa")
 
 
-def build_image_processor(config: Any, layout: Layout = SHORT) -> Any:
-    """The image processor of the architecture, for pictures of the size that the layout says."""
+def build_image_processor(config: Any) -> Any:
+    """The image processor of the architecture, for pictures of IMAGE_PX."""
     parts = adapter_for(config).processor
-    area = layout.image_px**2 * config.vision_config.temporal_patch_size
+    area = IMAGE_PX**2 * config.vision_config.temporal_patch_size
     return transformers_class(parts.image_module, parts.image_processor)(
         patch_size=PATCH_PX,
         merge_size=config.vision_config.spatial_merge_size,
@@ -228,7 +205,7 @@ def build_image_processor(config: Any, layout: Layout = SHORT) -> Any:
     )
 
 
-def save_checkpoint(model: Any, tokenizer: Any, folder: Path, layout: Layout = SHORT) -> None:
+def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write weights, tokenizer, image processor and chat template to `folder`, as the hub lays them out."""
     import json
 
@@ -237,13 +214,13 @@ def save_checkpoint(model: Any, tokenizer: Any, folder: Path, layout: Layout = S
         do_sample=True,
         temperature=1.0,
         top_k=0,
-        max_new_tokens=layout.longest,
+        max_new_tokens=LONGEST,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    build_image_processor(model.config, layout).save_pretrained(folder)
+    build_image_processor(model.config).save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     parts = adapter_for(model.config).processor
     described = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.demo.model import PATCH_PX, Layout
+from pipelines.demo.model import MERGE, PATCH_PX, SIDE
 from trajkit.demo.cells import COLOURS
+from trajkit.demo.grid import GRID, Scene
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 Segment = tuple[list[int], list[float]]
@@ -32,63 +33,51 @@ class Batch:
     inputs: dict[str, Tensor]
     targets: Tensor
     weights: Tensor
-    scenes: Sequence[Any]
+    scenes: Sequence[Scene]
 
 
-def patches(images: NDArray[np.uint8], layout: Layout) -> Tensor:
+def patches(images: NDArray[np.uint8]) -> Tensor:
     """(B, H, W, 3) uint8 → (B·patches, 3·PATCH_PX²) float32, as the demo's image processor lays them out."""
-    side, merge = layout.side, layout.merge
-    x = torch.tensor(images).float().div_(127.5).sub_(1.0)  # (B, H, W, 3)
-    x = x.reshape(-1, side, merge, PATCH_PX, side, merge, PATCH_PX, 3)  # (B, gh, mh, ph, gw, mw, pw, C)
+    x = torch.as_tensor(images).float().div_(127.5).sub_(1.0)  # (B, H, W, 3)
+    x = x.reshape(-1, SIDE, MERGE, PATCH_PX, SIDE, MERGE, PATCH_PX, 3)  # (B, gh, mh, ph, gw, mw, pw, C)
     return x.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3 * PATCH_PX * PATCH_PX)
 
 
-def image_grids(n: int, layout: Layout) -> Tensor:
+def image_grids(n: int) -> Tensor:
     """(n, 3): patches of each image in time, height and width."""
-    return torch.tensor([[1, layout.side * layout.merge, layout.side * layout.merge]] * n)
+    return torch.tensor([[1, SIDE * MERGE, SIDE * MERGE]] * n)
 
 
-def cell_targets(scenes: Sequence[Any], layout: Layout) -> dict[str, Tensor]:
+def cell_targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     """What the cell of each image token holds: `digit` (10: empty), `colour` (4: empty), `row`, `col`."""
-    cells = [[list(row) for row in scene.cells] for scene in scenes]  # (n, G, G)
-    grid = len(cells[0])
-    digit = np.array([[[10 if cell is None else cell[1] for cell in row] for row in scene] for scene in cells])
-    colour = np.array(
-        [
-            [[len(COLOURS) if cell is None else COLOURS.index(cell[0]) for cell in row] for row in scene]
-            for scene in cells
-        ]
-    )
-    row, col = np.broadcast_to(np.indices((grid, grid))[:, None], (2, len(scenes), grid, grid))
-    per = layout.side // grid
-    return {
-        name: torch.from_numpy(np.repeat(np.repeat(v, per, 1), per, 2).reshape(-1).astype(np.int64))
-        for name, v in {"digit": digit, "colour": colour, "row": row, "col": col}.items()
-    }
+    cells = [cell for scene in scenes for row in scene.cells for cell in row]
+    digit = [10 if cell is None else cell[1] for cell in cells]
+    colour = [len(COLOURS) if cell is None else COLOURS.index(cell[0]) for cell in cells]
+    at = torch.arange(GRID**2).repeat(len(scenes))
+    return {"digit": torch.tensor(digit), "colour": torch.tensor(colour), "row": at // GRID, "col": at % GRID}
 
 
 class Packer:
     """Lays segments out as token rows for one tokenizer."""
 
-    def __init__(self, tokenizer: Any, config: Any, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, tokenizer: Any, config: Any) -> None:
         self.vocab: dict[str, int] = tokenizer.get_vocab()
         word = self.vocab.__getitem__
         start, end = (
             getattr(config, f"vision_{side}_token_id", None) or getattr(config, f"image_{side}_token_id")
             for side in ("start", "end")
         )
-        side, before = layout.side, 3
-        self.prefix = [word("<|im_start|>"), word("user"), start, *[config.image_token_id] * side**2, end]
+        before = 3
+        self.prefix = [word("<|im_start|>"), word("user"), start, *[config.image_token_id] * SIDE**2, end]
         self.to_think = [word("<|im_end|>"), word("<|im_start|>"), word("assistant"), word("<think>")]
         self.end_think, self.end = word("</think>"), word("<|im_end|>")
         self.pad = word("<|endoftext|>")
-        grid = torch.arange(side**2)
+        grid = torch.arange(SIDE**2)
         positions = torch.arange(before)[None].expand(3, -1)
-        image_positions = torch.stack([torch.zeros_like(grid), grid // side, grid % side]) + before
-        after = torch.full((3, 1), before + side)
+        image_positions = torch.stack([torch.zeros_like(grid), grid // SIDE, grid % SIDE]) + before
+        after = torch.full((3, 1), before + SIDE)
         self.prefix_positions = torch.cat([positions, image_positions, after], 1)  # (3, prefix)
-        self.first_position = before + side + 1
+        self.first_position = before + SIDE + 1
 
     def words(self, text: str) -> list[int]:
         return [self.vocab[w] for w in _WORD.findall(text)]
@@ -115,7 +104,7 @@ class Packer:
         tail = [self.end_think, *self.words(answer), self.end]
         return ids + tail, weights + [last] * len(tail)
 
-    def pack(self, scenes: Sequence[Any], images: NDArray[np.uint8], rows: Sequence[Sequence[Segment]]) -> Batch:
+    def pack(self, scenes: Sequence[Scene], images: NDArray[np.uint8], rows: Sequence[Sequence[Segment]]) -> Batch:
         """One row per scene, of the prefix with its image and the given segments."""
         n_prefix = len(self.prefix)
         length = max(n_prefix + sum(len(ids) for ids, _ in row) for row in rows)
@@ -141,7 +130,7 @@ class Packer:
             "input_ids": ids,
             "attention_mask": (sees & causal)[:, None],  # (B, 1, S, S)
             "position_ids": positions,
-            "pixel_values": patches(images, self.layout),
-            "image_grid_thw": image_grids(len(rows), self.layout),
+            "pixel_values": patches(images),
+            "image_grid_thw": image_grids(len(rows)),
         }
         return Batch(inputs, ids[:, 1:], weights[:, 1:], scenes)

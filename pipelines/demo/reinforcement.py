@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.demo.model import LONGEST
 from pipelines.demo.rollouts import Reading, Rollout, pad_runs, roll_out
 from pipelines.demo.state import load_state, save_state
 from trajkit.attribution.item import Item, Judge
@@ -61,7 +62,7 @@ class Plan:
     rate: float = 1e-4
     clip: float = 0.2
     kl: float = 0.01
-    longest: int = 256
+    longest: int = LONGEST
     warm_up: int = 5
     seed: int = 0
 

@@ -1,14 +1,12 @@
-"""Training batches of a model of the long world: fresh scenes, cells and questions on each, as token rows."""
+"""Training batches of the demo model: fresh scenes, cells and questions on each, as token rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.demo.model import LONG
 from pipelines.demo.packing import Batch, Packer, Segment
 from pipelines.demo.writer import Transcript, write_reasoning
 from trajkit.demo.acts import Read, parse, place, say
@@ -51,9 +49,6 @@ def picture_scene(rng: np.random.Generator, draw: Draw) -> Pictured:
 
 class RowMaker(Packer):
     """Turns questions and transcripts into token rows for one tokenizer."""
-
-    def __init__(self, tokenizer: Any, config: Any) -> None:
-        super().__init__(tokenizer, config, LONG)
 
     def segment(self, question: Question, transcript: Transcript) -> Segment:
         """Question, thinking and answer; what is wrong on purpose is not learned, and what concludes counts more.

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from pipelines.demo.packing import Batch, Packer, cell_targets, image_grids, patches
+from pipelines.demo.packing import Batch, cell_targets, image_grids, patches
 from pipelines.demo.state import load_state, save_state
+from trajkit.demo.grid import GRID, Scene
 
 
 class Stage(Protocol):
@@ -34,12 +35,9 @@ class Stage(Protocol):
 
 
 class Curriculum(Protocol):
-    """What a world's training draws. packer: of its rows; grid: cells of a row of its pictures."""
+    """What the training draws."""
 
-    packer: Packer
-    grid: int
-
-    def look(self, rng: np.random.Generator, stage: Any) -> tuple[Sequence[Any], NDArray[np.uint8]]:
+    def look(self, rng: np.random.Generator, stage: Any) -> tuple[Sequence[Scene], NDArray[np.uint8]]:
         """Scenes and their pictures, for a stage that trains the tower alone."""
 
     def draw(self, rng: np.random.Generator, stage: Any) -> Batch:
@@ -55,10 +53,10 @@ def rate(step: int, steps: int, peak: float, final: float, warm: int) -> float:
 class CellHeads(nn.Module):
     """Linear readings of digit, colour, row and column from an image token; used in training alone."""
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(
-            {n: nn.Linear(width, k) for n, k in {"digit": 11, "colour": 5, "row": grid, "col": grid}.items()}
+            {n: nn.Linear(width, k) for n, k in {"digit": 11, "colour": 5, "row": GRID, "col": GRID}.items()}
         )
 
     def forward(self, tokens: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, float]:
@@ -106,7 +104,7 @@ class Trainer:
         self.model, self.curriculum, self.folder, self.stages, self.seed = model, curriculum, folder, stages, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)
-        self.cells = CellHeads(model.config.text_config.hidden_size, curriculum.grid)
+        self.cells = CellHeads(model.config.text_config.hidden_size)
         self.model.to(self.device)
         self.cells.to(self.device)
         self.parameters = [*self.model.parameters(), *self.cells.parameters()]
@@ -171,9 +169,8 @@ class Trainer:
         """drawn: what `_Draws` gives for the step."""
         if stage.cells == 1:
             scenes, images = drawn
-            layout = self.curriculum.packer.layout
-            grids = image_grids(len(scenes), layout).to(self.device)
-            seen = self.model.model.visual(patches(images, layout).to(self.device), grid_thw=grids)
+            grids = image_grids(len(scenes)).to(self.device)
+            seen = self.model.model.visual(patches(images).to(self.device), grid_thw=grids)
             return self._cell_loss(seen.pooler_output, scenes)
         batch: Batch = drawn
         inputs = {k: v.to(self.device) for k, v in batch.inputs.items()}
@@ -190,6 +187,5 @@ class Trainer:
             loss = (1 - stage.cells) * loss + stage.cells * self._cell_loss(tower[0], batch.scenes)[0]
         return loss, float((logits.argmax(-1) == targets[counted]).float().mean())
 
-    def _cell_loss(self, seen: Tensor, scenes: Sequence[Any]) -> tuple[Tensor, float]:
-        targets = cell_targets(scenes, self.curriculum.packer.layout)
-        return self.cells(seen, {k: v.to(self.device) for k, v in targets.items()})
+    def _cell_loss(self, seen: Tensor, scenes: Sequence[Scene]) -> tuple[Tensor, float]:
+        return self.cells(seen, {k: v.to(self.device) for k, v in cell_targets(scenes).items()})

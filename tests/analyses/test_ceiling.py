@@ -8,7 +8,7 @@ import pytest
 from analyses import ceiling
 from pipelines.demo.writer import write_reasoning
 from trajkit.demo.grid import GRID
-from trajkit.demo.items import judge_by_scene, scene_of, world_items
+from trajkit.demo.items import demo_items, judge_by_scene, scene_of
 from trajkit.demo.knowing import KNOWN, known_frame
 from trajkit.demo.questions import parse_question
 from trajkit.traces.trace import Step, Trace
@@ -16,7 +16,7 @@ from trajkit.traces.trace import Step, Trace
 
 def written_runs(n):
     """Runs of written reasoning, half of them with slips, judged as a model's would be."""
-    for i, item in enumerate(world_items("validation", n, 1)):
+    for i, item in enumerate(demo_items("validation", n, 1)):
         scene, question = scene_of(item.meta["cells"]), parse_question(item.question)
         hardness = np.full((GRID, GRID), 0.0 if i % 2 else 1.0)
         written = write_reasoning(question, scene, hardness, np.random.default_rng(i), float(i % 2 == 0))

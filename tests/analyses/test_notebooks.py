@@ -35,10 +35,10 @@ def test_it_runs_explains_itself_and_displays_things_of_trajkit(notebook):
 def test_what_it_says_in_words_is_what_it_found(notebook):
     said = printed(notebook)
     if notebook.name == "quick_start":
-        assert re.search(r"entropy_mean .*: told apart", said)
-        assert re.search(r"path_length .*: not told apart", said)
-        assert re.search(r"tortuosity .*: not told apart", said)
-        assert re.search(r"^\d+ runs up to the first alarm", said, re.M)
+        assert re.search(r"entropy_mean +δ = \+.*: told apart", said)
+        assert re.search(r"path_length +δ = -.*: told apart", said)
+        assert re.search(r"tortuosity +δ = \+.*: told apart", said)
+        assert re.search(r"^The first alarm is in run \d+\.$", said, re.M)
     if notebook.name == "own_model":
         assert "the same tokens as without the watch: True" in said
         assert "does not fit glm4v" in said

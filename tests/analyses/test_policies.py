@@ -11,7 +11,7 @@ from analyses.continued import Beginning, continued, tokens_of
 from analyses.played import World, last_good_steps
 from trajkit.attribution.uncertainty import logprob_and_entropy
 from trajkit.demo import paths
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.detection.store import load_detectors
 
 

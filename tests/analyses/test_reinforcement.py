@@ -8,7 +8,7 @@ import pytest
 
 from analyses import reinforcement as page
 from trajkit.demo import paths
-from trajkit.demo.tasks import FAMILIES
+from trajkit.demo.questions import FAMILIES
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def test_a_model_beside_itself_differs_in_nothing(written):
     text = written("--before", model, "--after", model, "--questions", "10", "--boot", "20")
     assert f"--before {model} --after {model} --questions 10 --boot 20`" in text
     rows = [row for name in ("all", *FAMILIES) for row in lines(text, f"| {name} |")]
-    assert len(rows) == 4 * 6
-    assert [row[1] for row in lines(text, "| all |")] == ["10", "20", "20", "20"]
+    assert len(rows) == 5 * 6
+    assert [row[1] for row in lines(text, "| all |")] == ["10", "20", "20", "20", "20"]
     for row in [*rows, *(lines(text, f"| {name} ")[0] for name in page.KNOWING)]:
         assert row[-3] == row[-2]
         assert row[-1] in ("+0.000", "+0.00", "0.000", "0.00", "–")

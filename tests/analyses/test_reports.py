@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import analyses
@@ -35,7 +36,7 @@ from analyses import (
     weights,
 )
 from tests.detection.world import make_runs, make_trace
-from trajkit.demo.tasks import FAMILIES
+from trajkit.demo.questions import FORMS
 from trajkit.traces.store import write_traces
 
 
@@ -81,12 +82,41 @@ def report(tmp_path, kept, capsys, monkeypatch):
 
 def test_demo_model(report):
     text = report(demo_model, "--models", "qwen3_vl", "--runs", "10")
-    greedy, sampled, *_ = tables(text)
-    assert headings(text)[0] == ["family", "n", "accuracy (95 %)"]
-    assert headings(text)[1][3:] == ["success", "hallucination", "reasoning failure", "failure"]
-    assert "unknown" not in text  # every answer is judged
-    assert [line.split("|")[1].strip() for line in greedy[2:]] == ["all", *FAMILIES]
-    assert len(sampled) == len(greedy)
+    greedy, sampled, lengths, causes = tables(text)
+    assert headings(text)[0] == ["family", "form", "questions", "right"]
+    assert headings(text)[1][3:] == ["failing", "success", "hallucination", "reasoning failure", "unknown"]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in greedy[2:]]
+    assert [row[1] for row in rows if row[1] != "all"] == [form for forms in FORMS.values() for form in forms]
+    assert sum(int(row[2]) for row in rows if row[1] == "all") == 2 * int(rows[0][2]) == 20
+    assert len(sampled) == len(causes) == len(greedy)
+    assert [line.split("|")[1].strip() for line in lengths[2:]] == ["all", *FORMS]
+
+
+def test_outcomes_and_causes_of_the_demo_model_are_counted_by_form():
+    runs = pd.DataFrame(
+        [
+            ("general", "trail_end", "success", "", 20),
+            ("general", "trail_before", "hallucination", "misreading", 30),
+            ("math", "sort_up", "reasoning_failure", "wrong step", 25),
+            ("math", "sort_up", "hallucination", "misreading", 35),
+        ],
+        columns=["family", "form", "outcome", "detail", "sentences"],
+    )
+    right = demo_model.accuracy(runs).frame.set_index(["family", "form"])["right"]
+    assert (right["all", "all"].value, right["general", "trail_end"].value, right["math", "sort_up"].value) == (
+        0.25,
+        1,
+        0,
+    )
+    failing = demo_model.outcomes(runs).frame.set_index(["family", "form"])
+    assert failing.loc[("general", "all"), "failing"].value == 0.5
+    assert failing.loc[("math", "sort_up"), ["hallucination", "reasoning failure"]].tolist() == [1, 1]
+    causes = demo_model.causes(runs).frame.set_index(["family", "form"])
+    assert list(causes) == ["failing", "misreading", "wrong step"]
+    assert causes.loc[("all", "all")].tolist() == [3, 2, 1]
+    lengths = demo_model.lengths(runs).frame.set_index("family")
+    assert lengths.loc["all", "hallucination"] == "32 (30–34)"
+    assert lengths.loc["code", "success"] == "–"
 
 
 def test_faithfulness(report):

@@ -16,6 +16,7 @@ from trajkit.demo.grid import GRID
 from trajkit.demo.named import named_cells
 from trajkit.detection import StepPredictor
 from trajkit.judging.ranking import select_steps
+from trajkit.traces.store import write_traces
 
 REGIONS = np.kron(np.arange(GRID * GRID).reshape(GRID, GRID), np.ones((CELL_PX, CELL_PX), int))
 FEW = StepPredictor(max_iter=10)
@@ -93,13 +94,15 @@ def test_no_score_sees_what_the_run_has_yet_to_say(traces, told) -> None:
     assert again[SENTENCES][0, later] != scores[SENTENCES][0, later]
 
 
-def test_the_page_stands_beside_its_picture(tmp_path, capsys, monkeypatch) -> None:
+def test_the_page_stands_beside_its_picture(traces, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(page, "STEPS", (4,))
+    monkeypatch.setattr(page, "LEAST", 10)
     monkeypatch.setattr(page, "StepPredictor", partial(StepPredictor, max_iter=5))
-    page.main(["--runs", "360", "--deals", "1", "--boot", "20", "--out", str(tmp_path / "page.md")])
+    folder = write_traces(traces, tmp_path / "traces" / "runs.parquet").parent
+    page.main([str(folder), "--deals", "1", "--boot", "20", "--out", str(tmp_path / "page.md")])
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out.strip() == text.strip()
-    assert "`python -m analyses.run_risk --runs 360 --deals 1 --boot 20`" in text
-    assert f"| {CEILING} |" not in text  # the ceiling of this world is not known
-    assert text.count(f"| {SENTENCES} |") == 5
+    assert f"`python -m analyses.run_risk {folder} --deals 1 --boot 20`" in text
+    assert text.count(f"| {CEILING} |") == 2
+    assert text.count(f"| {SENTENCES} |") == 7
     assert (tmp_path / "page.svg").stat().st_size > 5000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-QUESTION = "what is the sum of row 2?"
+QUESTION = "how many green in row 2 to row 4?"
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,12 @@ import threading
 import time
 
 import numpy as np
-from PIL import Image
 
 import trajkit as tk
+from tests.scenes import clean_scene
 from trajkit.demo import paths
-from trajkit.demo.scene import draw_scene
 
-QUESTION = "read row 1."
+QUESTION = "sort row 1 down."
 
 
 class Interrupting(tk.LinearEstimator):
@@ -81,7 +80,7 @@ def wait_for_threads() -> None:
 
 def main() -> None:
     vlm, estimator = tk.load_vlm(paths.MODEL), tk.EffectEstimator.load(paths.ESTIMATOR)
-    image = Image.fromarray(draw_scene(np.random.default_rng(11), "test", 0.0)[1])
+    image = clean_scene(np.random.default_rng(11))[1]
     for case in (interrupt, cycle):
         case(vlm, image, estimator)
         assert vlm.lock.acquire(timeout=1), "the lock is held"

@@ -15,7 +15,7 @@ from trajkit.vlm.sentences import split_steps
 @pytest.fixture(scope="module")
 def run(demo_vlm, prompt, generated):
     spans, texts, _ = split_steps(generated.tolist(), demo_vlm)
-    return spans, texts, tk.segment(prompt.canvas.images, "blocks", (16, 16))
+    return spans, texts, tk.segment(prompt.canvas.images, "blocks", (36, 36))
 
 
 def measure(vlm, prompt, generated, run, masks, ablation="mean", **kwargs):
@@ -25,27 +25,27 @@ def measure(vlm, prompt, generated, run, masks, ablation="mean", **kwargs):
 
 def test_hiding_nothing_has_no_effect(demo_vlm, prompt, generated, run):
     for ablation in ("mean", "tokens"):
-        effects = measure(demo_vlm, prompt, generated, run, np.zeros((1, 16), bool), ablation)
+        effects = measure(demo_vlm, prompt, generated, run, np.zeros((1, 36), bool), ablation)
         np.testing.assert_allclose(effects, 0, atol=1e-4)
 
 
 @pytest.mark.parametrize("ablation", ["mean", "blur", "gray", "tokens"])
 def test_a_reading_rests_on_the_cell_that_it_names(demo_vlm, prompt, generated, run, ablation):
-    """With the regular 4 × 4 blocks a region is a cell; hiding it must cost the sentence about it the most."""
+    """With the regular 6 × 6 blocks a region is a cell; hiding it must cost the sentence about it the most."""
     _, texts, _ = run
-    effects = measure(demo_vlm, prompt, generated, run, single_region_masks(16), ablation)  # (16, T)
+    effects = measure(demo_vlm, prompt, generated, run, single_region_masks(36), ablation)  # (36, T)
     right = []
     for t, text in enumerate(texts):
         words = text.rstrip(".").split()
-        if "row" in words and "empty" not in words:
-            row, col = int(words[words.index("row") + 1]), int(words[words.index("col") + 1])
-            right.append(effects[:, t].argmax() == (row - 1) * 4 + col - 1)
+        if words[0] == "row" and "empty" not in words:
+            row, col = int(words[1]), int(words[3])
+            right.append(effects[:, t].argmax() == (row - 1) * 6 + col - 1)
     assert right
     assert np.mean(right) >= 0.75
 
 
 def test_effects_do_not_depend_on_the_batch_size(demo_vlm, prompt, generated, run):
-    masks = np.random.default_rng(0).random((7, 16)) < 0.5
+    masks = np.random.default_rng(0).random((7, 36)) < 0.5
     one = measure(demo_vlm, prompt, generated, run, masks, batch_size=1)
     many = measure(demo_vlm, prompt, generated, run, masks, batch_size=5)
     np.testing.assert_allclose(one, many, atol=1e-3)
@@ -56,7 +56,7 @@ def test_an_effect_is_the_drop_in_log_probability(demo_vlm, prompt, generated, r
     from PIL import Image
 
     spans, _, regions = run
-    mask = np.zeros((1, 16), bool)
+    mask = np.zeros((1, 36), bool)
     mask[0, 5] = True
     pixels = np.asarray(prompt.canvas.picture).copy()
     pixels[regions.labels == 5] = pixels.reshape(-1, 3).mean(0).round()
@@ -78,8 +78,8 @@ def test_an_effect_is_the_drop_in_log_probability(demo_vlm, prompt, generated, r
 @pytest.mark.parametrize(
     ("masks", "ablation", "message"),
     [
-        (np.zeros((1, 3), bool), "mean", r"masks must be \(M, 16\)"),
-        (np.zeros((1, 16), bool), "zap", "ablation must be one of"),
+        (np.zeros((1, 3), bool), "mean", r"masks must be \(M, 36\)"),
+        (np.zeros((1, 36), bool), "zap", "ablation must be one of"),
     ],
 )
 def test_bad_arguments_are_refused(demo_vlm, prompt, generated, run, masks, ablation, message):

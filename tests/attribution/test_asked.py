@@ -15,7 +15,7 @@ from trajkit.errors import InputError
 from trajkit.traces.images import to_png
 from trajkit.vlm.canvas import Canvas
 
-QUESTION = "is there a red 7?"
+QUESTION = "how many red in row 1 to row 3?"
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import torch
 
 import trajkit as tk
 from tests.attribution.test_recovered import of_text
-from tests.traces.importers.logs import GOLDEN, QUESTIONS
+from tests.live.conftest import RECORDED
 from trajkit.attribution import attribute as module
 from trajkit.attribution.ablation import measure_effects, single_region_masks
 from trajkit.attribution.attribute import attribute, how_to
 from trajkit.attribution.collect import collect
 from trajkit.demo import paths
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.errors import EstimatorMismatchError, InputError
 from trajkit.traces.images import open_image, to_png
 from trajkit.vlm.canvas import Canvas
@@ -93,9 +93,9 @@ def test_what_the_run_is_stays_and_what_was_of_other_effects_goes(demo_vlm, demo
 def test_several_images_and_a_conversation_are_read_as_they_were_asked(demo_vlm, demo_estimator, saved, scene_image):
     images = [scene_image, scene_image.rotate(180)]
     turns = [
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "read row 2."}]},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "sort row 2 down."}]},
         {"role": "assistant", "content": "empty"},
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "is there a red 7?"}]},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "how many red in row 1 to row 3?"}]},
     ]
     live = tk.stream(demo_vlm, images, turns, estimator=demo_estimator, temperature=0)
     steps = list(live)
@@ -104,7 +104,7 @@ def test_several_images_and_a_conversation_are_read_as_they_were_asked(demo_vlm,
     run = replace(run, meta=dict(run.meta) | {"messages": turns, "image_sizes": sizes})
     (found,) = attribute(demo_vlm, [run], estimator=demo_estimator)
     np.testing.assert_allclose(found.effects, np.stack([step.effects for step in steps]), atol=1e-3)
-    assert found.regions.shape == (128, 256)
+    assert found.regions.shape == (192, 384)
 
 
 def test_a_run_that_was_cut_keeps_its_outcome_and_has_the_steps_that_there_are(demo_vlm, demo_estimator, saved):
@@ -154,8 +154,8 @@ def test_log_probabilities_of_another_model_are_told(demo_vlm, demo_estimator, s
 
 
 @pytest.mark.parametrize(("log", "source"), [("s00-0.greedy", "told"), ("s01-0.plain", "made"), ("s01-1.cut", "told")])
-def test_what_vllm_wrote_has_the_effects_of_following_it(demo_vlm, demo_estimator, log, source):
-    [run] = tk.import_traces(GOLDEN / "openai" / f"{log}.json", questions=QUESTIONS)
+def test_a_recorded_stream_has_the_effects_of_following_it(demo_vlm, demo_estimator, log, source):
+    [run] = tk.import_traces(RECORDED / f"{log}.sse", questions=RECORDED / "questions.jsonl")
     (found,) = attribute(demo_vlm, [run], estimator=demo_estimator)
     assert found.meta["token_ids"] == source
     assert "doubt" not in found.meta
@@ -237,8 +237,10 @@ def test_what_effects_come_from_is_checked_before_any_run_is_read(demo_vlm, demo
     assert how_to(demo_vlm, demo_estimator, "mean").region_method == demo_estimator.binding.region_method
 
 
-def test_shipped_runs_which_have_no_ids_come_back_with_the_same_effects(demo_vlm, demo_estimator, told, set_aside):
-    shipped = tk.read_traces(paths.TRACES)[:3120:78]
+def test_shipped_runs_come_back_with_the_same_effects_where_their_ids_are_not_told(
+    demo_vlm, demo_estimator, told, set_aside
+):
+    shipped = [replace(run, tokens=None) for run in tk.read_traces(paths.TRACES)[::97]]
     found = {
         run.transcript_id: run for run in attribute(demo_vlm, shipped, estimator=demo_estimator, set_aside=set_aside)
     }

@@ -35,7 +35,7 @@ estimator = tk.EffectEstimator.load(paths.ESTIMATOR)
 threads = lambda: len(os.listdir("/proc/self/task"))
 alone, seen = threads(), []
 torch.randn(4_000_000).exp_()
-for step in tk.stream(vlm, image, "what is the sum of row 2?", estimator=estimator, seed=0, max_new_tokens=60):
+for step in tk.stream(vlm, image, "sort row 2 up.", estimator=estimator, seed=0, max_new_tokens=24):
     seen.append(threads() - alone)
 print(max(seen))
 """
@@ -63,6 +63,6 @@ def test_attention_is_read_where_a_step_ends_and_explained_beside(demo_vlm, demo
 
     monkeypatch.setattr(StepFeatures, "push", seen("read", push))
     monkeypatch.setattr(demo_estimator, "predict_interval", seen("explained", explain))
-    assert list(tk.stream(demo_vlm, scene_image, "what is the sum of row 2?", estimator=demo_estimator, seed=0))
+    assert list(tk.stream(demo_vlm, scene_image, "sort row 2 up.", estimator=demo_estimator, seed=0))
     assert len(threads["read"]) == len(threads["explained"]) == 1
     assert threads["read"] != threads["explained"]

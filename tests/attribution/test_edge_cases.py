@@ -21,7 +21,7 @@ from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import Span
 
-QUESTION = "read row 1."
+QUESTION = "sort row 1 down."
 
 
 @pytest.fixture
@@ -98,14 +98,14 @@ def test_a_step_of_one_token_has_effects_and_measurements(vlm, scene_image):
 
 @pytest.mark.parametrize("pooling", ["sum", "mean"])
 def test_a_region_smaller_than_a_token_gets_its_share_of_it(vlm, scene_image, pooling):
-    labels = np.zeros((128, 128), np.int64)
+    labels = np.zeros((192, 192), np.int64)
     labels[:3, :3] = 1
     regions = Regions(labels, 2, "vision")
     prompt = vlm.prepare(scene_image, QUESTION)
     tokens = torch.tensor(vlm.tokenizer.convert_tokens_to_ids(["7", "."]))
     seen = replay(vlm, prompt, tokens, [Span(0, 2, "thinking")], regions, pooling).features[0]
-    alone = np.zeros((128, 128), np.int64)
-    side = 128 // prompt.grids[0][0]
+    alone = np.zeros((192, 192), np.int64)
+    side = 192 // prompt.grids[0][0]
     alone[:side, :side] = 1
     token = replay(vlm, prompt, tokens, [Span(0, 2, "thinking")], Regions(alone, 2, "vision"), pooling).features[0]
     share = 9 / side**2 if pooling == "sum" else 1.0

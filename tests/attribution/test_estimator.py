@@ -84,6 +84,20 @@ def test_the_network_learns_what_no_linear_map_of_attention_can(network):
     assert rank > 0.8
 
 
+@pytest.mark.parametrize(("alone", "rank_weight", "learned"), [(1.0, 1.0, True), (0.1, 1.0, False), (1.0, 0.0, False)])
+def test_the_order_of_masks_is_learned_in_grounded_steps(alone, rank_weight, learned):
+    """Each region alone has the same effect, and masks have an order on no straight scale: nothing else tells regions
+    apart."""
+
+    def ordered(n, seed):
+        made = examples(relative, n, seed=seed)
+        return [replace(e, single=np.full(len(e.single), alone), effects=np.exp(e.effects)) for e in made]
+
+    fitted = fit("network", ordered(200, 0), epochs=10, members=1, mask_weight=0.0, rank_weight=rank_weight)
+    _, rank = held_out_faithfulness(fitted, ordered(40, 9))
+    assert rank > 0.7 if learned else rank < 0.2
+
+
 def test_effects_lie_within_the_half_width_about_as_often_as_promised(network):
     fresh = examples(relative, 200, seed=5)
     estimates, widths = zip(*(network.predict_interval(e.features) for e in fresh), strict=True)

@@ -42,7 +42,7 @@ def test_every_token_is_shared_out_whole_at_any_resolution(height, width, rows, 
 
 def test_the_tokens_of_several_images_share_in_the_regions_of_their_own_image_alone(random_vlm):
     images = [Image.new("RGB", (160, 128), "red"), Image.new("RGB", (96, 96), "blue")]
-    prompt = random_vlm().prepare(images, "read row 1.")
+    prompt = random_vlm().prepare(images, "sort row 1 down.")
     first, second = (rows * cols for rows, cols in prompt.grids)
     regions = segment(images, "blocks", (8, 8))
     weights = token_weights(regions, prompt)
@@ -101,7 +101,7 @@ def test_features_are_the_same_where_the_kernel_tells_no_log_sum_exp(demo_vlm, p
 
 def test_many_words_between_two_images_are_not_read(random_vlm):
     images = [Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")]
-    prompt = random_vlm().prepare(images, "read row 1.")
+    prompt = random_vlm().prepare(images, "sort row 1 down.")
     at, first = prompt.image_tokens, prompt.grids[0][0] * prompt.grids[0][1]
     apart = replace(prompt, image_tokens=torch.cat([at[:first], at[first:] + 500]))
     features = StepFeatures(segment(images, "blocks", (4, 4)), apart, "sum")

@@ -28,7 +28,7 @@ from trajkit.vlm.generation import Sampling, generate
 from trajkit.vlm.sentences import split_steps
 
 ESTIMATORS = {"qwen3_vl": "estimator", "qwen2_5_vl": "qwen2_5_vl-estimator", "glm4v": "glm4v-estimator"}
-GOLDEN = Path(__file__).parent / "golden"
+RECORDED = Path(__file__).parents[1] / "live" / "recorded"
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
 
 
@@ -107,19 +107,29 @@ def test_features_are_those_of_the_tap(demo_vlm, keeping, scene_image):
         np.testing.assert_allclose(ours, theirs, **TOLERANCE)
 
 
+def streamed(name):
+    """The events of a recorded stream."""
+    events = (RECORDED / name).read_text("utf-8").split("\n\n")
+    return [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: {")]
+
+
 def test_what_vllm_wrote_is_followed_as_it_is_replayed(demo_vlm, demo_estimator):
-    log = json.loads((GOLDEN / "vllm.json").read_text())
-    image, tokens = Image.open(GOLDEN / "vllm.png"), [token for portion in log["tokens"] for token in portion]
+    asked = json.loads((RECORDED / "questions.jsonl").read_text().splitlines()[1])
+    first, *events = streamed("s00-1.sampled.sse")
+    choices = [choice for event in events for choice in event["choices"]]
+    portions = [choice["token_ids"] for choice in choices]
+    given = [[one["logprob"] for one in choice["logprobs"]["content"]] for choice in choices]
+    image, tokens = Image.open(RECORDED / asked["image"]), [token for portion in portions for token in portion]
     steps = {}
-    for logprobs in (None, log["logprobs"]):
+    for logprobs in (None, given):
         following = tk.follow(
             demo_vlm,
             image,
-            log["question"],
-            log["tokens"],
+            asked["question"],
+            portions,
             estimator=demo_estimator,
             logprobs=logprobs,
-            prompt_token_ids=log["prompt_token_ids"],
+            prompt_token_ids=first["prompt_token_ids"],
         )
         steps[logprobs is None] = list(following)
     prompt = following.prompt
@@ -129,9 +139,9 @@ def test_what_vllm_wrote_is_followed_as_it_is_replayed(demo_vlm, demo_estimator)
         tolerance = 1e-4 if own else 1e-3  # its log-probabilities are of other kernels
         np.testing.assert_allclose([s.effects for s in made], demo_estimator.predict(seen.features), atol=tolerance)
         np.testing.assert_allclose([s.logprob for s in made], seen.logprob, atol=tolerance)
-    given = np.concatenate(log["logprobs"])
+    flat = np.concatenate(given)
     for step in steps[False]:
-        assert step.logprob == pytest.approx(given[step.token_start : step.token_end].mean(), abs=1e-6)
+        assert step.logprob == pytest.approx(flat[step.token_start : step.token_end].mean(), abs=1e-6)
     trace = following.trace()
     assert (trace.answer, trace.meta["thinking_closed"], trace.meta["followed"]) == (texts[-1], True, True)
     assert "stopped" not in trace.meta
@@ -140,18 +150,18 @@ def test_what_vllm_wrote_is_followed_as_it_is_replayed(demo_vlm, demo_estimator)
 def chat(image):
     """Two turns, the first about an image."""
     return [
-        {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "read row 1."}]},
+        {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "sort row 1 down."}]},
         {"role": "assistant", "content": "7"},
-        {"role": "user", "content": "read row 2."},
+        {"role": "user", "content": "sort row 2 down."},
     ]
 
 
 def runs_of(vlm, image):
     """Prompts of one image and two, of a chat, long and short, and what was written after them."""
     asked = [
-        vlm.prepare(image, "read row 1."),
+        vlm.prepare(image, "sort row 1 down."),
         vlm.prepare([image, image.rotate(90)], QUESTION),
-        vlm.prepare(image.resize((96, 160)), "how many blue digits are there?"),
+        vlm.prepare(image.resize((96, 160)), "how many blue in row 2 to row 4?"),
         vlm.prepare_chat(chat(image)),
     ]
     return [(prompt, written(vlm, prompt, seed)) for seed, prompt in enumerate(asked)]
@@ -252,7 +262,7 @@ def test_a_chat_is_told_in_the_trace(demo_vlm, demo_estimator, scene_image):
     tokens = written(demo_vlm, demo_vlm.prepare_chat(chat(scene_image)))
     list(following := tk.follow(demo_vlm, messages=chat(scene_image), tokens=tokens, estimator=demo_estimator))
     trace = following.trace()
-    assert trace.question == "read row 2."
+    assert trace.question == "sort row 2 down."
     assert [turn["role"] for turn in trace.meta["messages"]] == ["user", "assistant", "user"]
     assert trace.meta["messages"][0]["content"][0] == {"type": "image", "image": 0}
 

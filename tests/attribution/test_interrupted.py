@@ -10,13 +10,16 @@ from trajkit.attribution.item import Item
 from trajkit.vlm import generation
 from trajkit.vlm.generation import Sampling
 
-SAMPLING = Sampling(temperature=1.0, max_new_tokens=120, seed=3)
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=250, seed=3)
 OPTIONS = {"samples": 6, "sampling": SAMPLING}
 
 
 @pytest.fixture(scope="module")
 def items(scene_image):
-    return [Item("a", scene_image, "is there a red 7?", "s", "no"), Item("b", scene_image, "read row 2.", "s", "1")]
+    return [
+        Item("a", scene_image, "how many red in row 1 to row 3?", "s", "no"),
+        Item("b", scene_image, "sort row 2 down.", "s", "1"),
+    ]
 
 
 @pytest.fixture(scope="module")

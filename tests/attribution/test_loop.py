@@ -20,7 +20,7 @@ from trajkit.attribution.replay import replay
 from trajkit.errors import InputError, StreamError
 from trajkit.vlm.sentences import split_steps
 
-ROW = "read row 1."
+ROW = "sort row 1 down."
 
 
 @pytest.fixture
@@ -194,10 +194,10 @@ def test_asking_again_draws_another_run(ask):
 
 
 def test_a_hint_is_where_the_thinking_goes_on(ask, demo_vlm):
-    running = ask(QUESTION, policy=tk.Policy("ask again", hint="let me look at row 2."), temperature=0)
+    running = ask(QUESTION, policy=tk.Policy("ask again", hint="wait, row 2 col 2 is red 6."), temperature=0)
     live = list(running)
     again = [step for step in live if step.attempt == 1]
-    assert again[0].text == "let me look at row 2."
+    assert again[0].text == "wait, row 2 col 2 is red 6."
     assert np.isfinite(again[0].effects).all()
     assert again[-1].kind == "answer"
 
@@ -236,7 +236,7 @@ def test_asking_again_can_go_on_from_the_last_good_step(ask, demo_vlm, demo_esti
 @pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 def test_a_hint_raises_no_alarm_by_itself(ask, demo_vlm):
     """None of its words is of the model's own choice, and so unlikely that each try would end with it."""
-    policy = tk.Policy("ask again", tries=3, start="last good step", hint="the sum is 36.")
+    policy = tk.Policy("ask again", tries=3, start="last good step", hint="the 0 is at row 6 col 6.")
     live = list(ask(policy=policy))
     hints = [step for step in live if step.text == policy.hint]
     assert hints

@@ -48,7 +48,7 @@ def test_hidden_states_and_rows_are_those_of_one_pass_over_each_sequence(random_
     vlm = random_vlm(architecture, dtype=dtype)
     prompts = [
         vlm.prepare([scene_image, scene_image.resize((128, 64))], QUESTION),
-        vlm.prepare(scene_image.resize((64, 128)), "read row 1."),
+        vlm.prepare(scene_image.resize((64, 128)), "sort row 1 down."),
     ]
     after = [torch.arange(20, 80), torch.arange(60, 20, -1)]
     ids = [inputs_after(prompt, tokens) for prompt, tokens in zip(prompts, after, strict=True)]

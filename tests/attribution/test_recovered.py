@@ -12,7 +12,7 @@ import pytest
 from trajkit.attribution.collect import collect
 from trajkit.attribution.recovered import recover_tokens
 from trajkit.attribution.tokens import TokensError
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.errors import InputError
 from trajkit.traces.trace import Step, Trace
 from trajkit.vlm.generation import Sampling
@@ -28,7 +28,7 @@ def saved(demo_vlm, demo_estimator):
 
 @pytest.fixture(scope="module")
 def prompt(demo_vlm, scene_image):
-    return demo_vlm.prepare(scene_image, "read row 2.")
+    return demo_vlm.prepare(scene_image, "sort row 2 down.")
 
 
 def written_of(vlm, tokens):

@@ -9,7 +9,10 @@ from PIL import Image
 from scipy.ndimage import label
 
 import trajkit as tk
+from tests.scenes import clean_scene
 from trajkit.attribution.regions import Regions, _cut, cluster
+from trajkit.demo.cells import CELL_PX
+from trajkit.demo.grid import GRID
 from trajkit.errors import InputError
 
 
@@ -28,8 +31,8 @@ def dinov3(tmp_path_factory):
 @pytest.mark.parametrize("method", ["vision", "blocks", "dinov3"])
 def test_regions_are_connected_and_use_every_label(demo_vlm, scene_image, dinov3, method):
     method = f"dinov3:{dinov3}" if method == "dinov3" else method
-    regions = tk.segment(scene_image, method, (16, 64), vlm=demo_vlm)
-    assert regions.labels.shape == (128, 128)
+    regions = tk.segment(scene_image, method, (16, 36), vlm=demo_vlm)
+    assert regions.labels.shape == (192, 192)
     for k in range(regions.k):
         assert label(regions.labels == k)[1] == 1
 
@@ -64,13 +67,12 @@ def test_voronoi_cells_cover_the_image_with_as_many_regions_as_asked(scene_image
 
 def test_a_region_of_a_clean_scene_is_usually_one_cell(demo_vlm):
     """Purity: the share of an image token's region that lies in the token's own 32-pixel cell."""
-    from trajkit.demo.scene import CELL_PX, draw_scene
 
     rng, purity = np.random.default_rng(5), []
-    cells = np.arange(16).reshape(4, 4).repeat(CELL_PX, 0).repeat(CELL_PX, 1)
+    cells = np.arange(GRID**2).reshape(GRID, GRID).repeat(CELL_PX, 0).repeat(CELL_PX, 1)
     for _ in range(8):
-        labels = tk.segment(Image.fromarray(draw_scene(rng, "test", 0.0)[1]), vlm=demo_vlm).labels
-        joint = np.zeros((labels.max() + 1, 16))
+        labels = tk.segment(clean_scene(rng)[1], vlm=demo_vlm).labels
+        joint = np.zeros((labels.max() + 1, GRID**2))
         np.add.at(joint, (labels.ravel(), cells.ravel()), 1)
         purity.append((joint.max(1)).sum() / joint.sum())
     assert np.mean(purity) > 0.85
@@ -78,7 +80,7 @@ def test_a_region_of_a_clean_scene_is_usually_one_cell(demo_vlm):
 
 def test_the_number_of_regions_is_clipped_to_what_was_asked_and_to_the_patches(demo_vlm, scene_image):
     assert tk.segment(scene_image, k=(20, 20), vlm=demo_vlm).k == 20
-    assert tk.segment(scene_image, k=(100, 128), vlm=demo_vlm).k == 64
+    assert tk.segment(scene_image, k=(100, 128), vlm=demo_vlm).k == 36
 
 
 @pytest.mark.parametrize("method", ["vision", "blocks", "voronoi"])
@@ -94,7 +96,7 @@ def test_nearly_as_many_regions_as_patches_can_be_asked_for():
 def test_no_image_is_refused_and_a_grey_one_is_taken(demo_vlm, scene_image):
     with pytest.raises(InputError, match="no image to segment"):
         tk.segment([], "blocks")
-    assert tk.segment(scene_image.convert("L"), vlm=demo_vlm).labels.shape == (128, 128)
+    assert tk.segment(scene_image.convert("L"), vlm=demo_vlm).labels.shape == (192, 192)
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 48])

@@ -70,7 +70,7 @@ def test_streaming_generates_what_plain_generation_does(demo_vlm, demo_estimator
 
 
 def test_the_first_step_is_there_before_generation_ends(demo_vlm, demo_estimator, scene_image):
-    running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    running = tk.stream(demo_vlm, scene_image, "sort row 1 down.", estimator=demo_estimator, temperature=0)
     next(running)
     assert running.tokens == []  # filled in at the end
     assert list(running)
@@ -78,7 +78,7 @@ def test_the_first_step_is_there_before_generation_ends(demo_vlm, demo_estimator
 
 
 def test_closing_stops_the_generation(demo_vlm, demo_estimator, scene_image):
-    running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    running = tk.stream(demo_vlm, scene_image, "sort row 1 down.", estimator=demo_estimator, temperature=0)
     next(running)
     running.close()
     assert not any(t.is_alive() for t in running._run._threads)
@@ -110,7 +110,7 @@ class Slow(tk.LinearEstimator):
 
 def test_generation_does_not_wait_for_a_slow_worker(demo_vlm, demo_estimator, scene_image):
     slow = Slow({"weights": np.ones(24, np.float32)}, demo_estimator.binding)
-    running: Stream = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=slow, temperature=0)
+    running: Stream = tk.stream(demo_vlm, scene_image, "sort row 1 down.", estimator=slow, temperature=0)
     steps = list(running)
     assert len(steps) >= 4
     assert running.max_backlog >= 2  # steps were handed over while the worker slept
@@ -184,12 +184,12 @@ def test_a_stream_that_has_ended_is_a_trace_with_what_was_said_of_each_step(
 
 
 def test_a_stream_that_is_stopped_is_a_trace_of_what_there_is(demo_vlm, demo_estimator, scene_image):
-    running = tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    running = tk.stream(demo_vlm, scene_image, "sort row 1 down.", estimator=demo_estimator, temperature=0)
     first = next(running)
     trace = running.trace(target="0")
     assert trace.meta["stopped"] is True
     assert (trace.steps[0].text, trace.answer, trace.success) == (first.text, "", False)
-    whole = tk.trace(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0)
+    whole = tk.trace(demo_vlm, scene_image, "sort row 1 down.", estimator=demo_estimator, temperature=0)
     assert trace.n_steps < whole.n_steps
     assert "stopped" not in whole.meta
     np.testing.assert_array_equal(trace.effects[0], whole.effects[0])
@@ -214,7 +214,7 @@ def test_breaking_out_of_the_loop_stops_the_generation_and_leaves_the_model_fit_
     demo_vlm, demo_estimator, scene_image
 ):
     before = threading.active_count()
-    for _ in tk.stream(demo_vlm, scene_image, "read row 1.", estimator=demo_estimator, temperature=0):
+    for _ in tk.stream(demo_vlm, scene_image, "sort row 1 down.", estimator=demo_estimator, temperature=0):
         break
     until = time.monotonic() + 10  # nobody waits for the threads: the garbage collector must not
     while threading.active_count() > before and time.monotonic() < until:
@@ -291,7 +291,10 @@ def test_the_monitor_is_told_the_family_and_form_of_the_question(demo_vlm, demo_
 
 def test_a_chat_is_streamed_as_its_turns_are_asked(demo_vlm, demo_estimator, scene_image):
     asked = [
-        {"role": "user", "content": [{"type": "image", "image": scene_image}, {"type": "text", "text": "read row 1."}]},
+        {
+            "role": "user",
+            "content": [{"type": "image", "image": scene_image}, {"type": "text", "text": "sort row 1 down."}],
+        },
         {"role": "assistant", "content": "6 6 6 6"},
         {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
     ]
@@ -315,6 +318,6 @@ def test_settings_of_sampling_are_those_of_the_run(demo_vlm, demo_estimator, sce
     likeliest = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)
     assert [s.text for s in narrow.steps] == [s.text for s in likeliest.steps] != [s.text for s in wide.steps]
     assert narrow.meta["top_p"] == 0.01
-    ended = tk.trace(demo_vlm, scene_image, QUESTION, **given, top_k=1, stop_strings=["plus"])
-    assert ended.steps[-1].text.endswith("plus")
+    ended = tk.trace(demo_vlm, scene_image, QUESTION, **given, top_k=1, stop_strings=["blue"])
+    assert ended.steps[-1].text.endswith("blue")
     assert "stopped" not in ended.meta

@@ -181,7 +181,7 @@ def test_a_batch_is_refused(demo_vlm, prompt):
 
 def test_sequences_of_a_padded_batch_are_kept_as_alone(demo_vlm, scene_image):
     """Rows, log-sum-exp and keys of each, in positions without its padding."""
-    prompts = [demo_vlm.prepare(scene_image, text) for text in (QUESTION, "how many red digits are there in row 1?")]
+    prompts = [demo_vlm.prepare(scene_image, text) for text in (QUESTION, "sort row 1 down.")]
     inputs = pad_left([one.inputs for one in prompts], demo_vlm.tokenizer.pad_token_id)
     longest = max(one.length for one in prompts)
     padding = [longest - one.length for one in prompts]
@@ -229,7 +229,7 @@ def test_rows_before_the_first_are_not_held_behind_those_that_are_kept(demo_vlm,
 
 
 def test_a_long_question_is_not_held_for_the_sake_of_its_last_row(demo_vlm, scene_image):
-    prompt = demo_vlm.prepare(scene_image, " ".join(["read row 2."] * 40))
+    prompt = demo_vlm.prepare(scene_image, " ".join(["sort row 2 down."] * 40))
     with torch.inference_mode(), AttentionTap(demo_vlm, prompt.first_row) as tap:
         demo_vlm.model(**prompt.inputs)
     n = prompt.length - prompt.first_row

@@ -6,7 +6,7 @@ import pytest
 
 import trajkit as tk
 from trajkit.attribution.tokens import Tokens, TokensError, logprob_difference, model_doubt, opens_thinking
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.vlm.pieces import TextPieces
 from trajkit.vlm.sentences import split_steps
 

@@ -14,11 +14,12 @@ from trajkit.attribution.measure import MeasuredStore, Measuring, generation_of,
 from trajkit.attribution.network import NetworkEstimator
 from trajkit.attribution.seen import image_hash
 from trajkit.attribution.training import train_estimator
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling
 
 HOW = Measuring(n_masks=8)
+SAMPLING = Sampling(1.0, 60, 0)
 
 
 def items(n=6):
@@ -33,9 +34,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(demo_vlm, folder):
     store = MeasuredStore(folder, asdict(HOW))
-    return train_estimator(
-        demo_vlm, items(), kind="linear", how=HOW, sampling=Sampling(1.0, seed=0), store=store, steps=5
-    )
+    return train_estimator(demo_vlm, items(), kind="linear", how=HOW, sampling=SAMPLING, store=store, steps=5)
 
 
 def test_a_report_says_what_was_measured_and_how_faithful_the_estimator_is(trained):
@@ -53,7 +52,7 @@ def test_runs_already_measured_are_read_and_no_pass_is_made(demo_vlm, trained, f
     monkeypatch.setattr(demo_vlm.model, "generate", None)
     store = MeasuredStore(folder, asdict(HOW))
     again, report = train_estimator(
-        demo_vlm, items(), kind="network", how=HOW, sampling=Sampling(1.0, seed=0), store=store, epochs=1
+        demo_vlm, items(), kind="network", how=HOW, sampling=SAMPLING, store=store, epochs=1
     )
     assert isinstance(again, NetworkEstimator)
     assert report.steps == trained[1].steps
@@ -65,13 +64,13 @@ def test_an_interrupted_measuring_goes_on_and_ends_as_if_it_had_not_been(
     from trajkit.attribution import measure as module
 
     store, whole = MeasuredStore(tmp_path, asdict(HOW)), MeasuredStore(folder, asdict(HOW))
-    begun = measure_runs(demo_vlm, items(), HOW, sampling=Sampling(1.0, seed=0), store=store)
+    begun = measure_runs(demo_vlm, items(), HOW, sampling=SAMPLING, store=store)
     for _ in range(3):
         next(begun)
     begun.close()
     made = []
     monkeypatch.setattr(module, "measure", lambda *a, real=module.measure: made.append(a) or real(*a))
-    runs = list(measure_runs(demo_vlm, items(), HOW, sampling=Sampling(1.0, seed=0), store=store))
+    runs = list(measure_runs(demo_vlm, items(), HOW, sampling=SAMPLING, store=store))
     assert len(made) == 3
     for item, run in zip(items(), runs, strict=True):
         expected = whole.read(item)
@@ -84,7 +83,7 @@ def test_another_question_or_picture_under_the_same_id_is_measured_anew(folder, 
     store, item = MeasuredStore(folder, asdict(HOW)), next(iter(items(1)))
     assert store.has(item)
     assert store.read(replace(item, group_id="other")).group_id == "other"
-    assert not store.has(replace(item, question="read row 2."))
+    assert not store.has(replace(item, question="sort row 2 down."))
     assert not store.has(replace(item, image=item.image.transpose(0)))
 
 
@@ -143,7 +142,7 @@ def test_a_kept_run_that_is_not_finite_is_named_and_nothing_is_trained_on_it(dem
     path = MeasuredStore(copy, asdict(HOW))._path(item)
     with np.load(path) as file:
         np.savez(path, **{**file, "effects": bad})
-    store, sampling = MeasuredStore(copy, asdict(HOW)), Sampling(1.0, seed=0)
+    store, sampling = MeasuredStore(copy, asdict(HOW)), SAMPLING
     with pytest.raises(InputError, match=r"is damaged \(its effects hold NaN or infinite values\); remove it"):
         train_estimator(demo_vlm, items(), kind="linear", how=HOW, sampling=sampling, store=store, steps=5)
 
@@ -163,7 +162,7 @@ def test_an_image_that_is_trained_on_and_held_out_under_another_group_is_told(de
     copy = replace(held_out, id="copy", group_id=all_items[all_items[0] is held_out].group_id)
     with pytest.warns(UserWarning, match="1 of 1 images held out are also among those trained on"):
         estimator, _ = train_estimator(
-            demo_vlm, [*all_items, copy], kind="linear", how=HOW, sampling=Sampling(1.0, seed=0), store=store, steps=2
+            demo_vlm, [*all_items, copy], kind="linear", how=HOW, sampling=SAMPLING, store=store, steps=2
         )
     assert hidden in estimator.card["images_trained_on"]
     assert estimator.card["images_held_out"] == []
@@ -171,7 +170,7 @@ def test_an_image_that_is_trained_on_and_held_out_under_another_group_is_told(de
 
 def test_too_few_groups_are_refused(demo_vlm):
     with pytest.raises(InputError, match="at least 3 images"):
-        train_estimator(demo_vlm, items(2), how=HOW, sampling=Sampling(1.0, seed=0))
+        train_estimator(demo_vlm, items(2), how=HOW, sampling=SAMPLING)
 
 
 def store_of(folder, ablation="mean"):
@@ -221,7 +220,7 @@ def test_a_run_whose_measurements_are_no_numbers_is_named_and_the_others_go_on(d
 
     monkeypatch.setattr(module, "measure_effects", overflow)
     told = []
-    arguments = {"sampling": Sampling(1.0, seed=0), "store": MeasuredStore(tmp_path, asdict(HOW))}
+    arguments = {"sampling": SAMPLING, "store": MeasuredStore(tmp_path, asdict(HOW))}
     runs = list(
         measure_runs(demo_vlm, items(3), HOW, **arguments, set_aside=lambda item, why: told.append((item, why)))
     )

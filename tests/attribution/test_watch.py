@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText, DynamicCache, LogitsProcessor, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
@@ -34,7 +33,7 @@ from trajkit.vlm.processor import load_processor
 DEMO = paths.MODEL.parent
 FOLDERS = {"qwen3_vl": paths.MODEL, "qwen2_5_vl": DEMO / "qwen2_5_vl", "glm4v": DEMO / "glm4v"}
 ROOT = Path(__file__).parents[2]
-SECOND = "is there a red 7?"
+SECOND = "how many red in row 1 to row 3?"
 
 
 @cache
@@ -103,7 +102,7 @@ def options_of(name, tokenizer):
         "greedy": {"do_sample": False},
         "top_p": {"do_sample": True, "top_p": 0.9, "temperature": 1.3},
         "repetition penalty": {"do_sample": True, "repetition_penalty": 1.3},
-        "stop strings": {"stop_strings": ["plus"], "tokenizer": Words(tokenizer)},
+        "stop strings": {"stop_strings": ["blue"], "tokenizer": Words(tokenizer)},
         "own processor": {"logits_processor": [Shy()]},
         "streamer": {"streamer": Kept()},
         "scores": {"return_dict_in_generate": True, "output_scores": True},
@@ -135,7 +134,7 @@ def test_a_watched_call_gives_the_tokens_of_an_unwatched_one(scene_image, archit
         assert len(before["streamer"].given) > 10
         assert after["streamer"].given == before["streamer"].given
     if option == "stop strings":
-        assert processor.tokenizer.decode(plain[0]).endswith("plus")
+        assert processor.tokenizer.decode(plain[0]).endswith("blue")
     assert torch.equal(plain, watched)
     assert len(heard) >= 2
     assert [s.text for s in heard] == [s.text for s in run.trace().steps]
@@ -161,20 +160,20 @@ def test_unchanged_checkpoints_of_every_architecture_are_watched_as_they_are_str
 
 @pytest.mark.filterwarnings("ignore:the monitor is used beyond its calibration")
 @pytest.mark.parametrize("architecture", FOLDERS)
-def test_the_lines_of_the_readme_run(architecture, demo_vlm):
+def test_the_lines_of_the_readme_run(architecture, demo_vlm, scene_image):
     _, processor, estimator = loaded(architecture)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```python\n(from transformers import .*?)```", text, re.DOTALL)
     monitor = watching(demo_vlm) if architecture == "qwen3_vl" else None
-    vlm = SimpleNamespace(processor=processor)
-    names = {"tk": tk, "Image": Image, "vlm": vlm, "estimator": estimator, "monitor": monitor}
+    names = {"tk": tk, "vlm": SimpleNamespace(processor=processor), "image": scene_image, "question": QUESTION}
+    names |= {"estimator": estimator, "monitor": monitor}
     torch.manual_seed(0)
     exec(lines.replace("data/demo", str(DEMO)).replace(str(DEMO / "model"), str(FOLDERS[architecture])), names)
     assert names["trace"].n_steps >= 2
     assert names["run"].runs[0].tokens == names["output"][0, names["inputs"]["input_ids"].shape[1] :].tolist()
 
 
-ASKED = (QUESTION, "read row 1.", "how many blue digits are there in the whole picture?")
+ASKED = (QUESTION, "sort row 1 down.", "how many blue and red in row 2 to row 4?")
 GREEDY = {"do_sample": False, "max_new_tokens": 80}
 
 
@@ -289,7 +288,7 @@ def test_alarms_are_heard_between_two_tokens_of_the_thread_that_generates(scene_
         model,
         processor,
         scene_image,
-        "read row 1.",
+        "sort row 1 down.",
         estimator=estimator,
         monitor=watching(demo_vlm),
         on_step=lambda step: heard.append(("step", step.index, len(stream.given))),
@@ -312,7 +311,7 @@ def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_im
         if step.index == 1:
             raise error("enough of this")
 
-    watch = tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator, on_step=refuse)
+    watch = tk.watch(model, processor, scene_image, "sort row 1 down.", estimator=estimator, on_step=refuse)
     with pytest.raises(error, match="enough of this"), watch as run:
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     trace = run.trace()
@@ -325,7 +324,7 @@ def test_what_a_callback_raises_comes_out_of_generate_and_loses_nothing(scene_im
 
 def test_a_callback_may_use_the_model(scene_image):
     model, processor, estimator = loaded()
-    asked = scene_image, "read row 1."
+    asked = scene_image, "sort row 1 down."
     with tk.watch(model, processor, *asked, estimator=estimator) as alone:
         expected = model.generate(**alone.inputs, **alone.kwargs, do_sample=False)
     heard = []
@@ -349,7 +348,9 @@ def test_a_call_that_failed_holds_no_keys(scene_image, fails):
     model, processor, estimator = loaded()
     if fails == "worker":
         estimator = Broken({"weights": np.ones(24, np.float32)}, estimator.binding)
-    watch = tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator, on_step=lambda step: 1 // 0)
+    watch = tk.watch(
+        model, processor, scene_image, "sort row 1 down.", estimator=estimator, on_step=lambda step: 1 // 0
+    )
     with pytest.raises((ZeroDivisionError, StreamError)), watch as run:
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     gc.collect()
@@ -362,7 +363,7 @@ def test_a_worker_that_fails_ends_the_call(scene_image):
     broken = Broken({"weights": np.ones(24, np.float32)}, estimator.binding)
     with (
         pytest.raises(StreamError, match="ZeroDivisionError: no such effect"),
-        tk.watch(model, processor, scene_image, "read row 1.", estimator=broken) as run,
+        tk.watch(model, processor, scene_image, "sort row 1 down.", estimator=broken) as run,
     ):
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     assert run.trace().n_steps == 0
@@ -372,14 +373,14 @@ def test_a_worker_that_fails_ends_the_call(scene_image):
 def test_stop_ends_the_call_as_its_own_limit_would(scene_image):
     model, processor, estimator = loaded()
     with tk.watch(
-        model, processor, scene_image, "read row 1.", estimator=estimator, on_step=lambda step: run.stop()
+        model, processor, scene_image, "sort row 1 down.", estimator=estimator, on_step=lambda step: run.stop()
     ) as run:
         output = model.generate(**run.inputs, **run.kwargs, do_sample=False)
     whole = model.generate(**run.inputs, do_sample=False)
     assert torch.equal(output[0], whole[0, : output.shape[1]])
     assert output.shape[1] < whole.shape[1]
     assert run.trace().meta["stopped"] is True
-    with tk.watch(model, processor, scene_image, "read row 1.", estimator=estimator) as run:
+    with tk.watch(model, processor, scene_image, "sort row 1 down.", estimator=estimator) as run:
         run.stop()  # before it has begun
         model.generate(**run.inputs, **run.kwargs, do_sample=False)
     assert len(run.runs[0].tokens) == 1
@@ -390,7 +391,7 @@ def test_a_policy_acts_on_a_call_of_somebody_elses(scene_image, demo_vlm, action
     model, processor, estimator = loaded()
     policy = tk.Policy(action)
     given = {"estimator": estimator, "monitor": watching(demo_vlm), "policy": policy}
-    with tk.watch(model, processor, scene_image, "read row 1.", **given) as run:
+    with tk.watch(model, processor, scene_image, "sort row 1 down.", **given) as run:
         output = model.generate(**run.inputs, **run.kwargs, do_sample=False)
     trace = run.trace()
     assert [decision["action"] for decision in trace.meta["decisions"]] == [action]

@@ -10,7 +10,7 @@ from trajkit.attribution import written
 from trajkit.attribution.assemble import settings
 from trajkit.attribution.collect import collect
 from trajkit.attribution.written import Pictures, Written, explain_written, passes
-from trajkit.demo.runs import demo_items
+from trajkit.demo.items import demo_items
 from trajkit.errors import InputError
 from trajkit.vlm.generation import Sampling
 
@@ -102,7 +102,7 @@ def test_a_run_whose_attention_is_not_finite_is_set_aside_and_the_others_are_exp
     flawed = tk.load_vlm(flawed_model)
     estimator, told = estimator_for(flawed), []
     ids = flawed.tokenizer.encode("row 1 col 1 is empty.")
-    questions = ["read row 2.", "what is 36?", "read row 3."]
+    questions = ["sort row 2 down.", "what is 18?", "sort row 3 down."]
     runs = [Written(items[n], 0, ids, flawed.prepare(items[n].image, q)) for n, q in enumerate(questions)]
     made_by = settings(flawed, estimator, SAMPLING)
     traces = list(

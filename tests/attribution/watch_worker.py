@@ -12,12 +12,11 @@ import sys
 import threading
 
 import numpy as np
-from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 import trajkit as tk
+from tests.scenes import clean_scene
 from trajkit.demo import paths
-from trajkit.demo.scene import draw_scene
 from trajkit.vlm.adapter import adapter_for
 from trajkit.vlm.processor import load_processor
 
@@ -28,7 +27,7 @@ def main() -> None:
         load_processor(str(paths.MODEL), adapter_for(model.config)),
         tk.EffectEstimator.load(paths.ESTIMATOR),
     )
-    image = Image.fromarray(draw_scene(np.random.default_rng(11), "test", 0.0)[1])
+    image = clean_scene(np.random.default_rng(11))[1]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for number in (signal.SIGINT, signal.SIGTERM):
         raised = ""
@@ -37,7 +36,7 @@ def main() -> None:
                 model,
                 processor,
                 image,
-                "read row 1.",
+                "sort row 1 down.",
                 estimator=estimator,
                 on_step=lambda step, number=number: os.kill(os.getpid(), number),
             ) as run:

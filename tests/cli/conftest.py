@@ -147,7 +147,7 @@ def questions(tmp_path, scene_image) -> Callable[..., Path]:
     def write(n: int = 3, target: str | None = "no") -> Path:
         scene_image.save(tmp_path / "scene.png")
         rows = [
-            {"id": f"q{i}", "image": "scene.png", "question": f"is there a red {i}?", "target": target}
+            {"id": f"q{i}", "image": "scene.png", "question": f"sort row {i + 1} up.", "target": target}
             for i in range(n)
         ]
         path = tmp_path / "questions.jsonl"

@@ -19,7 +19,7 @@ COMMANDS = ("collect", "train-estimator", "evaluate")
 
 @pytest.fixture(scope="module")
 def flawed_and_estimator(flawed_model, tmp_path_factory):
-    """Options for the model that cannot be asked about a 36, with an estimator that fits it."""
+    """Options for the model that cannot be asked about an 18, with an estimator that fits it."""
     vlm, folder = tk.load_vlm(flawed_model), tmp_path_factory.mktemp("estimator")
     binding = Binding(vlm.fingerprint, vlm.name, None, "vision", "sum", "mean")
     LinearEstimator({"weights": np.full(vlm.n_features, 1 / vlm.n_features, np.float32)}, binding).save(folder)
@@ -42,9 +42,9 @@ def test_a_generation_that_fails_is_left_out_and_the_others_are_not(
 
     counted, advance = [], progress._Log.advance
     monkeypatch.setattr(progress._Log, "advance", lambda bar, *a, **b: counted.append(bar) or advance(bar, *a, **b))
-    path = in_groups_of_their_own(questions(5), q2="is there a red 36?")
+    path = in_groups_of_their_own(questions(5), q2="sort row 18 up.")
     with path.open("a") as file:
-        file.write("\n" + json.dumps({"id": "gone", "image": "gone.png", "question": "read row 2."}))
+        file.write("\n" + json.dumps({"id": "gone", "image": "gone.png", "question": "sort row 2 down."}))
     result = cli(command, path, *quick_options(command, tmp_path / "out", flawed_and_estimator))
     assert result.code == 1, result.err
     assert "left out question q2 (line 3, scene.png): the model's logits hold NaN" in result.err
@@ -103,7 +103,7 @@ def test_every_question_is_prepared_once(cli, questions, model_and_estimator, tm
     path = in_groups_of_their_own(questions(3))
     result = cli(command, path, *quick_options(command, tmp_path / "out", model_and_estimator))
     assert result.code == 0, result.err
-    assert asked[-3:] == [f"is there a red {i}?" for i in range(3)]
+    assert asked[-3:] == [f"sort row {i + 1} up." for i in range(3)]
     assert asked[:-3] == ["?"]  # as the model is loaded
 
 

@@ -34,7 +34,7 @@ def test_runs_get_effects_and_their_own_are_left_as_they_are(attribute, saved, r
     result = attribute(saved)
     assert result.code == 0, result.err
     assert "6 of 6 runs with effects" in result.out
-    assert "Token ids: 6 made of the text and counted; 0 in doubt." in result.out
+    assert "Token ids: 6 told by the log; 0 in doubt." in result.out
     assert f"Next: trajkit report {tmp_path / 'out'} --out report" in result.out
     for found, run in zip(read_traces(tmp_path / "out"), runs, strict=True):
         np.testing.assert_allclose(found.effects, run.effects, atol=1e-3)

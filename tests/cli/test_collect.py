@@ -216,7 +216,7 @@ def test_images_outside_the_root_are_left_out_by_name_and_the_others_used(
     good = [json.loads(line) | {"group_id": f"g{i}"} for i, line in enumerate(path.read_text().splitlines())]
     good[0]["image"] = "inner.png"
     names = ["link.png", "folder/scene.png", "../outside/scene.png", f"{outside}/scene.png"]
-    bad = [{"id": f"b{i}", "image": name, "question": "is there a red 1?"} for i, name in enumerate(names)]
+    bad = [{"id": f"b{i}", "image": name, "question": "sort row 1 up."} for i, name in enumerate(names)]
     path.write_text("\n".join(map(json.dumps, [*bad, *good])))
     options = quick_options(command, tmp_path / "out", model_and_estimator)
     arguments = [command, path, "--images", root, *options]
@@ -277,7 +277,7 @@ def test_an_image_saved_another_way_is_the_same_image(collect, questions, tmp_pa
 
 def test_spellings_of_one_image_are_one_group(collect, questions, tmp_path):
     path = questions(1)
-    row = {"question": "is there a red 1?", "target": "no"}
+    row = {"question": "sort row 1 up.", "target": "no"}
     (tmp_path / "x").mkdir()
     names = ["scene.png", "./scene.png", f"{tmp_path}/scene.png", "x/../scene.png"]
     path.write_text("\n".join(json.dumps(row | {"image": name}) for name in names))

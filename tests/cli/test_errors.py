@@ -21,7 +21,7 @@ from trajkit.attribution.linear import LinearEstimator
 def ask(cli, model_and_estimator):
     """`trajkit stream IMAGE` with a fitting model and estimator."""
     return lambda image, *more: cli(
-        "stream", image, "is there a red 7?", *model_and_estimator, "--detectors", "none", *more
+        "stream", image, "how many red in row 1 to row 3?", *model_and_estimator, "--detectors", "none", *more
     )
 
 
@@ -84,7 +84,9 @@ def test_an_estimator_of_another_model(cli, picture, tmp_path, demo_vlm, model_a
     LinearEstimator(own.arrays, Binding("0123456789abcdef", "other/model", None, "vision", "sum", "mean")).save(
         tmp_path
     )
-    result = cli("stream", picture, "is there a red 7?", "--model", demo_vlm.name, "--estimator", tmp_path)
+    result = cli(
+        "stream", picture, "how many red in row 1 to row 3?", "--model", demo_vlm.name, "--estimator", tmp_path
+    )
     result.assert_one_line_error("other/model", "does not fit", "train-estimator")
 
 

@@ -73,9 +73,9 @@ def test_an_image_and_a_question_with_hostile_names_print_text_only(cli, tmp_pat
     scene_image.save(folder / f"{name}.png")
     (folder / f"bad{name}.png").write_bytes(b"no image")
     rows = [
-        {"id": f"q{name}", "image": f"{name}.png", "question": "is there a red 1?", "task_set": name},
-        {"id": "r", "image": f"bad{name}.png", "question": "is there a red 2?", "task_set": name},
-        {"id": "s", "image": f"none{name}.png", "question": "is there a red 3?"},
+        {"id": f"q{name}", "image": f"{name}.png", "question": "sort row 1 up.", "task_set": name},
+        {"id": "r", "image": f"bad{name}.png", "question": "sort row 2 up.", "task_set": name},
+        {"id": "s", "image": f"none{name}.png", "question": "sort row 3 up."},
     ]
     file = folder / f"questions{name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -153,7 +153,7 @@ def test_files_and_runs_named_in_markup_are_collected_and_analysed(
     scene_image.save(tmp_path / "[red]x[" / "red].png")
     names = ["[/].png", "[bold].png", "[red]x[/red].png", "none[/].png"]
     rows = [
-        {"id": f"q[/]{i}", "image": name, "question": "is there a red 1?", "task_set": "[/red]", "target": "no"}
+        {"id": f"q[/]{i}", "image": name, "question": "sort row 1 up.", "task_set": "[/red]", "target": "no"}
         for i, name in enumerate(names)
     ]
     file = tmp_path / "questions.jsonl"

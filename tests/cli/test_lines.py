@@ -133,7 +133,7 @@ def test_who_is_waited_for_at_a_terminal_is_told(cli, monkeypatch):
 
 
 def test_the_lines_of_a_stream_get_the_verdicts_of_the_stream(cli, watch, picture):
-    streamed = cli("stream", picture, "what is the sum of row 2?", "--json", "--seed", "2").out.splitlines()
+    streamed = cli("stream", picture, "sort row 2 up.", "--json", "--seed", "2").out.splitlines()
     result, lines = watch(streamed)
     assert (result.code, result.err) == (0, "")
     steps = [step for step in map(json.loads, streamed) if step["event"] == "step"]

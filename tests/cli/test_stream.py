@@ -28,11 +28,18 @@ from trajkit.detection.store import load_detectors
 
 def test_plain_output_has_the_question_each_step_and_the_answer(cli, picture, model_and_estimator):
     result = cli(
-        "stream", picture, "is there a red 7?", *model_and_estimator, "--detectors", "none", "--temperature", "0"
+        "stream",
+        picture,
+        "how many red in row 1 to row 3?",
+        *model_and_estimator,
+        "--detectors",
+        "none",
+        "--temperature",
+        "0",
     )
     lines = result.out.splitlines()
     assert result.code == 0
-    assert lines[0].startswith("question: is there a red 7?")
+    assert lines[0].startswith("question: how many red in row 1 to row 3?")
     assert lines[1].startswith("1: ")
     assert any(line.startswith("answer: ") for line in lines)
     assert "tokens in" in lines[-1]
@@ -40,11 +47,21 @@ def test_plain_output_has_the_question_each_step_and_the_answer(cli, picture, mo
 
 
 def test_json_is_one_object_a_line_with_regions_effects_and_an_end(cli, picture, model_and_estimator):
-    arguments = ("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--json", "--seed", "3")
+    arguments = (
+        "stream",
+        picture,
+        "sort row 2 down.",
+        *model_and_estimator,
+        "--detectors",
+        "none",
+        "--json",
+        "--seed",
+        "3",
+    )
     first, again = cli(*arguments), cli(*arguments)
     records = [json.loads(line) for line in first.out.splitlines()]
     start, *steps, end = records
-    assert (start["event"], start["question"]) == ("start", "read row 2.")
+    assert (start["event"], start["question"]) == ("start", "sort row 2 down.")
     assert len(start["regions"]) == end["n_regions"]
     assert sum(region["area"] for region in start["regions"]) == pytest.approx(1, abs=0.01)
     assert all(0 <= left < right <= start["width"] for left, _, right, _ in (r["box"] for r in start["regions"]))
@@ -71,7 +88,7 @@ def test_a_question_that_collect_leaves_out_is_refused_in_the_same_words(
 ):
     cli("stream", picture, question, *model_and_estimator, "--detectors", "none").assert_one_line_error(told)
     path = tmp_path / "questions.jsonl"
-    lines = [json.dumps({"image": str(picture), "question": one}) for one in (question, "read row 2.")]
+    lines = [json.dumps({"image": str(picture), "question": one}) for one in (question, "sort row 2 down.")]
     path.write_text("\n".join(lines))
     options = ("--samples", "1", "--max-new-tokens", "8", *model_and_estimator)
     collected = cli("collect", path, "--out", tmp_path / "out", *options)
@@ -80,7 +97,9 @@ def test_a_question_that_collect_leaves_out_is_refused_in_the_same_words(
 
 
 def test_a_short_limit_is_told_as_no_answer(cli, picture, model_and_estimator):
-    result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--max-new-tokens", "4")
+    result = cli(
+        "stream", picture, "sort row 2 down.", *model_and_estimator, "--detectors", "none", "--max-new-tokens", "4"
+    )
     assert result.code == 0
     assert "stopped before it answered" in result.out
 
@@ -109,8 +128,8 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
         monitor, enough = Watcher(), None
 
     monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: Detectors())
-    result = cli("stream", picture, "read row 2.", *model_and_estimator)
-    cli("stream", picture, "read row 2.", *model_and_estimator, "--task-set", "math", "--form", "row", "--json")
+    result = cli("stream", picture, "sort row 2 down.", *model_and_estimator)
+    cli("stream", picture, "sort row 2 down.", *model_and_estimator, "--task-set", "math", "--form", "row", "--json")
     assert told == [("", ""), ("math", "row")]
     assert "ALARM at step 1: risk 0.90 > 0.50; at most 10 % of good runs get there" in result.out
     assert result.out.count("ALARM") == 1
@@ -119,7 +138,7 @@ def test_the_monitor_watches_every_step_and_its_alarm_is_shown(cli, picture, mod
 def test_ctrl_c_stops_the_generation_and_is_one_line(cli, picture, model_and_estimator, monkeypatch):
     monkeypatch.setattr("trajkit.cli.terminal.RunView.step", lambda *_: signal.raise_signal(signal.SIGINT))
     before = threading.active_count()
-    result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none")
+    result = cli("stream", picture, "sort row 2 down.", *model_and_estimator, "--detectors", "none")
     assert result.code == 130
     assert result.err.splitlines() == ["trajkit: stopped."]
     assert threading.active_count() == before
@@ -135,7 +154,7 @@ def test_what_is_loaded_and_waited_for_is_said_in_order(cli, picture, model_and_
 
     monkeypatch.setattr("trajkit.progress.status", status)
     monkeypatch.setattr("trajkit.cli.loading.status", status)
-    result = cli("stream", picture, "is there a red 7?", *model_and_estimator, "--detectors", "none")
+    result = cli("stream", picture, "how many red in row 1 to row 3?", *model_and_estimator, "--detectors", "none")
     assert result.code == 0, result.err
     size = sum(file.stat().st_size for file in Path(demo_vlm.name).glob("*.safetensors")) / 1e6
     assert said[:3] == [
@@ -158,12 +177,12 @@ def test_a_model_that_is_not_on_this_machine_has_no_size(name, monkeypatch, tmp_
 def chat(tmp_path, picture):
     """Write a chat of two questions about the picture; content of its last turn."""
 
-    def write(last: object = "is there a red 7?") -> Path:
+    def write(last: object = "how many red in row 1 to row 3?") -> Path:
         (tmp_path / "pictures").mkdir()
         (tmp_path / "pictures" / "scene.png").write_bytes(picture.read_bytes())
         image = {"type": "image", "image": "pictures/scene.png"}
         turns = [
-            {"role": "user", "content": [image, {"type": "text", "text": "read row 2."}]},
+            {"role": "user", "content": [image, {"type": "text", "text": "sort row 2 down."}]},
             {"role": "assistant", "content": "3 4 5"},
             {"role": "user", "content": last},
         ]
@@ -177,8 +196,8 @@ def chat(tmp_path, picture):
 def test_a_chat_is_asked_in_place_of_a_question(cli, chat, model_and_estimator, picture):
     options = (*model_and_estimator, "--detectors", "none", "--temperature", "0", "--json")
     asked = events(cli("stream", "--messages", chat(), *options))
-    alone = events(cli("stream", picture, "is there a red 7?", *options))
-    assert asked[0]["question"] == alone[0]["question"] == "is there a red 7?"
+    alone = events(cli("stream", picture, "how many red in row 1 to row 3?", *options))
+    assert asked[0]["question"] == alone[0]["question"] == "how many red in row 1 to row 3?"
     assert asked[-1]["event"] == "end"
     first, of_alone = (next(line for line in lines if line["event"] == "step") for lines in (asked, alone))
     assert first["effects"] != of_alone["effects"]  # it has seen the turns before
@@ -214,11 +233,13 @@ def test_a_question_is_asked_in_one_form(cli, what):
 def test_how_tokens_are_drawn_is_passed_on(cli, picture, model_and_estimator):
     def steps(*options: str) -> list[str]:
         common = (*model_and_estimator, "--detectors", "none", "--json", "--seed", "4", "--temperature", "3")
-        result = cli("stream", picture, "read row 2.", *common, *options)
+        result = cli("stream", picture, "sort row 2 down.", *common, *options)
         assert result.code == 0, result.err
         return [line["text"] for line in events(result) if line["event"] == "step"]
 
-    greedy = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", "--temperature", "0")
+    greedy = cli(
+        "stream", picture, "sort row 2 down.", *model_and_estimator, "--detectors", "none", "--temperature", "0"
+    )
     alone = steps("--top-k", "1")
     assert all(text in greedy.out for text in alone)
     assert steps("--top-p", "0.0001") == alone
@@ -238,7 +259,7 @@ def test_how_tokens_are_drawn_is_passed_on(cli, picture, model_and_estimator):
     ],
 )
 def test_a_draw_that_makes_no_sense_is_refused(cli, picture, model_and_estimator, option, value, word):
-    result = cli("stream", picture, "read row 2.", *model_and_estimator, "--detectors", "none", option, value)
+    result = cli("stream", picture, "sort row 2 down.", *model_and_estimator, "--detectors", "none", option, value)
     result.assert_one_line_error(word)
 
 
@@ -250,7 +271,7 @@ def alarmed(cli, picture, model_and_estimator, monkeypatch):
         shipped, monitor=replace(shipped.monitor, threshold=0.0), enough=replace(shipped.enough, threshold=0.0)
     )
     monkeypatch.setattr("trajkit.cli.loading.load_detectors_for", lambda folder, vlm: found)
-    return lambda *options: cli("stream", picture, "what is the sum of row 2?", *model_and_estimator, *options)
+    return lambda *options: cli("stream", picture, "sort row 2 up.", *model_and_estimator, *options)
 
 
 def events(result) -> list[dict]:
@@ -362,7 +383,7 @@ def test_a_run_that_fails_says_so_on_a_line_before_its_end(cli, flawed_model, pi
     own = LinearEstimator.load(model_and_estimator[-1])
     LinearEstimator(own.arrays, replace(own.binding, fingerprint=vlm.fingerprint, model=vlm.name)).save(tmp_path)
     options = ("--model", flawed_model, "--estimator", tmp_path, "--detectors", "none", "--json")
-    result = cli("stream", picture, "what is 36 plus 1?", *options)
+    result = cli("stream", picture, "what is 18 plus 1?", *options)
     kinds = [line["event"] for line in events(result)]
     assert (kinds[0], kinds[-2:]) == ("start", ["error", "end"])
     assert result.code == 1
@@ -398,7 +419,15 @@ def test_what_was_finished_when_a_signal_came_is_told_before_it_goes_on():
 
 
 def test_a_page_beside_the_run_shows_it_and_stays_until_it_is_told_to_go(picture, model_and_estimator):
-    command = [sys.executable, "-m", "trajkit", "stream", str(picture), "is there a red 7?", *model_and_estimator]
+    command = [
+        sys.executable,
+        "-m",
+        "trajkit",
+        "stream",
+        str(picture),
+        "how many red in row 1 to row 3?",
+        *model_and_estimator,
+    ]
     process = subprocess.Popen(
         [*command, "--detectors", "none", "--temperature", "0", "--serve"],
         stdout=subprocess.PIPE,
@@ -428,6 +457,6 @@ def test_a_page_beside_the_run_shows_it_and_stays_until_it_is_told_to_go(picture
 
 
 def test_a_port_needs_a_page(cli):
-    result = cli("stream", "data/demo/example.png", "read row 2.", "--port", "9000")
+    result = cli("stream", "data/demo/example.png", "sort row 2 down.", "--port", "9000")
     assert result.code == 2
     assert "ask for it with --serve" in result.err

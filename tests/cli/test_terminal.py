@@ -57,7 +57,7 @@ def console(width: int = 80, terminal: bool = True, **environment: str) -> Conso
 
 def show(*steps: LiveStep, on: Console) -> str:
     view = RunView(on, Watcher())  # type: ignore[arg-type]
-    view.start(GREY, REGIONS, "is there a red 7?", intervals=steps[0].half_width is not None)
+    view.start(GREY, REGIONS, "how many red in row 1 to row 3?", intervals=steps[0].half_width is not None)
     for step in steps:
         view.step(step)
     view.end(9, 1.0, True)
@@ -97,7 +97,7 @@ def test_sixteen_colours_keep_red_for_support_and_blue_for_opposition():
     for cached in (Style.parse, Style._add):  # rich keeps the codes of a style for the terminal it was first shown on
         cached.cache_clear()  # type: ignore[attr-defined]
     view = RunView(on)
-    view.start(GREY, REGIONS, "is there a red 7?")
+    view.start(GREY, REGIONS, "how many red in row 1 to row 3?")
     legend = on.file.getvalue()  # type: ignore[attr-defined]
     view.step(replace(STEP, effects=np.array([2, -2, 0.8, -0.8], np.float32)))
     heat = on.file.getvalue()[len(legend) :]  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def test_no_line_is_wider_than_the_terminal_and_all_is_there(width):
     text = visible(show(STEP, long, on=console(width)))
     assert max(len(line) for line in text.splitlines()) <= width
     for part in (
-        "is there a red 7?",
+        "how many red in row 1 to row 3?",
         "row 1 col 1 is red 7.",
         "concentration",
         "risk",

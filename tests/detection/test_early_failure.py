@@ -42,7 +42,7 @@ def test_walks_that_differ_only_in_length_are_told_apart_at_no_fixed_step() -> N
     table = pd.concat(tables)
     found = table.assign(covered=~((table["low"] > 0.5) | (table["high"] < 0.5))).groupby(["method", "step"])
     assert found["covered"].mean().min() >= 0.8, found["covered"].mean()
-    assert found["covered"].mean().groupby("method").mean().min() > 0.9
+    assert found["covered"].mean().groupby("method").mean().min() > 0.85  # a world's steps miss together: extremes stay
     assert (found["auc"].mean() - 0.5).abs().max() < 0.04
 
 
@@ -165,10 +165,10 @@ def test_the_design_by_hand_and_the_feature_of_each_column() -> None:
     frame = make_frame(make_runs(40))
     sets = ("uncertainty", "length", "task")
     known = FeatureMap.learn(sets, Rows.of_frame(frame, sets), 30)
-    columns = ["logprob_mean", "entropy_mean", "n_tokens"]
+    columns = ["logprob_mean", "entropy_mean", "logprob_low", "entropy_high", "n_tokens"]
     row = frame[frame["step"] == 2].iloc[[0]]
     values = row[columns].to_numpy(float)[0].copy()
-    values[2] = np.log1p(values[2])
+    values[-1] = np.log1p(values[-1])
     z = (values - known.mean[1]) / known.sd[1]
     s = (np.log(2) - known.step_mean) / known.step_sd
     curve, level, hot = [1, s, s**2], np.arange(len(known.first_steps)) == 1, [row["task_set"].iloc[0] == "document"]

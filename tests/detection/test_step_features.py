@@ -7,6 +7,7 @@ import pytest
 
 from trajkit.detection.step_features import KINDS, SentenceFeatures, features_of_steps
 from trajkit.errors import InputError
+from trajkit.trajectory.prefixes import as_ends, prefix_features_of_runs
 
 HALF = np.sqrt(0.5)
 
@@ -91,6 +92,15 @@ def test_online_they_are_the_offline_ones_to_the_last_bit_so_that_none_sees_the_
             assert set(now) == set(offline)
             for name, value in now.items():
                 np.testing.assert_array_equal(value, offline[name][i], err_msg=f"{name} of step {number}")
+
+
+def test_the_lowest_log_probability_is_the_prefix_feature_of_that_name() -> None:
+    """Where sentences and prefixes are read side by side, it does not matter whose it is."""
+    effects, _, run, logprob, entropy, tokens = random_steps(1)
+    ends = as_ends(run)[1]
+    of_prefixes = prefix_features_of_runs(effects, ends, n_tokens=tokens, logprob=logprob, entropy=entropy)
+    of_sentences = features_of_steps(effects, run, logprob=logprob, entropy=entropy, tokens=tokens)
+    np.testing.assert_array_equal(of_sentences["logprob_low"], of_prefixes["logprob_low"])
 
 
 def test_without_effects_only_uncertainty_is_known() -> None:

@@ -20,7 +20,7 @@ from trajkit.judging import (
     step_gains,
     step_probabilities,
 )
-from trajkit.judging.held_out_sentences import ALL, CONFIDENT, READINGS
+from trajkit.judging.held_out_sentences import ALL, READINGS, SURE, SURE_READINGS
 from trajkit.judging.step_scores import calibration_error
 from trajkit.stats.resampling import group_draws
 
@@ -48,6 +48,7 @@ def test_labels_dealt_at_random_cannot_be_told() -> None:
     frame = sentence_features(make_runs(60), named_place)
     frame["label"] = np.random.default_rng(1).permutation(frame["label"].to_numpy())
     areas = step_areas(held_out_steps(frame, ["both"], n_splits=3, deals=1, model=SMALL), n_boot=100)
+    areas = areas[areas["sentences"].isin([ALL, READINGS])]  # sure ones are few
     assert areas["auc"].between(0.35, 0.65).all()
     assert ((areas["low"] < 0.5) & (areas["high"] > 0.5)).mean() > 0.8
 
@@ -69,16 +70,21 @@ def test_areas_stand_beside_baselines(held: HeldOutSteps) -> None:
     assert within["false", READINGS, "both"] > 0.8
 
 
-def test_confident_readings_are_those_above_the_median_of_readings(held: HeldOutSteps) -> None:
-    rows = {selection.within[1]: selection.rows for selection in held.selections() if selection.within}
-    named, logprob = held.frame["named"].to_numpy() == 1, held.frame["logprob"].to_numpy()
+def test_a_sentence_is_confident_where_a_token_of_it_has_a_probability_of_nine_in_ten(held: HeldOutSteps) -> None:
+    named = held.frame["named"].to_numpy() == 1
+    sure = np.arange(len(named)) % 3 == 0
+    frame = held.frame.assign(logprob=np.where(sure, np.log(0.9), np.log(0.89)))
+    rows = {selection.within[1]: selection.rows for selection in replace(held, frame=frame).selections()}
     assert rows[ALL].tolist() == list(range(len(named)))
+    assert rows[SURE].tolist() == np.flatnonzero(sure).tolist()
     assert rows[READINGS].tolist() == np.flatnonzero(named).tolist()
-    assert rows[CONFIDENT].tolist() == np.flatnonzero(named & (logprob > np.median(logprob[named]))).tolist()
-    bare = replace(held, frame=held.frame.drop(columns="named"))
-    every, sure = bare.selections()
-    assert len(every.rows) == len(named)
-    assert sure.rows.tolist() == np.flatnonzero(logprob > np.median(logprob)).tolist()
+    assert rows[SURE_READINGS].tolist() == np.flatnonzero(named & sure).tolist()
+    bare = replace(held, frame=frame.drop(columns="named"))
+    assert [selection.within[1] for selection in bare.selections()] == [ALL, SURE]
+    doubting = replace(held, frame=frame.assign(logprob=np.log(0.89)))
+    assert [selection.within[1] for selection in doubting.selections()] == [ALL, READINGS]
+    unknown = replace(held, frame=frame.assign(logprob=frame["logprob"].where(~sure)))
+    assert [selection.within[1] for selection in unknown.selections()] == [ALL, READINGS]
 
 
 def test_the_gain_of_effects_is_paired_and_found_where_it_is(held: HeldOutSteps) -> None:
@@ -87,8 +93,11 @@ def test_the_gain_of_effects_is_paired_and_found_where_it_is(held: HeldOutSteps)
     assert found["gain"] == pytest.approx(found["auc"] - found["auc_than"])
     assert 0 < found["low"] < found["gain"] < found["high"]
     assert found["p_corrected"] < 0.05
-    alone = step_gains(held, selected=held.selections()[1:2], n_boot=100)
+    alone = step_gains(held, selected=[one for one in held.selections() if one.within[1] == READINGS], n_boot=100)
     np.testing.assert_array_equal(alone["gain"], gains["gain"].loc[:, READINGS])
+    within = step_gains(held, within_task=True, n_boot=100).set_index(["target", "sentences"])
+    areas = step_areas(held, within_task=True, n_boot=100).set_index(["target", "sentences", "method"])["auc"]
+    assert within.loc[("false", READINGS), "auc"] == pytest.approx(areas["false", READINGS, "both"])
     same = step_gains(held, "both", "both", n_boot=100)
     assert (same["gain"].dropna() == 0).all()
     assert not same["gain"].isna().all()

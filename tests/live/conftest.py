@@ -33,7 +33,7 @@ def data_url(path: Path) -> str:
 def messages_about(name: str):
     """What the recorded question `name` asks."""
     asked = QUESTIONS[name]
-    image = {"type": "image_url", "image_url": {"url": data_url(RECORDED / Path(asked["image"]).name)}}
+    image = {"type": "image_url", "image_url": {"url": data_url(RECORDED / asked["image"])}}
     return [{"role": "user", "content": [image, {"type": "text", "text": asked["question"]}]}]
 
 
@@ -97,7 +97,7 @@ def demo_stream(demo_vlm, demo_estimator, demo_monitor):
         from PIL import Image
 
         asked = QUESTIONS[name]
-        image = Image.open(RECORDED / Path(asked["image"]).name).convert("RGB")
+        image = Image.open(RECORDED / asked["image"]).convert("RGB")
         return tk.stream(demo_vlm, image, asked["question"], estimator=demo_estimator, monitor=demo_monitor, **options)
 
     return make

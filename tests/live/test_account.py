@@ -24,7 +24,7 @@ from trajkit.live.local import LocalEngine
 from trajkit.live.logs import FIELDS, logging_to
 from trajkit.live.webhooks import Signer, Webhooks
 
-NAME = "s00-0"
+NAME = "s00-1"  # whose answer is no bare number, which a log may hold for another reason
 QUESTION = QUESTIONS[NAME]["question"]
 ENDS = ("run.ended", "run.failed")
 SAID = "what the model said of the picture"

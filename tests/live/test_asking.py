@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def items():
     """Four questions about two recorded scenes."""
     made = []
     for name, asked in QUESTIONS.items():
-        image = Image.open(RECORDED / Path(asked["image"]).name).convert("RGB")
+        image = Image.open(RECORDED / asked["image"]).convert("RGB")
         made.append(Item(name, image, asked["question"], asked["image"], asked["target"], asked["task_set"]))
     return made
 

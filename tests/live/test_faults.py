@@ -259,7 +259,7 @@ def test_a_server_with_a_full_disk_goes_on_and_saves_when_there_is_room_again(de
 
 def test_a_server_that_is_killed_goes_on_where_it_was(demo_vlm, port, folder, tmp_path):
     process, viewers = Process(demo_vlm, port, folder), []
-    question = {"image": str(RECORDED / "s00.png"), "question": "is there a red 7?"}
+    question = {"image": str(RECORDED / "s00.png"), "question": "how many red in row 1 to row 3?"}
     (tmp_path / "questions.jsonl").write_text(json.dumps(question))
     collect = ["collect", str(tmp_path / "questions.jsonl"), "--images", str(RECORDED), "--out"]
     for command in (["serve", "--port", "0", "--save"], collect):

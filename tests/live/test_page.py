@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.responses import PlainTextResponse
 
 import trajkit as tk
@@ -246,10 +248,27 @@ def test_effects_are_listed_by_size_and_point_at_their_region(one, alarmed):
     assert "pointed" in shown.first.get_attribute("class")
 
 
+def regions_of(document) -> np.ndarray:
+    """The region of each pixel of the map, (height, width)."""
+    pairs = np.frombuffer(base64.b64decode(document["map"]["runs"]), "<u2").reshape(-1, 2)
+    return np.repeat(pairs[:, 0], pairs[:, 1]).reshape(document["map"]["height"], document["map"]["width"])
+
+
+def most_colourful(document) -> int:
+    """The step whose strongest region, which supports it by more than a nat, has most of the picture's colours: where
+    the alarm comes there may be a smudge, which has none."""
+    raw = np.frombuffer(base64.b64decode(document["effects"]["values"]), "<i2").reshape(-1, document["n_regions"])
+    values = raw * document["effects"]["unit"]
+    picture = Image.open(io.BytesIO(base64.b64decode(document["image"]["url"].split(",")[1]))).convert("RGB")
+    cells = regions_of(document)
+    colours = np.ptp(np.asarray(picture.resize(cells.shape[::-1])).astype(int), axis=2) > 90
+    coloured = np.bincount(cells[colours], minlength=document["n_regions"])
+    return int(np.argmax(coloured[values.argmax(1)] * (values.max(1) > 1)))
+
+
 def point_at(page, document, region: int) -> None:
     """Move the pointer to a pixel of a region, in the image."""
-    pairs = np.frombuffer(base64.b64decode(document["map"]["runs"]), "<u2").reshape(-1, 2)
-    cells = np.repeat(pairs[:, 0], pairs[:, 1]).reshape(document["map"]["height"], document["map"]["width"])
+    cells = regions_of(document)
     rows, columns = np.nonzero(cells == region)
     middle = len(rows) // 2
     page.locator(".picture").scroll_into_view_if_needed()
@@ -263,6 +282,7 @@ def point_at(page, document, region: int) -> None:
 def test_the_spotlight_tells_support_from_the_rest_without_hue(one, alarmed):
     """Where nothing supports, the picture has lost its colours; the strongest region has kept them."""
     page = one.page
+    page.locator(".sentences button").nth(most_colourful(alarmed)).click()
     share = """(region) => {
         const canvas = document.querySelector('.picture'), { width, height } = canvas;
         const data = canvas.getContext('2d').getImageData(0, 0, width, height).data;

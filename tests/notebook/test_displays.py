@@ -13,6 +13,7 @@ import pytest
 
 import trajkit as tk
 from tests.notebook.conftest import HOSTILE, bare, live_step, shown, things, traces, watched
+from trajkit.notebook.run import DRAWN
 from trajkit.tables import Table
 
 _NAMES = """
@@ -83,8 +84,8 @@ def test_its_repr_is_short_and_plain(name):
 
 def test_the_repr_of_a_run_says_what_it_is():
     assert repr(traces()[1]) == (
-        "Trace('validation-1-00000-1': success, 12 steps, 16 regions, estimated effects, question "
-        "'is there a green 5 in col 2?')"
+        "Trace('validation-1-00000-1': success, 32 steps, 35 regions, estimated effects, question "
+        "'follow green from row 3 col 1. what is before the 0?')"
     )
     assert "no effects" in repr(bare(traces()[1]))
 
@@ -133,9 +134,14 @@ def test_a_run_without_effects_has_its_image_and_says_why_there_is_no_overlay():
     assert "This run has no effects" in outline(html).text
 
 
-def test_a_run_with_effects_has_an_overlay_a_step():
+def test_a_run_with_effects_has_an_overlay_a_step_and_a_long_one_where_effects_are_strongest():
     run = traces()[3]
-    assert shown(run).count("<img") == 2 + run.n_steps
+    short = replace(run, steps=run.steps[:DRAWN], effects=run.effects[:DRAWN])
+    assert shown(short).count("<img") == 2 + DRAWN
+    assert "the strongest effects" not in outline(shown(short)).text
+    assert run.n_steps > DRAWN
+    assert shown(run).count("<img") == 2 + DRAWN
+    assert f"Pictures: the {DRAWN} steps with the strongest effects." in outline(shown(run)).text
 
 
 @pytest.mark.parametrize("image", [None, b"no picture"])
@@ -161,8 +167,8 @@ def test_a_run_without_any_step_shows():
 
 def test_runs_are_counted_by_how_they_ended_wrong_ones_of_no_known_kind_as_failures():
     text = outline(shown(traces())).text
-    assert "success 2,117 68 %" in text
-    assert "failure 183 5.9 %" in text
+    assert "success 2,343 65 %" in text
+    assert "failure 58 1.6 %" in text
     assert "unknown" not in text
 
 
@@ -175,7 +181,7 @@ def test_the_runs_that_are_shown_are_of_different_groups():
 
 def test_a_monitor_shows_where_it_alarms_on_the_side_that_alarms():
     above, below = (shown(things()[name]) for name in ("monitor", "monitor of scores"))
-    assert re.search(r"alarms\s*above 0.609", outline(above).text)
+    assert re.search(r"alarms\s*above 0\.75", outline(above).text)
     assert re.search(r"alarms\s*below −0\.\d+", outline(below).text)
     for html in (above, below):
         assert 0 < html.count('fill="var(--alarm)"') <= 0.1 * html.count("<circle")

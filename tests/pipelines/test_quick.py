@@ -40,11 +40,6 @@ def test_train_demo_model(written):
     assert vlm.n_features == 24
 
 
-def test_train_long_model(written):
-    vlm = tk.load_vlm(written(train_demo_model, "--long"))
-    assert vlm.n_features == 24
-
-
 def test_reinforce_demo_model(written):
     folder = written(reinforce_demo_model)
     assert tk.load_vlm(folder).fingerprint != tk.load_vlm(paths.MODEL).fingerprint

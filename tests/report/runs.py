@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
-from trajkit.demo.scene import CELL_PX, GRID, draw_scene
+from tests.scenes import clean_scene
+from trajkit.demo.cells import CELL_PX
+from trajkit.demo.grid import GRID
 from trajkit.traces.images import to_png
 from trajkit.traces.trace import Step, Trace
 
@@ -19,8 +20,8 @@ def make_runs(n_scenes: int = 20, per_scene: int = 2, seed: int = 0) -> list[Tra
     runs = []
     for scene in range(n_scenes):
         rng = np.random.default_rng([seed, scene])
-        drawn, pixels = draw_scene(rng, "test", 0.4 * rng.random())
-        picture = to_png(Image.fromarray(pixels))
+        drawn, image = clean_scene(rng)
+        picture = to_png(image)
         for repeat in range(per_scene):
             outcome = OUTCOMES[int(rng.integers(len(OUTCOMES)))]
             runs.append(_run(rng, scene, repeat, outcome, drawn, picture))
@@ -36,7 +37,7 @@ def _run(rng, scene: int, repeat: int, outcome: str, drawn, picture: bytes) -> T
         row, col = rng.integers(0, GRID, 2)
         effects[t, row * GRID + col] += rng.gamma(4, 0.25)
         effects[t, int(rng.integers(GRID * GRID))] -= rng.gamma(2, 0.15)
-        cell = drawn.at(int(row), int(col))
+        cell = drawn.at((int(row), int(col)))
         texts.append(f"row {row + 1} col {col + 1} is " + (f"a {cell[0]} {cell[1]}." if cell else "empty."))
     ends = np.cumsum(rng.integers(6, 12, n + 1)).tolist()
     steps = tuple(

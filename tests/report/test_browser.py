@@ -6,6 +6,7 @@ import pytest
 
 from tests.browsing import Watched, assert_dark_on_screen_alone
 from tests.report.runs import HOSTILE, make_runs
+from trajkit.demo.grid import GRID
 from trajkit.report import write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -95,10 +96,11 @@ def test_pointing_at_the_image_says_the_effect_of_that_region_in_nats(report, ru
     picture = report.page.locator(".pane:visible .picture")
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
-    report.page.mouse.move(box["x"] + box["width"] * 5 / 8, box["y"] + box["height"] * 3 / 8)  # row 1, col 2: region 6
+    col, row = 2, 1  # region 8 of 6 × 6, in the middle
+    report.page.mouse.move(box["x"] + box["width"] * (col + 0.5) / GRID, box["y"] + box["height"] * (row + 0.5) / GRID)
     region, value = report.page.locator(".pane:visible .stage .tip").text_content().replace("−", "-").split(": ")
-    assert region.startswith("region 6")
-    assert float(value.removesuffix(" nats")) == pytest.approx(float(trace.effects[2, 6]), rel=0.06, abs=0.006)
+    assert region.startswith("region 8")
+    assert float(value.removesuffix(" nats")) == pytest.approx(float(trace.effects[2, 8]), rel=0.06, abs=0.006)
 
 
 def test_a_sentence_of_markup_stays_text(report):

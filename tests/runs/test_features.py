@@ -78,7 +78,8 @@ def test_a_run_with_one_thinking_step_has_one_row() -> None:
     assert list(features([one])["step"]) == [1]
 
 
-TOLD = ["step", "n_tokens", "logprob_mean", "entropy_mean"]
+UNCERTAINTY = ["logprob_mean", "entropy_mean", "logprob_low", "entropy_high"]
+TOLD = ["step", "n_tokens", *UNCERTAINTY]
 """What is known of a run without effects."""
 
 
@@ -97,7 +98,7 @@ def test_of_a_run_without_effects_what_needs_none_is_known_and_the_others_stay_a
 def test_uncertainty_that_a_source_did_not_tell_is_nan_and_online_too() -> None:
     run = without_uncertainty(without_effects(make_trace(2)))
     frame, online, n_tokens = features([run]), PrefixFeatures(), 0
-    assert frame[["logprob_mean", "entropy_mean"]].isna().all(axis=None)
+    assert frame[UNCERTAINTY].isna().all(axis=None)
     for row, step in enumerate(run.steps[:-1]):
         n_tokens += step.n_tokens
         known = online.update([], n_tokens=n_tokens, logprob=np.nan, entropy=np.nan)

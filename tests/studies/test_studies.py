@@ -16,7 +16,6 @@ from trajkit.runs.table import RunTable
 from trajkit.studies.early_measures import PROBED_PATH
 from trajkit.studies.make import STUDIES, check_names, make, make_all
 from trajkit.studies.runs import read_runs
-from trajkit.tables import words
 from trajkit.tables.names import metric_name
 from trajkit.tables.render import markdown
 from trajkit.trajectory import RUN_METRICS, run_metrics
@@ -348,18 +347,12 @@ def test_outcomes_that_are_told_apart_wholly_are_said_to_be():
 def test_causes_that_a_judge_gave_are_counted_and_said():
     traces = [make_trace(run) for run in make_runs(40)]
     failing = [t for t in traces if t.outcome == "reasoning_failure"]
-    omitted, wrong = {"detail": "omission", "unread": 2}, {"detail": "wrong step", "unread": 0}
-    caused = [replace(t, meta=(omitted if t is failing[0] else wrong) if t in failing else {}) for t in traces]
+    silent, wrong = {"detail": "no answer"}, {"detail": "wrong step"}
+    caused = [replace(t, meta=(silent if t is failing[0] else wrong) if t in failing else {}) for t in traces]
     study = make("outcomes")(read_runs(caused), 100, lambda note: None)
     causes = table(study, "What went wrong").set_index("cause")
     n = len(failing)
-    assert causes["runs"].to_dict() == {"wrong step": (n - 1, n), "omission": (1, n)}
-    unread = "never read some cell that the question is about"
-    assert causes["unread"].to_dict() == {"wrong step": 0, "omission": 1}
-    assert f"Whatever went wrong first, {words.share(1 / n)} of reasoning failures {unread}." in study.reading
-    uncounted = [replace(t, meta={"detail": t.meta.get("detail", "")}) for t in caused]
-    assert unread not in pages(make("outcomes")(read_runs(uncounted), 100, lambda note: None))
-    assert unread in pages(study)
+    assert causes["runs"].to_dict() == {"wrong step": (n - 1, n), "no answer": (1, n)}
     assert any(said.startswith("Causes of reasoning failure, as its judge says: wrong step") for said in study.reading)
     assert not any(
         "What went wrong" in title for title in make("outcomes")(read_runs(traces), 100, lambda n: None).tables

@@ -51,7 +51,7 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
             exec(compile(block, "docs/columns.md", "exec"), names)
             ran += 1
     assert ran >= 3
-    assert names["effects"].shape == (11, 16)
-    assert len(names["steps"]) == 23782
+    assert names["effects"].shape == (32, 35)
+    assert len(names["steps"]) == 98119
     assert [*names["steps"].columns][:6] == ["transcript_id", *(field.name for field in STEP)][:6]
-    assert names["picture"].size == (128, 128)
+    assert names["picture"].size == (192, 192)

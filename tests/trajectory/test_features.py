@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -101,6 +102,36 @@ def test_the_last_row_is_the_geometry_of_the_whole_run():
     assert last["concentration_sd"] == pytest.approx(level[known].std())
     assert last["concentration_slope"] == pytest.approx(np.polyfit(known + 1, level[known], 1)[0])
     assert last["logprob_mean"] == pytest.approx(rest[1].mean())
+    assert (last["logprob_low"], last["entropy_high"]) == (rest[1].min(), rest[2].max())
+
+
+def test_one_doubtful_step_stands_in_the_extremes_however_long_the_run():
+    logprob, entropy = np.full(50, -0.01), np.full(50, 0.02)
+    logprob[3], entropy[5] = -2.0, 1.5
+    found = offline(np.zeros((50, 0)), np.arange(50), logprob, entropy)
+    np.testing.assert_array_equal(found["logprob_low"], [-0.01] * 3 + [-2.0] * 47)
+    np.testing.assert_array_equal(found["entropy_high"], [0.02] * 5 + [1.5] * 45)
+    assert found["logprob_mean"][-1] > -0.05
+
+
+@pytest.mark.parametrize("unknown", [0, 3, 8])
+def test_what_is_said_of_uncertainty_is_unknown_from_a_step_on_that_tells_none(unknown):
+    effects, n_tokens, logprob, entropy = a_run(4)
+    logprob[unknown] = entropy[unknown] = np.nan
+    whole, live = offline(effects, n_tokens, logprob, entropy), PrefixFeatures()
+    for t in range(9):
+        live = PrefixFeatures.from_state(json.loads(json.dumps(live.to_state(), allow_nan=False)))
+        now = live.update(effects[t], n_tokens=int(n_tokens[t]), logprob=logprob[t], entropy=entropy[t])
+        for name in ("logprob_mean", "entropy_mean", "logprob_low", "entropy_high"):
+            assert np.isnan(now[name]) == (t >= unknown), name
+            np.testing.assert_array_equal(now[name], whole[name][t], err_msg=name)
+
+
+def test_a_state_without_extremes_is_of_another_version():
+    state = PrefixFeatures().to_state()
+    del state["extremes"]
+    with pytest.raises(InputError, match=r"damaged, or of another version of trajkit: KeyError\('extremes'\)"):
+        PrefixFeatures.from_state(state)
 
 
 def test_a_run_without_steps_has_no_rows():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trajkit.errors import InputError
 from trajkit.trajectory import terms
 from trajkit.trajectory.features import FEATURE_NAMES, prefix_features
-from trajkit.trajectory.prefixes import prefix_features_of_runs, running_sums
+from trajkit.trajectory.prefixes import prefix_features_of_runs, running, running_sums
 
 
 def some_runs(seed, lengths, k):
@@ -60,16 +60,19 @@ def test_a_run_with_nan_leaves_the_others_alone():
     runs = some_runs(4, [6, 7, 5], 9)
     runs[1][0][2, 3] = np.nan
     runs[2][0][0, 0] = np.nan
+    runs[0][2][4] = runs[1][3][0] = np.nan  # log-probability of one, entropy of the other
     assert_as_each_alone(runs)
 
 
-def test_running_sums_are_each_runs_own_in_order():
+def test_running_sums_and_extremes_are_each_runs_own_in_order():
     rng = np.random.default_rng(0)
     lengths = [5, 0, 900, 3, 1, 1, 40, 41]
     ends = np.cumsum([0, *lengths])
     terms = rng.normal(size=(2, ends[-1])) * 10.0 ** rng.integers(-9, 9, ends[-1])
     expected = np.concatenate([np.cumsum(terms[:, a:b], 1) for a, b in pairwise(ends)], 1)
     np.testing.assert_array_equal(running_sums(terms, ends), expected)
+    lowest = np.concatenate([np.minimum.accumulate(terms[:, a:b], 1) for a, b in pairwise(ends)], 1)
+    np.testing.assert_array_equal(running(np.minimum, terms, ends), lowest)
 
 
 def test_parts_that_do_not_fit_are_refused():

@@ -19,7 +19,7 @@ from trajkit.vlm.generation import Sampling
 from trajkit.vlm.sentences import split_steps
 
 pytestmark = pytest.mark.parametrize("architecture", ARCHITECTURES)
-QUESTIONS = ("read row 1.", "is there a red 7 in column 2?", "how many blue digits are there?")
+QUESTIONS = ("sort row 1 down.", "how many red in col 1 to col 3?", "how many blue in row 2 to row 4?")
 
 
 @pytest.fixture

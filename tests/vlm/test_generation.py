@@ -187,7 +187,7 @@ def test_a_run_ends_at_a_stop_string_alone_or_in_a_batch(random_vlm, scene_image
     vlm = random_vlm()
     usual = streamed(vlm, scene_image)
     word = vlm.tokenizer.decode(usual[9:11])
-    items = [Item(str(i), scene_image, question, "g") for i, question in enumerate((QUESTION, "read row 1."))]
+    items = [Item(str(i), scene_image, question, "g") for i, question in enumerate((QUESTION, "sort row 1 down."))]
     with with_settings(vlm, stop_strings=[word]):
         tokens = streamed(vlm, scene_image)
         alone = [next(iter(generate_runs(vlm, [item], 1, Sampling(0, 16))))[2][0] for item in items]
@@ -217,14 +217,14 @@ def test_a_seeded_run_is_the_same_whatever_else_is_drawn_and_leaves_the_global_s
     def run(meanwhile):
         torch.manual_seed(meanwhile)
         expected = torch.get_rng_state()
-        running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3)
+        running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, seed=3, max_new_tokens=60)
         for _ in running:
             assert torch.equal(torch.get_rng_state(), expected)
             torch.rand(meanwhile)
             expected = torch.get_rng_state()
         assert torch.equal(torch.get_rng_state(), expected)
         items = [Item("a", scene_image, QUESTION, "a")]
-        _, _, runs = next(generate_runs(demo_vlm, items, 2, Sampling(seed=1)))
+        _, _, runs = next(generate_runs(demo_vlm, items, 2, Sampling(max_new_tokens=60, seed=1)))
         assert torch.equal(torch.get_rng_state(), expected)
         return running.tokens, runs
 
@@ -266,7 +266,7 @@ def test_a_temperature_that_is_none_is_refused(random_vlm, temperature):
 def test_another_seed_gives_other_runs_of_a_batch_and_every_item_has_draws_of_its_own(demo_vlm, scene_image):
     def run(seed, ids="ab"):
         items = [Item(one, scene_image, QUESTION, one) for one in ids]
-        return [row for _, _, rows in generate_runs(demo_vlm, items, 4, Sampling(1.5, seed=seed)) for row in rows]
+        return [row for _, _, rows in generate_runs(demo_vlm, items, 4, Sampling(1.5, 40, seed)) for row in rows]
 
     seeds = (0, 1, 2**24, 2**31 - 1, 2**32 - 1)
     drawn = [run(seed) for seed in seeds]

@@ -35,8 +35,8 @@ def test_all_kinds_are_the_same_picture(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prompt_and_regions_are_made_of_any_kind(demo_vlm, kind):
-    prompt = demo_vlm.prepare(KINDS[kind], "what is the sum of row 2?")
-    expected = demo_vlm.prepare(KINDS["open"], "what is the sum of row 2?")
+    prompt = demo_vlm.prepare(KINDS[kind], "sort row 2 up.")
+    expected = demo_vlm.prepare(KINDS["open"], "sort row 2 up.")
     assert torch.equal(prompt.inputs["pixel_values"], expected.inputs["pixel_values"])
     labels = tk.segment(KINDS[kind], vlm=demo_vlm).labels
     np.testing.assert_array_equal(labels, tk.segment(KINDS["open"], vlm=demo_vlm).labels)
@@ -49,22 +49,26 @@ def test_several_are_given_in_a_list_of_any_kinds(demo_vlm):
 
 
 def test_stream_trace_watch_and_follow_take_them(demo_vlm, demo_estimator):
-    question, options = "what is the sum of row 2?", {"estimator": demo_estimator}
-    first = tk.trace(demo_vlm, PATH, question, temperature=0.0, **options)
-    again = tk.trace(demo_vlm, PIXELS / 255, question, temperature=0.0, **options)
+    question, options, greedy = (
+        "sort row 2 up.",
+        {"estimator": demo_estimator},
+        {"temperature": 0, "max_new_tokens": 60},
+    )
+    first = tk.trace(demo_vlm, PATH, question, **greedy, **options)
+    again = tk.trace(demo_vlm, PIXELS / 255, question, **greedy, **options)
     np.testing.assert_array_equal(first.effects, again.effects)
     assert first.image == again.image
     with tk.watch(demo_vlm.model, demo_vlm.processor, str(PATH), question, **options) as run:
-        demo_vlm.model.generate(**run.inputs, **run.kwargs, do_sample=False, max_new_tokens=400)
+        demo_vlm.model.generate(**run.inputs, **run.kwargs, do_sample=False, max_new_tokens=60)
     np.testing.assert_allclose(run.trace().effects, first.effects, atol=1e-4)
-    running = tk.stream(demo_vlm, KINDS["bytes"], question, temperature=0.0, **options)
+    running = tk.stream(demo_vlm, KINDS["bytes"], question, **greedy, **options)
     steps = list(running)
     followed = list(tk.follow(demo_vlm, PATH, question, [running.tokens], **options))
     assert [step.text for step in steps] == [step.text for step in followed]
 
 
 def test_prompts_side_by_side_are_lists(demo_vlm, demo_estimator):
-    asked = ["what is the sum of row 2?", "read row 1."]
+    asked = ["sort row 2 up.", "sort row 1 down."]
     watch = tk.watch(demo_vlm.model, demo_vlm.processor, [PATH, PIXELS], asked, estimator=demo_estimator)
     assert watch.inputs["input_ids"].shape[0] == 2
     with pytest.raises(InputError, match="several prompts are given in a list"):

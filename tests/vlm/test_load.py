@@ -16,9 +16,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 import trajkit as tk
-from pipelines.demo.batches import BatchMaker
-from pipelines.demo.model import SHORT
 from pipelines.demo.packing import patches
+from pipelines.demo.rows import RowMaker
 from trajkit.demo import paths
 from trajkit.errors import InputError, UnsupportedModelError
 
@@ -71,9 +70,9 @@ def test_what_the_hub_answers_is_left_to_transformers_and_no_answer_is_an_error(
 
 
 def test_a_prompt_marks_one_token_for_every_patch(demo_vlm, scene_image):
-    prompt = demo_vlm.prepare(scene_image, "read row 2.")
-    assert prompt.grids == ((8, 8),)
-    assert len(prompt.image_tokens) == 64
+    prompt = demo_vlm.prepare(scene_image, "sort row 2 down.")
+    assert prompt.grids == ((6, 6),)
+    assert len(prompt.image_tokens) == 36
     ids = prompt.inputs["input_ids"][0]
     assert (ids[prompt.image_tokens] == demo_vlm.model.config.image_token_id).all()
     assert demo_vlm.tokenizer.unk_token_id not in ids
@@ -81,13 +80,10 @@ def test_a_prompt_marks_one_token_for_every_patch(demo_vlm, scene_image):
 
 def test_training_sees_what_the_processor_makes(demo_vlm, scene_image):
     """The trainer lays out pixels, tokens and positions by itself; they must be those of the shipped processor."""
-    prompt = demo_vlm.prepare(scene_image, "is there a red 7 in row 2?")
-    maker = BatchMaker(demo_vlm.tokenizer, demo_vlm.model.config)
-    np.testing.assert_array_equal(patches(np.asarray(scene_image)[None], SHORT), prompt.inputs["pixel_values"])
-    assert (
-        maker.prefix + maker.words("is there a red 7 in row 2?") + maker.to_think
-        == prompt.inputs["input_ids"][0].tolist()
-    )
+    prompt = demo_vlm.prepare(scene_image, "sort row 2 up.")
+    maker = RowMaker(demo_vlm.tokenizer, demo_vlm.model.config)
+    np.testing.assert_array_equal(patches(np.asarray(scene_image)[None]), prompt.inputs["pixel_values"])
+    assert maker.prefix + maker.words("sort row 2 up.") + maker.to_think == prompt.inputs["input_ids"][0].tolist()
     positions = demo_vlm.model.model.get_rope_index(
         prompt.inputs["input_ids"], prompt.inputs["mm_token_type_ids"], prompt.inputs["image_grid_thw"]
     )[0]
@@ -114,7 +110,7 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path):
 
 def test_no_image_and_image_marks_in_a_question_are_refused(demo_vlm, scene_image):
     with pytest.raises(InputError, match="no image to ask about"):
-        demo_vlm.prepare([], "read row 1.")
+        demo_vlm.prepare([], "sort row 1 down.")
     with pytest.raises(InputError, match=r"holds <\|image_pad\|>"):
         demo_vlm.prepare(scene_image, "what is <|image_pad|>?")
 
@@ -307,4 +303,4 @@ def test_a_chat_template_that_fails_is_refused(copy, template):
 
 def test_an_image_that_is_far_too_narrow_is_refused(demo_vlm):
     with pytest.raises(InputError, match="16 × 4000; its sides must differ by less than 200 times"):
-        demo_vlm.prepare(Image.new("RGB", (16, 4000)), "read row 1.")
+        demo_vlm.prepare(Image.new("RGB", (16, 4000)), "sort row 1 down.")

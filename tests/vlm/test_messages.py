@@ -37,7 +37,7 @@ def test_a_chat_is_what_the_chat_template_makes_of_it_with_all_image_tokens_in_o
     wide = scene_image.resize((128, 64))
     messages = [
         {"role": "system", "content": "read carefully."},
-        user(image(scene_image), text("read row 1.")),
+        user(image(scene_image), text("sort row 1 down.")),
         {"role": "assistant", "content": "red 7"},
         user(text("and row 2"), image(wide), text("of this one?")),
     ]
@@ -55,18 +55,18 @@ def test_a_chat_is_what_the_chat_template_makes_of_it_with_all_image_tokens_in_o
 
 
 def test_a_chat_of_one_question_is_that_question(demo_vlm, scene_image):
-    asked = demo_vlm.prepare([scene_image, PICTURE], "read row 1.")
-    chat = demo_vlm.prepare_chat([user(image(scene_image), image(), text("read row 1."))])
+    asked = demo_vlm.prepare([scene_image, PICTURE], "sort row 1 down.")
+    chat = demo_vlm.prepare_chat([user(image(scene_image), image(), text("sort row 1 down."))])
     assert torch.equal(asked.inputs["input_ids"], chat.inputs["input_ids"])
     assert chat.chat is None
-    assert chat.asked == asked.asked == "read row 1."
+    assert chat.asked == asked.asked == "sort row 1 down."
 
 
 def test_a_system_prompt_of_the_chat_takes_the_place_of_the_models(demo_vlm, scene_image, monkeypatch):
     monkeypatch.setitem(demo_vlm.__dict__, "system", "row 1.")
-    plain = demo_vlm.prepare(scene_image, "read row 2.")
+    plain = demo_vlm.prepare(scene_image, "sort row 2 down.")
     own = demo_vlm.prepare_chat(
-        [{"role": "system", "content": [text("row 3.")]}, user(image(scene_image), text("read row 2."))]
+        [{"role": "system", "content": [text("row 3.")]}, user(image(scene_image), text("sort row 2 down."))]
     )
     words = [demo_vlm.tokenizer.decode(prompt.inputs["input_ids"][0]) for prompt in (plain, own)]
     assert "system row 1" in words[0].replace("<unk>", "system")
@@ -79,7 +79,7 @@ def test_the_thinking_of_an_earlier_answer_is_handed_to_the_template(random_vlm)
     vlm.processor.chat_template = vlm.processor.chat_template.replace(
         "{%- if message.content is string %}", "{{ message.reasoning_content }}{%- if message.content is string %}"
     )
-    turns = [user(image(), text("read row 1.")), {"role": "assistant", "content": "7"}, user(text("why?"))]
+    turns = [user(image(), text("sort row 1 down.")), {"role": "assistant", "content": "7"}, user(text("why?"))]
     without = vlm.prepare_chat(turns)
     for key in ("reasoning", "reasoning_content"):
         turns[1] = {"role": "assistant", "content": "7", key: "row 1 col 1 is red 7.", "tool_calls": None}
@@ -88,12 +88,12 @@ def test_the_thinking_of_an_earlier_answer_is_handed_to_the_template(random_vlm)
         assert prompt.chat[1]["reasoning_content"] == "row 1 col 1 is red 7."
 
 
-ASKED = user(image(), text("read row 1."))
+ASKED = user(image(), text("sort row 1 down."))
 REFUSED = [
     ([], "messages must be a list of turns, each with a role and content; got an empty one"),
     (ASKED, "messages must be a list of turns, each with a role and content; got dict"),
-    ("read row 1.", "messages must be a list of turns"),
-    (["read row 1."], "turn 1 must be a mapping"),
+    ("sort row 1 down.", "messages must be a list of turns"),
+    (["sort row 1 down."], "turn 1 must be a mapping"),
     ([{"role": "tool", "content": "x"}], "turn 1: role must be one of system, user, assistant; got 'tool'"),
     ([ASKED | {"name": "a"}], "turn 1: a turn has a role and content; take out 'name'"),
     ([ASKED, {"role": "user", "content": 3}], "turn 2: content must be text or a list of parts; got int"),
@@ -109,8 +109,8 @@ REFUSED = [
     ([ASKED, {"role": "assistant", "content": [image()]}], "an image stands in a turn of the user"),
     ([ASKED, {"role": "system", "content": "x"}], "a system prompt must be the first turn"),
     ([ASKED, {"role": "assistant", "content": "x"}], "the last turn must be the user's"),
-    ([user(text("read row 1.")), user(image())], "the last turn asks nothing"),
-    ([user(text("read row 1."))], "no image in the messages"),
+    ([user(text("sort row 1 down.")), user(image())], "the last turn asks nothing"),
+    ([user(text("sort row 1 down."))], "no image in the messages"),
     ([user(image(), text("a\x00b"))], "turn 1, part 2 must be plain text"),
     ([user(image(), text(None))], "turn 1, part 2 must hold text; got NoneType"),
     ([ASKED, {"role": "assistant", "content": "x", "reasoning": 3}], "turn 2: reasoning must hold text; got int"),

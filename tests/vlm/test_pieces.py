@@ -43,7 +43,7 @@ def test_what_was_held_back_comes_at_the_end():
 def test_a_generation_of_the_demo(demo_vlm, scene_image):
     from trajkit.vlm.generation import Sampling, generate
 
-    prompt = demo_vlm.prepare(scene_image, "read row 2.")
+    prompt = demo_vlm.prepare(scene_image, "sort row 2 down.")
     (tokens,) = generate(demo_vlm, prompt.inputs, Sampling(temperature=0.0))
     pieces = TextPieces(demo_vlm)
     out = [piece for token in tokens for piece in pieces.push(int(token))] + pieces.finish()

@@ -69,7 +69,7 @@ def attribute(
     >>> saved = tk.read_traces("data/demo/traces")[:1]
     >>> [run] = tk.attribute(vlm, saved, estimator=estimator)
     >>> run.effects.shape, run.meta["token_ids"]
-    ((11, 16), 'made')
+    ((32, 35), 'told')
     """
     if not hasattr(vlm, "fingerprint"):
         folder = repr(str(vlm)) if isinstance(vlm, str | Path) else "folder"

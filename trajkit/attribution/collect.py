@@ -41,9 +41,9 @@ def trace(
 
     See also: `stream`, `Trace`, `write_traces`.
 
-    >>> made = tk.trace(vlm, image, question, estimator=estimator, seed=1, target="22")
+    >>> made = tk.trace(vlm, image, question, estimator=estimator, seed=1, target="2")
     >>> made.answer, made.success, made.effects.shape
-    ('22', True, (9, 17))
+    ('2', True, (21, 22))
     """
     running = stream(vlm, image, question, **options)
     try:

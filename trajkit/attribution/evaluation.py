@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.attribution.ablation import Ablation, measure_effects
-from trajkit.attribution.faithfulness import lds, signed_r_squared, step_gate, top_agreement
+from trajkit.attribution.faithfulness import GROUNDED, lds, signed_r_squared, step_gate, top_agreement
 from trajkit.attribution.measure import Generation, MeasuredRun
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 TOP = (1, 3, 5)
 """How many of the regions that a method ranks first are hidden together."""
-GROUNDED = 0.5
-"""Nats: a step depends on the image when its largest effect is at least this: some region supports it so much."""
 EDGES = (GROUNDED, 3.0)
 """Nats: where one band of steps ends and the next begins."""
 ORACLE_GATE = "raw attention's top × measured size"

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+GROUNDED = 0.5
+"""Nats: a step depends on the image when its largest effect is at least this: some region supports it so much."""
 
 
 def r_squared(predicted: Array, actual: Array) -> float:

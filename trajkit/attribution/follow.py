@@ -57,8 +57,8 @@ class Followers:
     >>> for token in written.tokens[:20]:  # of several runs at once: {run: [72], other: [54]}
     ...     for step in group.push({run: [token]})[run]:
     ...         print(step.text)
-    row 2 col 1 is red 6.
-    row 2 col 2 is green 6.
+    row 1 col 1 is red 2.
+    row 3 col 1 is red 3.
     >>> run in group.open, group.nbytes > 0
     (True, True)
     >>> group.leave(run)
@@ -130,7 +130,7 @@ class Followers:
         >>> group = tk.Followers(vlm, estimator=estimator, monitor=monitor, policy=tk.Policy("ask again"))
         >>> run = group.join(image, question)
         >>> second = group.again(run)  # of the same question, from its beginning
-        >>> second.push(vlm.tokenizer.encode("row 2 col 1"))
+        >>> second.push(vlm.tokenizer.encode("row 1 col 1"))
         []
         >>> group.leave(second)
         """

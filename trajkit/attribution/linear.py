@@ -128,4 +128,4 @@ def _best_scale(predicted: Any, effects: Any) -> Any:
 
 def pearson(x: Any, y: Any) -> Any:
     """Correlation along the last axis of torch values that are centred along it."""
-    return (x * y).sum(-1) / ((x**2).sum(-1) * (y**2).sum(-1)).sqrt().clamp_min(1e-12)
+    return (x * y).sum(-1) / ((x**2).sum(-1) * (y**2).sum(-1)).clamp_min(1e-24).sqrt()

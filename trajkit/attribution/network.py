@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample, check_loss, usable_examples
+from trajkit.attribution.faithfulness import GROUNDED
 from trajkit.attribution.linear import pearson
+from trajkit.attribution.ranks import centred_ranks, soft_spearman
 from trajkit.errors import InputError
 from trajkit.stats.resampling import some_groups
 
@@ -46,6 +48,8 @@ _BAND_SIZE = 50
 twice this many effects."""
 _EXPANDED_BYTES = 2e9
 """Inputs of a training that take more than this are made anew in every epoch and not kept."""
+_TEMPERATURE = 0.3
+"""Of the soft ranks of masks in a training."""
 _LARGEST_CALIBRATED = 1e6
 """Of `offset`, `from` (nats) and `factor`: none is near it."""
 _LARGEST_FACTS = (1e4, 20.0, 20.0)
@@ -160,7 +164,9 @@ class NetworkEstimator(EffectEstimator):
         width: int = 64,
         batch_size: int = 64,
         rate: float = 6e-3,
-        rank_weight: float = 0.3,
+        mask_weight: float = 0.3,
+        rank_weight: float = 1.0,
+        concentration_weight: float = 0.0,
         calibration: float = 0.15,
         seed: int = 0,
         advance: Callable[[float], None] = lambda loss: None,
@@ -168,7 +174,13 @@ class NetworkEstimator(EffectEstimator):
         """Fit on measured steps, with AdamW and one cycle of the learning rate.
 
         The loss is the mean squared error of single-region effects, as a share of the variance of mask effects, less
-        rank_weight · (mean Pearson r within steps between predicted and measured effects of random masks).
+        mask_weight · (mean over steps of the Pearson r over random masks between their predicted and measured effects),
+        less rank_weight · (mean over steps, 0 for those that are not grounded, of the same as a Spearman correlation,
+        made smooth: `soft_spearman`), and concentration_weight · (mean squared error, over steps that some region
+        supports, of Σq², q the regions' shares of what supports the step). The rank term makes steps alike in
+        concentration: on 99 validation runs of the demo a concentration_weight of 0.3 took the reliability of its
+        spread from .64 to .90, and LDS on grounded steps from .95 to .92 of leave-one-out's. What a mask is predicted
+        to do is the sum over the regions that it hides.
         calibration: the share of groups that members are not trained on and that set the intervals.
         Raises InputError when no step's effects vary over its masks, there are too few groups to set some aside, or the
         fit diverges.
@@ -186,6 +198,10 @@ class NetworkEstimator(EffectEstimator):
         single = _padded([e.single / unit for e in train], k, 0)
         masks = _padded([e.masks.astype(np.float32) for e in train], k, 1)
         effects = torch.from_numpy(np.stack([e.effects - e.effects.mean() for e in train]) / unit).float()
+        ranks = torch.from_numpy(centred_ranks(np.stack([e.effects for e in train]))).float()
+        grounded = torch.tensor([float(e.single.max() >= GROUNDED) for e in train])
+        supported = (single > 0).any(1).float()
+        concentration = _concentration(single)
 
         def inputs(i: int) -> NDArray[np.float32]:
             return (expand(train[i].features, floor) - mean) / deviation
@@ -214,7 +230,10 @@ class NetworkEstimator(EffectEstimator):
                 error = ((predicted - single[rows]) ** 2).sum((1, 2)) / valid[rows].sum()  # (members,)
                 summed = torch.einsum("bvk,mbk->mbv", masks[rows], predicted)
                 agreement = pearson(summed - summed.mean(-1, keepdim=True), effects[rows]).mean(1)
-                loss = (error - rank_weight * agreement).sum()
+                order = (soft_spearman(summed, ranks[rows], _TEMPERATURE) * grounded[rows]).mean(1)
+                spread = ((_concentration(predicted) - concentration[rows]) ** 2 * supported[rows]).mean(1)
+                loss = error - mask_weight * agreement - rank_weight * order + concentration_weight * spread
+                loss = loss.sum()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -258,6 +277,12 @@ def _forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tens
     hidden = silu(x @ w1 + b1[:, None])  # (M, rows, h)
     hidden = hidden + silu(hidden @ w2 + b2[:, None])
     return (hidden @ w3 + b3[:, None])[..., 0]
+
+
+def _concentration(effects: Tensor) -> Tensor:
+    """(..., K) effects → (...,) Σq² of the shares q that regions have of the positive ones; 0 where none is."""
+    support = effects.clamp_min(0)
+    return ((support / support.sum(-1, keepdim=True).clamp_min(1e-6)) ** 2).sum(-1)
 
 
 def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:

@@ -86,11 +86,11 @@ def segment(
 
     See also: `Regions`, `stream`.
 
-    >>> regions = tk.segment(image, "blocks", k=(16, 16))
+    >>> regions = tk.segment(image, "blocks", k=(36, 36))
     >>> regions.k, regions.labels.shape
-    (16, (128, 128))
+    (36, (192, 192))
     >>> tk.segment(image, "vision", vlm=vlm).k  # along what is in the image
-    17
+    22
     """
     canvas = Canvas(opened_all(images))
     check_method(method)

@@ -340,14 +340,13 @@ def stream(
 
     >>> running = tk.stream(vlm, image, question, estimator=estimator, monitor=monitor, seed=1)
     >>> for step in running:
-    ...     if step.effects.max() > 3:  # nats
+    ...     if step.index < 3:  # and the region that it rests on most
     ...         print(step.text, int(step.effects.argmax()), step.verdict.alarm)
-    row 2 col 1 is red 6. 4 False
-    row 2 col 2 is green 6. 5 False
-    row 2 col 3 is red 8. 6 False
-    row 2 col 4 is orange 2. 8 False
+    row 1 col 1 is red 2. 0 False
+    row 3 col 1 is red 3. 9 False
+    2 more than 3, no. 9 False
     >>> running.trace().answer
-    '22'
+    '2'
     """
     watching = Watching(vlm, estimator, monitor, policy, task_set, form)
     watching.check()

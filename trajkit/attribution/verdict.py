@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trajkit.attribution.evaluation import GROUNDED, Scored
+from trajkit.attribution.evaluation import Scored
+from trajkit.attribution.faithfulness import GROUNDED
 from trajkit.attribution.figures import ALL, GROUNDED_STEPS, exchanged, faithfulness_table, step_counts
 from trajkit.stats.correction import holm
 from trajkit.stats.resampling import MIN_GROUPS

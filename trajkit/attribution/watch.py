@@ -88,7 +88,7 @@ class Watch:
         ...     vlm.model, vlm.processor, image, question, estimator=estimator, on_step=lambda step: run.stop()
         ... ) as run:
         ...     output = vlm.model.generate(**run.inputs, **run.kwargs, do_sample=False, max_new_tokens=60)
-        >>> run.trace().n_steps  # of nine
+        >>> run.trace().n_steps  # and no more
         2
         """
         self._stopped = True
@@ -283,7 +283,7 @@ def watch(
     >>> with tk.watch(vlm.model, vlm.processor, image, question, estimator=estimator, on_step=heard.append) as run:
     ...     output = vlm.model.generate(**run.inputs, **run.kwargs, do_sample=False, max_new_tokens=60)
     >>> heard[0].text, run.trace().n_steps == len(heard)
-    ('row 2 col 4 is orange 2.', True)
+    ('row 1 col 1 is red 2.', True)
     """
     if policy is not None and policy.on_alarm == "ask again":
         raise InputError(

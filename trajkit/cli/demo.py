@@ -24,11 +24,11 @@ def demo(
     ] = None,
     runs: Annotated[
         int, typer.Option("--runs", metavar="N", min=0, max=500, help="Scenes to show first, whatever they show.")
-    ] = 1,
+    ] = 0,
     most: Annotated[
         int,
         typer.Option(
-            "--most", metavar="N", min=0, max=500, help="Scenes to go through for a run that alarms and one missed."
+            "--most", metavar="N", min=0, max=500, help="Scenes to go through for the runs that are looked for."
         ),
     ] = 200,
     seed: Annotated[
@@ -38,10 +38,11 @@ def demo(
     """Watch the built-in model reason about scenes that it has never seen, then analyse the runs shipped with trajkit
     and write a report. Takes under 3 minutes on two cores, needs no network, writes only the report.
 
-    The scenes are those that the seed gives, in their order: one of each task family in turn, difficulty drawn
-    evenly over that of the shipped runs, digits that training never showed. The first run is shown, and after it the
-    first that ends in each way (right, false alarm, caught, missed), until a failing run has alarmed and another has
-    not. How often each happens is said before.
+    The scenes are those that the seed gives, in their order: one of each task family in turn, smudged as those of the
+    shipped runs are, digits that training never showed. Of each ending the first run is shown, its remarkable sentences
+    and a line for what lies between: one that gets lost and is caught, one that hallucinates with confidence, one that
+    recovers, and what the monitor misses or alarms at falsely on the way. It ends when the first three have come. How
+    often the monitor is right is said before.
 
     [bold]Examples[/bold]
 
@@ -84,7 +85,8 @@ def _rates(table: RunTable) -> Rates | None:
     if not paths.DETECTORS.is_dir():
         return None
     frame = table.frame
-    return Rates.of(replay(load_detectors(paths.DETECTORS).monitor, frame[frame["group_id"].isin(held_out(table))]))
+    unseen = frame[frame["group_id"].isin(held_out(table.values("group_id")))]
+    return Rates.of(replay(load_detectors(paths.DETECTORS).monitor, unseen))
 
 
 def _analyse(console: Console, out: Path, table: RunTable, shown: Demonstrated) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
 
-from trajkit.cli.terminal import RunView
-from trajkit.demo.endings import SOUGHT, Ending, ending, is_enough, is_shown
+from trajkit.cli.retold import RetoldRun
+from trajkit.demo.endings import ENDINGS, SOUGHT, Ending, endings, is_enough, is_shown
+from trajkit.demo.retelling import alarm, cause
+from trajkit.detection.step_features import CONFIDENT
 from trajkit.tables.estimate import Estimate
-from trajkit.tables.words import count, shares
+from trajkit.tables.words import count, listed, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from rich.console import Console
 
     from trajkit.attribution.estimator import EffectEstimator
-    from trajkit.attribution.item import Item, Judgement
-    from trajkit.attribution.stream import Stream
+    from trajkit.attribution.item import Item
     from trajkit.detection.monitor import Monitor
     from trajkit.judging.alarms import Replay
     from trajkit.traces.trace import Trace
@@ -53,15 +52,14 @@ class Rates(NamedTuple):
             f"alarms {shares(self.false_alarms)}."
         )
 
-    def beside(self, what: Ending) -> str:
-        """How usual an ending is, in a few words."""
+    def beside(self, right: bool, alarmed: bool) -> str:
+        """How usual it is what the monitor made of a run, in a few words; "" of a right run without an alarm."""
         value, low, high = self.caught
-        return {
-            "right": "",
-            "false alarm": f"false alarm, as on {shares(self.false_alarms)} of good runs",
-            "caught": f"caught, as {shares(self.caught)} of failing runs are",
-            "missed": f"missed, as {shares(Estimate(1 - value, 1 - high, 1 - low))} of failing runs are",
-        }[what]
+        if right:
+            return f"false alarm, as on {shares(self.false_alarms)} of good runs" if alarmed else ""
+        if alarmed:
+            return f"caught, as {shares(self.caught)} of failing runs are"
+        return f"missed, as {shares(Estimate(1 - value, 1 - high, 1 - low))} of failing runs are"
 
 
 class Demonstrated(NamedTuple):
@@ -71,51 +69,16 @@ class Demonstrated(NamedTuple):
     said: str = ""
 
 
-class _Run(NamedTuple):
-    item: Item
-    judgement: Judgement
-    ending: Ending
-    trace: Trace
-
-
-@dataclass
-class HeldBack(RunView):
-    """A view that shows nothing of its run until it is told to."""
-
-    _told: list[Callable[[], None]] = field(default_factory=list, init=False)
-    _showing: bool = field(default=False, init=False)
-
-    @property
-    def rich(self) -> bool:
-        """As of a RunView, once it shows."""
-        return self._showing and super().rich
-
-    def start(self, *what: Any, **about: Any) -> None:
-        self._told.append(partial(super().start, *what, **about))
-
-    def step(self, *what: Any) -> None:
-        self._told.append(partial(super().step, *what))
-
-    def end(self, *what: Any) -> None:
-        self._told.append(partial(super().end, *what))
-
-    def show(self) -> None:
-        """All that was held back, in its order."""
-        self._showing = True
-        for tell in self._told:
-            tell()
-
-
 def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rates | None = None) -> Demonstrated:
     """Go through scenes of a seed and show runs, by `endings.is_shown`.
 
-    least: runs shown as they come, whatever they show. most: scenes gone through for what is sought. rates: said before
-    the runs and beside them.
+    least: runs shown first, whatever they show. most: scenes gone through for what is sought. rates: said before the
+    runs and beside them.
     """
     from torch import set_num_threads
 
     from trajkit.cli.loading import load_detectors_for, load_estimator, load_model
-    from trajkit.demo.runs import demo_items
+    from trajkit.demo.items import demo_items
 
     set_num_threads(1)  # more gain nothing on so small a model, and threads that wait for each other lose much
     vlm = load_model(None)
@@ -124,116 +87,157 @@ def show_runs(console: Console, least: int, seed: int, most: int = 0, rates: Rat
     watcher = detectors.monitor if detectors else None
     most = max(least, most if watcher else 0)
     console.print(_rule(least, most, seed, rates), markup=False)
-    so_far: list[Ending] = []
-    passed: list[Ending] = []  # those since the last that was shown
-    shown: list[Trace] = []
+    gone: list[Trace] = []
+    so_far: list[frozenset[Ending]] = []
+    shown: list[int] = []
     for number, item in enumerate(demo_items("test", most, seed)):
-        view = RunView(console, watcher) if number < least else HeldBack(console, watcher)
-        run = _run(view, vlm, estimator, watcher, item, number, seed)
-        so_far.append(run.ending)
+        with _passing(console, number, item, so_far):
+            run = _run(vlm, estimator, watcher, item, seed + number)
+        gone.append(run)
+        so_far.append(endings(run))
         if is_shown(so_far, least):
-            _show_passed(console, number, passed)
-            passed.clear()
-            if isinstance(view, HeldBack):
-                view.show()
-            _show_truth(console, run, rates, watcher is not None)
-            shown.append(run.trace)
-        else:
-            passed.append(run.ending)
+            _show_passed(console, gone[shown[-1] + 1 if shown else 0 : number], number)
+            show_run(console, run, number + 1, rates, watcher)
+            shown.append(number)
         if is_enough(so_far, least):
             break
-    _show_passed(console, len(so_far), passed)
-    console.print(_summary(so_far, watcher is not None, most > least), markup=False)
-    first = f"the first {least}, and " if least > 1 else ""
-    which = f"Held-out scenes of seed {seed}: {first}of the first {len(so_far)} the first run of each ending."
-    return Demonstrated(shown, f"{which} {rates.said()}" if rates else which)
+    _show_passed(console, gone[shown[-1] + 1 if shown else 0 :], len(gone))
+    console.print(_summary(gone, so_far, watcher is not None, most > least), markup=False)
+    first = f"the first {count(least, 'run')}, and " if least else ""
+    which = f"Held-out scenes of seed {seed}: {first}of the first {len(gone)} the first run of each ending."
+    return Demonstrated([gone[i] for i in shown], f"{which} {rates.said()}" if rates else which)
 
 
-def _run(
-    view: RunView, vlm: VLM, estimator: EffectEstimator, watcher: Monitor | None, item: Item, number: int, seed: int
-) -> _Run:
-    """Scene `number` of a seed asked about, and judged by what is in it."""
-    from trajkit.cli.stream import watch
-    from trajkit.demo.runs import judge_by_scene, judged
+@contextmanager
+def _passing(console: Console, number: int, item: Item, so_far: Sequence[frozenset[Ending]]) -> Iterator[None]:
+    """While a run is made: which scene it is, and what is looked for."""
+    lacking = _lacking(so_far)
+    sought = f", still looking for {listed(lacking)}" if lacking else ""
+    spins = console.is_terminal and not console.record
+    doing = f"scene {number + 1} ({item.task_set}){sought}"
+    with console.status(doing, spinner="dots") if spins else nullcontext():
+        yield
+
+
+def _run(vlm: VLM, estimator: EffectEstimator, watcher: Monitor | None, item: Item, seed: int) -> Trace:
+    """The model's run of an item, judged by what is in its scene."""
+    from trajkit.attribution.stream import stream
+    from trajkit.demo.items import judge_by_scene
+    from trajkit.demo.runs import judged
     from trajkit.traces.forms import form_of
 
-    about = f"scene {number + 1} · {item.task_set} · difficulty {item.meta['difficulty']:.2f}"
-    asked = {"image": item.image, "question": item.question, "seed": seed + number, "temperature": 1.0}
-    options = asked | {"task_set": item.task_set, "form": form_of(item.meta)}
-    running: list[Stream] = []
-    steps = watch(view, vlm, estimator, watcher, options, about, begun=running.append)
+    running = stream(
+        vlm,
+        item.image,
+        item.question,
+        estimator=estimator,
+        monitor=watcher,
+        seed=seed,
+        temperature=1.0,
+        task_set=item.task_set,
+        form=form_of(item.meta),
+    )
+    try:
+        steps = list(running)
+    finally:
+        running.close()
     answer = next((step.text for step in reversed(steps) if step.kind == "answer"), None)
     judgement = judge_by_scene(item, [step.text for step in steps if step.kind == "thinking"], answer)
-    alarmed = any(step.verdict is not None and step.verdict.alarm for step in steps)
-    trace = judged(running[0].trace(group_id=item.group_id), item, judgement)
-    return _Run(item, judgement, ending(judgement.outcome == "success", alarmed), trace)
+    return judged(running.trace(group_id=item.group_id), item, judgement)
 
 
 def _rule(least: int, most: int, seed: int, rates: Rates | None) -> str:
     """How often the monitor is right, and which runs come."""
-    from trajkit.demo.runs import MIX
+    from trajkit.demo.items import MIX
 
     scenes = (
-        f"Held-out scenes, those of seed {seed} in their order: task families in turn, difficulty drawn evenly from "
-        f"{MIX[0]:g} to {MIX[1]:g}, temperature 1. "
+        f"Held-out scenes, those of seed {seed} in their order: task families in turn, {100 * MIX.smudged:.0f} % of "
+        "the pictures smudged where the reading begins, temperature 1. "
     )
-    shown = "The first is shown as it comes, whatever it shows."
-    if least > 1:
-        shown = f"The first {least} are shown as they come, whatever they show."
+    first = f"The first {least} are" if least > 1 else "The first is"
+    shown = f"{first} shown, whatever comes of {'them' if least > 1 else 'it'}."
     sought = (
-        "After that the first run of each ending is shown, until one that fails has alarmed and one that fails has "
-        f"not: {most} scenes at most. Nothing else is looked at."
+        f"{'After that the' if least else 'The'} first run of each ending is shown: lost and caught (a reasoning "
+        "failure that alarms), hallucinated with confidence (the tokens of the misreading that it failed by had a "
+        f"probability of {CONFIDENT:g} or more, their geometric mean), recovered (right, although a misreading had to "
+        "be put right), missed (wrong, no alarm), false alarm (right, but alarmed). It ends when the first three have "
+        f"come: {most} scenes at most. Nothing else is looked at."
     )
     rule = scenes + " ".join([shown] * (least > 0) + [sought] * (most > least))
-    return f"{rates.said()}\n{rule}\n" if rates else f"{rule}\n"
+    return f"{rates.said()}\n\n{rule}\n" if rates else f"{rule}\n"
 
 
-def _show_passed(console: Console, last: int, passed: Sequence[Ending]) -> None:
+def _show_passed(console: Console, passed: Sequence[Trace], last: int) -> None:
     """What came of the scenes up to number `last` that are not shown."""
     if not passed:
         return
-    of, n = Counter(passed), len(passed)
+    of, n = Counter((run.success is True, alarm(run) is not None) for run in passed), len(passed)
     words = (
-        (of["right"], "right, no alarm"),
-        (of["false alarm"], "right, but alarmed"),
-        (of["missed"], "wrong, no alarm"),
-        (of["caught"], "wrong, alarmed"),
+        (of[True, False], "right, no alarm"),
+        (of[True, True], "right, but alarmed"),
+        (of[False, False], "wrong, no alarm"),
+        (of[False, True], "wrong, alarmed"),
     )
     scenes = f"scene {last}" if n == 1 else f"scenes {last - n + 1} to {last}"
     said = "; ".join(f"{k} {what}" for k, what in words if k)
     console.print(f"{scenes}: {said}\n", style="dim", markup=False)
 
 
-def _show_truth(console: Console, run: _Run, rates: Rates | None, watched: bool) -> None:
+def show_run(console: Console, run: Trace, scene: int, rates: Rates | None, watcher: Monitor | None) -> None:
+    """A judged run: how it ended, what it said, and what is true. scene: its number, from 1."""
+    from rich.text import Text
+
+    found = endings(run)
+    title = " · ".join([f"scene {scene}", *(ending for ending in ENDINGS if ending in found)])
+    if console.is_terminal:
+        console.rule(Text(title, "bold"), style="grey30")
+    else:
+        console.print(f"== {title}", markup=False)
+    RetoldRun(console, run, watcher).show(f"{run.task_set} · difficulty {run.meta['difficulty']:.2f}")
+    _show_truth(console, run, rates, watcher is not None)
+
+
+def _show_truth(console: Console, run: Trace, rates: Rates | None, watched: bool) -> None:
     from rich.text import Text
 
     words = {
         "success": ("right", "bold green"),
-        "hallucination": ("hallucination: it asserted what is not there, and the answer follows from it", "bold red"),
-        "reasoning_failure": ("reasoning failure: it read the image rightly and still answered wrongly", "bold red"),
-        "unknown": ("wrong: it misread the image, and the answer does not follow from that either", "bold red"),
+        "hallucination": ("hallucination: it asserted what is not there, and that led it astray", "bold red"),
+        "reasoning_failure": ("reasoning failure: it lost its way, and not by a misreading", "bold red"),
+        "unknown": ("wrong: it lost its way, and then misread the image too", "bold red"),
     }
-    word, style = words[run.judgement.outcome]
-    line = Text.assemble("truth: ", (str(run.item.target), "bold"), "  →  ", (word, style))
-    first = run.judgement.facts.get("first_wrong")
+    word, style = words[run.outcome]
+    line = Text.assemble("truth: ", (run.target, "bold"), "  →  ", (word, style))
+    first = run.meta["first_wrong"]
     if first is not None:
-        line.append(f" (went wrong at step {first + 1})", "dim")
-    if watched and run.ending != "right":
-        made = rates.beside(run.ending) if rates else run.ending
-        line.append(f" · {made}", "bold green" if run.ending == "caught" else "bold yellow")
+        line.append(f" (went wrong at {f'step {first + 1}' if cause(run) is not None else 'the answer'})", "dim")
+    right, alarmed = run.success is True, alarm(run) is not None
+    if watched and not (right and not alarmed):
+        made = rates.beside(right, alarmed) if rates else _made(right, alarmed)
+        line.append(f" · {made}", "bold green" if alarmed and not right else "bold yellow")
     console.print(line, soft_wrap=not console.is_terminal)
     console.print()
 
 
-def _summary(so_far: list[Ending], watched: bool, sought: bool) -> str:
+def _summary(gone: Sequence[Trace], so_far: Sequence[frozenset[Ending]], watched: bool, sought: bool) -> str:
     """What came, and what did not."""
-    n, of = len(so_far), Counter(so_far)
-    right = of["right"] + of["false alarm"]
+    n, right = len(gone), sum(run.success is True for run in gone)
     line = f"{count(n, 'run')}: {right} right, {n - right} wrong"
     if watched:
-        alarms = of["caught"] + of["false alarm"]
+        of = Counter(ending for each in so_far for ending in each)
+        alarms = sum(alarm(run) is not None for run in gone)
         line += f"; {count(alarms, 'alarm')}, {of['false alarm']} false; {of['missed']} missed"
-    lacking = sorted(SOUGHT - set(so_far))
+    lacking = _lacking(so_far)
     if sought and lacking:
-        line += f"; none was {' or '.join(lacking)}"
-    return f"{line}.{' It ends with what was looked for, so these are no rates.' * sought}\n"
+        line += f"; not found: {', '.join(lacking)}"
+    ends = not lacking and sought
+    return f"{line}.{' It ends with what was looked for, so these are no rates.' * ends}\n"
+
+
+def _lacking(so_far: Sequence[frozenset[Ending]]) -> list[Ending]:
+    """What is sought and has not come."""
+    return [ending for ending in ENDINGS if ending in SOUGHT.difference(*so_far)]
+
+
+def _made(right: bool, alarmed: bool) -> str:
+    return "false alarm" if right else "caught" if alarmed else "missed"

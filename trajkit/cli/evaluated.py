@@ -33,7 +33,7 @@ def show_evaluation(
 ) -> None:
     """Tables and a conclusion on stdout. table, by_family: as by `band_table`; reliability: as by
     `metric_reliability`; warned: sentences about the images."""
-    from trajkit.attribution.evaluation import GROUNDED
+    from trajkit.attribution.faithfulness import GROUNDED
     from trajkit.attribution.figures import ALL, BANDS, GROUNDED_STEPS, step_counts
     from trajkit.attribution.verdict import conclude, reliable_metrics
     from trajkit.cli.output import stdout

@@ -136,7 +136,7 @@ def trajkit(
     [bold]Start here[/bold]
 
       trajkit demo
-      trajkit stream photo.png "is there a red 7?"
+      trajkit stream photo.png "sort row 2 up."
 
     [bold]On your own model[/bold]: an estimator for it, once
 

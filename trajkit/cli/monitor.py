@@ -63,7 +63,7 @@ def monitor(
 
       trajkit monitor traces --detectors detectors
 
-      trajkit stream photo.png "read row 2." --json | trajkit monitor - --detectors detectors
+      trajkit stream photo.png "sort row 2 up." --json | trajkit monitor - --detectors detectors
 
     [bold]Exit codes[/bold] with -: 0 at the end of the input, alarms or not; 3 where --policy stop said so of a run; 1
     where some lines were no good; 2 where --strict stopped at one; 130 and 143 after Ctrl-C and SIGTERM, with what the

@@ -115,17 +115,17 @@ def stream(
 
     [bold]Examples[/bold]
 
-      trajkit stream photo.png "is there a red 7?"
+      trajkit stream photo.png "follow red from row 1 col 3. where is the 0?"
 
-      trajkit stream photo.png "read row 2." --temperature 0 --detectors none
+      trajkit stream photo.png "sort row 2 up." --temperature 0 --detectors none
 
-      trajkit stream photo.png "read row 2." --policy stop || echo "not to be trusted"
+      trajkit stream photo.png "sort row 2 up." --policy stop || echo "not to be trusted"
 
       trajkit stream --messages chat.json --top-p 0.9
 
-      trajkit stream photo.png "read row 2." --serve
+      trajkit stream photo.png "sort row 2 up." --serve
 
-      trajkit stream photo.png "read row 2." --json | jq -r 'select(.event == "step").text'
+      trajkit stream photo.png "sort row 2 up." --json | jq -r 'select(.event == "step").text'
 
     Plain text where the output is no terminal, or with NO_COLOR set.
 

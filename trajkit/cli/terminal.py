@@ -93,6 +93,19 @@ def bar(value: float, width: int, style: str, mark: float | None = None) -> Text
     return text[:at] + Text("┃", "bold yellow") + text[at + 1 :]
 
 
+def shows_pictures(console: Console) -> bool:
+    """Whether a console is a terminal with colour, wide enough for pictures."""
+    return console.is_terminal and not console.no_color and console.width >= _NARROW and not console.legacy_windows
+
+
+def alarm_banner(line: str) -> RenderableType:
+    """An alarm's line across the terminal."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(f" ▲ {line}", "bold white on rgb(175,20,20)"), 0, style="on rgb(175,20,20)")
+
+
 @dataclass
 class RunView:
     """Shows one run on a console: colour on a terminal, one plain line a step elsewhere or with NO_COLOR."""
@@ -107,9 +120,8 @@ class RunView:
 
     @property
     def rich(self) -> bool:
-        """Whether there is a terminal with colour, wide enough for pictures."""
-        console = self.console
-        return console.is_terminal and not console.no_color and console.width >= _NARROW and not console.legacy_windows
+        """As `shows_pictures`."""
+        return shows_pictures(self.console)
 
     def start(
         self, image: Image.Image, regions: Regions, question: str, about: str = "", intervals: bool = False
@@ -215,10 +227,7 @@ class RunView:
         if not self.rich:
             self._plain(line)
             return
-        from rich.padding import Padding
-        from rich.text import Text
-
-        self.console.print(Padding(Text(f" ▲ {line}", "bold white on rgb(175,20,20)"), 0, style="on rgb(175,20,20)"))
+        self.console.print(alarm_banner(line))
         self.console.print()
 
     def _side_by_side(self, picture: Text, body: RenderableType) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from trajkit.attribution.collect import batched, generate_runs
 from trajkit.attribution.item import Item, Judgement
-from trajkit.demo.runs import judge_by_scene
+from trajkit.demo.items import judge_by_scene
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 from trajkit.vlm.sentences import split_steps

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
 from trajkit.demo.digits import Split
-from trajkit.demo.runs import MIX, demo_items
+from trajkit.demo.items import MIX, demo_items
 from trajkit.vlm.generation import Sampling
 from trajkit.vlm.model import VLM
 
@@ -22,7 +22,7 @@ by the second: forms of estimators are compared on validation digits."""
 
 def demo_store(vlm: VLM, how: Measuring, sampling: Sampling, folder: Path = WORK) -> MeasuredStore:
     """The folder of a model's measured demo runs."""
-    settings = asdict(how) | {"temperature": sampling.temperature, "fingerprint": vlm.fingerprint, "mix": MIX}
+    settings = asdict(how) | {"temperature": sampling.temperature, "fingerprint": vlm.fingerprint, "mix": asdict(MIX)}
     return MeasuredStore(folder / f"{vlm.fingerprint}-{how.region_method}-{how.pooling}-{how.ablation}", settings)
 
 
@@ -33,7 +33,7 @@ def measured_demo_runs(
     how: Measuring | None = None,
     advance: Callable[..., None] = lambda note, steps=1: None,
 ) -> list[MeasuredRun]:
-    """The first `n` runs of a split, sampled at temperature 1 with the mix of difficulties, measured or read again."""
+    """The first `n` runs of a split, sampled at temperature 1 on the shipped mix, measured or read again."""
     how = how or Measuring()
     seed = TEST_SEED if split == "test" else TRAIN_SEED
     items = demo_items(split, n, seed)

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "trajectory": ("path_length", "net_displacement", "tortuosity", "straightness", "mean_step", "switch_rate"),
     "concentration": ("concentration", "concentration_mean", "concentration_slope", "concentration_sd"),
-    "uncertainty": ("logprob_mean", "entropy_mean"),
+    "uncertainty": ("logprob_mean", "entropy_mean", "logprob_low", "entropy_high"),
     "length": ("n_tokens",),  # and the step itself: a level of each bin of steps
     "task": (),  # the one-hot of family and form together, and its products with every other feature
 }
@@ -32,7 +32,8 @@ EFFECT_SETS = frozenset({"trajectory", "concentration"})
 PATH = "path_length"
 """The prefix feature that a run has where it has effects, from its first step on."""
 ALWAYS = (PATH, "net_displacement", "logprob_mean", "entropy_mean")
-"""Those that are known from a run's first step on, or never."""
+"""Those that are known from a run's first step on, or never. logprob_low and entropy_high are where their means
+are, and are not asked for apart."""
 DEFAULT_FEATURES = "trajectory+concentration+uncertainty+length"
 TORTUOSITY_CAP = 1e3
 Z_CAP = 5.0

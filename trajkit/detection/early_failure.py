@@ -35,7 +35,7 @@ class EarlyFailurePredictor(PrefixModel):
     >>> failed = known["outcome"] != "success"
     >>> predictor = tk.EarlyFailurePredictor("uncertainty+length").fit(known, failed)
     >>> predictor.predict_proba(known)[:3, 1].round(2)  # the risk after the first three steps of a run
-    array([0.32, 0.32, 0.38])
+    array([0.49, 0.6 , 0.68])
     """
 
     def __init__(self, features: str = DEFAULT_FEATURES, C: float = 0.01, min_runs: int = 30) -> None:
@@ -72,6 +72,6 @@ class EarlyFailurePredictor(PrefixModel):
         See also: `monitor_runs`.
 
         >>> detectors.predictor.risks(frame)[:3].round(2)
-        array([0.37, 0.44, 0.44])
+        array([0.53, 0.8 , 0.66])
         """
         return self.predict_proba(X)[:, 1]

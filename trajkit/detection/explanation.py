@@ -28,7 +28,7 @@ class Reason:
 
     >>> reason = tk.detection.explain(detectors.outcome, runs.last[:1])[0][0]
     >>> reason.feature, round(reason.value, 2), round(reason.usual, 2)
-    ('concentration_mean', 0.37, 0.52)
+    ('mean_step', 4.59, 5.74)
     """
 
     feature: str
@@ -63,12 +63,12 @@ def explain(classifier: OutcomeClassifier, frame: pd.DataFrame, most: int = 3) -
 
     >>> some = runs.last[:1]
     >>> detectors.outcome.classes_.tolist(), detectors.outcome.predict_proba(some)[0].round(2)
-    (['hallucination', 'reasoning_failure', 'success'], array([0.22, 0.07, 0.7 ]))
+    (['hallucination', 'reasoning_failure', 'success'], array([0.52, 0.43, 0.05]))
     >>> for reason in tk.detection.explain(detectors.outcome, some)[0]:
     ...     print(reason.words)
-    level of concentration 0.367, below the usual 0.518
-    path length 31, below the usual 92.3
-    concentration of the last step 0.266, above the usual 0.177
+    mean move between steps 4.59, below the usual 5.74
+    the run has 93 steps
+    spread of concentration 0.24, below the usual 0.257
     """
     parts = contributions(classifier, frame)
     best = classifier.predict_proba(frame).argmax(1)
@@ -122,4 +122,6 @@ _NAMES = {
     "concentration_sd": "spread of concentration",
     "logprob_mean": "mean log-probability of tokens",
     "entropy_mean": "mean entropy of tokens",
+    "logprob_low": "lowest log-probability of a step",
+    "entropy_high": "highest entropy of a step",
 }

@@ -63,12 +63,12 @@ class Monitor:
     See also: `EarlyFailurePredictor`, `MonitorRun`, `Policy`, `stream`, `judging.false_alarms`.
 
     >>> print(monitor.message.partition(":")[0])
-    Alarms when the risk first exceeds 0.61
+    Alarms when the risk first exceeds 0.75
     >>> watching = monitor.start()
     >>> for step in steps:  # of a run, as they come
     ...     verdict = watching.update(step)
     >>> verdict.alarmed, round(verdict.max_risk, 2)
-    (False, 0.35)
+    (False, 0.2)
     """
 
     predictor: EarlyFailurePredictor | None
@@ -129,7 +129,7 @@ class Monitor:
         >>> fitted = tk.EarlyFailurePredictor().fit(fitting, fitting["outcome"] != "success")
         >>> mine = tk.Monitor.calibrate(fitted, parts.rows(known, "calibration"), alpha=0.2)
         >>> mine.n, round(mine.threshold, 2)
-        (12, 0.73)
+        (9, 0.69)
         """
         if not hasattr(predictor, "risks"):
             raise InputError(
@@ -220,7 +220,7 @@ class Monitor:
         See also: `EarlyFailurePredictor.risks`.
 
         >>> monitor.scores(frame)[:3].round(2)
-        array([0.37, 0.44, 0.44])
+        array([0.53, 0.8 , 0.66])
         """
         if self.predictor is not None:
             _, left_out = judgeable(self.predictor, frame)
@@ -345,7 +345,7 @@ class Monitor:
         >>> for run_max in watched.drop_duplicates("group_id")["max_risk"]:
         ...     state = drift.update(run_max)
         >>> print(state.message)
-        No drift of the scores is told over 66 runs (p = 0.159, at any time).
+        No drift of the scores is told over 66 runs (p = 0.621, at any time).
         """
         if self.calibration is None:
             raise InputError(

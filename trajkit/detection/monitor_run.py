@@ -50,7 +50,7 @@ class Verdict:
 
     >>> verdict = monitor.start().update(steps[0])
     >>> verdict.step, round(verdict.risk, 2), round(verdict.threshold, 2), verdict.alarm
-    (1, 0.32, 0.61, False)
+    (1, 0.19, 0.75, False)
     >>> list(verdict.to_dict())
     ['step', 'risk', 'max_risk', 'threshold', 'alarm', 'alarmed']
     """
@@ -85,7 +85,7 @@ class MonitorRun:
 
     >>> watching = monitor.start()
     >>> [round(watching.update(step).risk, 2) for step in steps[:3]]
-    [0.32, 0.35, 0.29]
+    [0.19, 0.17, 0.16]
     >>> watching.verdict.step
     3
     """

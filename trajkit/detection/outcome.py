@@ -43,7 +43,7 @@ class OutcomeClassifier(PrefixModel):
     >>> classifier.classes_.tolist(), round(classifier.coverage_, 2)  # the share of runs that it answers
     (['hallucination', 'success'], 1.0)
     >>> str(classifier.decide(classifier.predict_proba(last))[0])
-    'success'
+    'hallucination'
     """
 
     def __init__(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trajkit.detection.step_features import lowest_so_far
 from trajkit.errors import InputError
-from trajkit.trajectory.prefixes import running_sums
+from trajkit.trajectory.prefixes import as_ends, running, running_sums
 
 Floats = NDArray[np.float64]
 
@@ -30,18 +29,12 @@ def run_risks(risk: ArrayLike, run: ArrayLike) -> dict[str, Floats]:
     if len(ids) != len(p):
         raise InputError(f"risk and run must be (N,) each; got {len(p)} and {len(ids)} of them.")
     total, doubt = running_sums(np.stack([p, doubts(p)]), ends)
-    return {"largest": -lowest_so_far(-p, ids), "sum": total, "any": -np.expm1(-doubt)}
+    return {"largest": running(np.maximum, p[None], ends)[0], "sum": total, "any": -np.expm1(-doubt)}
 
 
 def as_risks(risk: ArrayLike) -> Floats:
     """(N,) in [0, 1): NaN is 0."""
     return np.clip(np.nan_to_num(np.asarray(risk, float)), 0.0, _MOST)
-
-
-def as_ends(run: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(N,) runs as numbers, and (R+1,) where each begins, the last where all end."""
-    ids = np.unique(np.asarray(run), return_inverse=True)[1]
-    return ids, np.concatenate([[0], np.flatnonzero(np.diff(ids)) + 1, [len(ids)]])[: len(ids) + 1]
 
 
 def doubts(p: Floats) -> Floats:

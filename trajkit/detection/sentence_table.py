@@ -44,8 +44,8 @@ def sentence_features(
     >>> table = tk.detection.sentence_features(traces[:10])
     >>> table[["transcript_id", "step", "mass", "logprob", "tokens"]].round(2).head(2)
               transcript_id  step   mass  logprob  tokens
-    0  validation-1-00000-0     1  11.10    -0.25     8.0
-    1  validation-1-00000-0     2   1.29    -0.01    11.0
+    0  validation-1-00000-0     1  11.63    -0.00     8.0
+    1  validation-1-00000-0     2   8.90    -0.12     9.0
     """
     import pandas as pd
 

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from trajkit.errors import InputError
 from trajkit.trajectory.concentration import concentration, step_hhi
+from trajkit.trajectory.features import lower
+from trajkit.trajectory.prefixes import as_ends, running
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -28,10 +30,13 @@ OF_NAMED = ("named_effect", "named_share", "agreement_named")
 """Of a sentence that names a place, else NaN. named_effect: sum of the effects of its regions, nats. named_share: their
 share of the positive effects. agreement_named: cosine with the last earlier sentence that names the same place."""
 UNCERTAINTY = ("logprob", "entropy", "tokens", "logprob_low")
-"""logprob, entropy: means over the sentence's tokens, nats. tokens: how many. logprob_low: the lowest of the run so
-far."""
+"""logprob, entropy: means over the sentence's tokens, nats. tokens: how many. logprob_low: the lowest logprob
+of the run so far, NaN from a sentence on that has none: the prefix feature of that name."""
 NAMED = "named"
 """Whether the sentence names a place, 0 or 1: of the text, and of every kind of features alike."""
+
+CONFIDENT = 0.9
+"""A sentence is confident whose tokens' probabilities have this geometric mean or more."""
 
 KINDS = {
     "effects": (*EFFECTS, *OF_NAMED, NAMED),
@@ -59,13 +64,13 @@ def features_of_steps(
     x = np.ascontiguousarray(effects, np.float64)
     if x.ndim != 2 or (named is not None and named.shape != x.shape):
         raise InputError(f"effects, and what is named, must be (N, K); got {x.shape}.")
-    ids = np.unique(np.asarray(run), return_inverse=True)[1]
+    ids, ends = as_ends(run)
     told = {"logprob": logprob, "entropy": entropy, "tokens": tokens}
     columns = {name: np.asarray(of, np.float64) for name, of in told.items()}
     for name, of in {"run": ids, **columns}.items():
         if of.shape != (len(x),):
             raise InputError(f"{name} must hold one number for each of the {len(x)} steps; got shape {of.shape}.")
-    columns["logprob_low"] = lowest_so_far(columns["logprob"], ids)
+    columns["logprob_low"] = running(np.minimum, columns["logprob"][None], ends)[0]
     return _of_effects(x, ids) | columns | (_of_named(x, ids, named) if named is not None else {})
 
 
@@ -124,18 +129,6 @@ def _cosines(x: Floats, other: Integers) -> Floats:
     return found
 
 
-def lowest_so_far(values: Floats, run: Integers) -> Floats:
-    """(N,) the lowest value of the run up to each step; those that are not known are passed over."""
-    if not len(values):
-        return values
-    first = np.append(True, np.diff(run) != 0)
-    number = np.cumsum(first) - 1
-    place = np.arange(len(values)) - np.flatnonzero(first)[number]
-    table = np.full((number[-1] + 1, place.max() + 1), np.nan)
-    table[number, place] = values
-    return np.fmin.accumulate(table, axis=1)[number, place]
-
-
 class SentenceFeatures:
     """Sentence features of a run in progress. Feed it every thinking step in order; time a step is O(K).
 
@@ -156,7 +149,7 @@ class SentenceFeatures:
         self._step = 0
         self._before: Floats | None = None
         self._last: dict[Hashable, tuple[int, Floats]] = {}
-        self._low = math.nan
+        self._low = math.inf
 
     def update(
         self, effects: ArrayLike, *, logprob: float, entropy: float, tokens: int, named: Bools | None = None
@@ -176,7 +169,7 @@ class SentenceFeatures:
                 f"step {self._step + 1}: what is named must be {'(K,)' if self._named else 'left out'}; got {came}."
             )
         self._step += 1
-        self._low = float(np.fmin(self._low, logprob))
+        self._low = lower(self._low, logprob)
         found = self._of_effects(x)
         found |= {"logprob": logprob, "entropy": entropy, "tokens": float(tokens), "logprob_low": self._low}
         found |= self._of_named(x, named) if named is not None else {}

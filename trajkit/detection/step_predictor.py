@@ -32,8 +32,8 @@ class StepPredictor(ClassifierMixin, BaseEstimator):
 
     features: `effects`, `uncertainty` or `both`. max_iter, learning_rate, max_leaf_nodes, min_samples_leaf: as in
     scikit-learn's HistGradientBoostingClassifier; the defaults were chosen among seven by likelihood, in
-    cross-validation over 100 and 520 of the demo's scenes. Sentences are of several kinds, told apart by how long and
-    how sure they are, and what is right in one is wrong in another: a linear model of the same features is behind
+    cross-validation over 100 and 520 scenes of grids of 4 × 4. Sentences are of several kinds, told apart by how long
+    and how sure they are, and what is right in one is wrong in another: a linear model of the same features is behind
     (`reports/step_detection.md`).
 
     Rows are sentences, as `sentence_features` gives. What each question is about is not read. A sentence that has no
@@ -47,7 +47,7 @@ class StepPredictor(ClassifierMixin, BaseEstimator):
     >>> predictor.classes_.tolist()
     ['', 'false', 'lost']
     >>> predictor.risks(sentences)[:3].round(2), predictor.predict(sentences)[:3].tolist()
-    (array([0.02, 0.  , 0.02]), ['', '', ''])
+    (array([0.  , 0.02, 0.01]), ['', '', ''])
     >>> row = sentences.iloc[0].to_dict()  # as `SentenceFeatures.update` gives it
     >>> bool(predictor.risk(row) == predictor.risks(sentences)[0])
     True

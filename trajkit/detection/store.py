@@ -66,7 +66,7 @@ class Detectors:
     See also: `fit_detectors`, `load_detectors`, `save_detectors`.
 
     >>> detectors.card["alpha"], len(detectors.seen)
-    (0.1, 312)
+    (0.1, 360)
     >>> detectors.monitor.can_alarm
     True
     """

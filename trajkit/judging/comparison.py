@@ -137,7 +137,7 @@ class Comparison:
     >>> table = found.table(["path_length"], ("hallucination", "success"))
     >>> table.plain()[["metric", "a", "b", "delta", "p_corrected"]].round(2)
             metric              a        b  delta  p_corrected
-    0  path_length  hallucination  success   0.11          1.0
+    0  path_length  hallucination  success  -0.14          1.0
     >>> print(found.family)
     p by permutation (10,000 shuffles that keep groups together), corrected by Holm over 57 tests: 19 ...
     """
@@ -275,7 +275,7 @@ def compare_runs(runs: RunTable | Source, draws: int = DRAWS) -> Comparison:
     >>> found = tk.judging.compare_runs(runs, draws=200)
     >>> one = found.of(["entropy_mean"], ("hallucination", "success"))[0]
     >>> round(one.delta.value, 2), one.verdict
-    (0.36, 'not told apart')
+    (0.74, 'a higher')
     """
     from trajkit.runs.table import RunTable, run_table
 

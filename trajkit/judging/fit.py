@@ -95,11 +95,11 @@ def fit_detectors(
 
     >>> fitted = tk.judging.fit_detectors(frame, compared=("length",), model=monitor.model, n_boot=50)
     >>> print(fitted.detectors.monitor.message.partition(":")[0])
-    Alarms when the risk first exceeds 0.95
+    Alarms when the risk first exceeds 0.77
     >>> fitted.evaluation.false_alarms[["unit", "n", "rate"]].round(2)
             unit   n  rate
-    0  new group  14   0.0
-    1   all runs  69   0.0
+    0  new group  13   0.1
+    1   all runs  51   0.1
     """
     read = sourced(traces, "fit_detectors")
     frame, keys, weights = read.frame, read.keys, read.fingerprint

@@ -55,13 +55,13 @@ def auc_by_step(
     See also: `judging.auc_by_fraction`, `plots.auc_by_step`, `held_out_risks`.
 
     >>> risks = {"all": detectors.predictor.risks(frame), "length": frame["n_tokens"]}
-    >>> table = tk.judging.auc_by_step(frame, risks, steps=(2, 6), n_boot=200)
+    >>> table = tk.judging.auc_by_step(frame, risks, steps=(4, 8), n_boot=200)
     >>> table[["method", "step", "n_runs", "n_failures", "auc", "low", "high"]].round(2)
        method  step  n_runs  n_failures   auc   low  high
-    0     all     2     396         115  0.64  0.57  0.72
-    1     all     6     243          81  0.65  0.55  0.73
-    2  length     2     396         115  0.52  0.43  0.59
-    3  length     6     243          81  0.45  0.35  0.54
+    0     all     4     396         163  0.68  0.61  0.75
+    1     all     8     395         163  0.72  0.64  0.79
+    2  length     4     396         163  0.50  0.42  0.59
+    3  length     8     395         163  0.53  0.44  0.63
     """
     return _auc_table(frame, scores, select_steps(frame, steps, min_runs), n_boot, seed)
 
@@ -84,8 +84,8 @@ def auc_by_fraction(
     >>> table = tk.judging.auc_by_fraction(frame, {"tortuosity": frame["tortuosity"]}, fractions=(0.3, 1.0), n_boot=200)
     >>> table[["method", "fraction", "oracle", "auc", "low", "high"]].round(2)
            method  fraction  oracle   auc   low  high
-    0  tortuosity       0.3    True  0.56  0.49  0.63
-    1  tortuosity       1.0    True  0.55  0.49  0.61
+    0  tortuosity       0.3    True  0.59  0.52  0.66
+    1  tortuosity       1.0    True  0.59  0.53  0.67
     """
     return _auc_table(frame, scores, select_fractions(frame, fractions), n_boot, seed)
 
@@ -156,11 +156,11 @@ def outcome_auc(
     >>> said = {"all": classifier.predict_proba(last)}
     >>> table = tk.judging.outcome_auc(last["outcome"], said, classifier.classes_, last["group_id"], n_boot=200)
     >>> table[["outcome", "n_runs", "auc", "low", "high"]].round(2)
-                 outcome  n_runs  auc   low  high
-    0              macro     379  0.7  0.63  0.78
-    1      hallucination      57  0.7  0.60  0.79
-    2  reasoning_failure      41  0.7  0.59  0.81
-    3            success     281  0.7  0.61  0.79
+                 outcome  n_runs   auc   low  high
+    0              macro     388  0.77  0.71  0.83
+    1      hallucination      91  0.79  0.68  0.86
+    2  reasoning_failure      64  0.75  0.67  0.82
+    3            success     233  0.76  0.69  0.83
     """
     import pandas as pd
 

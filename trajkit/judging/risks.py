@@ -67,12 +67,12 @@ def probability_scores(
 
     >>> from trajkit.judging.ranking import select_steps
     >>> known = runs.known().frame
-    >>> risks, at = {"all": detectors.predictor.risks(known)}, select_steps(known, steps=(4,))
+    >>> risks, at = {"all": detectors.predictor.risks(known)}, select_steps(known, steps=(8,))
     >>> table = tk.judging.probability_scores(known, risks, at, np.zeros(len(known)), n_boot=200)
     >>> table[["method", "average_precision", "brier"]].round(2)
           method  average_precision  brier
-    0        all               0.43   0.20
-    1  base rate               0.29   0.21
+    0        all               0.60   0.21
+    1  base rate               0.41   0.24
     """
     import pandas as pd
 
@@ -121,11 +121,11 @@ def gains(
     >>> from trajkit.judging.ranking import select_steps
     >>> known = runs.known().frame
     >>> risks = tk.judging.held_out_risks(known, ["length", "uncertainty+length"])
-    >>> at, folds = select_steps(known, steps=(4,)), tk.judging.folds_of(known)
+    >>> at, folds = select_steps(known, steps=(8,)), tk.judging.folds_of(known)
     >>> table = tk.judging.gains(known, risks["uncertainty+length"], risks["length"], at, folds, n_boot=200)
     >>> table[["step", "auc", "auc_than", "gain", "low", "high"]].round(2)
-       step   auc  auc_than  gain   low  high
-    0     4  0.61      0.51   0.1  0.01  0.19
+       step  auc  auc_than  gain   low  high
+    0     8  0.7      0.52  0.18  0.06  0.31
     """
     import pandas as pd
 
@@ -171,13 +171,13 @@ def matched_auc(
 
     >>> from trajkit.judging.ranking import select_steps
     >>> known = runs.known().frame
-    >>> at = select_steps(known, steps=(2, 4))
+    >>> at = select_steps(known, steps=(4, 8))
     >>> scores = {"entropy": known["entropy_mean"].to_numpy()}
     >>> table = tk.judging.matched_auc(known, scores, at, known["task_set"], n_boot=200)
     >>> table[["method", "step", "pairs", "auc", "low", "high"]].round(2)
         method  step  pairs   auc   low  high
-    0  entropy     2   6497  0.57  0.48  0.68
-    1  entropy     4   5966  0.59  0.50  0.68
+    0  entropy     4   7339  0.73  0.62  0.80
+    1  entropy     8   7315  0.74  0.65  0.82
     """
     import pandas as pd
 
@@ -211,13 +211,13 @@ def calibration(
 
     >>> from trajkit.judging.ranking import select_steps
     >>> known = runs.known().frame
-    >>> risk, at = detectors.predictor.risks(known), select_steps(known, steps=(4,))
+    >>> risk, at = detectors.predictor.risks(known), select_steps(known, steps=(8,))
     >>> table = tk.judging.calibration(known, risk, at, bins=3, n_boot=200)
     >>> table[["n_runs", "risk", "failed", "low", "high"]].round(2)
        n_runs  risk  failed   low  high
-    0     125  0.16    0.19  0.10  0.30
-    1     124  0.30    0.27  0.17  0.35
-    2     125  0.50    0.42  0.31  0.53
+    0     130  0.14    0.18  0.09  0.27
+    1     133  0.34    0.46  0.33  0.60
+    2     132  0.59    0.60  0.48  0.72
     """
     import pandas as pd
 

@@ -9,14 +9,21 @@ from trajkit.tables import Across, Table, joined, words
 from trajkit.tables.table import Format
 
 
-def areas(areas: pd.DataFrame, within: pd.DataFrame | None = None) -> Table:
-    """Methods down; targets across, among all sentences, and of false ones in each selection. areas: as `step_areas`;
-    within: the same of pairs of one family and form, of which the last target is shown."""
-    told = areas[(areas["n_wrong"] > 0) & ((areas["sentences"] == ALL) | (areas["target"] == "false"))]
-    if within is not None:
-        last = within[within["target"] == within["target"].iloc[-1]]
-        told = pd.concat([told, last.assign(sentences=last["sentences"] + ", within family and form")])
-    told = joined(told, "auc").assign(place=told["target"] + ", " + told["sentences"])
+def areas(areas: pd.DataFrame) -> Table:
+    """Methods down; targets across, among all sentences, and of false ones in each selection.
+
+    areas: as `step_areas`.
+    """
+    return _across(areas[(areas["sentences"] == ALL) | (areas["target"] == "false")])
+
+
+def areas_in(areas: pd.DataFrame, selection: str) -> Table:
+    """Methods down; targets across, among the sentences of one selection. areas: as `step_areas`."""
+    return _across(areas[areas["sentences"] == selection])
+
+
+def _across(areas: pd.DataFrame) -> Table:
+    told = joined(areas[areas["n_wrong"] > 0], "auc").assign(place=lambda own: own["target"] + ", " + own["sentences"])
     across = Across("place", "auc", str, ("sentences (wrong)", _counted))
     return Table(told, {"method": "by"}, {"auc": words.auc}, across=across)
 

@@ -41,15 +41,14 @@ def step_areas(
     >>> table = tk.judging.step_areas(held, n_boot=200)
     >>> readings = table[(table["target"] == "false") & (table["sentences"] == "readings")]
     >>> readings[["method", "n_steps", "n_wrong", "auc", "low", "high"]].round(2).head(3)
-            method  n_steps  n_wrong   auc   low  high
-    1      effects     2513      325  0.69  0.60  0.76
-    4  uncertainty     2513      325  0.90  0.87  0.94
-    7         both     2513      325  0.92  0.88  0.95
+             method  n_steps  n_wrong   auc   low  high
+    2       effects     5209      272  0.82  0.67  0.93
+    6   uncertainty     5209      272  0.90  0.77  0.99
+    10         both     5209      272  0.90  0.77  1.00
     """
     import pandas as pd
 
-    task = task_labels(held.frame)
-    strata = np.stack([numbered(task, fold) for fold in held.folds]) if within_task else held.folds
+    strata = _strata(held, within_task)
     selected, found = held.selections() if selected is None else selected, []
     for target in held.targets:
         scores = {method: held.score(method, target) for method in held.methods}
@@ -66,10 +65,11 @@ def step_gains(
     better: str = "both",
     than: str = "uncertainty",
     selected: Sequence[Selection] | None = None,
+    within_task: bool = False,
     n_boot: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """AUC of one method less that of another, paired, for each target.
+    """AUC of one method less that of another, paired, for each target; pairs as in `step_areas`.
 
     selected: by default `held.selections()`. Columns: target, sentences, n_steps, n_wrong, auc, auc_than, gain, low,
     high, p_corrected (Holm over the selections).
@@ -79,16 +79,18 @@ def step_gains(
     >>> table = tk.judging.step_gains(held, n_boot=200)
     >>> table[table["target"] == "false"][["sentences", "auc", "auc_than", "gain", "low", "high"]].round(2)
                 sentences   auc  auc_than  gain   low  high
-    0                 all  0.95      0.94  0.01 -0.00  0.02
-    1            readings  0.92      0.90  0.02 -0.00  0.04
-    2  confident readings  0.84      0.83  0.01 -0.07  0.09
+    0                 all  0.91      0.91   0.0 -0.02  0.03
+    1           confident  0.81      0.80   0.0 -0.04  0.08
+    2            readings  0.90      0.90   0.0 -0.02  0.03
+    3  confident readings  0.78      0.78   0.0 -0.04  0.09
     """
     import pandas as pd
 
+    strata = _strata(held, within_task)
     selected, found = held.selections() if selected is None else selected, []
     for target in held.targets:
         ours, theirs = held.score(better, target), held.score(than, target)
-        table = gains(_judged(held, target), ours, theirs, selected, held.folds, n_boot, seed, held.n_folds)
+        table = gains(_judged(held, target), ours, theirs, selected, strata, n_boot, seed, held.n_folds)
         found.append(table.assign(target=target))
     columns = ["target", "sentences", *_NAMES.values(), "auc", "auc_than", "gain", "low", "high", "p_corrected"]
     return pd.concat(found, ignore_index=True).rename(columns=_NAMES)[columns]
@@ -106,9 +108,9 @@ def step_probabilities(held: HeldOutSteps, n_boot: int = 500, seed: int = 0) -> 
     >>> table = tk.judging.step_probabilities(held, n_boot=200)
     >>> table[table["target"] == "false"][["method", "average_precision", "brier", "ece"]].round(2).head(3)
           method  average_precision  brier   ece
-    0  base rate               0.08   0.08   NaN
-    1       both               0.65   0.04  0.01
-    2    effects               0.25   0.07  0.03
+    0  base rate               0.05   0.04   NaN
+    1       both               0.63   0.03  0.01
+    2    effects               0.36   0.04  0.02
     """
     import pandas as pd
 
@@ -164,8 +166,8 @@ def step_calibration(
     >>> table = tk.judging.step_calibration(held, bins=10, n_boot=200)
     >>> table[table["target"] == "false"][["n_steps", "risk", "failed", "low", "high"]].round(2).tail(2)
        n_steps  risk  failed   low  high
-    8      395  0.12    0.16  0.11  0.21
-    9      395  0.58    0.59  0.52  0.66
+    8      584  0.03    0.06  0.03  0.10
+    9      586  0.38    0.32  0.24  0.41
     """
     import pandas as pd
 
@@ -189,10 +191,10 @@ def first_wrong(held: HeldOutSteps, top: Sequence[int] = (1, 3), n_boot: int = 5
 
     >>> tk.judging.first_wrong(held, n_boot=200).round(2).query("method in ('chance', 'both')")
        method  top  n_runs  found   low  high
-    0  chance    1     250   0.15  0.14  0.16
-    1  chance    3     250   0.44  0.41  0.47
-    6    both    1     250   0.61  0.47  0.76
-    7    both    3     250   0.87  0.78  0.96
+    0  chance    1     138   0.04  0.04  0.05
+    1  chance    3     138   0.13  0.12  0.14
+    6    both    1     138   0.45  0.27  0.62
+    7    both    3     138   0.65  0.38  0.84
     """
     import pandas as pd
 
@@ -231,6 +233,12 @@ def _share_in_top(score: Floats, run: NDArray[np.int64], first: NDArray[np.int64
     above = np.bincount(run, score > asked[run], len(asked))[run[first]]
     tied = np.bincount(run, score == asked[run], len(asked))[run[first]]
     return np.clip((k - above) / tied, 0.0, 1.0)
+
+
+def _strata(held: HeldOutSteps, within_task: bool) -> NDArray[np.int64]:
+    """(R, n) folds, or folds and tasks, as numbers."""
+    task = task_labels(held.frame)
+    return np.stack([numbered(task, fold) for fold in held.folds]) if within_task else held.folds
 
 
 def _judged(held: HeldOutSteps, target: str) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def auc_by_step(
     See also: `judging.auc_by_step`, `judging.auc_by_fraction`.
 
     >>> risks = {"all": detectors.predictor.risks(frame), "length": frame["n_tokens"]}
-    >>> table = tk.judging.auc_by_step(frame, risks, steps=(2, 4, 6), n_boot=200)
+    >>> table = tk.judging.auc_by_step(frame, risks, steps=(4, 8, 16), n_boot=200)
     >>> figure = tk.plots.auc_by_step(table, main="all")
     >>> sorted({line.name for line in figure.data if line.name})
     ['all', 'failing', 'length', 'runs']

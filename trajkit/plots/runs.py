@@ -70,7 +70,7 @@ def plot_runs(traces: Traces, metric: str = "") -> go.Figure:
 
     >>> figure = tk.plots.plot_runs(traces[:200], "path_length")  # or traces[:200].plot()
     >>> [violin.name for violin in figure.data if violin.type == "violin"]
-    ['success', 'hallucination', 'reasoning failure', 'failure']
+    ['success', 'hallucination', 'reasoning failure']
     """
     from trajkit.runs.table import run_table
 

@@ -31,7 +31,7 @@ def metrics_by_step(run: pd.DataFrame, threshold: float | None = None) -> go.Fig
     >>> run = run.assign(risk=detectors.predictor.risks(run))
     >>> figure = tk.plots.metrics_by_step(run, threshold=monitor.threshold)
     >>> figure.layout.yaxis.title.text, len(figure.data[0].y)
-    ('path length', 11)
+    ('path length', 93)
     """
     from plotly.subplots import make_subplots
 

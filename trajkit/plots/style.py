@@ -33,6 +33,8 @@ _UNITS = {
     "concentration_sd": "HHI",
     "logprob_mean": "nats",
     "entropy_mean": "nats",
+    "logprob_low": "nats",
+    "entropy_high": "nats",
     "logprob": "nats",
     "entropy": "nats",
 }

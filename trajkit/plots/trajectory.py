@@ -32,7 +32,7 @@ def trajectory_3d(effects: ArrayLike, texts: Sequence[str] | None = None, space:
     >>> figure = tk.plots.trajectory_3d(path, [step.text for step in trace.steps[:-1]])
     >>> figure.write_html(folder / "path.html", include_plotlyjs=False)  # or figure.show()
     >>> len(figure.data[0].x)  # a point a step
-    9
+    34
     """
     import plotly.graph_objects as go
 

@@ -21,7 +21,6 @@ SAID: tuple[pa.Field, ...] = (
     pa.field("detail", pa.string()),
     pa.field("counted_in", pa.string()),
     pa.field("entropy_is", pa.string()),
-    pa.field("unread", pa.float64()),
     pa.field("target", pa.bool_()),
     pa.field("image_sha256", pa.string()),
     pa.field("effects_kind", pa.string()),
@@ -30,11 +29,10 @@ SAID: tuple[pa.Field, ...] = (
     pa.field("left_out", pa.string()),
 )
 """What a run says of itself. outcome: as saved, but `failure` for a run that is wrong (`success` is false) and of no
-known kind, so that `unknown` means not judged. form: the question's (`traces.forms`). fingerprint, detail, unread: of
-its `meta`, "" or NaN where there is none: its model, the cause of its outcome, and how many parts of the image that the
-question is about it never read. counted_in, entropy_is: what its numbers of tokens and entropies are (`runs.units`).
-target: whether the right answer is known. effects_kind: null where the source had
-none. n_steps: of its thinking. left_out: why nothing is known of its path, "" where it is; the rest is known of its
+known kind, so that `unknown` means not judged. form: the question's (`traces.forms`). fingerprint, detail: of its
+`meta`, "" where there is none: its model, and the cause of its outcome. counted_in, entropy_is: what its numbers of
+tokens and entropies are (`runs.units`). target: whether the right answer is known. effects_kind: null where the source
+had none. n_steps: of its thinking. left_out: why nothing is known of its path, "" where it is; the rest is known of its
 steps all the same."""
 
 METRICS: tuple[pa.Field, ...] = tuple(pa.field(name, pa.float64()) for name in RUN_METRICS if name != "n_steps")

@@ -70,9 +70,9 @@ def features(
     >>> frame = tk.features([traces[0], traces[1]])
     >>> frame[["transcript_id", "step", "n_tokens", "path_length", "concentration"]].round(2).head(3)
               transcript_id  step  n_tokens  path_length  concentration
-    0  validation-1-00000-0     1         8         0.00           0.84
-    1  validation-1-00000-0     2        19         9.09           0.81
-    2  validation-1-00000-0     3        27        20.56           0.91
+    0  validation-1-00000-0     1         8         0.00           0.60
+    1  validation-1-00000-0     2        17        10.92           0.62
+    2  validation-1-00000-0     3        26        21.44           0.55
     """
     if out is None:
         return run_table(source, _WANTED, engine=engine, workers=workers, address=address, advance=advance).frame

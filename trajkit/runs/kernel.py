@@ -148,8 +148,7 @@ def _said(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     said = [parse_meta(text) for text in meta.dictionary.to_pylist()]
 
     def of_meta(name: str) -> pa.Array:
-        values = pa.array([getattr(one, name) for one in said], pa.float64() if name == "unread" else pa.string())
-        return values.take(meta.indices)
+        return pa.array([getattr(one, name) for one in said], pa.string()).take(meta.indices)
 
     own = {name: batch[name] for name in batch.schema.names if name not in ("steps", "effects", "hidden", "meta")}
     return own | {

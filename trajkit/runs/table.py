@@ -60,7 +60,7 @@ def run_table(
 
     >>> runs = tk.run_table("data/demo/traces")
     >>> len(runs), round(float(runs.table["path_length"].median()), 1)
-    (3120, 48.3)
+    (3600, 171.0)
     """
     wanted = wanted or Wanted()
     made = []
@@ -110,15 +110,15 @@ class RunTable:
     See also: `run_table`, `compare_runs`, `features`.
 
     >>> runs.table[["transcript_id", "outcome", "n_steps"]].head(2)  # a row a run
-        transcript_id  outcome  n_steps
-    0  test-1-00000-0  success       11
-    1  test-1-00000-1  success        7
+        transcript_id        outcome  n_steps
+    0  test-1-00000-0  hallucination       93
+    1  test-1-00000-1        success       46
     >>> runs.frame[["transcript_id", "step", "path_length"]].round(1).head(2)  # a row a run and step
         transcript_id  step  path_length
     0  test-1-00000-0     1          0.0
-    1  test-1-00000-0     2          0.7
+    1  test-1-00000-0     2          2.5
     >>> print(runs.summary())
-    396 runs of 66 groups: 281 success, 57 hallucination, 41 reasoning failure, 17 failure. A failure ...
+    396 runs of 66 groups: 233 success, 91 hallucination, 64 reasoning failure, 8 failure. A failure ...
     """
 
     rows: pa.Table
@@ -233,7 +233,7 @@ class RunTable:
 
         >>> wrong = runs.only((runs.table["failed"] == 1).to_numpy())
         >>> len(wrong), wrong.values("outcome")
-        (115, ['failure', 'hallucination', 'reasoning_failure'])
+        (163, ['failure', 'hallucination', 'reasoning_failure'])
         """
         return self if keep.all() else replace(self, rows=self.rows.filter(pa.array(keep)))
 
@@ -244,9 +244,9 @@ class RunTable:
         See also: `RunTable`.
 
         >>> name = runs.table["transcript_id"][0]
-        >>> by_hand = runs.labelled({name: "hallucination"})
+        >>> by_hand = runs.labelled({name: "reasoning_failure"})
         >>> runs.table["outcome"][0], by_hand.table["outcome"][0]
-        ('success', 'hallucination')
+        ('hallucination', 'reasoning_failure')
         """
         ids = self.rows["transcript_id"].to_pylist()
         mine = {name: labels[name] for name in ids if name in labels}

@@ -64,7 +64,7 @@ def auc(
     >>> failed = last["outcome"] != "success"
     >>> found = tk.stats.auc(failed, last["entropy_mean"], groups=last["group_id"])
     >>> print(f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})")
-    0.67 (0.58 to 0.75)
+    0.70 (0.61 to 0.77)
     """
     labels, scores = _numbers(y, "y"), _numbers(score, "score")
     if labels.shape != scores.shape or labels.ndim != 1:

@@ -68,8 +68,8 @@ def compare(
     >>> table = tk.stats.compare(told, ["path_length", "entropy_mean"], n_boot=200)
     >>> table[["metric", "cliffs_delta", "delta_low", "delta_high", "p_corrected"]].round(2)
              metric  cliffs_delta  delta_low  delta_high  p_corrected
-    0   path_length          0.11      -0.21        0.37         0.61
-    1  entropy_mean          0.36       0.13        0.53         0.05
+    0   path_length         -0.14      -0.39        0.24         0.48
+    1  entropy_mean          0.74       0.36        0.87         0.00
     """
     import pandas as pd
     from scipy.stats import mannwhitneyu

@@ -53,7 +53,7 @@ def regress(
     >>> table = tk.stats.regress(told, "path_length", covariates=("n_steps", "task_set"))
     >>> table[["level", "reference", "effect", "effect_low", "effect_high"]].round(2)
                level reference  effect  effect_low  effect_high
-    0  hallucination   success   -0.07       -0.37         0.22
+    0  hallucination   success    -0.3       -0.49        -0.11
     """
     import pandas as pd
 

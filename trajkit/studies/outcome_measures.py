@@ -27,13 +27,11 @@ ANSWERED = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Cause:
-    """What went wrong in some runs of an outcome, as their judge says. runs: so many, of those of the outcome. unread:
-    the share that left unread a cell that the question is about, NaN where no judge counted."""
+    """What went wrong in some runs of an outcome, as their judge says. runs: so many, of those of the outcome."""
 
     outcome: str
     name: str
     runs: Part
-    unread: float
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class Answered:
 class Found:
     """held: outcomes of every run by classifiers that have not seen its group. draws: of its groups. areas, alike: of
     `HeldOutcomes.areas`, over all pairs, and over those of one family and form. regions, families: of the paper's
-    reading; none where a kind of failure is missing. thresholds: the last is the classifier's own. unread: the share of
-    all reasoning failures, as in `Cause`."""
+    reading; none where a kind of failure is missing. thresholds: the last is the classifier's own."""
 
     held: HeldOutcomes
     draws: Draws
@@ -62,7 +59,6 @@ class Found:
     families: list[Family]
     thresholds: list[Answered]
     causes: list[Cause]
-    unread: float
 
 
 def measure(runs: RunTable, held: HeldOutcomes, level: Floats, spread: Floats, n_boot: int) -> Found:
@@ -83,7 +79,6 @@ def measure(runs: RunTable, held: HeldOutcomes, level: Floats, spread: Floats, n
         families,
         _thresholds(held, draws),
         _causes(runs.table),
-        _unread(runs.table[runs.table["outcome"] == "reasoning_failure"]),
     )
 
 
@@ -122,12 +117,5 @@ def _causes(table: pd.DataFrame) -> list[Cause]:
     for outcome in OUTCOME_ORDER:
         mine = table[table["outcome"] == outcome]
         for cause, n in mine.loc[mine["detail"] != "", "detail"].value_counts().items():
-            unread = _unread(mine[mine["detail"] == cause])
-            found.append(Cause(outcome, str(cause), Part(int(n), len(mine)), unread))
+            found.append(Cause(outcome, str(cause), Part(int(n), len(mine))))
     return found
-
-
-def _unread(runs: pd.DataFrame) -> float:
-    """The share of some runs that left unread a cell that the question is about; NaN where no judge counted."""
-    counted = runs["unread"].dropna()
-    return float((counted > 0).mean()) if len(counted) else np.nan

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 EXPLAINED = 3
 """Runs of each outcome whose reasons are shown."""
-UNREAD = "never read some cell that the question is about"
 MACRO = "macro"
 
 
@@ -208,15 +207,15 @@ def _by_form(held: HeldOutcomes) -> Table:
 def _cause_table(causes: Sequence[Cause]) -> Table:
     import pandas as pd
 
-    counted = not all(np.isnan(row.unread) for row in causes)
     return Table(
         pd.DataFrame(
-            {"outcome": [row.outcome for row in causes], "cause": [row.name for row in causes]}
-            | {"runs": [row.runs for row in causes], "unread": [row.unread for row in causes]}
+            {
+                "outcome": [row.outcome for row in causes],
+                "cause": [row.name for row in causes],
+                "runs": [row.runs for row in causes],
+            }
         ),
-        {"outcome": "outcome", "cause": "cause", "runs": "runs (of the outcome)"}
-        | ({"unread": UNREAD} if counted else {}),
-        {"unread": words.share},
+        {"outcome": "outcome", "cause": "cause", "runs": "runs (of the outcome)"},
         names={"outcome": outcome_name},
     )
 
@@ -279,8 +278,6 @@ def _reading(found: Found) -> tuple[str, ...]:
             f"{row.name} {words.share(row.runs.n / row.runs.of)}" for row in found.causes if row.outcome == outcome
         ]
         said.append(f"Causes of {outcome_name(outcome)}, as its judge says: {listed(shares)}.")
-    if np.isfinite(found.unread):
-        said.append(f"Whatever went wrong first, {words.share(found.unread)} of reasoning failures {UNREAD}.")
     if found.held.path:
         said.append(
             "Fixation is a level above the median of successful runs of the same family and form with a spread below "

@@ -21,6 +21,8 @@ METRIC_WORDS = {
     "logprob_mean": "mean log-probability",
     "logprob": "log-probability",
     "entropy_mean": "mean entropy",
+    "logprob_low": "lowest log-probability",
+    "entropy_high": "highest entropy",
     "hhi": "HHI",
     "gini": "Gini",
     "risk": "risk of failure",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,15 +15,13 @@ KEPT = 4096
 class Meta(NamedTuple):
     """form: of the question (`forms.form_of`). fingerprint: of the model, detail: the cause of the outcome, "" where
     there is none. counted_in: what its steps count, "tokens" or "words"; entropy_is: "" where entropies are of the
-    whole distribution, else which lower bound. unread: parts of the image that the question is about and that were
-    never read, NaN where that is not said."""
+    whole distribution, else which lower bound."""
 
     form: str
     fingerprint: str
     detail: str
     counted_in: str
     entropy_is: str
-    unread: float
 
 
 @lru_cache(maxsize=KEPT)
@@ -39,12 +36,4 @@ def parse_meta(text: str) -> Meta:
         str(meta.get("detail") or ""),
         "words" if meta.get("counted_in") == "words" else "tokens",
         str(meta.get("entropy") or ""),
-        _number(meta.get("unread")),
     )
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:  # a whole number beyond all floats
-        return math.inf

@@ -40,13 +40,13 @@ class Traces(Sequence[Trace]):
     >>> import trajkit as tk
     >>> traces = tk.read_traces("data/demo/traces")
     >>> len(traces)
-    3120
+    3600
     >>> traces["validation-1-00000-0"].answer
-    'no'
+    '3'
     >>> traces.filter(outcome="hallucination", task_set=["science", "math"])
-    Traces(174 of 3,120 runs in 1 file)
-    >>> traces[:100].where(lambda trace: trace.n_steps > 12)
-    Traces(16 of 3,120 runs in 1 file)
+    Traces(398 of 3,600 runs in 1 file)
+    >>> traces[:100].where(lambda trace: trace.n_steps > 30)
+    Traces(18 of 3,600 runs in 1 file)
     """
 
     def __init__(self, backing: Backing, rows: Rows | None = None) -> None:
@@ -60,7 +60,7 @@ class Traces(Sequence[Trace]):
 
         >>> made = tk.Traces.of([tk.trace(vlm, image, question, estimator=estimator, seed=1)])
         >>> made[0].answer
-        '22'
+        '2'
         """
         return cls(Held(list(runs)))
 
@@ -140,7 +140,7 @@ class Traces(Sequence[Trace]):
         See also: `Traces.to_pandas`.
 
         >>> traces.column("outcome").count("hallucination")
-        470
+        824
         """
         return self._column(name, REST, "column").to_pylist()
 
@@ -154,7 +154,7 @@ class Traces(Sequence[Trace]):
         See also: `Traces.where`.
 
         >>> len(traces.filter(outcome="hallucination", task_set=["science", "math"]))
-        174
+        398
         """
         keep = np.ones(len(self), bool)
         for name, asked in wanted.items():
@@ -172,8 +172,8 @@ class Traces(Sequence[Trace]):
         >>> import trajkit as tk
         >>> traces = tk.read_traces("data/demo/traces")
         >>> frame = traces.to_pandas()
-        >>> len(traces.where(frame["n_steps"] > 15))
-        44
+        >>> len(traces.where(frame["n_steps"] > 40))
+        264
         """
         if callable(wanted):
             mask = judged(self if images else self.without_images(), wanted)
@@ -191,8 +191,8 @@ class Traces(Sequence[Trace]):
 
         >>> traces[:2].to_pandas()[["transcript_id", "outcome", "n_steps"]]
                   transcript_id  outcome  n_steps
-        0  validation-1-00000-0  success       11
-        1  validation-1-00000-1  success       12
+        0  validation-1-00000-0  success       32
+        1  validation-1-00000-1  success       32
         """
         import pandas as pd
 
@@ -202,7 +202,7 @@ class Traces(Sequence[Trace]):
         """The runs in order with `image` None, for work that never looks at pixels; those in memory as they are.
 
         >>> max(one.n_regions for one in traces[:100].without_images())
-        29
+        35
         """
         return (self._run(at, with_image=False) for at in range(len(self)))
 
@@ -243,7 +243,7 @@ def read_traces(path: str | Path) -> Traces:
 
     >>> traces = tk.read_traces("data/demo/traces")
     >>> len(traces), traces[0].transcript_id
-    (3120, 'validation-1-00000-0')
+    (3600, 'validation-1-00000-0')
     """
     return Traces(Stored([TraceFile(file) for file in files_of(path)]))
 

@@ -103,11 +103,11 @@ class Trace:
 
     >>> trace = traces[3]
     >>> trace.question, trace.answer, trace.outcome
-    ('is there a green 5 in col 2?', 'no', 'success')
+    ('follow green from row 3 col 1. what is before the 0?', '3', 'success')
     >>> trace.effects.shape, trace.n_steps, trace.n_regions
-    ((10, 16), 10, 16)
+    ((35, 35), 35, 35)
     >>> trace.steps[0].text, int(trace.effects[0].argmax())  # and the region that it rests on most
-    ('row 4 col 2 is orange 1.', 13)
+    ('row 3 col 1 is green 3.', 6)
     """
 
     transcript_id: str

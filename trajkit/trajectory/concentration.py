@@ -31,8 +31,8 @@ def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.fl
     >>> effects = [[8.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 2.0], [-1.0, -1.0, -1.0, -1.0]]
     >>> tk.trajectory.concentration(effects)  # one region, all alike, none
     array([ 1.,  0., nan])
-    >>> tk.trajectory.concentration(path, "top_share").round(2)
-    array([0.93, 0.86, 0.95, 0.78, 0.99, 0.74, 0.99, 0.8 , 0.33])
+    >>> tk.trajectory.concentration(path, "top_share").round(2)[:4]
+    array([0.77, 0.77, 0.81, 0.75])
     """
     if measure not in MEASURES:
         raise InputError(f"measure must be one of {', '.join(MEASURES)}; got {measure!r}.")

@@ -33,13 +33,16 @@ FEATURE_NAMES: tuple[str, ...] = (
     "concentration_sd",
     "logprob_mean",
     "entropy_mean",
+    "logprob_low",
+    "entropy_high",
 )
 """step: 1-based. n_tokens: generated so far. path_length … switch_rate: as in `geometry`, of the steps so far;
 tortuosity may be +inf. concentration: hhi of this step, NaN where no region supports it. concentration_mean, _sd
 (population, divided by n; from running sums, good to 1e-7), _slope (least squares, per step): over the steps so far
 where it is defined, NaN before the first (slope: before the second). logprob_mean, entropy_mean: mean over the
-steps so far of the steps' means, nats; NaN from a step on that has none. Without effects (K = 0) all but step,
-n_tokens and these two are NaN."""
+steps so far of the steps' means, nats. logprob_low, entropy_high: the lowest and the highest of those means so far,
+which one doubtful step moves however long the run. All four are NaN from a step on that has none. Without effects
+(K = 0) all but step, n_tokens and these four are NaN."""
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
@@ -61,7 +64,7 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
     ...     entropy=[step.entropy for step in steps],
     ... )
     >>> found["path_length"].round(1)[:4]  # after each step, of the steps so far
-    array([ 0. , 10.4, 21.6, 31.9])
+    array([ 0. , 11.5, 22.2, 32.9])
     """
     x = as_path(effects)
     tokens, logprobs, entropies = (np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy))
@@ -76,8 +79,9 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
     net = np.sqrt(np.einsum("tk,tk->t", offset, offset))
     top = top_region(x)
     switched = np.where(top < 0, np.nan, np.diff(top, prepend=top[:1]) != 0)
+    level = concentration(x)
     return columns_of_sums(
-        steps, tokens, net, concentration(x), move, switched, logprobs, entropies, lambda terms: np.cumsum(terms, 1)
+        steps, tokens, net, level, move, switched, logprobs, entropies, lambda how, terms: how.accumulate(terms, 1)
     )
 
 
@@ -90,9 +94,10 @@ def columns_of_sums(
     switched: Floats,
     logprob: Floats,
     entropy: Floats,
-    running: Callable[[Floats], Floats],
+    running: Callable[[np.ufunc, Floats], Floats],
 ) -> Columns:
-    """FEATURE_NAMES from what each step adds, all (N,). running: (m, N) → their sums over the steps of a run so far.
+    """FEATURE_NAMES from what each step adds, all (N,). running: of (m, N) the sums (np.add) or the least (np.minimum)
+    over the steps of a run so far.
 
     steps: 1-based. net: distance from the run's first step. level: hhi, NaN where no region supports the step. move:
     distance from the step before. switched: 1 where the top region is another, NaN where there is none.
@@ -100,8 +105,9 @@ def columns_of_sums(
     known = ~np.isnan(level)
     y, t = np.where(known, level, 0.0), np.where(known, steps, 0.0)
     length, switches, n, sy, st, syy, stt, sty, logprobs, entropies = running(
-        np.stack([move, switched, known, y, t, y * y, t * t, t * y, logprob, entropy])
+        np.add, np.stack([move, switched, known, y, t, y * y, t * t, t * y, logprob, entropy])
     )
+    low, minus_high = running(np.minimum, np.stack([logprob, -entropy]))
     longest = np.maximum(length, net)  # a path is never shorter than its reach, whatever rounding says
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = sy / n
@@ -120,6 +126,8 @@ def columns_of_sums(
             "concentration_sd": np.sqrt(np.maximum(syy / n - mean * mean, 0)),
             "logprob_mean": logprobs / steps,
             "entropy_mean": entropies / steps,
+            "logprob_low": low,
+            "entropy_high": -minus_high,
         }
 
 
@@ -146,6 +154,7 @@ class PrefixFeatures:
         self._sums = (0.0,) * 6  # n, Σy, Σt, Σy², Σt², Σty over steps with a concentration
         self._logprob = 0.0
         self._entropy = 0.0
+        self._low, self._high = math.inf, -math.inf  # step means of logprob and of entropy
 
     def update(self, effects: ArrayLike, *, n_tokens: int, logprob: float, entropy: float) -> dict[str, float]:
         """Take the next step, (K,) effects, (0,) where there are none; return its features. n_tokens: generated up to
@@ -176,6 +185,7 @@ class PrefixFeatures:
         mean, slope, sd = self._concentration(step, level)
         self._logprob += logprob
         self._entropy += entropy
+        self._low, self._high = lower(self._low, logprob), -lower(-self._high, -entropy)
         return {
             "step": step,
             "n_tokens": float(n_tokens),
@@ -191,22 +201,27 @@ class PrefixFeatures:
             "concentration_sd": sd,
             "logprob_mean": self._logprob / step,
             "entropy_mean": self._entropy / step,
+            "logprob_low": self._low,
+            "entropy_high": self._high,
         }
 
     def to_state(self) -> dict[str, Any]:
-        """The run so far, JSON-ready: finite effects have finite sums, or "inf" where those overflow."""
+        """The run so far, JSON-ready; a number that is not finite is a text, as "inf"."""
         sums = (self._length, self._switches, self._logprob, self._entropy, *self._sums)
+        extremes = (self._low, self._high)
         return {
             "first": None if self._first is None else self._first.tolist(),
             "last": None if self._last is None else self._last.tolist(),
             "steps": self._steps,
             "top": self._top,
             "sums": [value if math.isfinite(value) else str(value) for value in sums],
+            "extremes": [value if math.isfinite(value) else str(value) for value in extremes],
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """The run that `to_state` described, to go on with equal bits. Raises InputError where it is damaged."""
+        """The run that `to_state` described, to go on with equal bits. Raises InputError where it is damaged,
+        or of a trajkit that kept less of a run."""
         run = cls()
         try:
             ends = [None if state[name] is None else np.array(state[name], np.float64) for name in ("first", "last")]
@@ -215,8 +230,11 @@ class PrefixFeatures:
             run._length, run._switches, run._logprob, run._entropy, *sums = map(float, state["sums"])
             n, sy, st, syy, stt, sty = sums
             run._sums = (n, sy, st, syy, stt, sty)
+            run._low, run._high = map(float, state["extremes"])
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"the state of a run's prefix features is damaged: {error!r}.") from error
+            raise InputError(
+                f"the state of a run's prefix features is damaged, or of another version of trajkit: {error!r}."
+            ) from error
         if len({end if end is None else end.shape for end in ends}) > 1:
             raise InputError("the state of a run's prefix features is damaged: its parts do not fit.")
         return run
@@ -233,6 +251,11 @@ class PrefixFeatures:
 
 
 _UNKNOWN = np.full(1, np.nan)
+
+
+def lower(so_far: float, value: float) -> float:
+    """The lower of the two, NaN where one is: `np.minimum` of two numbers, fast."""
+    return so_far if so_far <= value or math.isnan(so_far) else value
 
 
 def _divide(over: float, under: float) -> float:

@@ -138,7 +138,7 @@ def mean_cosine(x: ArrayLike) -> float:
     >>> tk.trajectory.mean_cosine([[0, 0], [1, 0], [2, 0]])  # straight on
     1.0
     >>> round(tk.trajectory.mean_cosine(path), 2)  # reading one cell after another: back and forth
-    -0.28
+    -0.37
     """
     cosines = turning_cosines(x)
     return float(without_rounding(np.nanmean(cosines))) if (~np.isnan(cosines)).any() else float("nan")
@@ -160,7 +160,7 @@ def turning_entropy(x: ArrayLike, bins: int = ANGLE_BINS) -> float:
     >>> tk.trajectory.turning_entropy(square)  # every turn the same
     0.0
     >>> round(tk.trajectory.turning_entropy(path), 2)
-    0.48
+    0.72
     """
     angles = turning_angles(x)
     counts = np.bincount(angle_bin(angles[~np.isnan(angles)], bins), minlength=bins)
@@ -213,7 +213,7 @@ def e_max(x: ArrayLike) -> float:
     >>> tk.trajectory.e_max([[0, 0], [1, 0], [2, 0]])
     inf
     >>> round(tk.trajectory.e_max(path), 2)  # a walk that turns back does not go far
-    -0.22
+    -0.27
     """
     c = mean_cosine(x)
     return float(_ratio(c, 1 - c))
@@ -333,7 +333,7 @@ def recurrence_rate(x: ArrayLike, radius: float | None = None) -> float:
     >>> round(tk.trajectory.recurrence_rate(effects), 2)  # one pair of six
     0.17
     >>> round(tk.trajectory.recurrence_rate(path, radius=5.0), 2)  # within 5 nats of each other
-    0.28
+    0.12
     """
     path = as_path(x)
     n = len(path)

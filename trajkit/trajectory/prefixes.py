@@ -1,8 +1,8 @@
 """Prefix features of many runs at once, from their steps one after another in one array. NumPy only.
 
 Equal to `features.prefix_features` of each run, and so to `features.PrefixFeatures` online, to the last bit (tests).
-There is no loop over runs: what looks back one step or to the first are `terms` of each step, and running sums go over
-runs of about one length side by side, each summed in its own order.
+There is no loop over runs: what looks back one step or to the first are `terms` of each step, and running sums and
+extremes go over runs of about one length side by side, each in its own order.
 """
 
 from __future__ import annotations
@@ -59,12 +59,25 @@ def prefixes_of_terms(
         switched,
         logprob,
         entropy,
-        lambda terms: running_sums(terms, ends),
+        lambda how, terms: running(how, terms, ends),
     )
+
+
+def as_ends(run: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(N,) runs as numbers, and (R+1,) where each begins, the last where all end. run: (N,) of each step, the steps of
+    a run one after another."""
+    ids = np.unique(np.asarray(run), return_inverse=True)[1]
+    return ids, np.concatenate([[0], np.flatnonzero(np.diff(ids)) + 1, [len(ids)]])[: len(ids) + 1]
 
 
 def running_sums(terms: Floats, ends: NDArray[np.int64]) -> Floats:
     """(m, N) sums over the steps of each run up to and with each, in that order: `np.cumsum` of each run by itself."""
+    return running(np.add, terms, ends)
+
+
+def running(how: np.ufunc, terms: Floats, ends: NDArray[np.int64]) -> Floats:
+    """(m, N) what the steps of each run up to and with each come to by `how`, in that order: `how.accumulate` of each
+    run by itself."""
     out, lengths = np.empty_like(terms), np.diff(ends)
     order = np.argsort(lengths, kind="stable")
     ordered, last = lengths[order], len(order)
@@ -74,7 +87,7 @@ def running_sums(terms: Floats, ends: NDArray[np.int64]) -> Floats:
         runs, steps = order[first:last], np.arange(longest)
         at = ends[runs][:, None] + steps  # (runs, longest)
         inside = steps < lengths[runs][:, None]
-        sums = np.cumsum(terms[:, np.minimum(at, terms.shape[1] - 1)], axis=2)
-        out[:, at[inside]] = sums[:, inside]
+        so_far = how.accumulate(terms[:, np.minimum(at, terms.shape[1] - 1)], axis=2)
+        out[:, at[inside]] = so_far[:, inside]
         last = first
     return out

@@ -31,11 +31,11 @@ class Space:
 
     >>> space = tk.trajectory.Space.fit(path, top=32)
     >>> space.explained.round(2)  # share of the variance that three axes show
-    array([0.41, 0.28, 0.2 ])
+    array([0.09, 0.08, 0.07])
     >>> space.transform(path).shape
-    (9, 3)
+    (34, 3)
     >>> tk.trajectory.Space.from_state(space.to_state()).n_regions  # kept as JSON
-    16
+    35
     """
 
     n_regions: int
@@ -54,7 +54,7 @@ class Space:
         >>> both = np.concatenate([one.effects[one.thinking] for one in (traces[0], traces[1])])
         >>> shared = tk.trajectory.Space.fit(both, dims=2)  # the same axes for two runs of one image
         >>> shared.axes.shape
-        (2, 16)
+        (2, 35)
         """
         path = as_path(effects)
         if dims < 1 or (top is not None and top < 1):
@@ -117,9 +117,9 @@ def project(effects: ArrayLike, top: int = 32, dims: int = 3) -> Path:
     See also: `Space`, `trajectory_3d`.
 
     >>> tk.trajectory.project(path).shape  # (T, 3), for a picture
-    (9, 3)
+    (34, 3)
     >>> tk.trajectory.project(path, dims=2).std(0).round(1)
-    array([5.4, 4.4])
+    array([2. , 1.9])
     """
     return Space.fit(effects, top=top, dims=dims).transform(effects)
 
@@ -132,9 +132,9 @@ def on_grid(effects: ArrayLike, labels: ArrayLike, shape: tuple[int, int] = (8, 
 
     See also: `Space`, `project`.
 
-    >>> cells = tk.trajectory.on_grid(path, trace.regions, shape=(4, 4))  # comparable between images
+    >>> cells = tk.trajectory.on_grid(path, trace.regions, shape=(6, 6))  # comparable between images
     >>> cells.shape
-    (9, 16)
+    (34, 36)
     >>> bool(np.allclose(cells.sum(1), path.sum(1), atol=1e-3))
     True
     """

@@ -41,7 +41,7 @@ def load_vlm(
     >>> vlm = tk.load_vlm("data/demo/model")  # or "Qwen/Qwen3-VL-8B-Thinking"
     >>> prompt = vlm.prepare(image, question)
     >>> len(prompt.image_tokens)  # of the image, in the prompt
-    64
+    36
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText

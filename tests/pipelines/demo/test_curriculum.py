@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines.demo.curriculum import STAGES, Stage, trainer
-from pipelines.demo.model import LONG, build_model, build_tokenizer
+from pipelines.demo.model import build_model, build_tokenizer
 from pipelines.demo.rows import Draw
 from trajkit.errors import WriteError
 
@@ -20,8 +20,8 @@ TINY = (
 
 def tiny_trainer(folder, seed=0):
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(layout=LONG)
-    return trainer(build_model(tokenizer, "qwen2_5_vl", LONG), tokenizer, folder, TINY, seed)
+    tokenizer = build_tokenizer()
+    return trainer(build_model(tokenizer, "qwen2_5_vl"), tokenizer, folder, TINY, seed)
 
 
 def weights(trainer):

@@ -14,24 +14,30 @@ from pipelines.demo.rollouts import Rollout, roll_out
 from pipelines.reinforce_demo_model import fresh
 from trajkit.attribution.item import Judgement
 from trajkit.demo import paths
-from trajkit.demo.runs import demo_items, judge_by_scene
+from trajkit.demo.items import Mix, demo_items, judge_by_scene
 from trajkit.errors import InputError
 
-SMALL = Plan(questions=3, samples=4, passes=2, longest=80, rate=1e-3, warm_up=1)
+SMALL = Plan(questions=2, samples=3, passes=2, longest=300, rate=1e-3, warm_up=1)
+SMUDGED = Mix(smudged=1.0, damage=(1.0, 1.0))
 
 
 def judge_all(success):
     return lambda item, sentences, answer: Judgement("success" if success else "failure", success)
 
 
-def brief(item, sentences, answer):
-    """Four sentences at most are right, whatever they say."""
-    return Judgement("success", answer is not None and len(sentences) <= 4)
+def sure(item, sentences, answer):
+    """A run that calls nothing unclear is right, whatever else it says."""
+    return Judgement("success", answer is not None and not any("unclear" in said for said in sentences))
+
+
+def walks(n, seed=7):
+    """Questions with the shortest runs, about pictures in which much is unclear."""
+    return demo_items("train", n, seed, SMUDGED, families=("code",))
 
 
 def trainer(folder, judge=judge_by_scene, plan=SMALL, questions=None):
     vlm = tk.load_vlm(paths.MODEL)
-    return Reinforcement(vlm, questions or (lambda n: fresh(n, plan.questions, plan.seed)), judge, folder, plan)
+    return Reinforcement(vlm, questions or (lambda n: walks(plan.questions, n)), judge, folder, plan)
 
 
 def weights(one):
@@ -40,7 +46,7 @@ def weights(one):
 
 def test_what_is_rewarded_becomes_likelier(tmp_path):
     plan = replace(SMALL, questions=4, samples=6, kl=0.0)
-    learner = trainer(tmp_path, brief, plan, lambda n: demo_items("train", 4, seed=7, families=("science",)))
+    learner = trainer(tmp_path, sure, plan, lambda n: walks(4))
     learner.run(5, lambda update: None)
     shares = [update.reward for update in learner.updates]
     assert min(shares[-2:]) > shares[0] + 0.15
@@ -67,7 +73,7 @@ def test_a_run_that_has_not_ended_earns_nothing(tmp_path):
 @pytest.fixture(scope="module")
 def scored(demo_vlm):
     """Runs of two questions, with advantages of both signs."""
-    drawn = roll_out(demo_vlm, list(demo_items("test", 2, seed=5)), 2, 80, seed=0)
+    drawn = roll_out(demo_vlm, list(walks(2)), 2, 80, seed=0)
     return [one for runs in drawn for one in zip(runs, (0.5, -0.5), strict=True)]
 
 
@@ -136,8 +142,8 @@ def test_runs_that_are_read_together_are_of_like_length_and_not_too_many():
 
 
 def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path):
-    plan = replace(SMALL, questions=2)
-    whole = trainer(tmp_path / "whole", brief, plan)
+    plan = replace(SMALL, samples=2)
+    whole = trainer(tmp_path / "whole", sure, plan)
     whole.run(3, lambda update: None)
 
     class Killed(Exception):
@@ -148,8 +154,8 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        trainer(tmp_path / "cut", brief, plan).run(3, kill, save_every=1)
-    again = trainer(tmp_path / "cut", brief, plan)
+        trainer(tmp_path / "cut", sure, plan).run(3, kill, save_every=1)
+    again = trainer(tmp_path / "cut", sure, plan)
     assert again.resume()
     assert [update.number for update in again.updates] == [1]
     again.run(3, lambda update: None)
@@ -163,8 +169,7 @@ def test_another_seed_draws_other_runs_of_the_same_questions(tmp_path):
     """A judge that finds all alike leaves the weights as they are."""
 
     def lengths(seed):
-        plan = replace(SMALL, questions=2, seed=seed)
-        learner = trainer(tmp_path, judge_all(False), plan, lambda n: demo_items("train", 2, seed=7))
+        learner = trainer(tmp_path, judge_all(False), replace(SMALL, seed=seed), lambda n: walks(2))
         learner.run(2, lambda update: None)
         return [update.length for update in learner.updates]
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import trajkit as tk
-from pipelines.demo.model import ARCHITECTURES, LONG, build_model, build_tokenizer, save_checkpoint
+from pipelines.demo.model import ARCHITECTURES, SIDE, build_model, build_tokenizer, save_checkpoint
 from pipelines.demo.packing import cell_targets
 from pipelines.demo.rows import Draw, RowMaker, picture_scene
 from pipelines.demo.writer import Transcript, write_reasoning
@@ -21,8 +21,8 @@ FREE = Draw(0.0, 1.0, freedom=1.0, habit=0.5)
 def vlm(request, tmp_path):
     """An untrained model of each architecture, saved and loaded as any other."""
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(request.param, LONG)
-    save_checkpoint(build_model(tokenizer, request.param, LONG), tokenizer, tmp_path, LONG)
+    tokenizer = build_tokenizer(request.param)
+    save_checkpoint(build_model(tokenizer, request.param), tokenizer, tmp_path)
     return tk.load_vlm(tmp_path)
 
 
@@ -33,7 +33,7 @@ def test_a_row_begins_as_the_prompt_does_that_the_model_is_asked_with(vlm):
     written = write_reasoning(question, pictured.scene, pictured.hardness, rng, 1.0)
     row = maker.batch([pictured], [[maker.segment(question, written)]]).inputs
     prompt = vlm.prepare(Image.fromarray(pictured.image), question.text)
-    assert (prompt.inputs["input_ids"] == vlm.model.config.image_token_id).sum() == LONG.side**2
+    assert (prompt.inputs["input_ids"] == vlm.model.config.image_token_id).sum() == SIDE**2
     assert torch.equal(row["input_ids"][:, : prompt.length], prompt.inputs["input_ids"])
     assert torch.equal(row["position_ids"][..., : prompt.length], vlm.position_ids(prompt.inputs))
     torch.testing.assert_close(row["pixel_values"], prompt.inputs["pixel_values"])
@@ -52,8 +52,8 @@ def test_questions_that_share_a_row_cannot_see_each_other(vlm):
 
 
 def test_words_that_are_wrong_on_purpose_carry_no_loss_and_answers_carry_more():
-    tokenizer = build_tokenizer(layout=LONG)
-    maker = RowMaker(tokenizer, build_model(tokenizer, layout=LONG).config)
+    tokenizer = build_tokenizer()
+    maker = RowMaker(tokenizer, build_model(tokenizer).config)
     said = Transcript(("row 1 col 1 is red 4.", "smallest at row 1 col 1 is 4."), "4", frozenset({(0, 6)}))
     ids, loss = maker.segment(parse_question("sort row 1 up."), said)
     text = tokenizer.convert_ids_to_tokens(ids)
@@ -65,8 +65,8 @@ def test_words_that_are_wrong_on_purpose_carry_no_loss_and_answers_carry_more():
 
 
 def test_rows_hold_as_many_questions_as_fit_and_at_least_one():
-    tokenizer = build_tokenizer(layout=LONG)
-    maker = RowMaker(tokenizer, build_model(tokenizer, layout=LONG).config)
+    tokenizer = build_tokenizer()
+    maker = RowMaker(tokenizer, build_model(tokenizer).config)
     for tokens, least in ((1, 1), (900, 2)):
         batch = maker.draw(np.random.default_rng(0), 4, tokens, 2, FREE)
         answers = (batch.inputs["input_ids"] == maker.end_think).sum(1)
@@ -77,7 +77,7 @@ def test_rows_hold_as_many_questions_as_fit_and_at_least_one():
 def test_each_image_token_has_its_cell_as_a_target():
     rng = np.random.default_rng(0)
     scenes = [picture_scene(rng, FREE).scene for _ in range(2)]
-    targets = {name: value.reshape(2, 6, 6) for name, value in cell_targets(scenes, LONG).items()}
+    targets = {name: value.reshape(2, 6, 6) for name, value in cell_targets(scenes).items()}
     for i, r, c in np.ndindex(2, 6, 6):
         cell = scenes[i].at((r, c))
         assert targets["digit"][i, r, c] == (10 if cell is None else cell[1])

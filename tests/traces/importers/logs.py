@@ -16,7 +16,7 @@ from trajkit.traces.trace import Trace
 GOLDEN = Path(__file__).parent / "golden"
 QUESTIONS = GOLDEN / "questions.jsonl"
 THINKING = "row 4 col 4 is empty. row 1 col 4 is blue 0. row 2 col 4 is empty. row 3 col 4 is green 8."
-"""Of the first question by the demo's model, under greedy decoding."""
+"""Of the first question by an earlier model of the demo, under greedy decoding."""
 IMAGE = (GOLDEN / "images" / "s00.png").read_bytes()
 
 

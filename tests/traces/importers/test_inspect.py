@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 import trajkit as tk
+from trajkit.demo.paths import DEMO
 from trajkit.errors import InputError
 from trajkit.traces.importers.inspect_zip import Chunks, EvalZip
 from trajkit.traces.importers.reading import error_line
 from trajkit.vlm.sentences import split_steps
 
 GOLDEN = Path(__file__).parent / "golden" / "inspect"
-LOGS = Path(__file__).parents[4] / "shared" / "logs"
 
 
 def imported(name: str, **options):
@@ -261,13 +261,11 @@ def test_chunks_that_are_too_large_together_are_not_read(monkeypatch):
             Chunks(log, "samples/tags_epoch_1/events").at([[0, 10**9]])
 
 
-@pytest.mark.parametrize("source", [GOLDEN / "digits.eval", LOGS / "digits.eval", LOGS / "digits.json"], ids=str)
-def test_a_log_of_the_demos_model_has_the_steps_of_its_tokens(source, demo_vlm):
-    """inspect-ai asked vLLM, which served the demo's model: its words are that model's tokens."""
-    if not source.exists():
-        pytest.skip("the shared logs are not here")
+@pytest.mark.parametrize(("source", "n"), [(GOLDEN / "shipped.eval", 4), (DEMO / "logs" / "digits.eval", 28)], ids=str)
+def test_a_log_of_the_demos_model_has_the_steps_of_its_tokens(source, n, demo_vlm):
+    """Words that the server told are the tokens of the model that it served."""
     runs = tk.import_traces(source)
-    assert len(runs) == {"golden": 2, ".eval": 28, ".json": 3}["golden" if GOLDEN in source.parents else source.suffix]
+    assert len(runs) == n
     for run, words in zip(runs, told_words(source), strict=True):
         ids = [demo_vlm.tokenizer.convert_tokens_to_ids(word) for word in words]
         spans, expected, closed = split_steps(ids, demo_vlm)
@@ -282,11 +280,8 @@ def test_a_log_of_the_demos_model_has_the_steps_of_its_tokens(source, demo_vlm):
 
 
 def told_words(source: Path) -> list[list[str]]:
-    if source.suffix == ".json":
-        samples = json.loads(source.read_text())["samples"]
-    else:
-        with EvalZip(source) as log:
-            samples = [log.json(name) for name in log if name.startswith("samples/")]
+    with EvalZip(source) as log:
+        samples = [log.json(name) for name in log if name.startswith("samples/")]
     contents = (sample["output"]["choices"][0]["logprobs"]["content"] for sample in samples)
     return [[entry["token"] for entry in content] for content in contents]
 

@@ -1,0 +1,245 @@
+"""Of the failing runs, how many does a monitor catch, and how soon: beside one that knows the scene, at one promise.
+
+    python -m analyses.caught              # minutes; writes reports/caught.md
+    python -m analyses.caught FOLDER       # other runs of the demo's world
+
+Every score is fitted on the same scenes of validation digits, given a threshold by the monitor's rule on the same other
+ones, and judged on the scenes of test digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import trajkit as tk
+from analyses.common import command_of, table_of, write
+from analyses.run_scores import CEILING, LENGTH, SENTENCES, UNCERTAINTY, read
+from trajkit.demo import paths
+from trajkit.demo.knowing import KNOWN
+from trajkit.demo.runs import held_out
+from trajkit.detection import EarlyFailurePredictor, Monitor, StepPredictor
+from trajkit.detection.design import DEFAULT_FEATURES
+from trajkit.detection.run_risks import run_risks
+from trajkit.detection.splits import failures, split_by_group
+from trajkit.judging.alarms import monitor_runs
+from trajkit.judging.promise import of_new_groups
+from trajkit.progress import progress
+from trajkit.stats.resampling import Floats, group_draws, interval, weighted_mean, weighted_median
+from trajkit.tables import Estimate, words
+from trajkit.tables.render import markdown
+from trajkit.traces.trace import Trace
+
+ALPHA = 0.1
+DEALS = 10
+WITHIN = 3
+"""Sentences after the first mistake within which an alarm is soon."""
+SHIPPED, TOLD, RANDOM, ANY = "as shipped", "as shipped, told the form", "random", "any"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
+    parser.add_argument("--runs", type=int, help="the first runs alone")
+    parser.add_argument("--alpha", type=float, default=ALPHA, help="false alarms promised")
+    parser.add_argument("--deals", type=int, default=DEALS, help="deals of the scenes to fit and calibration")
+    parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of scenes")
+    parser.add_argument("--out", type=Path, default=Path("reports/caught.md"))
+    args = parser.parse_args(argv)
+    traces = list(islice(tk.read_traces(args.traces), args.runs))
+    with progress("deals", total=args.deals) as bar:
+        alarms = watched(traces, args.alpha, args.deals, bar.advance)
+    report(args.out, command_of("caught", parser, args, ["traces"]), alarms, args.alpha, args.boot)
+
+
+def watched(
+    traces: Sequence[Trace], alpha: float, deals: int, advance: Callable[[str], None] = lambda note: None
+) -> pd.DataFrame:
+    """What each monitor does on each held-out run, by each deal of the other scenes to fit and calibration.
+
+    Columns: monitor, deal, those of `monitor_runs`, and late: sentences from the first mistake to the alarm, 0 where it
+    comes at the mistake, NaN where there is no alarm or no sentence was the mistake.
+    """
+    frame = read(traces).frame
+    frame = frame.assign(
+        success=failures(frame) == 0, off_for=frame.groupby("transcript_id")["off_course"].cumsum().to_numpy()
+    )
+    unseen = held_out(frame["group_id"])
+    found = []
+    for deal in range(deals):
+        parts = split_by_group(frame, seed=deal, test=unseen)
+        fit, calibration, test = (parts.rows(frame, part) for part in ("fit", "calibration", "test"))
+        for name, score in fitted(fit, deal).items():
+            calibrating, judging = (rows.assign(score=score(rows)) for rows in (calibration, test))
+            monitor = Monitor.of_scores(calibrating, alpha=alpha, seed=deal)
+            found.append(monitor_runs(monitor, judging).assign(monitor=name, deal=deal))
+        advance("")
+    runs = pd.concat(found, ignore_index=True)
+    thinking = {trace.transcript_id: int(trace.thinking.sum()) for trace in traces}
+    first = {t.transcript_id: t.meta["first_wrong"] for t in traces if t.meta["first_wrong"] is not None}
+    mistake = runs["transcript_id"].map({run: at + 1 for run, at in first.items() if at < thinking[run]})
+    return runs.assign(late=(runs["alarm_step"] - mistake).where(runs["alarmed"]))
+
+
+def fitted(fit: pd.DataFrame, seed: int) -> dict[str, Callable[[pd.DataFrame], Floats]]:
+    """Monitor → the score of each row of a frame, the higher the riskier."""
+    failed = failures(fit).astype(int)
+    sentences = StepPredictor().fit(fit, fit["label"])
+    knowing = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(_known(fit, fit), failed)
+
+    def any_wrong(rows: pd.DataFrame) -> Floats:
+        return run_risks(sentences.risks(rows), rows["transcript_id"])["any"]
+
+    def drawn(rows: pd.DataFrame) -> Floats:
+        return np.random.default_rng([seed, len(rows)]).random(len(rows))
+
+    features = {SHIPPED: DEFAULT_FEATURES, TOLD: f"{DEFAULT_FEATURES}+task", UNCERTAINTY: UNCERTAINTY, LENGTH: LENGTH}
+    by = {name: EarlyFailurePredictor(of) for name, of in features.items()}
+    return {
+        CEILING: lambda rows: knowing.decision_function(_known(rows, fit)),
+        **{name: model.fit(fit, failed).risks for name, model in by.items()},
+        SENTENCES: any_wrong,
+        RANDOM: drawn,
+    }
+
+
+def _known(rows: pd.DataFrame, fit: pd.DataFrame) -> Floats:
+    """(n, F) what a judge knows who has the scene and the sentences so far, forms of questions as those of `fit`."""
+    forms = rows["kind"].to_numpy()[:, None] == np.unique(fit["kind"])
+    return np.column_stack([np.log1p(rows[["difficulty", *KNOWN, "off_for", "step"]].to_numpy(float)), forms])
+
+
+def report(out: Path, command: str, alarms: pd.DataFrame, alpha: float, n_boot: int) -> None:
+    """Write the page. alarms: as by `watched`; command: what makes the page again."""
+    one = alarms[(alarms["monitor"] == SHIPPED) & (alarms["deal"] == 0)]
+    failing = one[one["failure"] == 1]
+    text = (
+        f"# How many failing runs are caught\n\nRegenerate: `{command}`. {words.count(len(one), 'run')} about scenes "
+        f"of test digits, {len(failing):,} of them failing. Every monitor promises {words.promise(alpha)} false "
+        "alarms; all are fitted on the same scenes of validation digits and have their thresholds from the same other "
+        f"ones, one run a scene. Figures are means over {words.count(alarms['deal'].nunique(), 'deal')} of those "
+        f"scenes; 95 % intervals resample test scenes and take the deals as they are. {_MONITORS}"
+    )
+    late = "Sentences from the first mistake to the alarm, the median"
+    sections = {
+        "Failing runs that are caught": caught(alarms, n_boot),
+        "Caught, by outcome": by_part(alarms, "outcome", n_boot),
+        "Caught, by family": by_part(alarms, "task_set", n_boot),
+        f"{late}, by outcome": lateness(alarms, "outcome", n_boot),
+    }
+    body = "\n".join(f"## {name}\n\n{markdown(table)}" for name, table in sections.items())
+    write(out, f"{text}\n\n{body}\n## {late}, by family", lateness(alarms, "task_set", n_boot), _READING)
+
+
+def caught(alarms: pd.DataFrame, n_boot: int) -> Any:
+    """A row a monitor: false alarms, failing runs alarmed, of what the ceiling's monitor alarms, and how soon."""
+    most = _power(alarms[alarms["monitor"] == CEILING], n_boot)
+    rows = []
+    for name, own in alarms.groupby("monitor", sort=False):
+        power = _power(own, n_boot)
+        rates = [of_new_groups(runs).rate for _, runs in own.groupby("deal")]
+        row = {"monitor": name, "false alarms": float(np.mean(rates)), "caught": _estimate(power)}
+        row["of the ceiling's"] = Estimate(np.nan) if name == CEILING else _estimate(_share(power, most))
+        rows.append(row | _how_soon(own, n_boot))
+    return table_of(rows, _FORMATS)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def by_part(alarms: pd.DataFrame, column: str, n_boot: int) -> Any:
+    """A row a monitor: the share of failing runs alarmed, of each value of a column."""
+    counts = alarms[(alarms["deal"] == 0) & (alarms["failure"] == 1)].drop_duplicates("transcript_id")
+    rows: list[dict[str, Any]] = [
+        {"monitor": name}
+        | {part: _estimate(_power(own[own[column] == part], n_boot)) for part in _parts(alarms, column)}
+        for name, own in alarms.groupby("monitor", sort=False)
+    ]
+    rows.append({"monitor": "failing runs"} | {p: str((counts[column] == p).sum()) for p in _parts(alarms, column)})
+    return table_of(rows, dict.fromkeys(_parts(alarms, column), _share_or_count))
+
+
+def lateness(alarms: pd.DataFrame, column: str, n_boot: int) -> Any:
+    """A row a monitor: the median number of sentences, of each value of a column."""
+    parts = _parts(alarms, column)
+    rows = [
+        {"monitor": name} | {part: _median(own[own[column] == part], n_boot) for part in (ANY, *parts)}
+        for name, own in _with_any(alarms, column).groupby("monitor", sort=False)
+    ]
+    return table_of(rows, dict.fromkeys((ANY, *parts), _sentences))
+
+
+def _with_any(alarms: pd.DataFrame, column: str) -> pd.DataFrame:
+    return pd.concat([alarms, alarms.assign(**{column: ANY})], ignore_index=True)
+
+
+def _parts(alarms: pd.DataFrame, column: str) -> list[str]:
+    return sorted(alarms.loc[alarms["failure"] == 1, column].unique())
+
+
+def _power(own: pd.DataFrame, n_boot: int) -> Floats:
+    """(B,) draws of the share of failing runs that are alarmed, the mean over deals."""
+    failing = own[own["failure"] == 1]
+    return weighted_mean(failing["alarmed"].to_numpy(float), group_draws(failing["group_id"], n_boot, 0))
+
+
+def _how_soon(own: pd.DataFrame, n_boot: int) -> dict[str, Any]:
+    told = own[(own["failure"] == 1) & own["late"].notna()]
+    draws = group_draws(told["group_id"], n_boot, 0)
+    soon = weighted_mean((told["late"] <= WITHIN).to_numpy(float), draws)
+    before = weighted_mean((told["late"] < 0).to_numpy(float), draws)
+    return {"median sentences late": _median(own, n_boot), _BEFORE: _estimate(before), _SOON: _estimate(soon)}
+
+
+def _median(own: pd.DataFrame, n_boot: int) -> Estimate:
+    told = own[(own["failure"] == 1) & own["late"].notna()]
+    return _estimate(weighted_median(told["late"].to_numpy(float), group_draws(told["group_id"], n_boot, 0)))
+
+
+def _estimate(drawn: Floats) -> Estimate:
+    return Estimate.of(interval(drawn))
+
+
+def _share_or_count(found: Estimate | str) -> str:
+    return found if isinstance(found, str) else words.shares(found)
+
+
+_sentences = partial(words.estimate, digits=1)
+_BEFORE, _SOON = "of the alarms before it", f"by {WITHIN} sentences after it"
+_FORMATS = {
+    "false alarms": words.share,
+    "caught": words.shares,
+    "of the ceiling's": words.shares,
+    "median sentences late": _sentences,
+    _BEFORE: words.shares,
+    _SOON: words.shares,
+}
+_MONITORS = f"""
+
+- *{CEILING}*: a judge who knows the scene, how hard its picture is and the form, and of the sentences so far which
+  cells they leave misread, how many follow from nothing, and whether and for how long the run has been off its course.
+- *{SHIPPED}*: the early-failure predictor of the shipped monitor, of all of a run's prefix features.
+- *{TOLD}*: the same with the family and form of the question (the feature set `task`), which the ceiling has too.
+- *{SENTENCES}*: the chance that any sentence so far is wrong, by a `StepPredictor` of effects and uncertainty.
+- *{UNCERTAINTY}*, *{LENGTH}*: the early-failure predictor of log-probability and entropy alone (means, and the most
+  doubtful step), and of how many steps and tokens the run has. *{RANDOM}*: a number drawn anew after each sentence."""
+_READING = """
+Intervals of *of the ceiling's* are paired. The first mistake is the sentence that took the run off its course for good;
+runs that only their answer made wrong have none, and are left out of what is said of sentences, and so are runs
+without an alarm. An alarm before the mistake counts by a negative number.
+"""
+
+
+if __name__ == "__main__":
+    main()
