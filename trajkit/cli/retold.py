@@ -39,13 +39,14 @@ _MARKS: dict[Note, tuple[str, str]] = {
     "put right": ("✓", "bold green"),
     "": (" ", ""),
 }
+_SAID = {"lost": "lost, goes the wrong way"}
 _LEGEND: tuple[tuple[str, str] | str, ...] = (
     ("[ ] failed by  ░ smudged  ", "dim"),
     ("■", f"rgb{SUPPORT}".replace(" ", "")),
     (" supports  ", "dim"),
     ("■", f"rgb{OPPOSE}".replace(" ", "")),
     (" opposes\n", "dim"),
-    *(part for note, mark in _MARKS.items() if note for part in (mark, (f" {note}  ", "dim"))),
+    *(part for note, mark in _MARKS.items() if note for part in (mark, (f" {_SAID.get(note, note)}  ", "dim"))),
     ("rests on what it names", "green"),
 )
 _SMUDGED = 0.5
@@ -75,7 +76,7 @@ class RetoldRun:
         """All of it, from the question to the answer."""
         counted = [count(len(self._steps), "sentence"), count(self.run.n_regions, "region")]
         facts = " · ".join([*counted, *filter(None, [one_line(about)])])
-        if not shows_pictures(self.console) or self.console.width < _NARROW:
+        if not shows_pictures(self.console) or self.console.width < _NARROW or not self.run.steps:
             self._plain(f"question: {one_line(self.run.question)} ({facts})")
             for line in self._lines():
                 self._plain(line)
