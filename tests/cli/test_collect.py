@@ -396,22 +396,23 @@ def test_a_signal_keeps_what_was_collected_and_says_so(slow, tmp_path, number, c
 
 
 def test_a_signal_within_a_batch_keeps_the_runs_of_it_that_had_ended_and_says_so(
-    collect, questions, tmp_path, monkeypatch
+    cli, questions, model_and_estimator, demo_vlm, tmp_path, monkeypatch
 ):
-    calls, own = [], Budget.__call__
+    ended, own = [], Budget.__call__
 
     def stopped(self, input_ids, scores, **rest):
-        calls.append(1)
-        if len(calls) == 40:
+        if not ended and np.isin(input_ids[:, -1].tolist(), list(demo_vlm.end_tokens)).any():
+            ended.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
         return own(self, input_ids, scores, **rest)
 
     monkeypatch.setattr(Budget, "__call__", stopped)
     out = tmp_path / "traces"
-    result = collect(questions(1), "--out", out, "--samples", "12")
+    asked = ("collect", questions(1), "--out", out, "--samples", "12", "--temperature", "1.5", *model_and_estimator)
+    result = cli(*asked)
     assert result.code == 143
     kept = set(read_traces(out).ids)
     assert 1 <= len(kept) < 12
     assert re.search(rf"stopped; {len(kept)} runs? (is|are) safe in ", result.err.splitlines()[-1])
     monkeypatch.undo()
-    assert f"({12 - len(kept)} new)" in collect(questions(1), "--out", out, "--samples", "12").out
+    assert f"({12 - len(kept)} new)" in cli(*asked).out

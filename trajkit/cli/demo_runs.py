@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 
 class Rates(NamedTuple):
-    """How often a monitor alarms on runs that it has not seen. caught: of failing runs. false_alarms: of good ones."""
+    """How often a monitor alarms on runs that it has not seen. caught: of failing runs. false_alarms: of good ones.
+    alpha: what is promised of these, that their share be told apart from it."""
 
     caught: Estimate
     false_alarms: Estimate
     runs: int
     scenes: int
+    alpha: float
 
     @classmethod
     def of(cls, replay: Replay) -> Rates:
@@ -42,21 +44,21 @@ class Rates(NamedTuple):
         power, good, runs = replay.power, replay.false_alarms, replay.runs
         caught, false = power[power["outcome"] == ALL], good[good["unit"] == NEW_GROUP]
         first, second = (Estimate.of(rows[["rate", "low", "high"]].iloc[0]) for rows in (caught, false))
-        return cls(first, second, len(runs), runs["group_id"].nunique())
+        return cls(first, second, len(runs), runs["group_id"].nunique(), replay.check.alpha)
 
     def said(self) -> str:
         """In two sentences."""
         return (
             f"The monitor on {count(self.runs, 'run')} of {count(self.scenes, 'scene')} that it has not seen, with "
             f"95 % intervals: of failing runs it alarms {shares(self.caught)} and misses the others; of good ones it "
-            f"alarms {shares(self.false_alarms)}."
+            f"alarms {shares(self.false_alarms, self.alpha)}."
         )
 
     def beside(self, right: bool, alarmed: bool) -> str:
         """How usual it is what the monitor made of a run, in a few words; "" of a right run without an alarm."""
         value, low, high = self.caught
         if right:
-            return f"false alarm, as on {shares(self.false_alarms)} of good runs" if alarmed else ""
+            return f"false alarm, as on {shares(self.false_alarms, self.alpha)} of good runs" if alarmed else ""
         if alarmed:
             return f"caught, as {shares(self.caught)} of failing runs are"
         return f"missed, as {shares(Estimate(1 - value, 1 - high, 1 - low))} of failing runs are"
