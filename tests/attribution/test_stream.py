@@ -64,7 +64,8 @@ def test_a_pass_of_another_thread_is_none_of_a_streams_business(demo_vlm, demo_e
 
 
 def test_streaming_generates_what_plain_generation_does(demo_vlm, demo_estimator, prompt, scene_image, generated):
-    running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)
+    how = {"temperature": 0, "max_new_tokens": len(generated)}
+    running = tk.stream(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, **how)
     list(running)
     assert running.tokens == generated.tolist()
 
@@ -312,7 +313,7 @@ def test_a_chat_is_streamed_as_its_turns_are_asked(demo_vlm, demo_estimator, sce
 
 
 def test_settings_of_sampling_are_those_of_the_run(demo_vlm, demo_estimator, scene_image):
-    given = {"estimator": demo_estimator, "seed": 3, "temperature": 1.5}
+    given = {"estimator": demo_estimator, "seed": 3, "temperature": 3.0}
     wide = tk.trace(demo_vlm, scene_image, QUESTION, **given)
     narrow = tk.trace(demo_vlm, scene_image, QUESTION, **given, top_p=0.01)
     likeliest = tk.trace(demo_vlm, scene_image, QUESTION, estimator=demo_estimator, temperature=0)

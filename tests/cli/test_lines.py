@@ -21,7 +21,7 @@ from trajkit.detection import Monitor
 
 ROOT = Path(__file__).parents[2]
 CALM = {"effects": [2.5, 0.1, -0.3] + [0.0] * 13, "logprob": -0.2, "entropy": 0.4, "n_tokens": 12}
-LOST = {"effects": [0.2, 0.3, 0.1] + [0.0] * 13, "logprob": -3.5, "entropy": 2.9, "n_tokens": 9}
+LOST = {"effects": [0.2, 0.3, 0.1] + [0.0] * 13, "logprob": -3.5, "entropy": 2.9, "n_tokens": 6}
 
 
 def text(*records: object) -> str:
@@ -199,8 +199,9 @@ def test_scores_of_your_own_need_nothing_else(cli, monkeypatch, tmp_path):
 def test_enough_is_told_where_success_is_as_good_as_certain(watch, monkeypatch):
     from trajkit.detection.store import load_detectors
 
-    sure = {"effects": [9.0] + [0.0] * 15, "logprob": -1e-4, "entropy": 1e-4, "n_tokens": 4}
-    result, lines = watch([sure] * 9, "--enough")
+    known = {"logprob": -1e-4, "entropy": 1e-4, "n_tokens": 14}
+    sure = [{"effects": [0.0] * k + [15.0] + [0.0] * (15 - k)} | known for k in range(9)]
+    result, lines = watch(sure, "--enough")
     decided = [line for line in lines if line["event"] == "decision"]
     assert [(line["action"], line["verdict"]["threshold"]) for line in decided] == [
         ("enough", load_detectors(paths.DETECTORS).enough.threshold)

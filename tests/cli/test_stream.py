@@ -245,7 +245,7 @@ def test_how_tokens_are_drawn_is_passed_on(cli, picture, model_and_estimator):
     assert steps("--top-p", "0.0001") == alone
     assert steps() != alone
     stopped = steps("--top-k", "1", "--stop", "col 3 is", "--stop", "nothing of the kind")
-    assert stopped == [alone[0], alone[1][: alone[1].index("is") + 2]]
+    assert stopped == [*alone[:2], alone[2][: alone[2].index("is") + 2]]
 
 
 @pytest.mark.parametrize(

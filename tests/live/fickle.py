@@ -51,7 +51,7 @@ class Fickle:
                 pass
         elif fault == "endless":
             chunk = {"choices": [{"delta": {"content": "1"}, "token_ids": [5] * 200, "finish_reason": "stop"}]}
-            await Response("".join(f"data: {json.dumps(chunk)}\n\n" for _ in range(3)))(scope, receive, send)
+            await Response("".join(f"data: {json.dumps(chunk)}\n\n" for _ in range(5)))(scope, receive, send)
         else:
             await self._pass_on(scope, [message], receive, send, fault)
 

@@ -17,7 +17,7 @@ def parsed(**fields):
 
 def test_a_question_with_a_picture_as_a_data_url():
     asked = parsed(model="any", temperature=0, max_tokens=30, seed=3, stop=["x"], stream=True)
-    assert asked.chat.question == "read col 4."
+    assert asked.chat.question == "how many times is row 5 more than row 6?"
     assert len(asked.chat.images) == 1
     assert (asked.sampling.temperature, asked.sampling.max_new_tokens, asked.sampling.seed) == (0, 30, 3)
     assert asked.stream

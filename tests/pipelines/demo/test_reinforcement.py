@@ -45,9 +45,9 @@ def weights(one):
 
 
 def test_what_is_rewarded_becomes_likelier(tmp_path):
-    plan = replace(SMALL, questions=4, samples=6, kl=0.0)
+    plan = replace(SMALL, questions=4, samples=6, kl=0.0, rate=3e-4)
     learner = trainer(tmp_path, sure, plan, lambda n: walks(4))
-    learner.run(5, lambda update: None)
+    learner.run(6, lambda update: None)
     shares = [update.reward for update in learner.updates]
     assert min(shares[-2:]) > shares[0] + 0.15
 
