@@ -60,7 +60,7 @@ def test_tokens_of_a_saved_run_have_the_log_probabilities_that_it_was_saved_with
 
 
 def test_what_was_generated_is_kept_and_is_the_same_when_it_is_made_again(world, vlm, items, tmp_path, monkeypatch):
-    traces = list(world.traces.values())[:3]
+    traces = [t for t in world.traces.values() if t.task_set != "general"][:3]  # a search may never end
     beginnings = [Beginning(t.transcript_id, t.group_id, tokens_of(vlm, t, i)) for i, t in enumerate(traces)]
     first = list(continued(vlm, items, beginnings, tmp_path))
     (kept,) = tmp_path.iterdir()
