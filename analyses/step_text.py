@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 import trajkit as tk
 from analyses.common import command_of, table_of, write
@@ -82,19 +81,12 @@ def said_before(traces: Sequence[Trace]) -> pd.DataFrame:
 
 
 def _chances(held: HeldOutSteps, x: np.ndarray, advance: Callable[[str], None]) -> np.ndarray:
-    """(R, n, C) chances by trees of the shape of a StepPredictor, in the folds of `held`."""
-    label, shape = held.frame["label"].to_numpy(str), StepPredictor()
+    """(R, n, C) chances by the trees of a StepPredictor, in the folds of `held`."""
+    label = held.frame["label"].to_numpy(str)
     found = np.zeros((len(held.folds), len(x), len(held.classes)))
     for deal, folds in enumerate(held.folds):
         for fold in range(held.n_folds):
-            fitted = HistGradientBoostingClassifier(
-                max_iter=shape.max_iter,
-                learning_rate=shape.learning_rate,
-                max_leaf_nodes=shape.max_leaf_nodes,
-                min_samples_leaf=shape.min_samples_leaf,
-                early_stopping=False,
-                random_state=0,
-            ).fit(x[folds != fold], label[folds != fold])
+            fitted = StepPredictor().classifier().fit(x[folds != fold], label[folds != fold])
             order = [list(fitted.classes_).index(name) for name in held.classes]
             found[deal, folds == fold] = fitted.predict_proba(x[folds == fold])[:, order]
             advance("text")

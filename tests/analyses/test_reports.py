@@ -230,7 +230,7 @@ def test_attributing(report):
     rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in compared[2:]]
     assert [row[1] for row in rows] == ["12 of 12"] * 3 + ["47 of 47"]
     assert max(float(row[2]) for row in rows) < 1e-3
-    assert [row[3] for row in rows] == ["12 of 12"] * 3 + ["—"]
+    assert [row[3] for row in rows] == ["12 of 12"] * 3 + ["47 of 47"]
     assert len(times) == 7
     assert "0 in doubt" in text
 

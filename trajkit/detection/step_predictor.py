@@ -19,6 +19,7 @@ from trajkit.traces.step_labels import STEP_LABELS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 Floats = NDArray[np.float64]
 READ = {"effects": ("largest",), "uncertainty": ("logprob",), "both": ("largest", "logprob")}
@@ -77,8 +78,6 @@ class StepPredictor(ClassifierMixin, BaseEstimator):
         Raises InputError on other labels, where a column is missing, and where there are not two classes among the
         sentences that can be read.
         """
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
         labels = _labels(y, len(X))
         self.columns_ = _columns(X, self.features)
         rows = np.array([label is not None for label in labels], bool) & ~self.lacks(X)
@@ -90,18 +89,24 @@ class StepPredictor(ClassifierMixin, BaseEstimator):
                 f"{', '.join(map(repr, found.tolist())) or 'none'}."
             )
         weight = None if sample_weight is None else np.asarray(sample_weight, float)[rows]
-        fitted = HistGradientBoostingClassifier(
+        fitted = self.classifier().fit(self._numbers(X)[rows], labels[rows].astype(str), weight)
+        self.classes_, self.trees_ = fitted.classes_, Trees.of(fitted)
+        self.n_features_in_ = X.shape[1]
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        return self
+
+    def classifier(self) -> HistGradientBoostingClassifier:
+        """The trees that `fit` fits, not fitted yet: for other columns than KINDS has."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate,
             max_leaf_nodes=self.max_leaf_nodes,
             min_samples_leaf=self.min_samples_leaf,
             early_stopping=False,
             random_state=0,
-        ).fit(self._numbers(X)[rows], labels[rows].astype(str), weight)
-        self.classes_, self.trees_ = fitted.classes_, Trees.of(fitted)
-        self.n_features_in_ = X.shape[1]
-        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
-        return self
+        )
 
     def lacks(self, X: pd.DataFrame) -> NDArray[np.bool_]:
         """(n,) which sentences have not what is read of them: effects, or log-probabilities."""
