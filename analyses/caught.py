@@ -33,7 +33,6 @@ from trajkit.detection.design import DEFAULT_FEATURES
 from trajkit.detection.run_risks import run_risks
 from trajkit.detection.splits import failures, split_by_group
 from trajkit.judging.alarms import monitor_runs
-from trajkit.judging.promise import of_new_groups
 from trajkit.progress import progress
 from trajkit.stats.resampling import Floats, group_draws, interval, weighted_mean, weighted_median
 from trajkit.tables import Estimate, words
@@ -135,6 +134,7 @@ def report(out: Path, command: str, alarms: pd.DataFrame, alpha: float, n_boot: 
         "Failing runs that are caught": caught(alarms, n_boot),
         "Caught, by outcome": by_part(alarms, "outcome", n_boot),
         "Caught, by family": by_part(alarms, "task_set", n_boot),
+        "False alarms, by family": false_alarms(alarms, n_boot),
         f"{late}, by outcome": lateness(alarms, "outcome", n_boot),
     }
     body = "\n".join(f"## {name}\n\n{markdown(table)}" for name, table in sections.items())
@@ -147,8 +147,7 @@ def caught(alarms: pd.DataFrame, n_boot: int) -> Any:
     rows = []
     for name, own in alarms.groupby("monitor", sort=False):
         power = _power(own, n_boot)
-        rates = [of_new_groups(runs).rate for _, runs in own.groupby("deal")]
-        row = {"monitor": name, "false alarms": float(np.mean(rates)), "caught": _estimate(power)}
+        row = {"monitor": name, "false alarms": _false_alarms(own, n_boot), "caught": _estimate(power)}
         row["of the ceiling's"] = Estimate(np.nan) if name == CEILING else _estimate(_share(power, most))
         rows.append(row | _how_soon(own, n_boot))
     return table_of(rows, _FORMATS)
@@ -194,6 +193,25 @@ def _power(own: pd.DataFrame, n_boot: int) -> Floats:
     return weighted_mean(failing["alarmed"].to_numpy(float), group_draws(failing["group_id"], n_boot, 0))
 
 
+def false_alarms(alarms: pd.DataFrame, n_boot: int) -> Any:
+    """A row a monitor: the share of good runs alarmed, of each family."""
+    parts = _parts(alarms, "task_set")
+    good = alarms[(alarms["deal"] == 0) & (alarms["failure"] == 0)].drop_duplicates("transcript_id")
+    rows: list[dict[str, Any]] = [
+        {"monitor": name} | {part: _false_alarms(own[own["task_set"] == part], n_boot) for part in parts}
+        for name, own in alarms.groupby("monitor", sort=False)
+    ]
+    rows.append({"monitor": "good runs"} | {part: str((good["task_set"] == part).sum()) for part in parts})
+    return table_of(rows, dict.fromkeys(parts, _share_or_count))
+
+
+def _false_alarms(own: pd.DataFrame, n_boot: int) -> Estimate:
+    """Of a new good run of a new scene, what the monitor promises: the mean over scenes of the share of good runs
+    alarmed, and over deals."""
+    good = own[own["failure"] == 0].groupby(["deal", "group_id"])["alarmed"].mean().reset_index()
+    return _estimate(weighted_mean(good["alarmed"].to_numpy(float), group_draws(good["group_id"], n_boot, 0)))
+
+
 def _how_soon(own: pd.DataFrame, n_boot: int) -> dict[str, Any]:
     told = own[(own["failure"] == 1) & own["late"].notna()]
     draws = group_draws(told["group_id"], n_boot, 0)
@@ -218,7 +236,7 @@ def _share_or_count(found: Estimate | str) -> str:
 _sentences = partial(words.estimate, digits=1)
 _BEFORE, _SOON = "of the alarms before it", f"by {WITHIN} sentences after it"
 _FORMATS = {
-    "false alarms": words.share,
+    "false alarms": words.shares,
     "caught": words.shares,
     "of the ceiling's": words.shares,
     "median sentences late": _sentences,
@@ -235,7 +253,8 @@ _MONITORS = f"""
 - *{UNCERTAINTY}*, *{LENGTH}*: the early-failure predictor of log-probability and entropy alone (means, and the most
   doubtful step), and of how many steps and tokens the run has. *{RANDOM}*: a number drawn anew after each sentence."""
 _READING = """
-Intervals of *of the ceiling's* are paired. The first mistake is the sentence that took the run off its course for good;
+False alarms are of a new run of a new scene, as promised; of a family alone nothing is promised. Intervals of *of the
+ceiling's* are paired. The first mistake is the sentence that took the run off its course for good;
 runs that only their answer made wrong have none, and are left out of what is said of sentences, and so are runs
 without an alarm. An alarm before the mistake counts by a negative number.
 """

@@ -238,6 +238,7 @@ def _picture(rows: list[dict[str, Any]]) -> Any:
         line = pd.DataFrame([row[name] for row in rows])
         interval(ax, [row["sentence"] for row in rows], line, OUTCOME_COLOURS[colour], name)
     ax.axhline(0.5, color="0.6", lw=0.8)
+    ax.set_xticks([row["sentence"] for row in rows])
     ax.set(xlabel="sentences so far", ylabel="AUC of failure", ylim=(0.45, 1))
     ax.legend(fontsize=8)
     return figure

@@ -191,6 +191,7 @@ def picture(pooled: pd.DataFrame, within: pd.DataFrame) -> Any:
             if len(own):
                 interval(ax, own["step"], own, OUTCOME_COLOURS[colour], name)
         ax.axhline(0.5, color="0.6", lw=0.8)
+        ax.set_xticks(sorted(areas["step"].unique()))
         ax.set(title=title, xlabel="steps so far", ylabel="AUC of failure", ylim=(0.35, 1))
     axes[0].legend(fontsize=8)
     return figure

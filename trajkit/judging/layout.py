@@ -25,14 +25,15 @@ NO_INTERVAL = "–: no value, or too few groups of runs for an interval; an AUC 
 
 
 def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
-    """Methods down, `at` across, each cell an AUC as `words.auc` says it; `most` places spread evenly over those there.
+    """Methods down, `at` across, each cell an AUC as `words.auc` says it; `most` of the places, the first ones densest.
 
     areas: as `Evaluation.auc_by_step` or `auc_by_fraction`; at: `step` or `fraction`. A last row counts the runs and,
     of them, the failing ones; where a method has no score for some of the runs, its cell says for how many it has.
     """
     places = sorted(areas[at].unique())
-    kept = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int))]
-    rows = joined(areas[areas[at].isin(kept)], "auc").sort_values(at, kind="stable")
+    if len(places) > most:  # in even ratios: what is early is what is asked, and few runs are long
+        places = [places[int(i) - 1] for i in np.unique(np.geomspace(1, len(places), most).round())]
+    rows = joined(areas[areas[at].isin(places)], "auc").sort_values(at, kind="stable")
     across = Across(
         at,
         "auc",
