@@ -206,10 +206,13 @@ def false_alarms(alarms: pd.DataFrame, n_boot: int) -> Any:
 
 
 def _false_alarms(own: pd.DataFrame, n_boot: int) -> Estimate:
-    """Of a new good run of a new scene, what the monitor promises: the mean over scenes of the share of good runs
-    alarmed, and over deals."""
-    good = own[own["failure"] == 0].groupby(["deal", "group_id"])["alarmed"].mean().reset_index()
-    return _estimate(weighted_mean(good["alarmed"].to_numpy(float), group_draws(good["group_id"], n_boot, 0)))
+    """Of a new good run of a new scene, what the monitor promises: a scene counts by the share of its runs that are
+    good. The mean over deals."""
+    good = (own["failure"] == 0).astype(float)
+    scenes = own[["deal", "group_id"]].assign(good=good, alarmed=good * own["alarmed"])
+    shares = scenes.groupby(["deal", "group_id"]).mean().reset_index()
+    draws = group_draws(shares["group_id"], n_boot, 0)
+    return _estimate(_share(draws.sums(shares["alarmed"]), draws.sums(shares["good"])))
 
 
 def _how_soon(own: pd.DataFrame, n_boot: int) -> dict[str, Any]:

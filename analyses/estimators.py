@@ -135,7 +135,7 @@ def variants(binding: Binding, n: int) -> dict[str, tuple[Callable[[Views], Any]
         "network, attention through text alone": (without(slice(0, n)), one),
         "network, without the step's log-probability": (without(slice(2 * n, None), 1.0), one),
         "network, single regions alone as target": (as_is, partial(one, **no_masks)),
-        "network, asked for concentration too": (as_is, partial(one, concentration_weight=0.3)),
+        "network, nothing shrunk": (as_is, partial(one, shares=(0.0,))),
         "network, without the order of masks": (as_is, partial(one, rank_weight=0.0)),
         "network, the order of masks weighs more": (as_is, partial(one, rank_weight=3.0)),
     }
@@ -209,7 +209,8 @@ def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, Est
 _READING = """\
 The row `network (shipped form)` is what `trajkit train-estimator` fits, with four members; the row of one member beside
 it says what averaging them is worth. Boosted trees on the same inputs, and a network trained on single regions alone,
-see no regions hidden together: what training on masks as well buys is LDS. Two kinds of attention, direct and through
+see no regions hidden together: what training on masks as well buys is LDS; and what is small beside the largest effect
+of its step is taken for nothing, but in the row that says so. Two kinds of attention, direct and through
 text, are left out in turn. Weighting by the norms of values, and what hiding moves in the vision tower, are further
 inputs; the latter costs one pass of the tower for each region of an image and is not shipped, since everything else
 comes from what generation computes anyway."""

@@ -352,7 +352,12 @@ def random_estimator(vlm: VLM) -> tk.NetworkEstimator:
     shapes = {"floor": (n,), "mean": (d,), "deviation": (d,), "w1": (members, d, width), "b1": (members, width)}
     shapes |= {"w2": (members, width, width), "b2": (members, width), "w3": (members, width, 1), "b3": (members, 1)}
     arrays = {name: np.float32(rng.random(shape) + 0.1) for name, shape in shapes.items()}
-    arrays |= {"offset": np.float32([0.1]), "from": np.float32([0, 1]), "factor": np.float32([1, 2])}
+    arrays |= {
+        "share": np.float32([0.1]),
+        "offset": np.float32([0.1]),
+        "from": np.float32([0, 1]),
+        "factor": np.float32([1, 2]),
+    }
     return tk.NetworkEstimator(arrays, Binding(vlm.fingerprint, vlm.name, None, "blocks", "sum", "mean"))
 
 

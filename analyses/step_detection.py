@@ -83,7 +83,13 @@ def main(argv: list[str] | None = None) -> None:
         "Of the way to who knows the scene": shares(areas),
         "What effects add to uncertainty": step_layout.gains(added[False]),
         "What effects add to uncertainty, within family and form": step_layout.gains(added[True]),
-        "As probabilities": step_layout.probabilities(step_probabilities(held, args.boot)),
+        **{
+            f"As probabilities, {PLACES[name]}": step_layout.probabilities(
+                step_probabilities(held, args.boot, sentences=name)
+            )
+            for name in (ALL, SURE)
+            if name in held_places(areas)
+        },
     }
     command = command_of("step_detection", parser, args, ["traces"])
     head = (

@@ -12,6 +12,7 @@ from analyses import caught as page
 from analyses.run_scores import CEILING, LENGTH, SENTENCES, UNCERTAINTY
 from tests.analyses.test_ceiling import written_runs
 from tests.analyses.test_run_risk import seen
+from trajkit.judging.promise import of_new_groups
 
 MONITORS = [CEILING, page.SHIPPED, page.TOLD, UNCERTAINTY, LENGTH, SENTENCES, page.RANDOM]
 
@@ -44,14 +45,16 @@ def test_who_knows_the_scene_catches_most_and_chance_as_many_as_are_promised(ala
     assert all(found.value < 0.25 for found in table["false alarms"])
 
 
-def test_false_alarms_are_of_a_new_run_of_a_new_scene():
-    good = by_hand([0, None]).assign(failure=0.0, alarmed=[True, False, False, False, False, False])
-    good = pd.concat([good, good[1:2], good[1:2]], ignore_index=True)  # the second scene of the first monitor, thrice
-    ours = page.caught(pd.concat([good, by_hand([0])]), 50).frame.set_index("monitor").loc[CEILING, "false alarms"]
-    assert ours.value == pytest.approx(1 / 3)
-    by_family = page.false_alarms(pd.concat([good, by_hand([0])]), 50).frame.set_index("monitor")
-    assert by_family.loc[CEILING, "math"].value == pytest.approx(1 / 3)
-    assert by_family.loc["good runs", "math"] == "3"
+def test_false_alarms_are_of_a_new_run_of_a_new_scene(alarms):
+    promised = [of_new_groups(own).rate for _, own in alarms[alarms["monitor"] == page.SHIPPED].groupby("deal")]
+    found = page.caught(alarms, 50).frame.set_index("monitor").loc[page.SHIPPED, "false alarms"]
+    assert found.value == pytest.approx(np.mean(promised))
+    by_family = page.false_alarms(alarms, 50).frame.set_index("monitor")
+    for family, own in alarms[alarms["monitor"] == page.SHIPPED].groupby("task_set"):
+        rates = [of_new_groups(deal).rate for _, deal in own.groupby("deal")]
+        assert by_family.loc[page.SHIPPED, family].value == pytest.approx(np.mean(rates), abs=0.01)
+        good = own.loc[own["failure"] == 0, "transcript_id"].nunique()
+        assert by_family.loc["good runs", family] == str(good)
 
 
 def by_hand(late):

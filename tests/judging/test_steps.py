@@ -10,6 +10,7 @@ import pytest
 
 from tests.detection.sentences import make_runs, named_place
 from trajkit.detection import StepPredictor, sentence_features
+from trajkit.detection.step_features import CONFIDENT
 from trajkit.errors import InputError
 from trajkit.judging import (
     HeldOutSteps,
@@ -111,6 +112,13 @@ def test_chances_are_judged_as_probabilities(held: HeldOutSteps) -> None:
     assert both["brier"] == pytest.approx(((held.score("both", "false") - y) ** 2).mean())
     assert both["brier"] < table.loc[("false", "base rate"), "brier"] - 0.02
     assert both["ece_low"] <= both["ece"] <= both["ece_high"] < 0.1
+    sure = held.frame["logprob"].to_numpy() >= np.log(CONFIDENT)
+    among_sure = step_probabilities(held, n_boot=100, sentences="confident").set_index(["target", "method"])
+    off = (held.score("both", "false") - y)[:, sure]
+    assert among_sure.loc[("false", "both"), "brier"] == pytest.approx((off**2).mean())
+    assert among_sure["n_steps"].eq(sure.sum()).all()
+    with pytest.raises(InputError, match="one of all, confident"):
+        step_probabilities(held, sentences="loud")
     curve = step_calibration(held, bins=4, n_boot=100).set_index("target").loc["wrong"]
     assert curve["n_steps"].sum() == len(held.frame)
     assert curve["failed"].is_monotonic_increasing

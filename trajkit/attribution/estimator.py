@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trajkit.attribution.ablation import Ablation
     from trajkit.attribution.features import Pooling
 
-FORMAT = 3
+FORMAT = 4
 _CARD, _WEIGHTS = "estimator.json", "estimator.safetensors"
 _TRIES = 3
 """Times that an estimator is read again which was replaced meanwhile."""

@@ -3,8 +3,9 @@
 A linear map of attention cannot tell a region that a step looks at from one that all steps look at, nor follow a step
 to what it reads through its own earlier text. The network sees, for every head, the logarithm of a region's direct and
 through-text attention (`StepFeatures`), the same less its mean over regions, and the largest value over regions.
-Several members are trained from different starts and averaged; how much they differ, scaled on runs that none was
-trained on, gives an interval for each effect.
+Several members are trained from different starts and averaged, and what is small beside the largest of a step is taken
+for nothing (`shrinkage`); how much members differ, scaled on runs that none was trained on, gives an interval for each
+effect.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample,
 from trajkit.attribution.faithfulness import GROUNDED
 from trajkit.attribution.linear import pearson
 from trajkit.attribution.ranks import centred_ranks, soft_spearman
+from trajkit.attribution.shrinkage import SHARES, best_share, firm
 from trajkit.errors import InputError
 from trajkit.stats.resampling import some_groups
 
@@ -38,6 +40,7 @@ _SHAPES = {
     "floor": 1,
     "mean": 1,
     "deviation": 1,
+    "share": 1,
     "offset": 1,
     "from": 1,
     "factor": 1,
@@ -62,8 +65,9 @@ class NetworkEstimator(EffectEstimator):
     """A fitted network.
 
     arrays: `floor` (2·L·H,), added before the logarithm; `mean` and `deviation` (D,) of the inputs; `w1` (M, D, h) …
-    `b3` (M, 1) of the M members, the last layer in nats; for `half_width` `offset` (1,), and for each of B bands of
-    |estimate| `from` (B,), where it begins, rising from 0, nats, and `factor` (B,).
+    `b3` (M, 1) of the M members, the last layer in nats; `share` (1,) of a step's largest effect, in [0, 0.5], up to
+    which another is none; for `half_width` `offset` (1,), and for each of B bands of |estimate| `from` (B,), where it
+    begins, rising from 0, nats, and `factor` (B,).
 
     See also: `LinearEstimator`, `EffectEstimator`.
 
@@ -86,6 +90,7 @@ class NetworkEstimator(EffectEstimator):
                 "floor": arrays["floor"].shape,
                 "mean": (inputs,),
                 "deviation": (inputs,),
+                "share": (1,),
                 "offset": (1,),
                 "from": arrays["from"].shape,
                 "factor": arrays["from"].shape,
@@ -100,6 +105,8 @@ class NetworkEstimator(EffectEstimator):
             raise ValueError(f"arrays do not fit each other: { {n: a.shape for n, a in arrays.items()} }")
         if (arrays["deviation"] <= 0).any() or (arrays["floor"] <= 0).any():
             raise ValueError("floor and deviation must be positive")
+        if not 0 <= arrays["share"][0] <= 0.5:
+            raise ValueError(f"share must be in [0, 0.5]; got {arrays['share'][0]:g}")
         if not len(arrays["from"]) or arrays["from"][0] != 0 or (np.diff(arrays["from"]) <= 0).any():
             raise ValueError("bands must begin at 0 and rise")
         if (arrays["factor"] < 0).any() or (arrays["offset"] <= 0).any():
@@ -119,15 +126,15 @@ class NetworkEstimator(EffectEstimator):
         return float((np.einsum("mh,mho->mo", hidden, a["w3"]) + a["b3"]).max())
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        return self._members(features).mean(0).astype(np.float32)
+        return self._mean(self._members(features))
 
     def predict_interval(self, features: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """`predict` and `half_width` from one pass."""
         members = self._members(features)
-        estimate = members.mean(0)
+        estimate = self._mean(members)
         band = np.searchsorted(self.arrays["from"], np.abs(estimate), "right") - 1
         half_width = self.arrays["factor"][band] * (members.std(0) + self.arrays["offset"])
-        return estimate.astype(np.float32), half_width.astype(np.float32)
+        return estimate, half_width.astype(np.float32)
 
     def half_width(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(..., K, F) features → (..., K) nats: effects lie within this of `predict` about as often as COVERAGE says.
@@ -138,6 +145,10 @@ class NetworkEstimator(EffectEstimator):
         band in runs like those of the calibration, about, since regions of one run are not independent.
         """
         return self.predict_interval(features)[1]
+
+    def _mean(self, members: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(M, ..., K) estimates of members → (..., K) their mean, shrunk."""
+        return firm(members.mean(0), float(self.arrays["share"][0])).astype(np.float32)
 
     def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(M, ..., K) estimates of each member."""
@@ -166,7 +177,7 @@ class NetworkEstimator(EffectEstimator):
         rate: float = 6e-3,
         mask_weight: float = 0.3,
         rank_weight: float = 1.0,
-        concentration_weight: float = 0.0,
+        shares: Sequence[float] = SHARES,
         calibration: float = 0.15,
         seed: int = 0,
         advance: Callable[[float], None] = lambda loss: None,
@@ -174,14 +185,12 @@ class NetworkEstimator(EffectEstimator):
         """Fit on measured steps, with AdamW and one cycle of the learning rate.
 
         The loss is the mean squared error of single-region effects, as a share of the variance of mask effects, less
-        mask_weight · (mean over steps of the Pearson r over random masks between their predicted and measured effects),
-        less rank_weight · (mean over steps, 0 for those that are not grounded, of the same as a Spearman correlation,
-        made smooth: `soft_spearman`), and concentration_weight · (mean squared error, over steps that some region
-        supports, of Σq², q the regions' shares of what supports the step). The rank term makes steps alike in
-        concentration: on 99 validation runs of the demo a concentration_weight of 0.3 took the reliability of its
-        spread from .64 to .90, and LDS on grounded steps from .95 to .92 of leave-one-out's. What a mask is predicted
-        to do is the sum over the regions that it hides.
-        calibration: the share of groups that members are not trained on and that set the intervals.
+        mask_weight · (mean over steps of the Pearson r over random masks between their predicted and measured effects)
+        and rank_weight · (mean over steps, 0 for those that are not grounded, of the same as a Spearman correlation,
+        made smooth: `soft_spearman`). What a mask is predicted to do is the sum over the regions that it hides.
+        shares: of a step's largest effect, up to one of which another is none (`shrinkage.firm`): the one with the
+        highest LDS is taken.
+        calibration: the part of groups that members are not trained on and that set this share and the intervals.
         Raises InputError when no step's effects vary over its masks, there are too few groups to set some aside, or the
         fit diverges.
         """
@@ -200,8 +209,6 @@ class NetworkEstimator(EffectEstimator):
         effects = torch.from_numpy(np.stack([e.effects - e.effects.mean() for e in train]) / unit).float()
         ranks = torch.from_numpy(centred_ranks(np.stack([e.effects for e in train]))).float()
         grounded = torch.tensor([float(e.single.max() >= GROUNDED) for e in train])
-        supported = (single > 0).any(1).float()
-        concentration = _concentration(single)
 
         def inputs(i: int) -> NDArray[np.float32]:
             return (expand(train[i].features, floor) - mean) / deviation
@@ -231,9 +238,7 @@ class NetworkEstimator(EffectEstimator):
                 summed = torch.einsum("bvk,mbk->mbv", masks[rows], predicted)
                 agreement = pearson(summed - summed.mean(-1, keepdim=True), effects[rows]).mean(1)
                 order = (soft_spearman(summed, ranks[rows], _TEMPERATURE) * grounded[rows]).mean(1)
-                spread = ((_concentration(predicted) - concentration[rows]) ** 2 * supported[rows]).mean(1)
-                loss = error - mask_weight * agreement - rank_weight * order + concentration_weight * spread
-                loss = loss.sum()
+                loss = (error - mask_weight * agreement - rank_weight * order).sum()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -241,8 +246,10 @@ class NetworkEstimator(EffectEstimator):
                 advance(check_loss(float(loss.detach())) / members)
         arrays = {name: layer.detach().numpy() for name, layer in layers.items()}
         arrays |= {"w3": arrays["w3"] * unit, "b3": arrays["b3"] * unit}
-        arrays |= {"floor": floor, "mean": mean, "deviation": deviation}
+        arrays |= {"floor": floor, "mean": mean, "deviation": deviation, "share": np.zeros(1)}
         fitted = cls({name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()}, binding)
+        share = best_share([fitted.predict(e.features) for e in held_out], held_out, shares)
+        fitted = cls({**fitted.arrays, "share": np.array([share], np.float32)}, binding)
         return cls({**fitted.arrays, **_calibrate(fitted, held_out)}, binding)
 
 
@@ -279,12 +286,6 @@ def _forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tens
     return (hidden @ w3 + b3[:, None])[..., 0]
 
 
-def _concentration(effects: Tensor) -> Tensor:
-    """(..., K) effects → (...,) Σq² of the shares q that regions have of the positive ones; 0 where none is."""
-    support = effects.clamp_min(0)
-    return ((support / support.sum(-1, keepdim=True).clamp_min(1e-6)) ** 2).sum(-1)
-
-
 def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:
     """Arrays with regions along `axis`, padded to `k` of them with zeros, as one float32 tensor."""
     import torch
@@ -309,9 +310,10 @@ def _set_aside(examples: list[StepExample], share: float, seed: int) -> tuple[li
 def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> dict[str, NDArray[np.float32]]:
     """`offset`, `from` and `factor` of `half_width`; each band holds about half as many effects as the one below."""
     members = [fitted._members(e.features) for e in examples]
-    size = np.abs(np.concatenate([m.mean(0) for m in members]))
+    estimates = np.concatenate([fitted._mean(m) for m in members])
+    size = np.abs(estimates)
     spread = np.concatenate([m.std(0) for m in members])
-    error = np.abs(np.concatenate([e.single - m.mean(0) for e, m in zip(examples, members, strict=True)]))
+    error = np.abs(np.concatenate([e.single for e in examples]) - estimates)
     offset = max(float(np.median(error)), 1e-6)
     n_bands = int(np.clip(np.log2(len(size) / _BAND_SIZE), 1, _BANDS))
     starts = np.unique(np.array([0, *np.quantile(size, 1 - 0.5 ** np.arange(1, n_bands))], np.float32))
