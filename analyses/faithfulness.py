@@ -1,7 +1,7 @@
 """How faithful the estimated effects are, beside published methods, measured ones and chance.
 
-    python -m analyses.faithfulness                # about half an hour on 2 cores; writes reports/faithfulness.md
-    python -m analyses.faithfulness --runs 30      # sooner, with wider intervals
+    python -m analyses.faithfulness                # hours on 2 cores; writes reports/faithfulness.md
+    python -m analyses.faithfulness --runs 14      # half an hour, with wider intervals
     python -m analyses.faithfulness --quick        # minutes: without the methods that take many passes or gradients
 
 On sampled runs about held-out scenes of test digits, for every demo model: top-1 (whether a step's top region is the
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     every = args.out.with_suffix(".csv")
     text += (
         f"## Run metrics\n\n{_METRICS}\n\n{markdown(table_of(metrics.to_dict('records')))}\n"
-        f"## How to read the figures\n\n{_READING}\n"
+        f"## How to read the figures\n\n{_READING.format(train_runs=args.train_runs)}\n"
         f"## By task family\n\nOn grounded steps.\n\n{markdown(by_family)}\n"
         f"Every method, band and figure, with intervals: `{every.name}`.\n"
     )
@@ -276,21 +276,20 @@ makes anyway, ContextCite and feature ablation one for each mask or region. What
 Columns that say "less this" are paired: the same draws of scenes for both.
 
 leave-one-out measures every region alone: r² and R² are 1 by definition, and feature ablation is the same quantity from
-another program. It is a reference for LDS and drop@n and no ceiling: it cannot see how regions act together, and an
-additive surrogate fitted to masks, as ContextCite's, can rank masks better. The network estimator is trained on both,
-boosted trees on single regions alone from the same inputs: what the network has over them is LDS. Single head: the one
-of all heads with the highest LDS on training runs. Trees, single head, AT2's recipe and the papers' objective were
-fitted on 600 runs, of which the estimators were trained on 540.
+another program. It is a reference for LDS and drop@n and no ceiling: it cannot see how regions act together, and its
+small effects, which are as real as large ones, add up over a mask to what is not. An additive surrogate fitted to
+masks, as ContextCite's, can rank masks better, and so can fewer regions. The network takes for nothing what is small
+beside the largest effect of a step (`trajkit.attribution.shrinkage`), and the rows that say *shrunk* do the same to
+other scores by the same share, so that what shrinking is worth does not pass for what the network is. The network
+estimator is trained on single regions and masks, boosted trees on single regions alone from the same inputs. Single
+head: the one of all heads with the highest LDS on training runs. Trees, single head, AT2's recipe and the papers'
+objective were fitted on {train_runs} runs, the two estimators as they are shipped.
 
 Where other figures have been published, they are of large models on photographs and documents (vSTREAM, arXiv
 2604.16587: attention estimator r² 0.70 to 0.91, raw attention 0.20, input gradient 0.55, TAM 0.70), and these are of
 small ones on a world of digits. TAM reads the output vocabulary at image positions, which a model learns only when it
 was pretrained to say what it sees; these were not, and its figures here say nothing of it elsewhere. AttnLRP starts
 from the logit of each token and stops at the image embeddings. ContextCite predicts log-probabilities and not logits.
-
-Two of the three models were trained anew, with their towers kept to what they see, after the first version of this page
-had shown how weak they were: then the network's r² and LDS were 0.52 and 0.48 on qwen2_5_vl, 0.38 and 0.41 on glm4v,
-where integrated gradients had an LDS of 0.73. On a model that hardly uses its image, attention says little.
 """
 
 

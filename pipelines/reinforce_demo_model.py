@@ -5,11 +5,12 @@
 
     python -m pipelines.reinforce_demo_model --model data/demo/glm4v --out runs/glm4v --work runs/reinforce_glm4v
 
-After 25 updates 6 % of sampled runs are reasoning failures, after 10 it is 10 %: a demonstration needs them, so the
-shipped model had 10. Fresh questions about scenes of training digits; runs at temperature 1, right or not by what is in
-the scene. Every update stands in updates.jsonl of the --work folder. A GPU is used where there is one. What it did to
-accuracy, length, entropy and calibration:
-`python -m analyses.reinforcement --before BEFORE --after data/demo/model`.
+Fresh questions about scenes of training digits; runs at temperature 1, right or not by what is in the scene. Every
+update stands in updates.jsonl of the --work folder. A GPU is used where there is one. What it did to accuracy, length,
+entropy and calibration: `python -m analyses.reinforcement --before BEFORE --after data/demo/model`.
+
+The shipped model had 10 updates: after 25, 6 % of sampled runs are reasoning failures and no longer 10 %, and a
+demonstration needs them.
 """
 
 from __future__ import annotations
