@@ -56,6 +56,15 @@ def against_other_runs(paths: Floats, task: Integers, train: NDArray[np.bool_], 
     return found
 
 
+def of_some(paths: Floats, some: NDArray[np.bool_]) -> Floats:
+    """(R, t, D) paths through some of their points alone, the others at the last of these, or the first where none was
+    yet: `walks` of them are those of these points. some: (R, t); a path that has none stays at its first point."""
+    t = paths.shape[1]
+    last = np.maximum.accumulate(np.where(some, np.arange(t), -1), axis=1)
+    at = np.where(last < 0, some.argmax(axis=1)[:, None], last)
+    return np.take_along_axis(paths, at[:, :, None], axis=1)
+
+
 def effective_dimension(paths: Floats) -> Floats:
     """(R,) participation ratio (Σ λ)² / Σ λ² of the covariance of the path's points, in [1, min(t − 1, D)]; NaN where
     they are all one."""

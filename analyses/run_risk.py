@@ -204,10 +204,11 @@ _METHODS = f"""
 - *{SENTENCES}*: of each sentence, the chance that it is wrong (`StepPredictor`, effects and uncertainty): the largest,
   their sum, the chance that any is, the mean of the last four, and the chance that any stands whose region no later
   sentence rests on. By themselves they are not fitted on how runs end; *{SENTENCES}* without more is fitted on all.
-- *geometry*: path length, tortuosity, straightness, switches. Its z-scores are among random walks of as many steps:
-  through the run's own resting places in a random order, and through those of other runs of the same task. *effective
-  dimension*: participation ratio of the covariance of the effects so far. *distance to successes*: to the ten nearest
-  successful runs of other scenes, by path metrics, or by the sorted mean effects.
+- *geometry*: path length, tortuosity, straightness, switches; *of grounded steps*: length, tortuosity and revisits of
+  the path through the steps that some region supports by half a nat or more, and their share. Its z-scores are among
+  random walks of as many steps: through the run's own resting places in a random order, and through those of other runs
+  of the same task. *effective dimension*: participation ratio of the covariance of the effects so far. *distance to
+  successes*: to the ten nearest successful runs of other scenes, by path metrics, or by the sorted mean effects.
 - *ceiling*: a judge who knows the scene, how hard its picture is, the form, and which sentences so far are wrong."""
 _READING = """
 Each added thing is fitted together with the baselines, and compared with the same baselines without it on the same

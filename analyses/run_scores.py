@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 import trajkit as tk
 from analyses import prefix_walks, sentence_history
+from trajkit.attribution.faithfulness import GROUNDED
 from trajkit.demo.knowing import KNOWN, known_frame
 from trajkit.demo.named import named_cells
 from trajkit.demo.runs import step_labels
@@ -33,9 +34,10 @@ UNCERTAINTY, LENGTH, TASK, PREFIX, CEILING = "uncertainty", "length", "task", "p
 SENTENCES, DOUBTS = "sentence risks", "sentence risks, uncertainty alone"
 RULES = {name: f"{SENTENCES}: {name}" for name in (*RUN_RISKS, "recent", "standing")}
 GEOMETRY, OWN, OTHERS = "geometry", "geometry against own steps", "geometry against other runs"
+GROUNDED_ALONE = "geometry of grounded steps"
 DIMENSION, NEAREST, NEAREST_MAPS = "effective dimension", "distance to successes", "distance to successes, mean effects"
 DEPENDENCE = "entropy × visual dependence, by task"
-ADDED = (SENTENCES, DOUBTS, GEOMETRY, OWN, OTHERS, DIMENSION, NEAREST, NEAREST_MAPS, DEPENDENCE)
+ADDED = (SENTENCES, DOUBTS, GEOMETRY, GROUNDED_ALONE, OWN, OTHERS, DIMENSION, NEAREST, NEAREST_MAPS, DEPENDENCE)
 """What is added to the baselines, one at a time."""
 BASES = {UNCERTAINTY: (UNCERTAINTY,), "uncertainty+length+task": (UNCERTAINTY, LENGTH, TASK)}
 _COLUMNS = {
@@ -67,8 +69,11 @@ class Prefixes:
 
     def paths(self, selection: Selection) -> Floats:
         """(r, t, 64) of the runs that have come to step t, up to it."""
-        assert selection.step is not None
-        return self.maps[selection.rows[:, None] + np.arange(1 - selection.step, 1)]
+        return self.maps[_so_far(selection)]
+
+    def grounded(self, selection: Selection) -> NDArray[np.bool_]:
+        """(r, t) which of those steps are."""
+        return np.asarray(self.frame["largest"].to_numpy(float)[_so_far(selection)] >= GROUNDED)
 
 
 def read(traces: Sequence[Trace]) -> Prefixes:
@@ -85,6 +90,12 @@ def read(traces: Sequence[Trace]) -> Prefixes:
     frame = frame.merge(known, on=keys, validate="one_to_one").sort_values(keys, ignore_index=True)
     mass = frame.groupby("transcript_id")["mass"].cumsum()
     return Prefixes(frame.assign(dependence=mass / frame["step"]), maps[frame["row"].to_numpy(int)])
+
+
+def _so_far(selection: Selection) -> NDArray[np.int64]:
+    """(r, t) the rows of the runs at step t, up to it."""
+    assert selection.step is not None
+    return np.asarray(selection.rows[:, None] + np.arange(1 - selection.step, 1))
 
 
 def _maps(trace: Trace) -> Floats:
@@ -164,6 +175,9 @@ class Deal:
         rows, paths = selection.rows, self.runs.paths(selection)
         if name == OWN:
             return prefix_walks.against_own_steps(paths, _DRAWS, self.seed)
+        if name == GROUNDED_ALONE:
+            grounded = self.runs.grounded(selection)
+            return np.column_stack([prefix_walks.walks(prefix_walks.of_some(paths, grounded)), grounded.mean(axis=1)])
         if name == OTHERS:
             return prefix_walks.against_other_runs(paths, self.task[rows], train, _DRAWS, self.seed)
         if name == DIMENSION:

@@ -26,6 +26,15 @@ def test_walks_are_those_of_one_path(random_paths) -> None:
     np.testing.assert_allclose(prefix_walks.walks(visits)[:, BACK], [1 / 3, 0, 0])
 
 
+def test_of_some_steps_alone_a_path_is_the_path_through_them(random_paths) -> None:
+    some = np.random.default_rng(1).random(random_paths.shape[:2]) < 0.6
+    found = prefix_walks.walks(prefix_walks.of_some(random_paths, some))
+    for path, kept, own in zip(random_paths[:50], some, found, strict=False):
+        through = path[kept] if kept.any() else path[:1]
+        np.testing.assert_allclose(own, prefix_walks.walks(through[None])[0])
+    np.testing.assert_array_equal(prefix_walks.of_some(random_paths, np.full(some.shape, True)), random_paths)
+
+
 def test_a_straight_line_is_shorter_and_straighter_than_its_points_in_another_order() -> None:
     line = np.arange(8.0)[None, :, None] * np.array([1.0, 2.0])
     z = prefix_walks.against_own_steps(line, 300, 0)[0]
