@@ -100,9 +100,7 @@ class RetoldRun:
         risk = self._steps[index].risk
         return math.nan if risk is None else risk
 
-    def _alarm(self) -> str:
-        at = alarm(self.run)
-        assert at is not None
+    def _alarm(self, at: int) -> str:
         return alarm_line(_verdict(at, self._risk(at), self.monitor), at + 1, self.monitor)
 
     def _answer(self) -> str:
@@ -122,7 +120,7 @@ class RetoldRun:
             parts.append(f"rests on {cell} {signed(effect)} nats" if cell else "rests on no region")
             parts += [] if math.isnan(self._risk(index)) else [f"risk {score(self._risk(index))}"]
             found.append(" | ".join(parts))
-            found += [self._alarm()] if index == alarm(self.run) else []
+            found += [self._alarm(index)] if index == alarm(self.run) else []
         return [*found, f"answer: {self._answer()}"]
 
     def _plain(self, line: str) -> None:
@@ -224,7 +222,7 @@ class RetoldRun:
                 continue
             self.console.print(self._sentence(index))
             if index == alarm(self.run):
-                self.console.print(alarm_banner(self._alarm()))
+                self.console.print(alarm_banner(self._alarm(index)))
         self.console.print(Text.assemble(("   answer: ", "bold cyan"), (self._answer(), "bold")))
 
     def _sentence(self, index: int) -> RenderableType:
