@@ -50,7 +50,7 @@ ASKED, IN_FAMILIES = 300, 4
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
-    parser.add_argument("--measured", type=int, default=48, help="test runs that reliability is measured on")
+    parser.add_argument("--measured", type=int, default=80, help="test runs that reliability is measured on")
     parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path("reports/claims.md"))
     args = parser.parse_args(argv)
