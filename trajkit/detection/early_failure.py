@@ -72,6 +72,6 @@ class EarlyFailurePredictor(PrefixModel):
         See also: `monitor_runs`.
 
         >>> detectors.predictor.risks(frame)[:3].round(2)
-        array([0.53, 0.8 , 0.66])
+        array([0.53, 0.81, 0.7 ])
         """
         return self.predict_proba(X)[:, 1]

@@ -129,7 +129,7 @@ class Monitor:
         >>> fitted = tk.EarlyFailurePredictor().fit(fitting, fitting["outcome"] != "success")
         >>> mine = tk.Monitor.calibrate(fitted, parts.rows(known, "calibration"), alpha=0.2)
         >>> mine.n, round(mine.threshold, 2)
-        (9, 0.69)
+        (9, 0.73)
         """
         if not hasattr(predictor, "risks"):
             raise InputError(
@@ -220,7 +220,7 @@ class Monitor:
         See also: `EarlyFailurePredictor.risks`.
 
         >>> monitor.scores(frame)[:3].round(2)
-        array([0.53, 0.8 , 0.66])
+        array([0.53, 0.81, 0.7 ])
         """
         if self.predictor is not None:
             _, left_out = judgeable(self.predictor, frame)
@@ -345,7 +345,7 @@ class Monitor:
         >>> for run_max in watched.drop_duplicates("group_id")["max_risk"]:
         ...     state = drift.update(run_max)
         >>> print(state.message)
-        No drift of the scores is told over 66 runs (p = 0.621, at any time).
+        No drift of the scores is told over 66 runs (p = 0.529, at any time).
         """
         if self.calibration is None:
             raise InputError(

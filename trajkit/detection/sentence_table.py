@@ -43,9 +43,9 @@ def sentence_features(
 
     >>> table = tk.detection.sentence_features(traces[:10])
     >>> table[["transcript_id", "step", "mass", "logprob", "tokens"]].round(2).head(2)
-              transcript_id  step   mass  logprob  tokens
-    0  validation-1-00000-0     1  11.63    -0.00     8.0
-    1  validation-1-00000-0     2   8.90    -0.12     9.0
+              transcript_id  step  mass  logprob  tokens
+    0  validation-1-00000-0     1  9.07    -0.00     8.0
+    1  validation-1-00000-0     2  7.03    -0.12     9.0
     """
     import pandas as pd
 

@@ -61,10 +61,10 @@ class Replay:
     >>> found = tk.judging.replay(monitor, frame, n_boot=200)
     >>> found.power[["outcome", "n", "rate", "low", "high"]].round(2)
                  outcome    n  rate   low  high
-    0                all  163  0.37  0.27  0.47
-    1            failure    8  0.75  0.29  0.98
-    2      hallucination   91  0.35  0.22  0.48
-    3  reasoning_failure   64  0.34  0.22  0.48
+    0                all  163  0.25  0.16  0.35
+    1            failure    8  0.38  0.06  0.81
+    2      hallucination   91  0.26  0.12  0.41
+    3  reasoning_failure   64  0.22  0.12  0.33
     """
 
     check: PromiseCheck
@@ -96,7 +96,7 @@ def replay(
 
     >>> found = tk.judging.replay(monitor, frame, n_boot=200)
     >>> print(found.check.message)
-    Whether the promise is kept cannot be told from these runs: 11 % (6–18 %) of successful runs ...
+    Whether the promise is kept cannot be told from these runs: 6.0 % (3.0–10.7 %) of ...
     """
     runs = monitor_runs(monitor, frame)
     told = turned(runs, monitor.watches)
@@ -138,8 +138,8 @@ def monitor_runs(monitor: Monitor, frame: pd.DataFrame) -> pd.DataFrame:
     >>> watched[["transcript_id", "failure", "max_risk", "alarmed", "alarm_step"]].round(2).head(3)
         transcript_id  failure  max_risk  alarmed  alarm_step
     0  test-1-00000-0      1.0      1.00     True           2
-    1  test-1-00000-1      0.0      0.80     True          25
-    2  test-1-00000-2      1.0      0.76     True          21
+    1  test-1-00000-1      0.0      0.74    False           0
+    2  test-1-00000-2      1.0      0.79     True          21
     """
     import pandas as pd
 
@@ -191,8 +191,8 @@ def false_alarms(runs: pd.DataFrame, alpha: float, n_boot: int = 500, seed: int 
 
     >>> tk.judging.false_alarms(watched, alpha=0.1, n_boot=200)[["unit", "n", "rate", "low", "high"]].round(2)
             unit    n  rate   low  high
-    0  new group   55  0.11  0.06  0.18
-    1   all runs  233  0.11  0.06  0.18
+    0  new group   55  0.06  0.03  0.11
+    1   all runs  233  0.06  0.03  0.10
     """
     import pandas as pd
 
@@ -213,8 +213,8 @@ def false_alarms_by_length(runs: pd.DataFrame, n_bins: int = 4, n_boot: int = 50
     >>> table = tk.judging.false_alarms_by_length(watched, n_bins=2, n_boot=200)
     >>> table[["from_step", "to_step", "n", "rate"]].round(2)
        from_step  to_step    n  rate
-    0          6       22  125  0.06
-    1         23       77  108  0.17
+    0          6       22  125  0.04
+    1         23       77  108  0.08
     """
     import pandas as pd
 
@@ -242,10 +242,10 @@ def power(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.DataFrame:
     >>> table = tk.judging.power(watched, n_boot=200)
     >>> table[["outcome", "n", "rate", "median_alarm_step"]].round(2)
                  outcome    n  rate  median_alarm_step
-    0                all  163  0.37               10.0
-    1            failure    8  0.75                9.0
-    2      hallucination   91  0.35                9.0
-    3  reasoning_failure   64  0.34               13.5
+    0                all  163  0.25               14.0
+    1            failure    8  0.38                9.0
+    2      hallucination   91  0.26               11.0
+    3  reasoning_failure   64  0.22               15.5
     """
     import pandas as pd
 
@@ -271,9 +271,9 @@ def tokens_saved(runs: pd.DataFrame, n_boot: int = 500, seed: int = 0) -> pd.Dat
 
     >>> tk.judging.tokens_saved(watched, n_boot=200)[["runs", "n", "median", "mean"]].round(2)
                      runs    n  median  mean
-    0         all failing  163    0.00  0.21
-    1     alarmed failing   60    0.63  0.57
-    2  alarmed successful   26    0.59  0.57
+    0         all failing  163    0.00  0.13
+    1     alarmed failing   41    0.52  0.51
+    2  alarmed successful   14    0.70  0.69
     """
     import pandas as pd
 

@@ -95,7 +95,7 @@ def fit_detectors(
 
     >>> fitted = tk.judging.fit_detectors(frame, compared=("length",), model=monitor.model, n_boot=50)
     >>> print(fitted.detectors.monitor.message.partition(":")[0])
-    Alarms when the risk first exceeds 0.77
+    Alarms when the risk first exceeds 0.74
     >>> fitted.evaluation.false_alarms[["unit", "n", "rate"]].round(2)
             unit   n  rate
     0  new group  13   0.1

@@ -46,7 +46,7 @@ class SavedRuns:
     >>> saved = tk.judging.SavedRuns.of(frame, ends(some))
     >>> alarms = saved.alarms(detectors.predictor.risks(frame), monitor.threshold)
     >>> len(saved), int((alarms >= 0).sum())
-    (396, 86)
+    (396, 55)
     >>> print(f"{saved.right.mean():.2f} {saved.answered.mean():.2f}")
     0.59 0.98
     >>> saved.further(1)[:3]  # another run of the same question stands for asking again

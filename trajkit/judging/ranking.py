@@ -58,8 +58,8 @@ def auc_by_step(
     >>> table = tk.judging.auc_by_step(frame, risks, steps=(4, 8), n_boot=200)
     >>> table[["method", "step", "n_runs", "n_failures", "auc", "low", "high"]].round(2)
        method  step  n_runs  n_failures   auc   low  high
-    0     all     4     396         163  0.68  0.61  0.75
-    1     all     8     395         163  0.72  0.64  0.79
+    0     all     4     396         163  0.67  0.59  0.74
+    1     all     8     395         163  0.71  0.61  0.78
     2  length     4     396         163  0.50  0.42  0.59
     3  length     8     395         163  0.53  0.44  0.63
     """
@@ -157,10 +157,10 @@ def outcome_auc(
     >>> table = tk.judging.outcome_auc(last["outcome"], said, classifier.classes_, last["group_id"], n_boot=200)
     >>> table[["outcome", "n_runs", "auc", "low", "high"]].round(2)
                  outcome  n_runs   auc   low  high
-    0              macro     388  0.77  0.71  0.83
-    1      hallucination      91  0.79  0.68  0.86
-    2  reasoning_failure      64  0.75  0.67  0.82
-    3            success     233  0.76  0.69  0.83
+    0              macro     388  0.76  0.70  0.81
+    1      hallucination      91  0.82  0.71  0.89
+    2  reasoning_failure      64  0.71  0.62  0.80
+    3            success     233  0.76  0.68  0.82
     """
     import pandas as pd
 

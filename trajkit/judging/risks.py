@@ -215,9 +215,9 @@ def calibration(
     >>> table = tk.judging.calibration(known, risk, at, bins=3, n_boot=200)
     >>> table[["n_runs", "risk", "failed", "low", "high"]].round(2)
        n_runs  risk  failed   low  high
-    0     130  0.14    0.18  0.09  0.27
-    1     133  0.34    0.46  0.33  0.60
-    2     132  0.59    0.60  0.48  0.72
+    0     132  0.15    0.23  0.12  0.34
+    1     131  0.34    0.40  0.29  0.50
+    2     132  0.57    0.61  0.49  0.75
     """
     import pandas as pd
 

@@ -80,10 +80,10 @@ def step_gains(
     >>> table = tk.judging.step_gains(held, n_boot=200)
     >>> table[table["target"] == "false"][["sentences", "auc", "auc_than", "gain", "low", "high"]].round(2)
                 sentences   auc  auc_than  gain   low  high
-    0                 all  0.91      0.91   0.0 -0.02  0.03
-    1           confident  0.81      0.80   0.0 -0.04  0.08
-    2            readings  0.90      0.90   0.0 -0.02  0.03
-    3  confident readings  0.78      0.78   0.0 -0.04  0.09
+    0                 all  0.90      0.91 -0.00 -0.03  0.01
+    1           confident  0.80      0.80 -0.00 -0.06  0.04
+    2            readings  0.89      0.90 -0.00 -0.03  0.01
+    3  confident readings  0.77      0.78 -0.01 -0.07  0.05
     """
     import pandas as pd
 
@@ -112,8 +112,8 @@ def step_probabilities(held: HeldOutSteps, n_boot: int = 500, seed: int = 0, sen
     >>> table[table["target"] == "false"][["method", "average_precision", "brier", "ece"]].round(2).head(3)
           method  average_precision  brier   ece
     0  base rate               0.05   0.04   NaN
-    1       both               0.63   0.03  0.01
-    2    effects               0.36   0.04  0.02
+    1       both               0.62   0.03  0.01
+    2    effects               0.33   0.04  0.02
     """
     import pandas as pd
 
@@ -172,8 +172,8 @@ def step_calibration(
     >>> table = tk.judging.step_calibration(held, bins=10, n_boot=200)
     >>> table[table["target"] == "false"][["n_steps", "risk", "failed", "low", "high"]].round(2).tail(2)
        n_steps  risk  failed   low  high
-    8      584  0.03    0.06  0.03  0.10
-    9      586  0.38    0.32  0.24  0.41
+    8      585  0.04    0.05  0.02  0.11
+    9      585  0.37    0.33  0.24  0.43
     """
     import pandas as pd
 
@@ -199,8 +199,8 @@ def first_wrong(held: HeldOutSteps, top: Sequence[int] = (1, 3), n_boot: int = 5
        method  top  n_runs  found   low  high
     0  chance    1     138   0.04  0.04  0.05
     1  chance    3     138   0.13  0.12  0.14
-    6    both    1     138   0.45  0.27  0.62
-    7    both    3     138   0.65  0.38  0.84
+    6    both    1     138   0.43  0.24  0.59
+    7    both    3     138   0.64  0.38  0.85
     """
     import pandas as pd
 

@@ -50,8 +50,8 @@ class Worth:
     >>> table.loc["stop"].loc[["saved_failing", "lost"]].round(2)
                    value   low  high
     measure
-    saved_failing   0.25  0.16  0.32
-    lost            0.11  0.06  0.18
+    saved_failing   0.17  0.09  0.24
+    lost            0.06  0.03  0.10
     >>> lost = worth.differences(plays, [("stop", "whole")]).set_index("measure")
     >>> lost.loc[["accuracy"], ["value", "low", "high"]].round(2)
               value  low  high

@@ -70,9 +70,9 @@ def features(
     >>> frame = tk.features([traces[0], traces[1]])
     >>> frame[["transcript_id", "step", "n_tokens", "path_length", "concentration"]].round(2).head(3)
               transcript_id  step  n_tokens  path_length  concentration
-    0  validation-1-00000-0     1         8         0.00           0.60
-    1  validation-1-00000-0     2        17        10.92           0.62
-    2  validation-1-00000-0     3        26        21.44           0.55
+    0  validation-1-00000-0     1         8         0.00           1.00
+    1  validation-1-00000-0     2        17        11.47           1.00
+    2  validation-1-00000-0     3        26        22.59           0.99
     """
     if out is None:
         return run_table(source, _WANTED, engine=engine, workers=workers, address=address, advance=advance).frame

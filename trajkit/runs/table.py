@@ -60,7 +60,7 @@ def run_table(
 
     >>> runs = tk.run_table("data/demo/traces")
     >>> len(runs), round(float(runs.table["path_length"].median()), 1)
-    (3600, 171.0)
+    (3600, 173.6)
     """
     wanted = wanted or Wanted()
     made = []

@@ -32,7 +32,7 @@ def concentration(effects: ArrayLike, measure: Measure = "hhi") -> NDArray[np.fl
     >>> tk.trajectory.concentration(effects)  # one region, all alike, none
     array([ 1.,  0., nan])
     >>> tk.trajectory.concentration(path, "top_share").round(2)[:4]
-    array([0.77, 0.77, 0.81, 0.75])
+    array([1., 1., 1., 1.])
     """
     if measure not in MEASURES:
         raise InputError(f"measure must be one of {', '.join(MEASURES)}; got {measure!r}.")

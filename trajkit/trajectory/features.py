@@ -64,7 +64,7 @@ def prefix_features(effects: ArrayLike, *, n_tokens: ArrayLike, logprob: ArrayLi
     ...     entropy=[step.entropy for step in steps],
     ... )
     >>> found["path_length"].round(1)[:4]  # after each step, of the steps so far
-    array([ 0. , 11.5, 22.2, 32.9])
+    array([ 0. , 11.9, 23.1, 34.3])
     """
     x = as_path(effects)
     tokens, logprobs, entropies = (np.asarray(column, dtype=np.float64) for column in (n_tokens, logprob, entropy))

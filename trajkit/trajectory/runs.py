@@ -67,7 +67,7 @@ def run_metrics(values: ArrayLike, offsets: ArrayLike) -> Columns:
     >>> some = [one.effects[one.thinking] for one in (traces[0], traces[1])]  # of one image, so of as many regions
     >>> found = tk.trajectory.run_metrics(np.concatenate(some), np.cumsum([0, *map(len, some)]))
     >>> len(found), found["path_length"].round(1)
-    (27, array([264.7, 248.9]))
+    (27, array([267.8, 251.8]))
     """
     rows, ends = as_runs(values, offsets)
     asked = asked_of_runs(int(np.diff(ends).max(initial=0)), nets=False)
