@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 _READING = """\
-The settings of training are those of `trajkit train-estimator` at every size. A run has about seven steps, and a step
+The settings of training are those of `trajkit train-estimator` at every size. A run has about 28 steps, and a step
 is one training example with the effects of 32 random masks and of every region alone. One order of runs and one start
 of training: another would move the figures by about 0.01. Differences are paired over scenes."""
 
