@@ -209,11 +209,11 @@ def cells(scored: Sequence[Scored], n_boot: int, in_nats: bool) -> dict[str, Est
 _READING = """\
 The row `network (shipped form)` is what `trajkit train-estimator` fits, with four members; the row of one member beside
 it says what averaging them is worth. Boosted trees on the same inputs, and a network trained on single regions alone,
-see no regions hidden together: what training on masks as well buys is LDS; and what is small beside the largest effect
-of its step is taken for nothing, but in the row that says so. Two kinds of attention, direct and through
-text, are left out in turn. Weighting by the norms of values, and what hiding moves in the vision tower, are further
-inputs; the latter costs one pass of the tower for each region of an image and is not shipped, since everything else
-comes from what generation computes anyway."""
+see no regions hidden together: what training on masks as well buys is LDS. Networks take what is small beside the
+largest effect of its step for nothing, but in the row that says so; trees and linear maps do not. Two kinds of
+attention, direct and through text, are left out in turn. Weighting by the norms of values, and what hiding moves in the
+vision tower, are further inputs; the latter costs one pass of the tower for each region of an image and is not shipped,
+since everything else comes from what generation computes anyway."""
 
 
 if __name__ == "__main__":

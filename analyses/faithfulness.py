@@ -28,19 +28,18 @@ from trajkit.attribution.baselines.at2 import at2
 from trajkit.attribution.evaluation import (
     ESTIMATED_GATE,
     ORACLE_GATE,
+    SHRUNK,
     Method,
     Scored,
     baseline_method,
-    score_measured,
     score_run,
     step_gates,
 )
 from trajkit.attribution.features import raw_attention
 from trajkit.attribution.figures import ALL, BANDS, GROUNDED_STEPS, band_table, paired, step_counts
-from trajkit.attribution.measure import Generation, MeasuredRun
+from trajkit.attribution.measure import Generation
 from trajkit.attribution.reliability import OF_EFFECTS, metric_reliability
 from trajkit.attribution.replay import replay
-from trajkit.attribution.shrinkage import firm
 from trajkit.attribution.training import fit_estimator
 from trajkit.attribution.verdict import conclude
 from trajkit.files import write_text
@@ -52,8 +51,7 @@ RUNS = 80
 OURS, LINEAR, RAW = "network estimator", "linear estimator", "raw attention"
 PAPERS, TREES = "linear, the papers' objective", "boosted trees"
 REFERENCE, FLOOR = "leave-one-out, measured", "random"
-GRADIENTS, SHRUNK = "integrated gradients", "{}, shrunk"
-"""SHRUNK: a method whose scores are shrunk as the network's are, by the network's share."""
+GRADIENTS = "integrated gradients"
 LESS = f"{OURS} less this"
 IN_NATS = (
     OURS,
@@ -182,20 +180,12 @@ def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Eva
     papers = fit_estimator(train, network.binding, vlm.n_features, "linear", scale_weight=0.0)
     trees = fit_trees(train)
     head = best_head(examples, vlm.n_features)
-    rng, share = np.random.default_rng(0), float(network.arrays["share"][0])
-    kept: dict[str, NDArray[Any]] = {}
-
-    def keeping(label: str, method: Method) -> Method:
-        def score(run: Generation, measured: MeasuredRun) -> NDArray[Any]:
-            kept[label] = method(run, measured)
-            return kept[label]
-
-        return score
+    rng = np.random.default_rng(0)
 
     def features(run: Generation) -> Any:
         return replay(vlm, run.prompt, run.tokens, run.spans, run.regions, how.pooling).features
 
-    slow = {label: keeping(label, baseline_method(vlm, each)) for label, each in baselines(how.ablation).items()}
+    slow = {} if quick else {name: baseline_method(vlm, each) for name, each in baselines(how.ablation).items()}
     methods: dict[str, Method | None] = {
         OURS: lambda run, measured: network.predict(features(run)),
         LINEAR: lambda run, measured: linear.predict(features(run)),
@@ -204,20 +194,18 @@ def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Eva
         "AT2 recipe": lambda run, measured: recipe.predict(features(run)),
         "best single head": lambda run, measured: features(run)[..., head],
         RAW: lambda run, measured: raw_attention(features(run), vlm.n_features),
-        **({} if quick else slow),
+        **slow,
         REFERENCE: None,
         FLOOR: lambda run, measured: rng.normal(size=measured.features.shape[:2]),
     }
+    shrunk = {name: float(network.arrays["share"][0]) for name in (REFERENCE, GRADIENTS) if name in methods}
     evaluated = Evaluated([], [], [], [])
     with progress(f"{subject.name}: scoring", total=n_runs) as bar:
         for run, found in generated(subject, n_runs):
             estimated = network.predict(found.features)
-            evaluated.scored.extend(score_run(vlm, run, found, methods, how.ablation))
+            evaluated.scored.extend(score_run(vlm, run, found, methods, how.ablation, shrunk=shrunk))
             raw = raw_attention(found.features, vlm.n_features)
             evaluated.scored.extend(step_gates(found, raw, estimated))
-            for label, scores in ((REFERENCE, found.single.T), (GRADIENTS, kept.get(GRADIENTS))):
-                if scores is not None:
-                    evaluated.scored.append(score_measured(SHRUNK.format(label), found, firm(scores, share)))
             thinking = [span.kind == "thinking" for span in run.spans]
             evaluated.estimated.append(estimated[thinking])
             evaluated.effects.append(found.single.T[thinking])

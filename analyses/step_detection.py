@@ -73,6 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     areas = step_areas(held, n_boot=args.boot)
     within = step_areas(held, within_task=True, n_boot=args.boot)
     added = {alike: step_gains(held, within_task=alike, n_boot=args.boot) for alike in (False, True)}
+    asked = [one for one in held.selections() if one.columns["sentences"] in (ALL, SURE)]
+    chances = step_probabilities(held, asked, args.boot)
     sections = {
         "": counts(held),
         **{f"AUC {PLACES[name]}": step_layout.areas_in(areas, name) for name in held_places(areas)},
@@ -84,9 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         "What effects add to uncertainty": step_layout.gains(added[False]),
         "What effects add to uncertainty, within family and form": step_layout.gains(added[True]),
         **{
-            f"As probabilities, {PLACES[name]}": step_layout.probabilities(
-                step_probabilities(held, args.boot, sentences=name)
-            )
+            f"As probabilities, {PLACES[name]}": step_layout.probabilities(chances[chances["sentences"] == name])
             for name in (ALL, SURE)
             if name in held_places(areas)
         },

@@ -86,7 +86,7 @@ def _chances(held: HeldOutSteps, x: np.ndarray, advance: Callable[[str], None]) 
     found = np.zeros((len(held.folds), len(x), len(held.classes)))
     for deal, folds in enumerate(held.folds):
         for fold in range(held.n_folds):
-            fitted = StepPredictor().classifier().fit(x[folds != fold], label[folds != fold])
+            fitted = StepPredictor().unfitted_trees().fit(x[folds != fold], label[folds != fold])
             order = [list(fitted.classes_).index(name) for name in held.classes]
             found[deal, folds == fold] = fitted.predict_proba(x[folds == fold])[:, order]
             advance("text")

@@ -46,15 +46,22 @@ def test_who_knows_the_scene_catches_most_and_chance_as_many_as_are_promised(ala
 
 
 def test_false_alarms_are_of_a_new_run_of_a_new_scene(alarms):
-    promised = [of_new_groups(own).rate for _, own in alarms[alarms["monitor"] == page.SHIPPED].groupby("deal")]
-    found = page.caught(alarms, 50).frame.set_index("monitor").loc[page.SHIPPED, "false alarms"]
-    assert found.value == pytest.approx(np.mean(promised))
-    by_family = page.false_alarms(alarms, 50).frame.set_index("monitor")
-    for family, own in alarms[alarms["monitor"] == page.SHIPPED].groupby("task_set"):
+    """Scenes of unlike numbers of runs, of which unlike shares are good."""
+    scenes = {name: f"test-{i % 40 if i % 3 else i % 7}" for i, name in enumerate(alarms["transcript_id"].unique())}
+    grouped = alarms.assign(group_id=alarms["transcript_id"].map(scenes))
+    ours = grouped[grouped["monitor"] == page.SHIPPED]
+    promised = np.mean([of_new_groups(own).rate for _, own in ours.groupby("deal")])
+    found = page.caught(grouped, 50).frame.set_index("monitor").loc[page.SHIPPED, "false alarms"]
+    assert found.value == pytest.approx(promised)
+    assert found.low < found.value < found.high
+    good = ours[ours["failure"] == 0]
+    assert abs(found.value - good["alarmed"].mean()) > 0.002  # not a share of runs
+    by_family = page.by_part(grouped, "task_set", 50, failing=False).frame.set_index("monitor")
+    for family, own in ours.groupby("task_set"):
         rates = [of_new_groups(deal).rate for _, deal in own.groupby("deal")]
-        assert by_family.loc[page.SHIPPED, family].value == pytest.approx(np.mean(rates), abs=0.01)
-        good = own.loc[own["failure"] == 0, "transcript_id"].nunique()
-        assert by_family.loc["good runs", family] == str(good)
+        assert by_family.loc[page.SHIPPED, family].value == pytest.approx(np.mean(rates))
+        spared = own.loc[own["failure"] == 0, "transcript_id"].nunique()
+        assert by_family.loc["good runs", family] == str(spared)
 
 
 def by_hand(late):

@@ -139,8 +139,10 @@ def test_faithfulness(report):
     assert "Too few steps to tell" in text
     reference = next(line for line in methods if "leave-one-out" in line)
     assert reference.startswith("| leave-one-out, measured | 1.000 |")  # by definition, so without an interval
+    shrunk = ("integrated gradients, shrunk", "leave-one-out, measured, shrunk")
     for name in ("network estimator", "linear estimator", "AT2 recipe", "raw attention", "AttnLRP", "TAM", "random"):
         assert any(line.startswith(f"| {name}") for line in methods)
+    assert all(any(line.startswith(f"| {name}") for line in grounded) for name in shrunk)
     assert len(families) == 2 + 2
     assert "LDS, network estimator less this" in methods[0]
 

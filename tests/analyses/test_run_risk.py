@@ -65,6 +65,16 @@ def test_every_score_is_there_at_the_steps_and_the_ceiling_too(told) -> None:
     assert runs.maps.shape == (len(runs.frame), 64)
 
 
+def test_grounded_steps_are_those_that_a_region_supports_by_half_a_nat(traces, told) -> None:
+    runs, selected, _, _ = told
+    by_id = {trace.transcript_id: trace for trace in traces}
+    here, grounded = selected[0], runs.grounded(selected[0])
+    for row, found in list(zip(here.rows, grounded, strict=True))[:40]:
+        effects = by_id[runs.frame["transcript_id"].iloc[row]].effects
+        np.testing.assert_array_equal(found, effects[: AT[0]].max(axis=1) >= 0.5)
+    assert 0 < grounded.mean() < 1
+
+
 def test_slips_that_show_are_told_up_to_what_could_be_known(told) -> None:
     runs, selected, deal, scores = told
     judged = page.Judged(runs, scores, deal.fold[None], selected, 50)

@@ -15,6 +15,7 @@ import trajkit as tk
 from trajkit.attribution.estimator import Binding, StepExample
 from trajkit.attribution.measure import MeasuredRun
 from trajkit.attribution.network import _calibrate
+from trajkit.attribution.shrinkage import firm
 from trajkit.attribution.training import fit_estimator, held_out_faithfulness
 from trajkit.errors import EstimatorMismatchError, InputError
 
@@ -96,6 +97,34 @@ def test_the_order_of_masks_is_learned_in_grounded_steps(alone, rank_weight, lea
     fitted = fit("network", ordered(200, 0), epochs=10, members=1, mask_weight=0.0, rank_weight=rank_weight)
     _, rank = held_out_faithfulness(fitted, ordered(40, 9))
     assert rank > 0.7 if learned else rank < 0.2
+
+
+def on_one_region(features):
+    """The effect of the region that head 1 attends to most, and of no other: what else a network says is its error."""
+    return np.where(features[:, 1] == features[:, 1].max(), 3.0, 0.0)
+
+
+def test_what_is_small_beside_the_largest_effect_of_its_step_is_none():
+    fitted = fit("network", examples(on_one_region, 200, noise=0.3), epochs=10)
+    whole = fit("network", examples(on_one_region, 200, noise=0.3), epochs=10, shares=(0.0,))
+    share = float(fitted.arrays["share"][0])
+    assert share > 0 == float(whole.arrays["share"][0])
+    np.testing.assert_array_equal(fitted.arrays["w1"], whole.arrays["w1"])
+    fresh = examples(on_one_region, 50, noise=0.3, seed=9)
+    for example in fresh:
+        expected = firm(whole.predict(example.features), share)
+        np.testing.assert_allclose(fitted.predict(example.features), expected, atol=1e-6)
+        np.testing.assert_array_equal(fitted.predict_interval(example.features)[0], fitted.predict(example.features))
+    assert held_out_faithfulness(fitted, fresh)[1] > held_out_faithfulness(whole, fresh)[1]
+    none = [fitted.predict_interval(e.features)[1][fitted.predict(e.features) == 0] for e in fresh]
+    some = [whole.half_width(e.features)[fitted.predict(e.features) == 0] for e in fresh]
+    assert np.mean(np.concatenate(none)) < np.mean(np.concatenate(some))  # intervals are about what is shrunk
+
+
+@pytest.mark.parametrize("shares", [(), (0.9,), (-0.1, 0.1)])
+def test_a_share_that_shrinks_too_much_is_refused_before_anything_is_fitted(shares):
+    with pytest.raises(InputError, match=r"numbers in \[0, 0.5\]"):
+        fit("network", examples(linear, 12), shares=shares)
 
 
 def test_effects_lie_within_the_half_width_about_as_often_as_promised(network):

@@ -17,6 +17,7 @@ from trajkit.attribution.faithfulness import lds
 from trajkit.attribution.figures import faithfulness_table, paired
 from trajkit.attribution.item import Item
 from trajkit.attribution.measure import Generation, MeasuredRun, Measuring, measure
+from trajkit.attribution.shrinkage import firm
 from trajkit.errors import InputError
 from trajkit.vlm.sentences import split_steps
 
@@ -131,3 +132,15 @@ def test_measured_effects_beat_chance_when_a_real_run_is_scored(demo_vlm, genera
     assert ("measured", "ms per token") not in rows.index
     for figure in ("r²", "LDS", "drop@1", "drop@5"):
         assert rows.loc[("measured", figure), "value"] > rows.loc[("random", figure), "value"]
+
+
+def test_scores_are_judged_shrunk_beside_themselves(demo_vlm, generation):
+    measured = measure(demo_vlm, generation, Measuring(n_masks=16))
+    whole, shrunk = score_run(demo_vlm, generation, measured, {"measured": None}, shrunk={"measured": 0.2})
+    assert (whole.method, shrunk.method) == ("measured", "measured, shrunk")
+    expected = score_measured("", measured, firm(measured.single.T, 0.2))
+    here = slice(0, -len(TOP))
+    np.testing.assert_allclose(shrunk.sums[:, here], expected.sums[:, here])
+    assert not np.allclose(shrunk.sums[:, here], whole.sums[:, here])
+    assert np.isfinite(shrunk.sums[:, -len(TOP) :]).all()
+    assert np.isnan(shrunk.seconds)

@@ -76,4 +76,3 @@ def test_the_share_is_that_of_the_highest_lds():
 def test_nothing_is_shrunk_where_all_regions_count():
     estimates, made = examples(noise=0.0)
     assert best_share(estimates, made, SHARES) == 0.0
-    assert best_share([], [], SHARES) == 0.0

@@ -59,6 +59,10 @@ def test_places_are_densest_where_they_are_early_and_a_file_has_all_digits_of_ea
     table = areas_across(areas, "step", 3)
     assert table.shown.headings[1:] == ["step 1", "step 3", "step 9"]
     assert table.plain()["auc"].tolist().count(0.61234) == 3
+    fractions = [0.1, 0.2, 0.3, 0.5, 0.75, 1.0]
+    areas = pd.concat([AREAS[:3].assign(fraction=fraction) for fraction in fractions])
+    assert areas_across(areas, "fraction", 3).shown.headings[1:] == ["fraction 0.1", "fraction 0.3", "fraction 1"]
+    assert len(areas_across(areas, "fraction", 6).shown.headings) == 7
     assert set(table.plain()["method"]) == set(AREAS["method"])
 
 

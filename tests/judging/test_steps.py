@@ -113,12 +113,16 @@ def test_chances_are_judged_as_probabilities(held: HeldOutSteps) -> None:
     assert both["brier"] < table.loc[("false", "base rate"), "brier"] - 0.02
     assert both["ece_low"] <= both["ece"] <= both["ece_high"] < 0.1
     sure = held.frame["logprob"].to_numpy() >= np.log(CONFIDENT)
-    among_sure = step_probabilities(held, n_boot=100, sentences="confident").set_index(["target", "method"])
-    off = (held.score("both", "false") - y)[:, sure]
-    assert among_sure.loc[("false", "both"), "brier"] == pytest.approx((off**2).mean())
-    assert among_sure["n_steps"].eq(sure.sum()).all()
-    with pytest.raises(InputError, match="one of all, confident"):
-        step_probabilities(held, sentences="loud")
+    everything, confident, *_ = held.selections()
+    of_both = step_probabilities(held, [everything, confident], n_boot=100)
+    pd.testing.assert_frame_equal(of_both[of_both["sentences"] == ALL].set_index(["target", "method"]), table)
+    among_sure = of_both[of_both["sentences"] == SURE].set_index(["target", "method"]).loc["false", "both"]
+    chance = held.score("both", "false")[:, sure]
+    assert among_sure["n_steps"] == sure.sum()
+    assert among_sure["brier"] == pytest.approx(((chance - y[sure]) ** 2).mean())
+    draws = group_draws(held.frame["group_id"][sure], 1, 0)
+    each = [calibration_error(y[sure].astype(float), deal, draws)[0][0] for deal in chance]
+    assert among_sure["ece"] == pytest.approx(np.mean(each))
     curve = step_calibration(held, bins=4, n_boot=100).set_index("target").loc["wrong"]
     assert curve["n_steps"].sum() == len(held.frame)
     assert curve["failed"].is_monotonic_increasing

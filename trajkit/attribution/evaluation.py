@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from trajkit.attribution.ablation import Ablation, measure_effects
 from trajkit.attribution.faithfulness import GROUNDED, lds, signed_r_squared, step_gate, top_agreement
 from trajkit.attribution.measure import Generation, MeasuredRun
+from trajkit.attribution.shrinkage import firm
 from trajkit.errors import InputError
 from trajkit.vlm.model import VLM
 
@@ -27,6 +28,8 @@ TOP = (1, 3, 5)
 """How many of the regions that a method ranks first are hidden together."""
 EDGES = (GROUNDED, 3.0)
 """Nats: where one band of steps ends and the next begins."""
+SHRUNK = "{}, shrunk"
+"""The name of a method's scores once they are shrunk."""
 ORACLE_GATE = "raw attention's top × measured size"
 ESTIMATED_GATE = "raw attention's top × estimated size"
 """One region and one number a step (`step_gates`)."""
@@ -85,10 +88,12 @@ def score_run(
     methods: Mapping[str, Method | None],
     ablation: Ablation = "mean",
     batch_size: int = 64,
+    shrunk: Mapping[str, float] | None = None,
 ) -> list[Scored]:
     """Every method on one run. Hides each method's best regions together, one pass for every distinct set of them.
 
     None stands for leave-one-out, the measured effects of single regions themselves; what they took is not told.
+    shrunk: methods whose scores are judged once more, shrunk by a share (`shrinkage.firm`), under the name of SHRUNK.
     """
     scores, seconds = {}, {}
     for name, method in methods.items():
@@ -96,6 +101,8 @@ def score_run(
         found = measured.single.T if method is None else method(run, measured)
         scores[name] = np.asarray(found, np.float64)  # (T, K)
         seconds[name] = np.nan if method is None else time.perf_counter() - began
+    for name, share in (shrunk or {}).items():
+        scores[SHRUNK.format(name)], seconds[SHRUNK.format(name)] = firm(scores[name], share), np.nan
     drops = joint_drops(vlm, run, scores, ablation, batch_size)
     return [
         replace(score_measured(name, measured, score, drops[name]), seconds=seconds[name], tokens=len(run.tokens))

@@ -126,12 +126,12 @@ class NetworkEstimator(EffectEstimator):
         return float((np.einsum("mh,mho->mo", hidden, a["w3"]) + a["b3"]).max())
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        return self._mean(self._members(features))
+        return self._estimate(self._members(features))
 
     def predict_interval(self, features: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """`predict` and `half_width` from one pass."""
         members = self._members(features)
-        estimate = self._mean(members)
+        estimate = self._estimate(members)
         band = np.searchsorted(self.arrays["from"], np.abs(estimate), "right") - 1
         half_width = self.arrays["factor"][band] * (members.std(0) + self.arrays["offset"])
         return estimate, half_width.astype(np.float32)
@@ -146,8 +146,8 @@ class NetworkEstimator(EffectEstimator):
         """
         return self.predict_interval(features)[1]
 
-    def _mean(self, members: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(M, ..., K) estimates of members → (..., K) their mean, shrunk."""
+    def _estimate(self, members: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(M, ..., K) of the members → (..., K) their mean, shrunk."""
         return firm(members.mean(0), float(self.arrays["share"][0])).astype(np.float32)
 
     def _members(self, features: NDArray[Any]) -> NDArray[np.float32]:
@@ -191,11 +191,13 @@ class NetworkEstimator(EffectEstimator):
         shares: of a step's largest effect, up to one of which another is none (`shrinkage.firm`): the one with the
         highest LDS is taken.
         calibration: the part of groups that members are not trained on and that set this share and the intervals.
-        Raises InputError when no step's effects vary over its masks, there are too few groups to set some aside, or the
-        fit diverges.
+        Raises InputError when a share is not in [0, 0.5] or there is none, no step's effects vary over its masks, there
+        are too few groups to set some aside, or the fit diverges.
         """
         import torch
 
+        if not shares or not all(0 <= share <= 0.5 for share in shares):
+            raise InputError(f"shares must be one or more numbers in [0, 0.5]; got {tuple(shares)}.")
         train, held_out = _set_aside(usable_examples(list(examples)), calibration, seed)
         n = train[0].features.shape[1] - N_FACTS
         floor = floor_of(e.features[:, :n] for e in train)
@@ -298,19 +300,20 @@ def _padded(rows: list[NDArray[Any]], k: int, axis: int) -> Any:
     return torch.from_numpy(whole)
 
 
-def _set_aside(examples: list[StepExample], share: float, seed: int) -> tuple[list[StepExample], list[StepExample]]:
+def _set_aside(examples: list[StepExample], part: float, seed: int) -> tuple[list[StepExample], list[StepExample]]:
     """(to train on, to calibrate with), split by group."""
     groups = {e.group_id for e in examples}
     if len(groups) < 2:
         raise InputError(f"a network needs runs of at least 2 groups (images or questions); got {len(groups)}.")
-    aside = some_groups(groups, share, seed)
+    aside = some_groups(groups, part, seed)
     return [e for e in examples if e.group_id not in aside], [e for e in examples if e.group_id in aside]
 
 
 def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> dict[str, NDArray[np.float32]]:
-    """`offset`, `from` and `factor` of `half_width`; each band holds about half as many effects as the one below."""
+    """`offset`, `from` and `factor` of `half_width`. Each band holds about half as many effects as the one below; the
+    first has all that are shrunk to 0."""
     members = [fitted._members(e.features) for e in examples]
-    estimates = np.concatenate([fitted._mean(m) for m in members])
+    estimates = np.concatenate([fitted._estimate(m) for m in members])
     size = np.abs(estimates)
     spread = np.concatenate([m.std(0) for m in members])
     error = np.abs(np.concatenate([e.single for e in examples]) - estimates)

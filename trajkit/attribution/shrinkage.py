@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trajkit.attribution.faithfulness import lds
+
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import StepExample
 
@@ -23,7 +25,8 @@ def firm(effects: NDArray[Any], share: float) -> NDArray[Any]:
     """(..., K) effects of steps → the same: 0 up to `share` of their step's largest by size, as they are from twice
     that on, and on a straight line between.
 
-    share: in [0, 0.5]. Keeps signs and order, and the unit; it is continuous, so that rounding stays rounding. Firm
+    share: in [0, 0.5]. No effect changes its sign or passes another, though small ones tie at 0; the unit does not
+    matter; and it is continuous, so that rounding stays rounding. Firm
     shrinkage (Gao & Bruce 1997, Statistica Sinica 7, 855-874) with thresholds that grow with the step.
     """
     size = np.abs(effects)
@@ -32,18 +35,13 @@ def firm(effects: NDArray[Any], share: float) -> NDArray[Any]:
 
 
 def best_share(estimates: Sequence[NDArray[Any]], examples: Sequence[StepExample], shares: Sequence[float]) -> float:
-    """The share by which `firm` gives the highest mean LDS of steps; the first where several do.
+    """The share by which `firm` gives the highest mean LDS of steps (`faithfulness.lds`); the first where several do.
 
-    estimates: (K,) of each example. An LDS is the Spearman correlation over masks of measured effects with the sums of
-    what each hides (`faithfulness.lds`). `shares[0]` where there are no examples.
+    estimates: (K,) of each example, of which there is one or more.
     """
-    from trajkit.attribution.ranks import centred_ranks
 
-    total = np.zeros(len(shares))
-    for estimate, example in zip(estimates, examples, strict=True):
-        shrunk = np.stack([firm(estimate, share) for share in shares])
-        x = centred_ranks(shrunk @ example.masks.T.astype(shrunk.dtype))
-        y = centred_ranks(example.effects)
-        scale = np.sqrt((x**2).sum(1) * (y**2).sum())
-        total += np.divide(x @ y, scale, out=np.zeros(len(shares)), where=scale > 0)
-    return float(shares[int(total.argmax())])
+    def mean_rank(share: float) -> float:
+        ranks = [lds(firm(own, share), e.masks, e.effects) for own, e in zip(estimates, examples, strict=True)]
+        return float(np.nanmean(ranks))
+
+    return max(shares, key=mean_rank)

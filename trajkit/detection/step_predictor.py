@@ -89,14 +89,14 @@ class StepPredictor(ClassifierMixin, BaseEstimator):
                 f"{', '.join(map(repr, found.tolist())) or 'none'}."
             )
         weight = None if sample_weight is None else np.asarray(sample_weight, float)[rows]
-        fitted = self.classifier().fit(self._numbers(X)[rows], labels[rows].astype(str), weight)
+        fitted = self.unfitted_trees().fit(self._numbers(X)[rows], labels[rows].astype(str), weight)
         self.classes_, self.trees_ = fitted.classes_, Trees.of(fitted)
         self.n_features_in_ = X.shape[1]
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self
 
-    def classifier(self) -> HistGradientBoostingClassifier:
-        """The trees that `fit` fits, not fitted yet: for other columns than KINDS has."""
+    def unfitted_trees(self) -> HistGradientBoostingClassifier:
+        """What `fit` fits, not fitted yet: to be fitted on other columns than those of KINDS."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         return HistGradientBoostingClassifier(

@@ -25,14 +25,17 @@ NO_INTERVAL = "–: no value, or too few groups of runs for an interval; an AUC 
 
 
 def areas_across(areas: pd.DataFrame, at: str, most: int) -> Table:
-    """Methods down, `at` across, each cell an AUC as `words.auc` says it; `most` of the places, the first ones densest.
+    """Methods down, `at` across, each cell an AUC as `words.auc` says it.
+
+    At most `most` of the places are shown, in about even ratios: what is early is what is asked.
 
     areas: as `Evaluation.auc_by_step` or `auc_by_fraction`; at: `step` or `fraction`. A last row counts the runs and,
     of them, the failing ones; where a method has no score for some of the runs, its cell says for how many it has.
     """
     places = sorted(areas[at].unique())
-    if len(places) > most:  # in even ratios: what is early is what is asked, and few runs are long
-        places = [places[int(i) - 1] for i in np.unique(np.geomspace(1, len(places), most).round())]
+    if len(places) > most:
+        apart = np.subtract.outer(np.log(places), np.log(np.geomspace(places[0], places[-1], most)))
+        places = [places[i] for i in np.unique(np.abs(apart).argmin(axis=0))]
     rows = joined(areas[areas[at].isin(places)], "auc").sort_values(at, kind="stable")
     across = Across(
         at,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.errors import InputError
-from trajkit.judging.held_out_sentences import ALL, WRONG, HeldOutSteps
+from trajkit.judging.held_out_sentences import WRONG, HeldOutSteps
 from trajkit.judging.ranking import Selection
 from trajkit.judging.risks import calibration, gains, matched_auc, probability_scores
 from trajkit.stats.cross_validation import refitted
@@ -97,14 +96,15 @@ def step_gains(
     return pd.concat(found, ignore_index=True).rename(columns=_NAMES)[columns]
 
 
-def step_probabilities(held: HeldOutSteps, n_boot: int = 500, seed: int = 0, sentences: str = ALL) -> pd.DataFrame:
+def step_probabilities(
+    held: HeldOutSteps, selected: Sequence[Selection] | None = None, n_boot: int = 500, seed: int = 0
+) -> pd.DataFrame:
     """How good the chances are as probabilities, of each fitted method and target.
 
-    sentences: which of `held.selections()`. Raises InputError where there is none of that name.
-
-    Columns: target, method, n_steps, n_wrong; average_precision and brier as in `probability_scores`, beside those of
-    the base rate; ece, `calibration_error`; each with _low and _high; and ece_noise, what the ece of chances that are
-    right would be with so many groups.
+    selected: by default all sentences, the first of `held.selections()`. Columns: target, sentences, method, n_steps,
+    n_wrong; average_precision and brier as in `probability_scores`, beside those of the base rate; ece,
+    `calibration_error`; each with _low and _high; and ece_noise, what the ece of chances that are right would be with
+    so many groups.
 
     See also: `step_calibration`.
 
@@ -117,24 +117,19 @@ def step_probabilities(held: HeldOutSteps, n_boot: int = 500, seed: int = 0, sen
     """
     import pandas as pd
 
-    selected = {str(one.within[1]): one for one in held.selections() if one.within}
-    if sentences not in selected:
-        raise InputError(f"expected one of {', '.join(selected)} as sentences; got {sentences!r}.")
-    rows = selected[sentences].rows
-    draws = group_draws(held.frame["group_id"].to_numpy(str)[rows], n_boot, seed)
-    found = []
+    groups, found = held.frame["group_id"].to_numpy(str), []
     for target in held.targets:
         scores = {method: held.score(method, target) for method in held.chances}
-        table = probability_scores(
-            _judged(held, target), scores, [selected[sentences]], held.folds, n_boot, seed, held.n_folds
-        ).assign(target=target)
-        y = held.is_it(target)[rows].astype(float)
-        errors = {method: _errors(y, score[:, rows], draws, held.n_folds) for method, score in scores.items()}
-        for name in _ERRORS:
-            table[name] = [errors[method][name] if method in errors else np.nan for method in table["method"]]
-        found.append(table)
+        wrong = held.is_it(target).astype(float)
+        for one in held.selections()[:1] if selected is None else selected:
+            table = probability_scores(_judged(held, target), scores, [one], held.folds, n_boot, seed, held.n_folds)
+            draws, y = group_draws(groups[one.rows], n_boot, seed), wrong[one.rows]
+            errors = {name: _errors(y, score[:, one.rows], draws, held.n_folds) for name, score in scores.items()}
+            for name in _ERRORS:
+                table[name] = [errors[method][name] if method in errors else np.nan for method in table["method"]]
+            found.append(table.assign(target=target))
     figures = [f"{name}{end}" for name in ("average_precision", "brier") for end in ("", "_low", "_high")]
-    columns = ["target", "method", *_NAMES.values(), *figures, *_ERRORS]
+    columns = ["target", "sentences", "method", *_NAMES.values(), *figures, *_ERRORS]
     return pd.concat(found, ignore_index=True).rename(columns=_NAMES)[columns]
 
 
