@@ -34,7 +34,7 @@ from trajkit.detection.run_risks import run_risks
 from trajkit.detection.splits import failures, split_by_group
 from trajkit.judging.alarms import monitor_runs
 from trajkit.progress import progress
-from trajkit.stats.resampling import Floats, group_draws, interval, weighted_mean, weighted_median
+from trajkit.stats.resampling import Floats, edge_draws, group_draws, interval, weighted_mean, weighted_median
 from trajkit.tables import Estimate, words
 from trajkit.tables.render import markdown
 from trajkit.traces.trace import Trace
@@ -44,6 +44,8 @@ DEALS = 10
 WITHIN = 3
 """Sentences after the first mistake within which an alarm is soon."""
 SHIPPED, TOLD, RANDOM, ANY = "as shipped", "as shipped, told the form", "random", "any"
+PLAIN = ("uncertainty+length+task", "length+task", "task")
+"""Feature sets without effects, of which the form of the question is one."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -103,6 +105,7 @@ def fitted(fit: pd.DataFrame, seed: int) -> dict[str, Callable[[pd.DataFrame], F
         return np.random.default_rng([seed, len(rows)]).random(len(rows))
 
     features = {SHIPPED: DEFAULT_FEATURES, TOLD: f"{DEFAULT_FEATURES}+task", UNCERTAINTY: UNCERTAINTY, LENGTH: LENGTH}
+    features |= {name: name for name in PLAIN}
     by = {name: EarlyFailurePredictor(of) for name, of in features.items()}
     return {
         CEILING: lambda rows: knowing.decision_function(_known(rows, fit)),
@@ -147,8 +150,14 @@ def caught(alarms: pd.DataFrame, n_boot: int) -> Any:
     rows = []
     for name, own in alarms.groupby("monitor", sort=False):
         power = _power(own, n_boot)
-        row = {"monitor": name, "false alarms": _estimate(_false_alarms(own, n_boot)), "caught": _estimate(power)}
+        by_deal = own[own["failure"] == 1].groupby("deal")["alarmed"].mean()
+        row: dict[str, Any] = {
+            "monitor": name,
+            "false alarms": _estimate(_false_alarms(own, n_boot)),
+            "caught": _estimate(power),
+        }
         row["of the ceiling's"] = Estimate(np.nan) if name == CEILING else _estimate(_share(power, most))
+        row["sd between deals"] = float(by_deal.std()) if len(by_deal) > 1 else np.nan
         rows.append(row | _how_soon(own, n_boot))
     return table_of(rows, _FORMATS)
 
@@ -202,7 +211,8 @@ def _false_alarms(own: pd.DataFrame, n_boot: int) -> Floats:
     good = (own["failure"] == 0).astype(float)
     shares = own[["group_id"]].assign(good=good, alarmed=good * own["alarmed"]).groupby("group_id").mean().reset_index()
     draws = group_draws(shares["group_id"], n_boot, 0)
-    return _share(draws.sums(shares["alarmed"]), draws.sums(shares["good"]))
+    found = _share(draws.sums(shares["alarmed"]), draws.sums(shares["good"]))
+    return edge_draws(found[0], shares["good"].sum(), len(found)) if found[0] in (0, 1) else found
 
 
 def _how_soon(own: pd.DataFrame, n_boot: int) -> dict[str, Any]:
@@ -231,6 +241,7 @@ _BEFORE, _SOON = "of the alarms before it", f"by {WITHIN} sentences after it"
 _FORMATS = {
     "false alarms": words.shares,
     "caught": words.shares,
+    "sd between deals": words.share,
     "of the ceiling's": words.shares,
     "median sentences late": _sentences,
     _BEFORE: words.shares,
@@ -244,12 +255,15 @@ _MONITORS = f"""
 - *{TOLD}*: the same with the family and form of the question (the feature set `task`), which the ceiling has too.
 - *{SENTENCES}*: the chance that any sentence so far is wrong, by a `StepPredictor` of effects and uncertainty.
 - *{UNCERTAINTY}*, *{LENGTH}*: the early-failure predictor of log-probability and entropy alone (means, and the most
-  doubtful step), and of how many steps and tokens the run has. *{RANDOM}*: a number drawn anew after each sentence."""
+  doubtful step), and of how many steps and tokens the run has. With *task*, the family and form of the question, too:
+  what a monitor catches that is told the form and reads no effects. *{RANDOM}*: a number drawn anew after each
+  sentence."""
 _READING = """
-False alarms are of a new run of a new scene, as promised; of a family alone nothing is promised. Intervals of *of the
-ceiling's* are paired. The first mistake is the sentence that took the run off its course for good;
-runs that only their answer made wrong have none, and are left out of what is said of sentences, and so are runs
-without an alarm. An alarm before the mistake counts by a negative number.
+False alarms are of a new run of a new scene, as promised; of a family alone nothing is promised. *sd between deals*: of
+what is caught, by which scenes the threshold came from: whoever ships one monitor ships one deal. Intervals of *of the
+ceiling's* are paired. The first mistake is the sentence that took the run off its course for good; runs that only their
+answer made wrong have none, and are left out of what is said of sentences, and so are runs without an alarm. An alarm
+before the mistake counts by a negative number.
 """
 
 

@@ -34,6 +34,7 @@ Verdict = Literal[
     "not at a step",
     "at a step alone",
     "differs by step",
+    "turns round",
     "the other way round",
     "null",
     "too few runs",
@@ -145,8 +146,8 @@ def verdict(found: pd.DataFrame, claim: Claim) -> Verdict:
     step, and among runs of equal length the interval is not above 0.5, while the number of steps alone tells the two
     apart: too few pairs for a correction do not make length the reason. not at a step: told at its share and at no step
     otherwise. at a step alone: told at a step and not at its share. differs by step: told at one step, and its reverse
-    at another. the other way round: its reverse is told at a step, or at its share and nothing at steps. null: none of
-    these.
+    at another. turns round: told at its share, and its reverse at a step. the other way round: its reverse is told at a
+    step and it is not told at its share, or its reverse is told there and nothing at steps. null: none of these.
     """
     at = found.set_index(["test", "at"])
     share = _side(at.loc[("share", claim.share)])
@@ -155,7 +156,9 @@ def verdict(found: pd.DataFrame, claim: Claim) -> Verdict:
         return "too few runs"
     if {"above", "below"} <= steps:
         return "differs by step"
-    if "below" in steps or (share == "below" and "above" not in steps):
+    if "below" in steps:
+        return "turns round" if share == "above" else "the other way round"
+    if share == "below" and "above" not in steps:
         return "the other way round"
     if "above" in steps:
         return "holds" if share == "above" else "at a step alone"

@@ -57,8 +57,8 @@ def against_other_runs(paths: Floats, task: Integers, train: NDArray[np.bool_], 
 
 
 def of_some(paths: Floats, some: NDArray[np.bool_]) -> Floats:
-    """(R, t, D) → the same, each point replaced by the last of `some` so far, before the first of these by that: `walks`
-    of it are those of these points alone. some: (R, t); a path that has none stays at its first point."""
+    """(R, t, D) → the same, each point replaced by the last of `some` so far (before the first of these, by that one):
+    `walks` of it are those of these points alone. some: (R, t); a path that has none stays at its first point."""
     t = paths.shape[1]
     last = np.maximum.accumulate(np.where(some, np.arange(t), -1), axis=1)
     at = np.where(last < 0, some.argmax(axis=1)[:, None], last)

@@ -14,7 +14,7 @@ from tests.analyses.test_ceiling import written_runs
 from tests.analyses.test_run_risk import seen
 from trajkit.judging.promise import of_new_groups
 
-MONITORS = [CEILING, page.SHIPPED, page.TOLD, UNCERTAINTY, LENGTH, SENTENCES, page.RANDOM]
+MONITORS = [CEILING, page.SHIPPED, page.TOLD, UNCERTAINTY, LENGTH, *page.PLAIN, SENTENCES, page.RANDOM]
 
 
 @pytest.fixture(scope="module")

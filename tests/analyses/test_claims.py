@@ -105,6 +105,12 @@ def test_an_effect_that_comes_at_the_end_is_not_there_at_a_step(frame) -> None:
     assert verdicts(put_to_runs(late, False, BOOT))["tortuosity", FAILING, "success", 1.0] == "not at a step"
 
 
+def test_a_claim_that_is_told_at_the_end_and_reversed_on_the_way_turns_round(frame) -> None:
+    last = frame.groupby("transcript_id")["step"].transform("max") == frame["step"]
+    turned = frame.assign(tortuosity=np.where(last, frame["tortuosity"], -frame["tortuosity"]))
+    assert verdicts(put_to_runs(turned, False, BOOT))["tortuosity", FAILING, "success", 1.0] == "turns round"
+
+
 def test_p_is_corrected_over_the_claims_and_over_steps_too(found) -> None:
     for test, at in (("share", 0.3), ("matched", 1.0)):
         own = found[(found["test"] == test) & (found["at"] == at)]

@@ -121,6 +121,22 @@ def test_what_is_small_beside_the_largest_effect_of_its_step_is_none():
     assert np.mean(np.concatenate(none)) < np.mean(np.concatenate(some))  # intervals are about what is shrunk
 
 
+def test_effects_that_are_shrunk_to_none_do_not_keep_the_promise_of_the_others():
+    def uneven(features):
+        return on_one_region(features) + relative(features) * (features[:, 2] > 0.2)
+
+    fitted = fit("network", examples(uneven, 400, noise=0.3), epochs=15, shares=(0.1,))
+    fresh = examples(uneven, 200, noise=0.3, seed=5)
+    estimates, widths = (
+        np.concatenate(x) for x in zip(*(fitted.predict_interval(e.features) for e in fresh), strict=True)
+    )
+    inside = np.abs(np.concatenate([e.single for e in fresh]) - estimates) <= widths
+    some = estimates != 0
+    assert 0.2 < some.mean() < 0.8
+    for band in (some, ~some, some & (np.abs(estimates) <= np.median(np.abs(estimates[some])))):
+        assert 0.84 < inside[band].mean() < 0.97
+
+
 @pytest.mark.parametrize("shares", [(), (0.9,), (-0.1, 0.1)])
 def test_a_share_that_shrinks_too_much_is_refused_before_anything_is_fitted(shares):
     with pytest.raises(InputError, match=r"numbers in \[0, 0.5\]"):

@@ -47,8 +47,8 @@ _SHAPES = {
 }
 _BANDS = 6
 _BAND_SIZE = 50
-"""Most bands of |estimate| that intervals are calibrated in; there are fewer where the last two would hold less than
-twice this many effects."""
+"""Most bands of |estimate| above 0 that intervals are calibrated in; there are fewer where the last two would hold less
+than twice this many effects."""
 _EXPANDED_BYTES = 2e9
 """Inputs of a training that take more than this are made anew in every epoch and not kept."""
 _TEMPERATURE = 0.3
@@ -310,16 +310,19 @@ def _set_aside(examples: list[StepExample], part: float, seed: int) -> tuple[lis
 
 
 def _calibrate(fitted: NetworkEstimator, examples: list[StepExample]) -> dict[str, NDArray[np.float32]]:
-    """`offset`, `from` and `factor` of `half_width`. Each band holds about half as many effects as the one below; the
-    first has all that are shrunk to 0."""
+    """`offset`, `from` and `factor` of `half_width`. Effects that are shrunk to 0 are a band of their own, as they are
+    most and would keep the promise of others; of the rest each band holds about half as many as the one below."""
     members = [fitted._members(e.features) for e in examples]
     estimates = np.concatenate([fitted._estimate(m) for m in members])
     size = np.abs(estimates)
     spread = np.concatenate([m.std(0) for m in members])
     error = np.abs(np.concatenate([e.single for e in examples]) - estimates)
     offset = max(float(np.median(error)), 1e-6)
-    n_bands = int(np.clip(np.log2(len(size) / _BAND_SIZE), 1, _BANDS))
-    starts = np.unique(np.array([0, *np.quantile(size, 1 - 0.5 ** np.arange(1, n_bands))], np.float32))
+    some = size[size > 0]
+    n_bands = int(np.clip(np.log2(max(len(some), 1) / _BAND_SIZE), 1, _BANDS))
+    least = [some.min()] if 0 < len(some) < len(size) else []
+    halves = np.quantile(some, 1 - 0.5 ** np.arange(1, n_bands)) if len(some) else []
+    starts = np.unique(np.array([0, *least, *halves], np.float32))
     held = np.histogram(size, [*starts, np.inf])[0] > 0  # none of many equal estimates lies below them
     starts = np.concatenate([[np.float32(0)], starts[held][1:]])
     band = np.searchsorted(starts, size, "right") - 1
