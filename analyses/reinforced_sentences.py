@@ -13,27 +13,35 @@ would have more to add. Runs of both models about the same scenes are compared, 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 import trajkit as tk
 from analyses.common import command_of, table_of, write
-from analyses.step_text import PAIRS, with_text
+from analyses.step_text import FITS, PAIRS, with_text
 from trajkit.demo import paths
+from trajkit.detection.step_features import CONFIDENT
 from trajkit.errors import InputError
-from trajkit.judging.deals import each_deal, over_deals, strata_of
+from trajkit.judging.deals import each_deal, strata_of
 from trajkit.judging.held_out_sentences import ALL, SURE, WRONG, HeldOutSteps
+from trajkit.judging.risks import p_of_draws
+from trajkit.judging.step_scores import strata_of_sentences
 from trajkit.progress import progress
-from trajkit.stats.resampling import Floats, Integers, auc_within, group_draws, interval, numbered, weighted_mean
-from trajkit.tables import Estimate, words
+from trajkit.stats.correction import holm
+from trajkit.stats.cross_validation import refitted
+from trajkit.stats.resampling import Floats, auc_within, group_draws, interval, weighted_mean
+from trajkit.tables import Estimate, Table, words
 from trajkit.tables.render import markdown
-from trajkit.traces.forms import task_labels
+from trajkit.tables.table import Format
 from trajkit.traces.trace import Trace
 
-BEFORE, AFTER = "before", "after"
+BEFORE, AFTER, DIFFERENCE = "before", "after", "gain, after less before"
+ALPHA = 0.05
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,12 +49,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("before", type=Path, help="traces of the model before reinforcement")
     parser.add_argument("after", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
     parser.add_argument("--deals", type=int, default=1, help="deals of the scenes to folds")
-    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
+    parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path("reports/reinforced_sentences.md"))
     args = parser.parse_args(argv)
     before, after = paired(list(tk.read_traces(args.before)), list(tk.read_traces(args.after)))
-    with progress("fits", total=2 * 20 * args.deals) as bar:
-        held = {BEFORE: with_text(before, args.deals, bar.advance), AFTER: with_text(after, args.deals, bar.advance)}
+    runs = {BEFORE: before, AFTER: after}
+    with progress("fits", total=len(runs) * FITS * args.deals) as bar:
+        held = {model: with_text(own, args.deals, bar.advance) for model, own in runs.items()}
     report(args.out, command_of("reinforced_sentences", parser, args, ["before", "after"]), held, args.boot)
 
 
@@ -57,6 +66,10 @@ def paired(before: Sequence[Trace], after: Sequence[Trace]) -> tuple[list[Trace]
     if not both:
         raise InputError(
             "expected runs of the same scenes before and after, by transcript_id; the two have none alike."
+        )
+    if any(trace.group_id != of_after[trace.transcript_id].group_id for trace in both):
+        raise InputError(
+            "expected a run of one transcript_id to be about one scene, before and after; some are of two."
         )
     return both, [of_after[trace.transcript_id] for trace in both]
 
@@ -70,82 +83,85 @@ def report(out: Path, command: str, held: Mapping[str, HeldOutSteps], n_boot: in
         "scenes, as in [step_text](step_text.md), where what is *known* and *confident* are said. 95 % intervals "
         "resample scenes, the same for both models, and allow for fitting anew."
     )
-    sections = {"The sentences of each model": sentences(held, n_boot), "What effects add": gains(held, n_boot)}
-    *first, (last, table) = sections.items()
-    body = "\n".join(f"## {name}\n\n{markdown(own)}" for name, own in first)
-    write(out, f"{text}\n\n{body}\n## {last}", table, _READING)
+    added = gains(held, n_boot)
+    body = f"## The sentences of each model\n\n{markdown(sentences(held, n_boot))}"
+    write(out, f"{text}\n\n{body}\n## What effects add", added, f"\n{told(added)}\n{_READING}")
 
 
-def sentences(held: Mapping[str, HeldOutSteps], n_boot: int) -> Any:
+def told(added: Table) -> str:
+    """Which differences are told, in a sentence for each thing that is known."""
+    said = []
+    for known, own in added.frame.groupby("known", sort=False):
+        sure = own[own["p (Holm)"] < ALPHA]
+        rows = words.listed(
+            [f"{row['told']}, {row['among']}, {row['pairs']} ({words.fine_difference(row[DIFFERENCE])})"
+             for _, row in sure.iterrows()]
+        )  # fmt: skip
+        said.append(f"Beside {known}, {len(sure)} of {len(own)} differences are told{f': {rows}' if rows else ''}.")
+    return " ".join(said)
+
+
+def sentences(held: Mapping[str, HeldOutSteps], n_boot: int) -> Table:
     """A row a figure: of each model, and their difference."""
-    found: dict[str, dict[str, Floats]] = {}
-    for model, own in held.items():
-        draws = group_draws(own.frame["group_id"], n_boot, seed=0)
-        sure = np.isin(np.arange(len(own.frame)), _rows(own, SURE))
-        wrong = own.is_it(WRONG).astype(float)
-        found[model] = {
-            WRONG: weighted_mean(wrong, draws),
-            SURE: weighted_mean(sure.astype(float), draws),
-            f"{WRONG}, of the {SURE}": weighted_mean(wrong[sure], draws.of(sure)),
-        }
-    rows = [{"sentences": name} | _compared(found[BEFORE][name], found[AFTER][name]) for name in found[BEFORE]]
+    before, after = (_shares(held[model], n_boot) for model in (BEFORE, AFTER))
+    rows = [
+        {"sentences": name, BEFORE: _estimate(first), AFTER: _estimate(after[name])}
+        | {"difference": _estimate(after[name] - first)}
+        for name, first in before.items()
+    ]
     return table_of(rows, {"difference": words.fine_difference})
 
 
-def gains(held: Mapping[str, HeldOutSteps], n_boot: int) -> Any:
-    """A row for what is known, told, among and compared with: the AUC that effects add before, after, and between."""
-    rows = []
-    for known, target, among, within in _asked():
-        row: dict[str, Any] = {"known": known, "told": target, "among": among}
-        row["pairs"] = "within form" if within else "all"
-        each = {m: _gains_of_deals(own, known, target, among, within, n_boot) for m, own in held.items()}
-        n_folds = held[AFTER].n_folds
-        drawn = {m: over_deals(gained, n_folds, gained, (-1, 1)) for m, (_, gained) in each.items()}
-        for model, (without, _) in each.items():
-            row[f"AUC without, {model}"] = without
-        row |= {f"gain, {model}": Estimate.of(interval(gained)) for model, gained in drawn.items()}
-        apart = over_deals(each[AFTER][1] - each[BEFORE][1], n_folds, each[AFTER][1], (-1, 1))
-        rows.append(row | {"gain, after less before": Estimate.of(interval(apart))})
-    formats = {f"AUC without, {model}": words.score for model in held}
-    gained = (*(f"gain, {model}" for model in held), "gain, after less before")
-    return table_of(rows, formats | dict.fromkeys(gained, words.fine_difference))
+def _shares(held: HeldOutSteps, n_boot: int) -> dict[str, Floats]:
+    draws = group_draws(held.frame["group_id"], n_boot, seed=0)
+    wrong, sure = held.is_it(WRONG).astype(float), np.exp(held.frame["logprob"].to_numpy(float)) >= CONFIDENT
+    return {
+        WRONG: weighted_mean(wrong, draws),
+        SURE: weighted_mean(sure.astype(float), draws),
+        f"{WRONG}, of the {SURE}": weighted_mean(wrong[sure], draws.of(sure)),
+    }
 
 
-def _asked() -> Iterator[tuple[str, str, str, bool]]:
-    for known in PAIRS:
-        for target in (WRONG, "false"):
-            for among in (ALL, SURE):
-                for within in (False, True):
-                    yield known, target, among, within
+def gains(held: Mapping[str, HeldOutSteps], n_boot: int) -> Table:
+    """A row for what is known, told, among and compared with: the AUC that effects add before, after, and between, with
+    p of the difference, corrected by Holm over the rows."""
+    rows, n_folds = [], held[AFTER].n_folds
+    for asked in product(PAIRS, (WRONG, "false"), (ALL, SURE), (False, True)):
+        known, target, among, within = asked
+        each = {model: gained(own, *asked, n_boot) for model, own in held.items()}
+        areas = {f"AUC without, {model}": found.without for model, found in each.items()}
+        added = {f"gain, {model}": _estimate(refitted(found.draws, n_folds, (-1, 1))) for model, found in each.items()}
+        between = refitted(each[AFTER].draws - each[BEFORE].draws, n_folds, (-2, 2))
+        pairs = "within form" if within else "all"
+        row = {"known": known, "told": target, "among": among, "pairs": pairs, **areas, **added}
+        rows.append(row | {DIFFERENCE: _estimate(between), "p (Holm)": p_of_draws(between[1:])})
+    table = pd.DataFrame(rows)
+    table["p (Holm)"] = holm(table["p (Holm)"])
+    formats: dict[str, Format] = dict.fromkeys((*added, DIFFERENCE), words.fine_difference)
+    formats |= dict.fromkeys(areas, words.score) | {"p (Holm)": words.p_value}
+    return Table(table, {name: name for name in table}, formats)
 
 
-def _gains_of_deals(
-    held: HeldOutSteps, known: str, target: str, among: str, within: bool, n_boot: int
-) -> tuple[float, Floats]:
-    """The AUC without effects; and (R, B) draws of what they add, a row a deal."""
-    rows, y = _rows(held, among), held.is_it(target).astype(float)
+class Gained(NamedTuple):
+    """without: the AUC of the method without effects. draws: (R, B) of what effects add to it, a row a deal."""
+
+    without: float
+    draws: Floats
+
+
+def gained(held: HeldOutSteps, known: str, target: str, among: str, within: bool, n_boot: int) -> Gained:
+    """What effects add to the AUC of a target where `known` is known: as `step_gains`, with its draws."""
+    (rows,) = (one.rows for one in held.selections() if one.columns["sentences"] == among)
+    y, strata = held.is_it(target).astype(float)[rows], strata_of_sentences(held, within)
     draws = group_draws(held.frame["group_id"], n_boot, seed=0).of(rows)
-    stratum = _strata(held, within)
     first, second = (
-        each_deal(auc_within, y[rows], held.score(method, target), stratum, rows, draws) for method in PAIRS[known]
+        each_deal(auc_within, y, held.score(method, target), strata_of(strata), rows, draws) for method in PAIRS[known]
     )
-    return float(second[:, 0].mean()), first - second
+    return Gained(float(second[:, 0].mean()), first - second)
 
 
-def _strata(held: HeldOutSteps, within: bool) -> Integers:
-    if not within:
-        return strata_of(held.folds)
-    task = task_labels(held.frame)
-    return np.stack([numbered(task, fold) for fold in held.folds])
-
-
-def _rows(held: HeldOutSteps, name: str) -> Integers:
-    return next((one.rows for one in held.selections() if one.within == ("sentences", name)), np.zeros(0, int))
-
-
-def _compared(before: Floats, after: Floats) -> dict[str, Estimate]:
-    drawn = {BEFORE: before, AFTER: after, "difference": after - before}
-    return {name: Estimate.of(interval(values)) for name, values in drawn.items()}
+def _estimate(drawn: Floats) -> Estimate:
+    return Estimate.of(interval(drawn))
 
 
 _READING = """

@@ -34,6 +34,8 @@ from trajkit.traces.trace import Trace
 
 PAIRS = {"uncertainty": ("both", "uncertainty"), "uncertainty and text": ("both, text", "uncertainty, text")}
 """What is known → the methods with effects and without."""
+FITS = 20
+"""Of a deal: two kinds of features with and without text, in five folds."""
 TEXT = ("step", "form", "said_before", "place_before", "place_since")
 
 
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/step_text.md"))
     args = parser.parse_args(argv)
     traces = list(tk.read_traces(args.traces))
-    with progress("fits", total=20 * args.deals) as bar:
+    with progress("fits", total=FITS * args.deals) as bar:
         held = with_text(traces, args.deals, bar.advance)
     report(args.out, command_of("step_text", parser, args, ["traces"]), held, args.boot)
 

@@ -139,7 +139,7 @@ def gains(
         first, second = (each_deal(auc_within, y, score, stratum, rows, draws) for score in (better, than))
         gained = over_deals(first - second, n_folds, better, (-1, 1))
         gain, low, high = interval(gained)
-        p = _p_of(gained[1:]) if np.isfinite(low) else np.nan
+        p = p_of_draws(gained[1:]) if np.isfinite(low) else np.nan
         areas = {"auc": float(np.mean(first[:, 0])), "auc_than": float(np.mean(second[:, 0]))}
         counts = {"n_runs": len(rows), "n_failures": int(y.sum())} | areas
         table.append({**selection.columns, **counts, "gain": gain, "low": low, "high": high, "p": p})
@@ -147,7 +147,8 @@ def gains(
     return found.assign(p_corrected=holm(found["p"]))
 
 
-def _p_of(draws: Floats) -> float:
+def p_of_draws(draws: Floats) -> float:
+    """Twice the share of (B,) draws of a difference that lie on its rarer side of 0, in (0, 1]."""
     n, below, above = np.isfinite(draws).sum(), (draws <= 0).sum(), (draws >= 0).sum()
     return float(min(1.0, 2 * (1 + min(below, above)) / (1 + n)))
 

@@ -48,7 +48,7 @@ def step_areas(
     """
     import pandas as pd
 
-    strata = _strata(held, within_task)
+    strata = strata_of_sentences(held, within_task)
     selected, found = held.selections() if selected is None else selected, []
     for target in held.targets:
         scores = {method: held.score(method, target) for method in held.methods}
@@ -86,7 +86,7 @@ def step_gains(
     """
     import pandas as pd
 
-    strata = _strata(held, within_task)
+    strata = strata_of_sentences(held, within_task)
     selected, found = held.selections() if selected is None else selected, []
     for target in held.targets:
         ours, theirs = held.score(better, target), held.score(than, target)
@@ -236,7 +236,7 @@ def _share_in_top(score: Floats, run: NDArray[np.int64], first: NDArray[np.int64
     return np.clip((k - above) / tied, 0.0, 1.0)
 
 
-def _strata(held: HeldOutSteps, within_task: bool) -> NDArray[np.int64]:
+def strata_of_sentences(held: HeldOutSteps, within_task: bool) -> NDArray[np.int64]:
     """(R, n) folds, or folds and tasks, as numbers."""
     task = task_labels(held.frame)
     return np.stack([numbered(task, fold) for fold in held.folds]) if within_task else held.folds
