@@ -294,10 +294,8 @@ _RELIABILITY = """\
 Spearman correlation over runs between a measure of estimated effects and the same measure of effects that were measured
 by hiding regions, on test runs of the same model (runs below; intervals resample scenes). At 1 a measure is known as
 well as if it had been measured; near 0 it is noise, and nothing could be told by it. What is told of concentration
-hangs on how effects are estimated: the shares of a step are made of its small effects too, and estimates of these are
-taken for nothing below a tenth of the largest. With the same runs and all estimates as they were, three of the six
-claims about it had another verdict within form (level, hallucination above success: told, and not null; spread, success
-above hallucination: reversed, and not null; level, success above reasoning failure: null, and not told)."""
+hangs on how small effects are estimated, as a step's shares are made of these too: they are taken for nothing below a
+tenth of the largest, and measured ones are not."""
 _PICTURE = "The AUC of each claim by each test; whiskers are 95 % intervals, not corrected."
 _READING = """\
 Two more of the paper's figures have pages of their own: whether estimates fit less well late in wrong chains
