@@ -131,7 +131,14 @@ MISLED = counting({(1, 2): ("blue", 0)})
             "hallucinated with confidence · missed",
             "(went wrong at step 12) · missed, as 72 % (67–77 %)",
         ),
-        (MISLED[1], 14, "hallucinated with confidence", "(went wrong at step 12) · caught, as 28 % (23–33 %)"),
+        (
+            MISLED[1],
+            14,
+            "hallucinated with confidence",
+            "(went wrong at step 12, alarmed 3 steps later) · caught, as 28 % (23–33 %)",
+        ),
+        (MISLED[1], 11, "hallucinated with confidence", "(went wrong at step 12, alarmed there) · caught"),
+        (MISLED[1], 10, "hallucinated with confidence", "(went wrong at step 12, alarmed 1 step before) · caught"),
         ("6", 14, "false alarm", "right · false alarm, as on 8.4 % (6.1–11.2 %) of good runs"),
     ],
 )

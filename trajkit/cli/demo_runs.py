@@ -211,14 +211,23 @@ def _show_truth(console: Console, run: Trace, rates: Rates | None, watched: bool
     word, style = words[run.outcome]
     line = Text.assemble("truth: ", (run.target, "bold"), "  →  ", (word, style))
     first = run.meta["first_wrong"]
+    failed, at = cause(run), alarm(run)
     if first is not None:
-        line.append(f" (went wrong at {f'step {first + 1}' if cause(run) is not None else 'the answer'})", "dim")
-    right, alarmed = run.success is True, alarm(run) is not None
+        apart = "" if failed is None or at is None else _apart(at - failed)
+        line.append(f" (went wrong at {'the answer' if failed is None else f'step {first + 1}'}{apart})", "dim")
+    right, alarmed = run.success is True, at is not None
     if watched and not (right and not alarmed):
         made = rates.beside(right, alarmed) if rates else _made(right, alarmed)
         line.append(f" · {made}", "bold green" if alarmed and not right else "bold yellow")
     console.print(line, soft_wrap=not console.is_terminal)
     console.print()
+
+
+def _apart(steps: int) -> str:
+    """How far an alarm is from the step that a run failed by."""
+    if not steps:
+        return ", alarmed there"
+    return f", alarmed {count(abs(steps), 'step')} {'later' if steps > 0 else 'before'}"
 
 
 def _summary(gone: Sequence[Trace], so_far: Sequence[frozenset[Ending]], watched: bool, sought: bool) -> str:
