@@ -165,9 +165,10 @@ def _estimate(drawn: Floats) -> Estimate:
 
 
 _READING = """
-*told*: wrong sentences, or those that read a cell as what it is not. *among*: all sentences, or those that the model was
-sure of. *pairs*: of any two sentences, or of two about questions of one form. A model, its estimator and its runs before
-reinforcement, `runs/trained-traces`, are made by the commands that `analyses/reinforced_sentences.py` begins with.
+*told*: wrong sentences, or those that read a cell as what it is not. *among*: all sentences, or those that the model
+was sure of. *pairs*: of any two sentences, or of two about questions of one form. A model, its estimator and its runs
+before reinforcement, `runs/trained-traces`, are made by the commands that `analyses/reinforced_sentences.py` begins
+with.
 
 The two models differ by the ten updates of [reinforcement](reinforcement.md). Their runs begin from the same seeds, and
 go apart at the first token that one of them draws otherwise; intervals of differences take the same scenes for both.
