@@ -323,24 +323,23 @@ _READING = """\
 
 **An alarm tells more than chance; that it tells more than plain entropy is not shown.** Stopping or answering at the
 alarm loses fewer successes than doing so at random as often, and saves more on failing runs. Stopping where the last
-tokens were uncertain, which needs no attribution, cannot be told from it at alpha 0.05 and 0.1 and is better at 0.2 and
+tokens were uncertain, which needs no attribution, cannot be told from it at alpha 0.05, 0.1 and 0.2, and is better at
 0.3: in [detection](detection.md), too, uncertainty is what the predictor lives on.
 
-**Acting on it does not pay for itself here.** What stopping saves would buy as many right answers if some questions
-were left out instead; what it does bring is that the answers still given are right more often. A second generation
-mends a larger share of the failures than it loses of the successes whichever run it replaces, as at random: most
-generations are right. At the alarm it mends more, but there are more successes than failures, and what remains cannot
-be told from nothing at equal tokens. The majority of several answers raises accuracy, at several times the tokens.
+**Acting on it pays here, a little.** Stopping saves about a quarter of the tokens of failing runs, and brings more right
+answers than leaving out as many questions' worth of tokens would. Asking again at the alarm, once or up to three times,
+is told to be better than spending the same tokens otherwise, by one to two points; the majority of several answers
+raises accuracy by more, at several times the tokens. Runs that go on for long are mostly lost ones, so that tokens are
+saved where they are spent in vain.
 
-**Going on from the last good step is not shown to be better than beginning anew.** It uses fewer tokens. At alpha 0.1
-it is told to be worse, at 0.2 not. The hint, in words of the model's own, is told to be worse than doing without at
-both, at 0.1 by a hair. Of some fifty differences on this page two or three would be told by chance, and no interval
-allows for that: what is told at one alpha alone, or by a hair, is no finding.
+**Going on from the last good step is as good as beginning anew**, with fewer tokens. The hint, in words of the model's
+own, is told to be worse than doing without. Of some fifty differences on this page two or three would be told by
+chance, and no interval allows for that: what is told at one alpha alone, or by a hair, is no finding.
 
 **Enough keeps its promise and is of no use here.** It speaks on fewer failing runs than promised. But that a run will
-end right does not mean that it could answer already: this model thinks in some fifty tokens, and its answer needs them.
-Whoever closes the thinking early needs a model that goes on thinking after it knows, or a monitor that was calibrated
-on the answers given there.
+end right does not mean that it could answer already: the answer of this model needs all that it reads. Whoever closes
+the thinking early needs a model that goes on thinking after it knows, or a monitor that was calibrated on the answers
+given there.
 
 A monitor's promise is of first generations. World and model are small: the page shows how policies are measured, and
 says nothing of a large model.
