@@ -326,11 +326,11 @@ alarm loses fewer successes than doing so at random as often, and saves more on 
 tokens were uncertain, which needs no attribution, cannot be told from it at alpha 0.05, 0.1 and 0.2, and is better at
 0.3: in [detection](detection.md), too, uncertainty is what the predictor lives on.
 
-**Acting on it pays here, a little.** Stopping saves about a quarter of the tokens of failing runs, and brings more right
-answers than leaving out as many questions' worth of tokens would. Asking again at the alarm, once or up to three times,
-is told to be better than spending the same tokens otherwise, by one to two points; the majority of several answers
-raises accuracy by more, at several times the tokens. Runs that go on for long are mostly lost ones, so that tokens are
-saved where they are spent in vain.
+**Acting on it pays here, a little.** Stopping saves about a quarter of the tokens of failing runs, and brings more
+right answers than leaving out as many questions' worth of tokens would. Asking again at the alarm, once or up to three
+times, is told to be better than spending the same tokens otherwise, by one to two points; the majority of several
+answers raises accuracy by more, at several times the tokens. Runs that go on for long are mostly lost ones, so that
+tokens are saved where they are spent in vain.
 
 **Going on from the last good step is as good as beginning anew**, with fewer tokens. The hint, in words of the model's
 own, is told to be worse than doing without. Of some fifty differences on this page two or three would be told by
