@@ -154,7 +154,7 @@ def test_faithfulness_without_slow_methods(report):
     assert "| boosted trees" in text
     assert "| AttnLRP" not in text
     assert len(tables(text)) == 5
-    assert headings(text)[4] == committed("faithfulness")[-1]
+    assert in_order(headings(text)[4], committed("faithfulness")[-1])  # the page has slow methods too
 
 
 def test_estimators(report):
