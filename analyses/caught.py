@@ -9,7 +9,6 @@ ones, and judged on the scenes of test digits.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -23,9 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import trajkit as tk
-from analyses.common import command_of, table_of, write
+from analyses.common import arguments_of_traces, estimated, table_of, write
 from analyses.run_scores import CEILING, LENGTH, SENTENCES, UNCERTAINTY, read
-from trajkit.demo import paths
 from trajkit.demo.knowing import KNOWN
 from trajkit.demo.runs import held_out
 from trajkit.detection import EarlyFailurePredictor, Monitor, StepPredictor
@@ -34,7 +32,7 @@ from trajkit.detection.run_risks import run_risks
 from trajkit.detection.splits import failures, split_by_group
 from trajkit.judging.alarms import monitor_runs
 from trajkit.progress import progress
-from trajkit.stats.resampling import Floats, edge_draws, group_draws, interval, weighted_mean, weighted_median
+from trajkit.stats.resampling import Floats, edge_draws, group_draws, weighted_mean, weighted_median
 from trajkit.tables import Estimate, words
 from trajkit.tables.render import markdown
 from trajkit.traces.trace import Trace
@@ -49,18 +47,19 @@ PLAIN = ("uncertainty+length+task", "length+task", "task")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
-    parser.add_argument("--runs", type=int, help="the first runs alone")
-    parser.add_argument("--alpha", type=float, default=ALPHA, help="false alarms promised")
-    parser.add_argument("--deals", type=int, default=DEALS, help="deals of the scenes to fit and calibration")
-    parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of scenes")
-    parser.add_argument("--out", type=Path, default=Path("reports/caught.md"))
-    args = parser.parse_args(argv)
+    args = arguments_of_traces(
+        __doc__,
+        "reports/caught.md",
+        argv,
+        boot=1000,
+        runs=(None, "the first runs alone"),
+        alpha=(ALPHA, "false alarms promised"),
+        deals=(DEALS, "deals of the scenes to fit and calibration"),
+    )
     traces = list(islice(tk.read_traces(args.traces), args.runs))
     with progress("deals", total=args.deals) as bar:
         alarms = watched(traces, args.alpha, args.deals, bar.advance)
-    report(args.out, command_of("caught", parser, args, ["traces"]), alarms, args.alpha, args.boot)
+    report(args.out, args.command, alarms, args.alpha, args.boot)
 
 
 def watched(
@@ -153,10 +152,10 @@ def caught(alarms: pd.DataFrame, n_boot: int) -> Any:
         by_deal = own[own["failure"] == 1].groupby("deal")["alarmed"].mean()
         row: dict[str, Any] = {
             "monitor": name,
-            "false alarms": _estimate(_false_alarms(own, n_boot)),
-            "caught": _estimate(power),
+            "false alarms": estimated(_false_alarms(own, n_boot)),
+            "caught": estimated(power),
         }
-        row["of the ceiling's"] = Estimate(np.nan) if name == CEILING else _estimate(_share(power, most))
+        row["of the ceiling's"] = Estimate(np.nan) if name == CEILING else estimated(_share(power, most))
         row["sd between deals"] = float(by_deal.std()) if len(by_deal) > 1 else np.nan
         rows.append(row | _how_soon(own, n_boot))
     return table_of(rows, _FORMATS)
@@ -172,7 +171,7 @@ def by_part(alarms: pd.DataFrame, column: str, n_boot: int, failing: bool = True
     counts = alarms[(alarms["deal"] == 0) & (alarms["failure"] == failing)].drop_duplicates("transcript_id")
     parts = _parts(alarms, column)
     rows: list[dict[str, Any]] = [
-        {"monitor": name} | {part: _estimate(figure(own[own[column] == part], n_boot)) for part in parts}
+        {"monitor": name} | {part: estimated(figure(own[own[column] == part], n_boot)) for part in parts}
         for name, own in alarms.groupby("monitor", sort=False)
     ]
     counted = {part: str((counts[column] == part).sum()) for part in parts}
@@ -220,16 +219,12 @@ def _how_soon(own: pd.DataFrame, n_boot: int) -> dict[str, Any]:
     draws = group_draws(told["group_id"], n_boot, 0)
     soon = weighted_mean((told["late"] <= WITHIN).to_numpy(float), draws)
     before = weighted_mean((told["late"] < 0).to_numpy(float), draws)
-    return {"median sentences late": _median(own, n_boot), _BEFORE: _estimate(before), _SOON: _estimate(soon)}
+    return {"median sentences late": _median(own, n_boot), _BEFORE: estimated(before), _SOON: estimated(soon)}
 
 
 def _median(own: pd.DataFrame, n_boot: int) -> Estimate:
     told = own[(own["failure"] == 1) & own["late"].notna()]
-    return _estimate(weighted_median(told["late"].to_numpy(float), group_draws(told["group_id"], n_boot, 0)))
-
-
-def _estimate(drawn: Floats) -> Estimate:
-    return Estimate.of(interval(drawn))
+    return estimated(weighted_median(told["late"].to_numpy(float), group_draws(told["group_id"], n_boot, 0)))
 
 
 def _share_or_count(found: Estimate | str) -> str:

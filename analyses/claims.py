@@ -7,7 +7,6 @@ python -m analyses.claims --measured 0       # without the reliability of measur
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.claimed import CLAIMS, SHARES, STEPS, SURE, VERDICTS, Verdict, estimate, put_to_runs, verdict
-from analyses.common import command_of, generated, subjects, table_of, write
+from analyses.common import arguments_of_traces, generated, subjects, table_of, write
 from analyses.demo_model import lengths, outcomes
 from analyses.pictures import panels, save
 from trajkit.attribution.reliability import Effects, metric_reliability
@@ -48,12 +47,8 @@ ASKED, IN_FAMILIES = 300, 4
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
-    parser.add_argument("--measured", type=int, default=80, help="test runs that reliability is measured on")
-    parser.add_argument("--boot", type=int, default=1000, help="bootstrap draws of scenes")
-    parser.add_argument("--out", type=Path, default=Path("reports/claims.md"))
-    args = parser.parse_args(argv)
+    measured = (80, "test runs that reliability is measured on")
+    args = arguments_of_traces(__doc__, "reports/claims.md", argv, boot=1000, measured=measured)
     runs = run_table(args.traces, Wanted(metrics=False)).usable().known()
     reliability = reliability_of(*_effects(args.measured), args.boot // 2) if args.measured else pd.DataFrame()
     with progress("claims", total=len(OVER)) as bar:
@@ -61,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, within_form in OVER.items():
             found[name] = put_to_runs(runs.frame, within_form, args.boot)
             bar.advance(name)
-    report(args.out, command_of("claims", parser, args, ["traces"]), runs, found, reliability)
+    report(args.out, args.command, runs, found, reliability)
 
 
 def _effects(n: int) -> tuple[Effects, Effects, list[str]]:

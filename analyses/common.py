@@ -26,6 +26,7 @@ from trajkit.demo.items import demo_items, judge_by_scene
 from trajkit.demo.measured import TEST_SEED, TRAIN_SEED, measured_demo_runs
 from trajkit.files import write_text
 from trajkit.progress import progress
+from trajkit.stats.resampling import Floats, interval
 from trajkit.tables import Estimate, Table, words
 from trajkit.tables.render import markdown
 from trajkit.tables.table import Format
@@ -63,10 +64,30 @@ def arguments(
     for name, text in flags:
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--models", nargs="+", default=list(paths.MODELS), choices=paths.MODELS)
-    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
+    return _parsed(parser, out, argv, 500)
+
+
+def arguments_of_traces(
+    doc: str | None, out: str, argv: list[str] | None, boot: int, **options: tuple[float | None, str]
+) -> argparse.Namespace:
+    """The folder `traces`, by default the demo's; an option for each of `options` (name → default, help), a number with
+    a fraction where the default has one; --boot and --out; with `command`, which makes the page `out` again."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
+    for name, (default, text) in options.items():
+        kind = float if isinstance(default, float) else int
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
+    return _parsed(parser, out, argv, boot, ["traces"])
+
+
+def _parsed(
+    parser: argparse.ArgumentParser, out: str, argv: list[str] | None, boot: int, positional: Collection[str] = ()
+) -> argparse.Namespace:
+    """With --boot and --out, which all pages have, and `command`."""
+    parser.add_argument("--boot", type=int, default=boot, help="bootstrap draws of scenes")
     parser.add_argument("--out", type=Path, default=Path(out))
     args = parser.parse_args(argv)
-    args.command = command_of(Path(out).stem, parser, args)
+    args.command = command_of(Path(out).stem, parser, args, positional)
     return args
 
 
@@ -206,6 +227,11 @@ def difference(first: Sequence[Scored], second: Sequence[Scored], figure: str, n
     """A figure of `first` less that of `second`, the same draws of scenes for both."""
     both = [replace(s, method=name) for name, each in (("a", first), ("b", second)) for s in each]
     return Estimate.of(paired(both, "a", "b", figure, n_boot))
+
+
+def estimated(drawn: Floats) -> Estimate:
+    """Of (B,) draws, the first of the sample, the figure and its interval."""
+    return Estimate.of(interval(drawn))
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, Format] | None = None) -> Table:

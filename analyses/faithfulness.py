@@ -180,7 +180,8 @@ def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Eva
     """Every method on test runs of one demo model. quick: none that takes more than one pass of it."""
     vlm, network, linear, how = subject.vlm, subject.network, subject.linear, subject.how
     runs = measured(subject, "validation", n_train)
-    train, aside = runs[: -max(len(runs) * 3 // 20, 1)], runs[-max(len(runs) * 3 // 20, 1) :]
+    last = max(len(runs) * 3 // 20, 1)
+    train, aside = runs[:-last], runs[-last:]
     examples = [example for run in train for example in run.examples()]
     recipe = at2(examples, network.binding, vlm.n_features)
     papers = fit_estimator(train, network.binding, vlm.n_features, "linear", scale_weight=0.0)
@@ -228,7 +229,7 @@ def score_model(subject: Subject, n_runs: int, n_train: int, quick: bool) -> Eva
 
 
 def chosen_share(aside: Sequence[MeasuredRun], scores: Callable[[StepExample], NDArray[Any]]) -> float:
-    """The share by which a method's scores are shrunk, chosen as the network's is: on runs it was not fitted on."""
+    """The share by which a method's scores are shrunk, chosen as the network's is, on runs that are set aside."""
     examples = usable_examples([example for run in aside for example in run.examples()])
     return best_share([scores(example) for example in examples], examples, SHARES)
 

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import trajkit as tk
-from analyses.common import command_of
+from analyses.common import command_of, estimated
 from analyses.pictures import panels, save
 from analyses.played import (
     ANEW,
@@ -45,7 +45,7 @@ from trajkit.judging.alarms import monitor_runs
 from trajkit.judging.policies import Play, majority, whole
 from trajkit.judging.promise import check_promise
 from trajkit.judging.worth import Worth
-from trajkit.stats.resampling import interval, weighted_mean
+from trajkit.stats.resampling import weighted_mean
 from trajkit.tables import Estimate, Table, joined, words
 from trajkit.tables.render import markdown
 
@@ -274,7 +274,7 @@ def _of_good_steps(world: World, worth: Worth, alpha: float) -> str:
 
 def _share(worth: Worth, values: NDArray[Any], rows: NDArray[np.bool_]) -> Estimate:
     """The mean of values of some of the runs."""
-    return Estimate.of(interval(weighted_mean(values.astype(float), worth.draws.of(rows))))
+    return estimated(weighted_mean(values.astype(float), worth.draws.of(rows)))
 
 
 def _picture(worth: Worth, curve: Mapping[float, Plays], replayed: Plays, generated: Mapping[float, Plays]) -> Any:

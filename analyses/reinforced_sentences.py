@@ -22,10 +22,9 @@ import numpy as np
 import pandas as pd
 
 import trajkit as tk
-from analyses.common import command_of, table_of, write
+from analyses.common import command_of, estimated, table_of, write
 from analyses.step_text import FITS, PAIRS, with_text
 from trajkit.demo import paths
-from trajkit.detection.step_features import CONFIDENT
 from trajkit.errors import InputError
 from trajkit.judging.deals import each_deal, strata_of
 from trajkit.judging.held_out_sentences import ALL, SURE, WRONG, HeldOutSteps
@@ -34,8 +33,8 @@ from trajkit.judging.step_scores import strata_of_sentences
 from trajkit.progress import progress
 from trajkit.stats.correction import holm
 from trajkit.stats.cross_validation import refitted
-from trajkit.stats.resampling import Floats, auc_within, group_draws, interval, weighted_mean
-from trajkit.tables import Estimate, Table, words
+from trajkit.stats.resampling import Floats, Integers, auc_within, group_draws, weighted_mean
+from trajkit.tables import Table, words
 from trajkit.tables.render import markdown
 from trajkit.tables.table import Format
 from trajkit.traces.trace import Trace
@@ -105,8 +104,8 @@ def sentences(held: Mapping[str, HeldOutSteps], n_boot: int) -> Table:
     """A row a figure: of each model, and their difference."""
     before, after = (_shares(held[model], n_boot) for model in (BEFORE, AFTER))
     rows = [
-        {"sentences": name, BEFORE: _estimate(first), AFTER: _estimate(after[name])}
-        | {"difference": _estimate(after[name] - first)}
+        {"sentences": name, BEFORE: estimated(first), AFTER: estimated(after[name])}
+        | {"difference": estimated(after[name] - first)}
         for name, first in before.items()
     ]
     return table_of(rows, {"difference": words.fine_difference})
@@ -114,10 +113,10 @@ def sentences(held: Mapping[str, HeldOutSteps], n_boot: int) -> Table:
 
 def _shares(held: HeldOutSteps, n_boot: int) -> dict[str, Floats]:
     draws = group_draws(held.frame["group_id"], n_boot, seed=0)
-    wrong, sure = held.is_it(WRONG).astype(float), np.exp(held.frame["logprob"].to_numpy(float)) >= CONFIDENT
+    wrong, sure = held.is_it(WRONG).astype(float), _among(held, SURE)
     return {
         WRONG: weighted_mean(wrong, draws),
-        SURE: weighted_mean(sure.astype(float), draws),
+        SURE: weighted_mean(np.isin(np.arange(len(wrong)), sure), draws),
         f"{WRONG}, of the {SURE}": weighted_mean(wrong[sure], draws.of(sure)),
     }
 
@@ -130,11 +129,11 @@ def gains(held: Mapping[str, HeldOutSteps], n_boot: int) -> Table:
         known, target, among, within = asked
         each = {model: gained(own, *asked, n_boot) for model, own in held.items()}
         areas = {f"AUC without, {model}": found.without for model, found in each.items()}
-        added = {f"gain, {model}": _estimate(refitted(found.draws, n_folds, (-1, 1))) for model, found in each.items()}
+        added = {f"gain, {model}": estimated(refitted(found.draws, n_folds, (-1, 1))) for model, found in each.items()}
         between = refitted(each[AFTER].draws - each[BEFORE].draws, n_folds, (-2, 2))
         pairs = "within form" if within else "all"
         row = {"known": known, "told": target, "among": among, "pairs": pairs, **areas, **added}
-        rows.append(row | {DIFFERENCE: _estimate(between), "p (Holm)": p_of_draws(between[1:])})
+        rows.append(row | {DIFFERENCE: estimated(between), "p (Holm)": p_of_draws(between[1:])})
     table = pd.DataFrame(rows)
     table["p (Holm)"] = holm(table["p (Holm)"])
     formats: dict[str, Format] = dict.fromkeys((*added, DIFFERENCE), words.fine_difference)
@@ -151,7 +150,7 @@ class Gained(NamedTuple):
 
 def gained(held: HeldOutSteps, known: str, target: str, among: str, within: bool, n_boot: int) -> Gained:
     """What effects add to the AUC of a target where `known` is known: as `step_gains`, with its draws."""
-    (rows,) = (one.rows for one in held.selections() if one.columns["sentences"] == among)
+    rows = _among(held, among)
     y, strata = held.is_it(target).astype(float)[rows], strata_of_sentences(held, within)
     draws = group_draws(held.frame["group_id"], n_boot, seed=0).of(rows)
     first, second = (
@@ -160,8 +159,10 @@ def gained(held: HeldOutSteps, known: str, target: str, among: str, within: bool
     return Gained(float(second[:, 0].mean()), first - second)
 
 
-def _estimate(drawn: Floats) -> Estimate:
-    return Estimate.of(interval(drawn))
+def _among(held: HeldOutSteps, name: str) -> Integers:
+    """The rows of a selection."""
+    (rows,) = (one.rows for one in held.selections() if one.columns["sentences"] == name)
+    return rows
 
 
 _READING = """

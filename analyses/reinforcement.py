@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import trajkit as tk
-from analyses.common import command_of
+from analyses.common import command_of, estimated
 from pipelines.demo.rollouts import Rollout, roll_out
 from trajkit.attribution.collect import batched
 from trajkit.attribution.item import Item
@@ -27,7 +27,7 @@ from trajkit.files import write_text
 from trajkit.judging.ranking import Selection
 from trajkit.judging.risks import calibration
 from trajkit.progress import progress
-from trajkit.stats.resampling import Draws, Floats, group_draws, interval, weighted_auc, weighted_mean
+from trajkit.stats.resampling import Draws, Floats, group_draws, weighted_auc, weighted_mean
 from trajkit.tables import Estimate, Table, words
 from trajkit.tables.render import markdown
 from trajkit.vlm.model import VLM
@@ -203,7 +203,7 @@ def compared(before: pd.DataFrame, after: pd.DataFrame, statistic: Statistic, n_
     draws = group_draws(before["group_id"], n_boot, seed=0)
     first, second = statistic(before, draws), statistic(after, draws)
     drawn = {"before": first, "after": second, "difference": second - first}
-    return {name: Estimate.of(interval(values)) for name, values in drawn.items()}
+    return {name: estimated(values) for name, values in drawn.items()}
 
 
 def reliability(before: pd.DataFrame, after: pd.DataFrame, n_boot: int) -> Table:

@@ -10,7 +10,6 @@ predictors and all; beside a judge who knows the scene.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import trajkit as tk
-from analyses.common import command_of, write
+from analyses.common import arguments_of_traces, write
 from analyses.pictures import interval, panels, save
 from analyses.run_scores import (
     ADDED,
@@ -38,7 +37,6 @@ from analyses.run_scores import (
     read,
     scored,
 )
-from trajkit.demo import paths
 from trajkit.detection import StepPredictor
 from trajkit.judging import gains, matched_auc
 from trajkit.judging.ceilings import shares_of_ceiling
@@ -59,19 +57,14 @@ DEALS, FOLDS = 2, 5
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
-    parser.add_argument("--runs", type=int, help="the first runs alone")
-    parser.add_argument("--deals", type=int, default=DEALS, help="deals of the scenes to folds")
-    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
-    parser.add_argument("--out", type=Path, default=Path("reports/run_risk.md"))
-    args = parser.parse_args(argv)
+    runs_of, deals_of = (None, "the first runs alone"), (DEALS, "deals of the scenes to folds")
+    args = arguments_of_traces(__doc__, "reports/run_risk.md", argv, boot=500, runs=runs_of, deals=deals_of)
     runs = read(list(islice(tk.read_traces(args.traces), args.runs)))
     selected = told_steps(runs)
     with progress("fits", total=args.deals * len(KINDS) * FOLDS * (FOLDS + 1) // 2) as bar:
         deals = [Deal(runs, seed, StepPredictor(), bar.advance, FOLDS) for seed in range(args.deals)]
     judged = Judged(runs, scored(runs, deals, selected), np.stack([deal.fold for deal in deals]), selected, args.boot)
-    report(args.out, command_of("run_risk", parser, args, ["traces"]), judged)
+    report(args.out, args.command, judged)
 
 
 def told_steps(runs: Prefixes) -> list[Selection]:

@@ -9,11 +9,9 @@ On the demo's runs, whose every sentence can be held against its scene; cross-va
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import trajkit as tk
-from analyses.common import command_of, write
+from analyses.common import arguments_of_traces, write
 from analyses.pictures import panels, save
-from trajkit.demo import paths
 from trajkit.demo.named import named_cells
 from trajkit.demo.runs import step_labels
 from trajkit.detection.step_features import CONFIDENT, KINDS
@@ -58,13 +55,8 @@ COLOURS = {"effects": "#d1590b", "uncertainty": "#8e5ea2", "both": "#23527c", "l
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
-    parser.add_argument("--runs", type=int, help="the first runs alone")
-    parser.add_argument("--deals", type=int, default=DEALS, help="deals of the scenes to folds")
-    parser.add_argument("--boot", type=int, default=N_BOOT, help="bootstrap draws of scenes")
-    parser.add_argument("--out", type=Path, default=Path("reports/step_detection.md"))
-    args = parser.parse_args(argv)
+    runs_of, deals_of = (None, "the first runs alone"), (DEALS, "deals of the scenes to folds")
+    args = arguments_of_traces(__doc__, "reports/step_detection.md", argv, boot=N_BOOT, runs=runs_of, deals=deals_of)
     traces = list(islice(tk.read_traces(args.traces), args.runs))
     frame = tk.detection.sentence_features(traces, named_cells, step_labels(traces))
     with progress("fits", total=args.deals * 5 * len(KINDS)) as bar:
@@ -91,9 +83,8 @@ def main(argv: list[str] | None = None) -> None:
             if name in held_places(areas)
         },
     }
-    command = command_of("step_detection", parser, args, ["traces"])
     head = (
-        f"# Sentences told to be wrong\n\nRegenerate: `{command}`. {words.count(len(traces), 'run')} of "
+        f"# Sentences told to be wrong\n\nRegenerate: `{args.command}`. {words.count(len(traces), 'run')} of "
         f"the demo model, {words.count(len(frame), 'sentence')}, each judged by predictors that were fitted on other "
         f"scenes (five folds, the mean of {args.deals} deals). 95 % intervals resample scenes and allow for fitting "
         f"anew. {_WORDS}"

@@ -9,7 +9,6 @@ sentence and the place that it names were said before.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 import trajkit as tk
-from analyses.common import command_of, table_of, write
-from trajkit.demo import paths
+from analyses.common import arguments_of_traces, table_of, write
 from trajkit.demo.acts import normalise
 from trajkit.demo.named import named_cells, places
 from trajkit.demo.runs import step_labels
@@ -40,16 +38,12 @@ TEXT = ("step", "form", "said_before", "place_before", "place_since")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", type=Path, nargs="?", default=paths.TRACES, help="by default the demo's")
-    parser.add_argument("--deals", type=int, default=1, help="deals of the scenes to folds")
-    parser.add_argument("--boot", type=int, default=500, help="bootstrap draws of scenes")
-    parser.add_argument("--out", type=Path, default=Path("reports/step_text.md"))
-    args = parser.parse_args(argv)
+    deals_of = (1, "deals of the scenes to folds")
+    args = arguments_of_traces(__doc__, "reports/step_text.md", argv, boot=500, deals=deals_of)
     traces = list(tk.read_traces(args.traces))
     with progress("fits", total=FITS * args.deals) as bar:
         held = with_text(traces, args.deals, bar.advance)
-    report(args.out, command_of("step_text", parser, args, ["traces"]), held, args.boot)
+    report(args.out, args.command, held, args.boot)
 
 
 def with_text(traces: Sequence[Trace], deals: int, advance: Callable[[str], None] = lambda note: None) -> HeldOutSteps:

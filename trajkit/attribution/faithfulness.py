@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from trajkit.attribution.estimator import StepExample
 
 Array = NDArray[Any]
 GROUNDED = 0.5
@@ -45,6 +49,13 @@ def lds(scores: Array, masks: Array, effects: Array) -> float:
         return float("nan")
     scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum()) / scale if scale > 0 else 0.0
+
+
+def mean_lds(scores: Sequence[Array], examples: Sequence[StepExample]) -> float:
+    """Mean `lds` of the steps whose effects vary over their masks, NaN where there is none. scores: (K,) of each."""
+    ranks = [lds(own, example.masks, example.effects) for own, example in zip(scores, examples, strict=True)]
+    known = [rank for rank in ranks if not np.isnan(rank)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def top_agreement(scores: Array, effects: Array) -> Array:

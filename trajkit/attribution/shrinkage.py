@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajkit.attribution.faithfulness import lds
+from trajkit.attribution.faithfulness import mean_lds
 
 if TYPE_CHECKING:
     from trajkit.attribution.estimator import StepExample
@@ -26,8 +26,8 @@ def firm(effects: NDArray[Any], share: float) -> NDArray[Any]:
     that on, and on a straight line between.
 
     share: in [0, 0.5]. No effect changes its sign or passes another, though small ones tie at 0; the unit does not
-    matter; and it is continuous, so that rounding stays rounding. Firm
-    shrinkage (Gao & Bruce 1997, Statistica Sinica 7, 855-874) with thresholds that grow with the step.
+    matter; and it is continuous, so that rounding stays rounding. Firm shrinkage (Gao & Bruce 1997, Statistica Sinica
+    7, 855-874) with thresholds that grow with the step.
     """
     size = np.abs(effects)
     least = share * size.max(-1, keepdims=True, initial=0)
@@ -35,13 +35,8 @@ def firm(effects: NDArray[Any], share: float) -> NDArray[Any]:
 
 
 def best_share(estimates: Sequence[NDArray[Any]], examples: Sequence[StepExample], shares: Sequence[float]) -> float:
-    """The share by which `firm` gives the highest mean LDS of steps (`faithfulness.lds`); the first where several do.
+    """The share by which `firm` gives the highest LDS (`faithfulness.mean_lds`), the first where several do.
 
     estimates: (K,) of each example, of which there is one or more.
     """
-
-    def mean_rank(share: float) -> float:
-        ranks = [lds(firm(own, share), e.masks, e.effects) for own, e in zip(estimates, examples, strict=True)]
-        return float(np.nanmean(ranks))
-
-    return max(shares, key=mean_rank)
+    return max(shares, key=lambda share: mean_lds([firm(own, share) for own in estimates], examples))

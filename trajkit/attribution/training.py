@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trajkit.attribution.estimator import Binding, EffectEstimator, StepExample
-from trajkit.attribution.faithfulness import lds, r_squared
+from trajkit.attribution.faithfulness import mean_lds, r_squared
 from trajkit.attribution.item import Item, SetAside
 from trajkit.attribution.linear import LinearEstimator
 from trajkit.attribution.measure import MeasuredRun, MeasuredStore, Measuring, measure_runs
@@ -144,10 +144,8 @@ def held_out_faithfulness(estimator: EffectEstimator, examples: Sequence[StepExa
     if not examples:
         return float("nan"), float("nan")
     predicted = [estimator.predict(e.features) for e in examples]
-    ranks = [lds(p, e.masks, e.effects) for p, e in zip(predicted, examples, strict=True)]
     single = np.concatenate([e.single for e in examples])
-    known = [rank for rank in ranks if not np.isnan(rank)]
-    return r_squared(np.concatenate(predicted), single), float(np.mean(known)) if known else float("nan")
+    return r_squared(np.concatenate(predicted), single), mean_lds(predicted, examples)
 
 
 def _hold_out(runs: Sequence[MeasuredRun], seed: int) -> tuple[list[MeasuredRun], list[MeasuredRun]]:

@@ -71,6 +71,7 @@ class RetoldRun:
         self._steps = thinking(self.run)
         self._notes = notes(self.run)
         self._cells = _cells(self.run)
+        self._failed, self._alarmed = cause(self.run), alarm(self.run)
 
     def show(self, about: str = "") -> None:
         """All of it, from the question to the answer."""
@@ -120,7 +121,7 @@ class RetoldRun:
             parts.append(f"rests on {cell} {signed(effect)} nats" if cell else "rests on no region")
             parts += [] if math.isnan(self._risk(index)) else [f"risk {score(self._risk(index))}"]
             found.append(" | ".join(parts))
-            found += [self._alarm(index)] if index == alarm(self.run) else []
+            found += [self._alarm(index)] if index == self._alarmed else []
         return [*found, f"answer: {self._answer()}"]
 
     def _plain(self, line: str) -> None:
@@ -149,7 +150,7 @@ class RetoldRun:
         cells = self.run.meta["cells"]
         hardness = self.run.meta["hardness"]
         inks = dict(zip(COLOURS, (255 * RGB).astype(int).tolist(), strict=True))
-        failed = cause(self.run)
+        failed = self._failed
         misread = None if failed is None else self._misread(failed)
         text = Text(f"   {'  '.join(str(col + 1) for col in range(len(cells[0])))}\n", "dim", no_wrap=True)
         for r, row in enumerate(cells):
@@ -178,8 +179,8 @@ class RetoldRun:
         return HeatMap.of(open_image(self.run.image), self._regions, columns, rows)
 
     def _pictured(self) -> tuple[int, str]:
-        failed, corrected = cause(self.run), [i for i, note in enumerate(self._notes) if note == "put right"]
-        index = failed if failed is not None else corrected[0] if corrected else alarm(self.run) or 0
+        failed, corrected = self._failed, [i for i, note in enumerate(self._notes) if note == "put right"]
+        index = failed if failed is not None else corrected[0] if corrected else self._alarmed or 0
         return index, f"what sentence {index + 1}"
 
     def _show_risk(self) -> None:
@@ -194,7 +195,7 @@ class RetoldRun:
         for first in range(0, len(risks), per):
             risk = max(risks[first : first + per])
             line.append(_LEVELS[min(int(risk * len(_LEVELS)), len(_LEVELS) - 1)], f"not dim {self._style(risk)}")
-        marks = [(cause(self.run), "✗ failed here", "bold red"), (alarm(self.run), "▲ alarm", "bold yellow")]
+        marks = [(self._failed, "✗ failed here", "bold red"), (self._alarmed, "▲ alarm", "bold yellow")]
         lines = []
         for at, what, style in marks:
             if at is not None:
@@ -221,7 +222,7 @@ class RetoldRun:
                 self.console.print(Padding(Text(f"… {index.said()}", "bright_black"), (0, 0, 0, 5)))
                 continue
             self.console.print(self._sentence(index))
-            if index == alarm(self.run):
+            if index == self._alarmed:
                 self.console.print(alarm_banner(self._alarm(index)))
         self.console.print(Text.assemble(("   answer: ", "bold cyan"), (self._answer(), "bold")))
 
