@@ -1,8 +1,9 @@
 """Attribute on a Ray cluster: a replica of the model on each worker, a few runs at a time.
 
 Runs are handed out in the portions that one process would take, so that the effects are the same. A replica that dies
-is replaced; the runs that it had are tried again, together, then one by one, and those at which one dies again are set
-aside.
+is replaced; the runs that it had are tried again, together, then each alone on a replica that has nothing else, and
+those at which one dies again are set aside. (What a replica has just done is lost when it dies before the answer has
+left, so of two runs on one replica it could not be said at which it died.)
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ class _Task:
     runs: list[Trace]
     tries: int = 0
 
+    @property
+    def is_last_try(self) -> bool:
+        return self.tries == _TRIES - 1
+
 
 @dataclass(eq=False)
 class _Worker:
@@ -100,6 +105,12 @@ class _Worker:
 
     actor: Any
     has: dict[Any, _Task] = field(default_factory=dict)
+
+    def takes(self, task: _Task) -> bool:
+        """Whether it can be given `task` now: a last try has a replica for itself."""
+        if any(has.is_last_try for has in self.has.values()):
+            return False
+        return len(self.has) < (1 if task.is_last_try else _AT_ONCE)
 
 
 class Replicas:
@@ -168,12 +179,9 @@ class Replicas:
                 self._take_one(tasks)
 
     def _hand_out(self, tasks: deque[_Task], how: tuple[Any, ...]) -> None:
-        """Give tasks to the replicas that have the fewest."""
-        while tasks:
-            least = min(self._workers, key=lambda worker: len(worker.has))
-            if len(least.has) >= _AT_ONCE:
-                return
-            task = tasks.popleft()
+        """Give tasks, in order, to the replicas that have the fewest."""
+        while tasks and (free := [worker for worker in self._workers if worker.takes(tasks[0])]):
+            least, task = min(free, key=lambda worker: len(worker.has)), tasks.popleft()
             least.has[least.actor.read.remote(task.runs, *how)] = task
 
     def _take_one(self, tasks: deque[_Task]) -> None:
@@ -233,7 +241,7 @@ def _try_again(task: _Task, tasks: deque[_Task], why: str) -> None:
     task.tries += 1
     if task.tries < _TRIES - 1 or (len(task.runs) == 1 and task.tries < _TRIES):
         tasks.appendleft(task)
-    elif len(task.runs) > 1:
+    elif len(task.runs) > 1:  # this time each alone
         tasks.extendleft(_Task(task.portion, [run], task.tries) for run in reversed(task.runs))
     else:
         task.portion.found[task.runs[0].transcript_id] = f"{why}, {task.tries} times. Look at it in one process"
