@@ -235,7 +235,8 @@ def test_a_run_that_its_policy_stopped_says_that_at_its_end():
 @pytest.mark.parametrize("on", [console(terminal=False), console(NO_COLOR="1"), console(width=40)])
 def test_without_a_colour_terminal_a_step_is_one_plain_line(on):
     lines = show(STEP, on=on).splitlines()
-    assert lines[1] == "1: row 1 col 1 is red 7. | concentration 1.00 | strongest +2.00 nats | risk 0.20"
+    assert lines[1] == "1: row 1 col 1 is red 7. | concentration 1.00 | strongest +2.00 nats at x 4, y 4 | risk 0.20"
+    assert "strongest −3.00 nats at x 4, y 12 |" in show(replace(STEP, effects=np.float32([0, 1, -3, 0])), on=on)
     assert "\x1b" not in "".join(lines)
     assert "▀" not in "".join(lines)
 
