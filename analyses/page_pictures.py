@@ -2,8 +2,8 @@
 
     python -m analyses.page_pictures             # a minute; writes reports/page*.webp
 
-None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run that fails and alarms and has as
-many steps as the median run, in the order of data/demo/traces and among scenes of test digits, at its alarm;
+None is picked by how it looks. `page`, `page-dark` and `page-phone` show the first run that fails and alarms and has at
+least as many steps as the median run, in the order of data/demo/traces and among scenes of test digits, at its alarm;
 `page-compare` shows it beside the first run of the same scene that is right; `page-list` shows the list of runs that
 fail and alarm. `page-live` shows the first scene of the demo's seed while the model writes, once its fourth step is on
 the page; it writes in slow motion, held still for a moment after each token, as it is faster than a camera. Needs a
@@ -29,8 +29,10 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
+import numpy as np
 from PIL import Image
 
+import trajkit as tk
 from trajkit.cli.demo import SEED
 from trajkit.demo.items import demo_items
 from trajkit.errors import InputError
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
 
 DESKTOP, PHONE = (1440, 1080), (390, 844)
 SCALE = 1.25
-LEAST = 7
-"""Steps, the answer too: the median of the shipped runs."""
 FAILING = ("hallucination", "reasoning_failure", "failure")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
@@ -147,9 +147,10 @@ class SlowMotion:
 
 
 def saved(browser: Browser, traces: Path, out: Path) -> None:
+    median = np.median([len(trace.steps) for trace in tk.read_traces(traces)])
     with serving("view", str(traces), "--port", "0") as (address, _):
         failing = runs(address, search="test-", alarmed="yes", outcome=FAILING)
-        first = next(row for row in failing if row["n_steps"] >= LEAST)
+        first = next(row for row in failing if row["n_steps"] >= median)
         right = next(
             row for row in runs(address, search=first["group"], outcome="success") if row["group"] == first["group"]
         )
