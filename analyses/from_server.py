@@ -1,6 +1,6 @@
 """Whether the runs that a server was asked for are those that are made here, and how fast they come.
 
-    vllm serve data/demo/model --served-model-name trajkit-demo --dtype float32 --max-model-len 512 --port 8123 \\
+    vllm serve data/demo/model --served-model-name trajkit-demo --dtype float32 --max-model-len 1024 --port 8123 \\
         --limit-mm-per-prompt '{"image":1,"video":0}' --reasoning-parser deepseek_r1
     python -m analyses.from_server --server http://127.0.0.1:8123/v1
 

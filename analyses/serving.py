@@ -1,7 +1,7 @@
 """What a server before another one gives and costs: the same tokens, time to the first and between them, how far steps
 are behind, what a stop saves, what is seen when the other server stalls or dies.
 
-    vllm serve data/demo/model --served-model-name trajkit-demo --dtype float32 --max-model-len 512 --port 8123 \\
+    vllm serve data/demo/model --served-model-name trajkit-demo --dtype float32 --max-model-len 1024 --port 8123 \\
         --limit-mm-per-prompt '{"image":1,"video":0}' --reasoning-parser deepseek_r1
     trajkit serve --upstream http://127.0.0.1:8123/v1 --check-logprobs --upstream-stall 5 --runs 16
     python -m analyses.serving --direct http://127.0.0.1:8123/v1 --through http://127.0.0.1:8321/v1
