@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -135,14 +136,17 @@ class FeatureMap:
         x = _finite_scale(rows.values, columns_of(sets))
         known = np.isfinite(x)
         bins = _bin_of(first_steps, rows.steps)
+        order = np.argsort(bins, kind="stable")
+        edges = np.searchsorted(bins[order], np.arange(len(first_steps) + 1))
         shape = (len(first_steps), x.shape[1])
         mean, sd, missing = np.zeros(shape), np.ones(shape), np.zeros(shape)
-        for b in range(len(first_steps)):
-            for j in range(x.shape[1]):
-                column, here = x[bins == b, j], known[bins == b, j]
+        for j, (column, there) in enumerate(zip(x.T[:, order], known.T[:, order], strict=True)):
+            for b, (first, end) in enumerate(pairwise(edges)):
+                here = there[first:end]
                 missing[b, j] = 1 - here.mean()
                 if here.any():
-                    mean[b, j], spread = column[here].mean(), column[here].std()
+                    values = column[first:end][here]
+                    mean[b, j], spread = values.mean(), values.std()
                     sd[b, j] = spread if spread > 1e-9 * abs(mean[b, j]) else 1.0
         s = np.log(np.minimum(rows.steps, first_steps[-1]))
         flagged = np.asarray(((missing > 0) & (missing < 1)).any(axis=0), dtype=bool)
