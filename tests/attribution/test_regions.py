@@ -153,6 +153,15 @@ def test_a_label_map_with_a_gap_is_refused():
         Regions(np.array([[0, 2]]), 3)
 
 
+def test_the_middle_of_a_region_is_a_pixel_of_it_where_it_is_bent_too():
+    labels = np.zeros((5, 5), int)
+    labels[1:, 1:] = 1  # what is left of 0 is bent, and its mean is in 1
+    regions = Regions(labels, 2)
+    for region, (x, y) in enumerate(regions.middles):
+        assert labels[y, x] == region
+    assert regions.middles[1] in ([2, 2], [3, 2], [2, 3], [3, 3])
+
+
 def test_boxes_hold_each_region_and_no_more():
     labels = np.array([[0, 0, 1], [2, 0, 1], [2, 2, 2]])
     assert Regions(labels, 3).boxes == [[0, 0, 2, 2], [2, 0, 3, 2], [0, 1, 3, 3]]

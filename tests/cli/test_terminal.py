@@ -235,10 +235,19 @@ def test_a_run_that_its_policy_stopped_says_that_at_its_end():
 @pytest.mark.parametrize("on", [console(terminal=False), console(NO_COLOR="1"), console(width=40)])
 def test_without_a_colour_terminal_a_step_is_one_plain_line(on):
     lines = show(STEP, on=on).splitlines()
-    assert lines[1] == "1: row 1 col 1 is red 7. | concentration 1.00 | strongest +2.00 nats at x 4, y 4 | risk 0.20"
-    assert "strongest −3.00 nats at x 4, y 12 |" in show(replace(STEP, effects=np.float32([0, 1, -3, 0])), on=on)
+    assert lines[1] == "1: row 1 col 1 is red 7. | concentration 1.00 | strongest +2.00 nats at x 3, y 3 | risk 0.20"
+    assert "strongest −3.00 nats at x 3, y 11 |" in show(replace(STEP, effects=np.float32([0, 1, -3, 0])), on=on)
     assert "\x1b" not in "".join(lines)
     assert "▀" not in "".join(lines)
+
+
+def test_a_terminal_that_becomes_narrow_gets_plain_lines():
+    on = console()
+    view = RunView(on)
+    view.start(GREY, REGIONS, "how many red in row 1 to row 3?")
+    on.width = 40
+    view.step(STEP)
+    assert "| strongest +2.00 nats at x" in visible(on.file.getvalue())
 
 
 @pytest.mark.parametrize("on", [console(), console(terminal=False)])

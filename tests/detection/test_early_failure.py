@@ -161,6 +161,19 @@ def test_what_a_feature_says_may_turn_round_with_the_step_and_with_the_task() ->
             assert roc_auc_score(failed[here.index], risk) > 0.55, (step, task)
 
 
+def test_the_scale_of_a_feature_at_a_step_is_that_of_the_rows_there_in_any_order() -> None:
+    steps = np.array([2, 1, 2, 1, 3, 3], float)
+    values = np.array([[4, np.nan], [1, 5], [np.nan, np.nan], [3, 6], [2, 2], [2, 4]], float)
+    sets = ("uncertainty",)
+    rows = Rows(np.concatenate([values, values], axis=1), steps, ())
+    known = FeatureMap.learn(sets, rows, 2)
+    assert known.first_steps.tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(known.mean[:, :2], [[2, 5.5], [4, 0], [2, 3]])
+    np.testing.assert_array_equal(known.sd[:, :2], [[1, 0.5], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(known.missing[:, :2], [[0, 0], [0.5, 1], [0, 0]])
+    assert known.flagged.tolist() == [True, False, True, False]
+
+
 def test_the_design_by_hand_and_the_feature_of_each_column() -> None:
     frame = make_frame(make_runs(40))
     sets = ("uncertainty", "length", "task")

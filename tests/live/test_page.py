@@ -510,8 +510,10 @@ def test_filters_with_counts_search_and_sort_are_the_servers_and_stand_in_the_ad
     assert page.get_by_label("Search", exact=True).input_value() == "row"
 
 
-def test_a_row_says_steps_risk_and_alarm_in_any_window_without_one_over_another(listed):
+def test_a_row_says_its_run_steps_risk_and_alarm_in_any_window_without_one_over_another(listed):
     page = listed.page
+    said = page.locator(".browse .runs .sub").first.inner_text()
+    assert said.split("  ·  ")[0] == page.locator(".browse .runs a").first.get_attribute("data-id")
     listed.page.evaluate("location.hash = 'alarmed=yes'")
     listed.until("document.querySelector('.count').textContent.includes(' of ')")
     assert "largest risk" in page.locator(".scale").inner_text()

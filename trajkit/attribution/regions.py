@@ -72,6 +72,17 @@ class Regions:
         """[left, top, right, bottom] of each region, pixels, right and bottom being the first outside."""
         return boxes_of(self.labels, self.k)
 
+    @cached_property
+    def middles(self) -> list[list[int]]:
+        """[x, y] of a pixel in each region, the one nearest to the mean of its pixels."""
+        y, x = np.indices(self.labels.shape).reshape(2, -1)
+        region = self.labels.ravel()
+        n = np.bincount(region)
+        away = sum((one - (np.bincount(region, one) / n)[region]) ** 2 for one in (x, y))
+        nearest = np.lexsort((away, region))
+        first = nearest[np.searchsorted(region[nearest], np.arange(self.k))]
+        return np.stack([x[first], y[first]], axis=1).tolist()
+
 
 def segment(
     images: Images, method: str = "vision", k: tuple[int, int] = (16, 128), *, vlm: VLM | None = None, seed: int = 0

@@ -241,10 +241,10 @@ def _try_again(task: _Task, tasks: deque[_Task], why: str) -> None:
     task.tries += 1
     if task.tries < _TRIES - 1 or (len(task.runs) == 1 and task.tries < _TRIES):
         tasks.appendleft(task)
-    elif len(task.runs) > 1:  # this time each alone
+    elif len(task.runs) > 1:
         tasks.extendleft(_Task(task.portion, [run], task.tries) for run in reversed(task.runs))
     else:
-        task.portion.found[task.runs[0].transcript_id] = f"{why}, {task.tries} times. Look at it in one process"
+        task.portion.found[task.runs[0].transcript_id] = f"{why}, and it was alone there. Look at it in one process"
 
 
 def _results(portion: _Portion, set_aside: RunAside | None) -> Iterator[Trace]:

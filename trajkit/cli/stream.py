@@ -127,8 +127,8 @@ def stream(
 
       trajkit stream photo.png "sort row 2 up." --json | jq -r 'select(.event == "step").text'
 
-    Plain text where the output is no terminal, or with NO_COLOR set: a line a sentence, with the middle of its
-    strongest region in pixels from the top left.
+    Plain text where the output is no terminal, or with NO_COLOR set: a line a sentence, with a pixel in the
+    middle of its strongest region, counted from the top left (of several images, side by side).
 
     [bold]Exit codes[/bold]: 0 the run has ended, alarm or not; 3 its policy stopped it; 2 wrong usage; 1 any other
     error; 130 and 143 after Ctrl-C and SIGTERM, with the steps so far shown.

@@ -114,7 +114,7 @@ class RunView:
     console: Console
     monitor: Monitor | None = None
     _map: HeatMap | None = field(default=None, init=False)
-    _boxes: list[list[int]] = field(default_factory=list, init=False)
+    _middles: list[list[int]] = field(default_factory=list, init=False)
     _strongest: float = field(default=FAINT, init=False)
     _alarmed_in: int | None = field(default=None, init=False)  # the attempt
     _riskiest: tuple[float, int] = field(default=(-1.0, 0), init=False)
@@ -132,10 +132,10 @@ class RunView:
         from rich.console import Group
         from rich.text import Text
 
+        self._middles = regions.middles  # a terminal may become narrow, and steps plain, at any time
         if not self.rich:
-            self._boxes = regions.boxes
             height, width = regions.labels.shape
-            facts = f"{regions.k} regions of {width} × {height} pixels" + (f" · {one_line(about)}" if about else "")
+            facts = f"{regions.k} regions in {width} × {height} pixels" + (f" · {one_line(about)}" if about else "")
             self._plain(f"question: {one_line(question)} ({facts})")
             return
         self._map = HeatMap.of(image, regions, *((16, 8) if self.console.width >= _WIDE else (12, 6)))
@@ -166,7 +166,7 @@ class RunView:
         if step.kind == "thinking":
             self._strongest = max(self._strongest, float(np.abs(step.effects).max(initial=0)))
         if not self.rich or self._map is None:
-            self._plain(plain_step(step, self._boxes))
+            self._plain(plain_step(step, self._middles))
         else:
             heat = self._map.over(step.effects, self._strongest, self.console.color_system == "standard")
             self._side_by_side(heat, self._body(step, verdict))
@@ -248,15 +248,15 @@ class RunView:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def plain_step(step: LiveStep, boxes: Sequence[Sequence[int]]) -> str:
-    """A step as one line of text, which says where the middle of its strongest region is. boxes: `Regions.boxes`."""
-    left, top, right, bottom = boxes[_strongest(step)]
+def plain_step(step: LiveStep, middles: Sequence[Sequence[int]]) -> str:
+    """A step as one line of text, which says where its strongest region is. middles: `Regions.middles`."""
+    x, y = middles[_strongest_region(step)]
     hhi = _concentration(step)
     shown = "none" if math.isnan(hhi) else score(hhi)
     parts = [
         f"{'answer' if step.kind == 'answer' else step.index + 1}: {clean(step.text)}",
         f"concentration {shown}",
-        f"strongest {strongest(step)} at x {(left + right) // 2}, y {(top + bottom) // 2}",
+        f"strongest {strongest(step)} at x {x}, y {y}",
     ]
     if step.verdict is not None and step.kind == "thinking":
         parts.append(f"risk {score(step.verdict.risk)}")
@@ -266,12 +266,12 @@ def plain_step(step: LiveStep, boxes: Sequence[Sequence[int]]) -> str:
 def strongest(step: LiveStep) -> str:
     """The effect that is largest in size, with its sign, and half the width of its interval where the estimator gives
     one."""
-    top = _strongest(step)
+    top = _strongest_region(step)
     within = "" if step.half_width is None else f" ± {score(step.half_width[top])}"
     return f"{signed(step.effects[top])}{within} nats"
 
 
-def _strongest(step: LiveStep) -> int:
+def _strongest_region(step: LiveStep) -> int:
     return int(np.argmax(np.abs(step.effects)))
 
 

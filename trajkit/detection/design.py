@@ -136,13 +136,14 @@ class FeatureMap:
         x = _finite_scale(rows.values, columns_of(sets))
         known = np.isfinite(x)
         bins = _bin_of(first_steps, rows.steps)
-        order = np.argsort(bins, kind="stable")
+        order = np.argsort(bins, kind="stable")  # so that a bin is a slice: a mask would read all rows for each
         edges = np.searchsorted(bins[order], np.arange(len(first_steps) + 1))
         shape = (len(first_steps), x.shape[1])
         mean, sd, missing = np.zeros(shape), np.ones(shape), np.zeros(shape)
-        for j, (column, there) in enumerate(zip(x.T[:, order], known.T[:, order], strict=True)):
+        for j in range(x.shape[1]):
+            column, known_here = x[order, j], known[order, j]
             for b, (first, end) in enumerate(pairwise(edges)):
-                here = there[first:end]
+                here = known_here[first:end]
                 missing[b, j] = 1 - here.mean()
                 if here.any():
                     values = column[first:end][here]

@@ -280,7 +280,7 @@ const list = (() => {
     const alarmed = row.alarm !== null && row.alarm !== undefined;
     const answer = [row.answer && `→ ${row.answer}`, row.target && row.target !== row.answer && `expected ${row.target}`].filter(Boolean).join("   ");
     return [
-      make("span", { class: "what" }, make("span", { class: "asks" }, row.question || row.id), make("span", { class: "sub muted" }, [answer, row.task, row.began && words.clock(row.began), row.question && row.id].filter(Boolean).join("  ·  "))),
+      make("span", { class: "what" }, make("span", { class: "asks" }, row.question || row.id), make("span", { class: "sub muted" }, [!row.began && row.question && row.id, answer, row.task, row.began && words.clock(row.began)].filter(Boolean).join("  ·  "))),
       make("span", { class: "how" }, head.outcomeTag(row.outcome), row.label && make("span", { class: "tag" }, "by hand"), head.stateTag(row.state)),
       make("span", { class: "steps muted" }, words.count(row.n_steps, "step")),
       make("span", { class: "risk" }, hasRisk(row) && [make("span", { class: "unseen" }, "largest risk "), charts.gauge(row.risk, null, alarmed), make("b", {}, words.level(row.risk))]),
