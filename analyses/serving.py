@@ -51,6 +51,8 @@ from trajkit.vlm.sentences import split_steps
 _WRITTEN = "vllm:generation_tokens_total|trajkit_generated_tokens_total"
 _RUNNING = "vllm:num_requests_running|trajkit_runs_running"
 GREEDY: dict[str, Any] = {"temperature": 0}
+MOST = 300
+"""Tokens of an answer; a longer one is cut, by either server and by `tk.stream`."""
 _TELL: dict[str, Any] = {"return_token_ids": True}
 _LOGPROBS: list[dict[str, Any]] = [{"logprobs": True}]
 """Where the server that generates tells them; `--check-logprobs` asks for them too."""
@@ -107,7 +109,7 @@ class Heard:
 
 async def hear(place: Place, item: Item, besides: Sequence[dict[str, Any]] = (), **options: Any) -> Heard:
     """Ask a question and listen to its answer. besides: as for `OtherServer.chunks`."""
-    body = {"model": place.model, "messages": messages_of(item), "stream": True, "max_tokens": 300} | options
+    body = {"model": place.model, "messages": messages_of(item), "stream": True, "max_tokens": MOST} | options
     heard, began = Heard(), time.perf_counter()
     async for chunk in place.server.chunks(body, besides):
         now = time.perf_counter() - began
@@ -189,7 +191,8 @@ def tokens_section(pairs: Sequence[tuple[Heard, Heard]], vlm: VLM, estimator: tk
         found = [np.array(step["effects"]) for step, _ in heard.steps]
         steps += len(found)
         if options is GREEDY:
-            live = list(running := tk.stream(vlm, item.image, item.question, estimator=estimator, temperature=0))
+            running = tk.stream(vlm, item.image, item.question, estimator=estimator, temperature=0, max_new_tokens=MOST)
+            live = list(running)
             streamed += 1
             if running.tokens == heard.ids and [one.text for one in live] == [one["text"] for one, _ in heard.steps]:
                 as_streamed += 1
@@ -451,7 +454,7 @@ def _fault(url: str, item: Item, group: int, kind: str) -> dict[str, Any]:
             stream=True,
             temperature=1,
             seed=3,
-            max_tokens=300,  # type: ignore[call-overload]
+            max_tokens=MOST,  # type: ignore[call-overload]
         )
         try:
             for chunk in stream:
