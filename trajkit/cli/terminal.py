@@ -114,7 +114,7 @@ class RunView:
     console: Console
     monitor: Monitor | None = None
     _map: HeatMap | None = field(default=None, init=False)
-    _middles: list[list[int]] = field(default_factory=list, init=False)
+    _regions: Regions | None = field(default=None, init=False)
     _strongest: float = field(default=FAINT, init=False)
     _alarmed_in: int | None = field(default=None, init=False)  # the attempt
     _riskiest: tuple[float, int] = field(default=(-1.0, 0), init=False)
@@ -132,7 +132,7 @@ class RunView:
         from rich.console import Group
         from rich.text import Text
 
-        self._middles = regions.middles  # a terminal may become narrow, and steps plain, at any time
+        self._regions = regions
         if not self.rich:
             height, width = regions.labels.shape
             facts = f"{regions.k} regions in {width} × {height} pixels" + (f" · {one_line(about)}" if about else "")
@@ -166,7 +166,8 @@ class RunView:
         if step.kind == "thinking":
             self._strongest = max(self._strongest, float(np.abs(step.effects).max(initial=0)))
         if not self.rich or self._map is None:
-            self._plain(plain_step(step, self._middles))
+            assert self._regions is not None  # of `start`
+            self._plain(plain_step(step, self._regions.middles))
         else:
             heat = self._map.over(step.effects, self._strongest, self.console.color_system == "standard")
             self._side_by_side(heat, self._body(step, verdict))
